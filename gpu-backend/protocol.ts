@@ -1,0 +1,173 @@
+// The wire contract between the edge and a backend: every request, event and error that crosses, as a schema.
+// Knows no names of customers' adapters: a delta is its digest, and who may use it is in the capability token.
+import * as z from 'zod/mini'
+import { BaseModel } from '../adapters/base-model.ts'
+
+/** Identity of an adapter version: sha256 of its canonical delta file. */
+export const Digest = z.string().check(z.regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256:<64 lower-case hex digits>'))
+export type Digest = z.infer<typeof Digest>
+
+/** Header that carries the edge's request id; it is repeated in the backend's logs. */
+export const REQUEST_ID_HEADER = 'x-request-id'
+
+const MAX_TEXT_CHARS = 2_000_000
+const MAX_STOPS = 16
+const MAX_LOGIT_BIASES = 1024
+
+const text = z.string().check(z.maxLength(MAX_TEXT_CHARS))
+const finite = z.number()
+
+export const ChatMessage = z.strictObject({
+  role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
+  content: text,
+})
+export type ChatMessage = z.infer<typeof ChatMessage>
+
+/** How tokens are chosen. Names and ranges are OpenAI's; top_k, min_p, repetition_penalty and min_tokens are vLLM's. */
+export const SamplingParams = z.strictObject({
+  /** Absent: whatever is left of the context. */
+  max_tokens: z.optional(z.int().check(z.positive())),
+  min_tokens: z._default(z.int().check(z.nonnegative()), 0),
+  temperature: z._default(finite.check(z.gte(0), z.lte(2)), 1),
+  top_p: z._default(finite.check(z.gt(0), z.lte(1)), 1),
+  /** 0: off. */
+  top_k: z._default(z.int().check(z.nonnegative()), 0),
+  min_p: z._default(finite.check(z.gte(0), z.lte(1)), 0),
+  seed: z.optional(z.int()),
+  presence_penalty: z._default(finite.check(z.gte(-2), z.lte(2)), 0),
+  frequency_penalty: z._default(finite.check(z.gte(-2), z.lte(2)), 0),
+  repetition_penalty: z._default(finite.check(z.gt(0), z.lte(10)), 1),
+  /** Token id -> value added to its logit. */
+  logit_bias: z.optional(
+    z
+      .record(z.string().check(z.regex(/^\d+$/)), finite.check(z.gte(-100), z.lte(100)))
+      .check(z.refine((bias) => Object.keys(bias).length <= MAX_LOGIT_BIASES, `at most ${MAX_LOGIT_BIASES} entries`)),
+  ),
+  stop: z._default(z.array(z.string().check(z.minLength(1), z.maxLength(1000))).check(z.maxLength(MAX_STOPS)), []),
+  stop_token_ids: z._default(z.array(z.int().check(z.nonnegative())).check(z.maxLength(MAX_STOPS)), []),
+  /** Number of most likely alternatives reported for each token; absent: no log probabilities at all. */
+  logprobs: z.optional(z.int().check(z.gte(0), z.lte(20))),
+  response_format: z.optional(
+    z.discriminatedUnion('type', [
+      z.strictObject({ type: z.literal('text') }),
+      z.strictObject({ type: z.literal('json_object') }),
+      z.strictObject({
+        type: z.literal('json_schema'),
+        json_schema: z.looseObject({ schema: z.record(z.string(), z.unknown()) }),
+      }),
+    ]),
+  ),
+})
+export type SamplingParams = z.infer<typeof SamplingParams>
+
+/** `POST /v1/generate`. Exactly one of `messages` and `prompt`. `delta: null` asks, explicitly, for the bare base model. */
+export const GenerateRequest = z
+  .strictObject({
+    delta: z.nullable(Digest),
+    messages: z.optional(z.array(ChatMessage).check(z.minLength(1), z.maxLength(2048))),
+    prompt: z.optional(text),
+    n: z._default(z.int().check(z.positive(), z.lte(16)), 1),
+    sampling: SamplingParams,
+    /** Milliseconds from arrival after which the request is ended, whatever it has reached. */
+    deadline_ms: z.optional(z.int().check(z.positive())),
+  })
+  .check(
+    z.refine((request) => (request.messages === undefined) !== (request.prompt === undefined), {
+      message: 'give exactly one of messages and prompt',
+    }),
+  )
+export type GenerateRequest = z.infer<typeof GenerateRequest>
+
+/** Where a delta was when its request arrived: in the running batch, in host memory, or on disk. */
+export const Tier = z.enum(['device', 'host', 'disk'])
+export type Tier = z.infer<typeof Tier>
+
+const logprob = z.object({ token: z.string(), id: z.int(), logprob: z.number() })
+
+/** One sampled token with its log probability and the most likely alternatives, most likely first. */
+export const TokenLogprob = z.object({ ...logprob.shape, top: z.array(logprob) })
+export type TokenLogprob = z.infer<typeof TokenLogprob>
+
+export const FinishReason = z.enum(['stop', 'length', 'deadline'])
+export type FinishReason = z.infer<typeof FinishReason>
+
+export const Usage = z.object({
+  prompt_tokens: z.int(),
+  /** Of the prompt's tokens, those that were not computed again. */
+  cached_tokens: z.int(),
+  completion_tokens: z.int(),
+})
+export type Usage = z.infer<typeof Usage>
+
+/** The answer to `POST /v1/generate` is newline-delimited JSON: these events, ending with `done` or `error`. */
+export const GenerateEvent = z.discriminatedUnion('event', [
+  z.object({
+    event: z.literal('started'),
+    base: z.string(),
+    delta: z.nullable(Digest),
+    tier: z.nullable(Tier),
+    prompt_tokens: z.int(),
+  }),
+  /** Text of choice `index` that is now certain: possibly of several tokens, possibly empty (with logprobs). */
+  z.object({
+    event: z.literal('text'),
+    index: z.int(),
+    text: z.string(),
+    tokens: z.int(),
+    logprobs: z.optional(z.array(TokenLogprob)),
+  }),
+  z.object({ event: z.literal('finished'), index: z.int(), reason: FinishReason }),
+  z.object({
+    event: z.literal('done'),
+    usage: Usage,
+    /** The fullest step that this request took part in. */
+    batch: z.object({ rows: z.int(), deltas: z.int() }),
+    queue_ms: z.number(),
+    ttft_ms: z.number(),
+    total_ms: z.number(),
+  }),
+  z.object({ event: z.literal('error'), error: z.string(), message: z.string() }),
+])
+export type GenerateEvent = z.infer<typeof GenerateEvent>
+
+/** `POST /v1/embeddings`: mean-pooled last hidden state, L2-normalised, one vector for each input. */
+export const EmbedRequest = z.strictObject({
+  delta: z.nullable(Digest),
+  input: z.array(text).check(z.minLength(1), z.maxLength(256)),
+})
+export type EmbedRequest = z.infer<typeof EmbedRequest>
+
+export const EmbedResponse = z.object({ embeddings: z.array(z.array(z.number())), prompt_tokens: z.int() })
+export type EmbedResponse = z.infer<typeof EmbedResponse>
+
+/** `GET /v1/base`: what this backend serves; needed to publish an adapter for it. */
+export const BackendInfo = z.object({
+  base: BaseModel,
+  engine: z.string(),
+  device: z.string(),
+  weights: z.string(),
+  context_tokens: z.int(),
+  max_batch: z.int(),
+  max_delta_bytes: z.int(),
+})
+export type BackendInfo = z.infer<typeof BackendInfo>
+
+/** Every refusal of a backend: HTTP status by code, and one sentence. */
+export const ERROR_STATUS = {
+  bad_request: 400,
+  context_length_exceeded: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  not_found: 404,
+  adapter_missing: 409,
+  too_large: 413,
+  digest_mismatch: 422,
+  invalid_delta: 422,
+  overloaded: 429,
+  internal: 500,
+  unavailable: 503,
+} as const
+export type ErrorCode = keyof typeof ERROR_STATUS
+
+export const ErrorBody = z.object({ error: z.string(), message: z.string(), digest: z.optional(Digest) })
+export type ErrorBody = z.infer<typeof ErrorBody>
