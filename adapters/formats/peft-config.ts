@@ -1,0 +1,141 @@
+// PEFT's adapter_config.json: what of it changes the meaning of the tensors, and every setting that can't be a plain delta.
+// Knows no tensors. Invariant: a setting that would change the result is either applied by peft.ts or refused here by name.
+import * as z from 'zod/mini'
+import { AdapterError, quote } from '../errors.ts'
+
+const pattern = z.optional(z.nullable(z.record(z.string(), z.unknown())))
+
+/** The fields that are read; PEFT ignores unknown ones, and so do we. */
+const Config = z.looseObject({
+  peft_type: z.string(),
+  r: z.optional(z.nullable(z.number())),
+  lora_alpha: z.optional(z.nullable(z.number())),
+  use_rslora: z.optional(z.nullable(z.boolean())),
+  rank_pattern: pattern,
+  alpha_pattern: pattern,
+  target_modules: z.optional(z.unknown()),
+  enable_lora: z.optional(z.unknown()),
+  init_lora_weights: z.optional(z.unknown()),
+  modules_to_save: z.optional(z.nullable(z.array(z.string()))),
+  base_model_name_or_path: z.optional(z.nullable(z.string())),
+  peft_version: z.optional(z.nullable(z.string())),
+})
+
+export interface PeftConfig {
+  readonly r: number | undefined
+  readonly alpha: number | undefined
+  readonly rslora: boolean
+  readonly rankPattern: ReadonlyMap<string, number>
+  readonly alphaPattern: ReadonlyMap<string, number>
+  /** As in the file: a list, one regular expression, or absent (the architecture's default). */
+  readonly targetModules: readonly string[] | string | undefined
+  readonly modulesToSave: readonly string[]
+  /** From PEFT 0.1 and 0.2: which thirds of a fused projection have LoRA. */
+  readonly enableLora: readonly boolean[] | undefined
+  readonly peftVersion: string | undefined
+}
+
+/** Settings that make more or something else than W + s·B·A, with why, as a customer would look for them. */
+const REFUSED: readonly (readonly [field: string, why: string])[] = [
+  ['use_dora', 'DoRA rescales the base weights; train with use_dora false, or merge and extract a plain LoRA'],
+  ['use_qalora', 'QALoRA pools the input of A; train with use_qalora false'],
+  ['use_bdlora', 'its A or B is block-diagonal; train a plain LoRA'],
+  ['kasa_config', 'KaSA changes the base weights; train a plain LoRA'],
+  ['arrow_config', 'Arrow routes between several adapters; publish them one by one'],
+  ['monteclora_config', 'MonteCLoRA samples its weights; train a plain LoRA'],
+  ['alora_invocation_tokens', 'an activated LoRA acts only after these tokens; train without them'],
+  ['target_parameters', 'it changes parameters that are not linear layers; use target_modules'],
+  ['layer_replication', 'it renumbers the layers of the base model; train on the base model as it is'],
+]
+
+/** Initialisations that move part of the base weights into A and B. */
+const RESIDUAL_INITS = /^(?:pissa.*|olora|corda|lora_ga|loftq)$/i
+
+/** Throws AdapterError `unsupported` or `malformed` with the name of the field. */
+export function parsePeftConfig(json: unknown, file: string): PeftConfig {
+  const parsed = Config.safeParse(json)
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    throw new AdapterError(
+      'malformed',
+      `${file}: ${quote(issue?.path.join('.') ?? '')} is not what PEFT writes (${issue?.message}); correct it.`,
+    )
+  }
+  const config = parsed.data
+  if (config.peft_type.toUpperCase() !== 'LORA') {
+    throw new AdapterError(
+      'unsupported',
+      `${file}: peft_type ${quote(config.peft_type)} is not LoRA; only peft_type "LORA" can be served.`,
+    )
+  }
+  for (const [field, why] of REFUSED) {
+    if (isSet(config[field])) throw new AdapterError('unsupported', `${file}: ${field} is set: ${why}.`)
+  }
+  const init = config.init_lora_weights
+  if (typeof init === 'string' && RESIDUAL_INITS.test(init)) {
+    throw new AdapterError(
+      'unsupported',
+      `${file}: init_lora_weights ${quote(init)} changed the base weights, so these tensors do not fit the published base; save again with path_initial_model_for_weight_conversion.`,
+    )
+  }
+  return {
+    r: positive(config.r, 'r', file),
+    alpha: finite(config.lora_alpha, 'lora_alpha', file),
+    rslora: config.use_rslora === true,
+    rankPattern: numbers(config.rank_pattern, 'rank_pattern', file),
+    alphaPattern: numbers(config.alpha_pattern, 'alpha_pattern', file),
+    targetModules: targets(config.target_modules, file),
+    modulesToSave: config.modules_to_save ?? [],
+    enableLora: flags(config.enable_lora),
+    peftVersion: config.peft_version ?? undefined,
+  }
+}
+
+/** Anything but null, false, {}, [] and "". */
+function isSet(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length > 0
+  return Boolean(value)
+}
+
+function positive(value: number | null | undefined, field: string, file: string): number | undefined {
+  if (value === null || value === undefined) return undefined
+  if (Number.isInteger(value) && value > 0) return value
+  throw new AdapterError('malformed', `${file}: ${field} is ${value}; it must be a positive integer.`)
+}
+
+function finite(value: number | null | undefined, field: string, file: string): number | undefined {
+  if (value === null || value === undefined) return undefined
+  if (Number.isFinite(value)) return value
+  throw new AdapterError('malformed', `${file}: ${field} is ${value}; it must be a number.`)
+}
+
+function numbers(
+  value: Record<string, unknown> | null | undefined,
+  field: string,
+  file: string,
+): ReadonlyMap<string, number> {
+  const map = new Map<string, number>()
+  for (const [key, item] of Object.entries(value ?? {})) {
+    if (typeof item !== 'number' || !Number.isFinite(item)) {
+      throw new AdapterError(
+        'malformed',
+        `${file}: ${field} has ${quote(key)} with a value that is not a number; correct it.`,
+      )
+    }
+    map.set(key, item)
+  }
+  return map
+}
+
+function targets(value: unknown, file: string): readonly string[] | string | undefined {
+  if (value === null || value === undefined) return undefined
+  if (typeof value === 'string') return value
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value
+  throw new AdapterError('malformed', `${file}: target_modules is neither a list of names nor a pattern; correct it.`)
+}
+
+function flags(value: unknown): readonly boolean[] | undefined {
+  return Array.isArray(value) && value.every((item) => typeof item === 'boolean') && value.length > 0
+    ? value
+    : undefined
+}

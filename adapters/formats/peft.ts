@@ -1,0 +1,226 @@
+// Hugging Face PEFT: adapter_config.json beside adapter_model.safetensors or the older adapter_model.bin.
+// Follows peft/tuners/lora/{config,layer,model}.py and peft/utils/save_and_load.py, 0.1 to 0.21.
+// Invariant: what the tensors say wins; the configuration gives only the scale, and each disagreement becomes a notice.
+import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-source.ts'
+import { AdapterError, quote } from '../errors.ts'
+import type { ImportOptions } from '../import-options.ts'
+import { ModuleNames } from '../modules.ts'
+import { fullMatcher } from '../python-regex.ts'
+import type { SourceTensor, TensorFile } from '../source-tensor.ts'
+import { unfuse } from './fused.ts'
+import type { PeftConfig } from './peft-config.ts'
+
+/** The two tensors of one LoRA layer, as they are found in the file. */
+interface Pair {
+  readonly name: string
+  readonly embedding: boolean
+  a?: SourceTensor
+  b?: SourceTensor
+}
+
+/** The part of a key after the module path; the adapter's own name may stand before `.weight`. */
+const LORA_KEY = /^(.+)\.lora_(embedding_)?([AB])(?:\.(?!weight$)[^.]+)?(?:\.weight)?$/
+
+/** Tensors that make the adapter more than a plain pair, and what to do. */
+const REFUSED_KEYS: readonly (readonly [RegExp, string])[] = [
+  [
+    /\.lora_magnitude_vector(?:\..*)?$/,
+    'is a DoRA magnitude; train with use_dora false, or merge and extract a plain LoRA',
+  ],
+  [/\.lora_B(?:\.[^.]+)?\.bias$/, 'is a bias of lora_B; train with lora_bias false'],
+  [/\.lora_E(?:\..*)?$/, 'belongs to AdaLoRA; only plain LoRA can be served'],
+  [/\.base_layer\.lora_[AB]/, 'changes a parameter that is not a linear layer (target_parameters); use target_modules'],
+  [
+    /\.(?:token_adapter\.trainable_tokens_delta|trainable_tokens_delta)(?:\..*)?$/,
+    'replaces rows of the embeddings (trainable_token_indices); train without it',
+  ],
+]
+
+/** A delta source from an opened PEFT file and its configuration. Throws AdapterError. */
+export function readPeft(
+  weights: TensorFile,
+  config: PeftConfig,
+  sourceFormat: string,
+  options: ImportOptions,
+): DeltaSource {
+  const names = new ModuleNames(options.base)
+  const notices: string[] = []
+  const { pairs, rest } = collectPairs(weights)
+  refuseRest(rest, config, weights, options, notices)
+  const scaleOf = scales(config, notices)
+  const modules = new Map<string, ModuleSource>()
+  for (const pair of pairs) {
+    const { a, b } = pair
+    if (a === undefined || b === undefined) {
+      throw new AdapterError(
+        'malformed',
+        `${weights.file}: ${quote((a ?? b)!.name)} has no matching lora_${a === undefined ? 'A' : 'B'}; save the adapter again.`,
+      )
+    }
+    for (const [path, module] of moduleSources(pair.name, a, b, config, names, scaleOf)) {
+      if (modules.has(path))
+        throw new AdapterError('malformed', `${weights.file} has two adapters for ${path}; save only one.`)
+      modules.set(path, module)
+    }
+  }
+  if (modules.size === 0) throw emptyFile(weights)
+  notices.push(...targetNotices(config, pairs))
+  return { metadata: { base: options.base.fingerprint, sourceFormat }, modules, notices }
+}
+
+function emptyFile(weights: TensorFile): AdapterError {
+  const hint = weights.file.endsWith('.bin')
+    ? 'alpaca-lora saves such an empty file with PEFT 0.3 and later; use checkpoint-N/pytorch_model.bin of the same run, renamed to adapter_model.bin'
+    : 'save the adapter again with save_pretrained'
+  return new AdapterError(
+    'ineffective',
+    `${weights.file} holds ${weights.tensors.size === 0 ? 'no tensors at all' : 'no LoRA tensors'}: ${hint}.`,
+  )
+}
+
+function collectPairs(weights: TensorFile): { pairs: Pair[]; rest: SourceTensor[] } {
+  const pairs = new Map<string, Pair>()
+  const rest: SourceTensor[] = []
+  for (const tensor of weights.tensors.values()) {
+    const match = LORA_KEY.exec(tensor.name)
+    if (match === null || tensor.name.includes('.base_layer.lora_')) {
+      rest.push(tensor)
+      continue
+    }
+    const name = match[1]!
+    const side = match[3] === 'A' ? 'a' : 'b'
+    const pair = pairs.get(name) ?? { name, embedding: match[2] !== undefined }
+    if (pair[side] !== undefined) {
+      throw new AdapterError(
+        'unsupported',
+        `${weights.file} has both ${quote(pair[side].name)} and ${quote(tensor.name)}: two adapters in one file; save them one by one.`,
+      )
+    }
+    pair[side] = tensor
+    pairs.set(name, pair)
+  }
+  return { pairs: [...pairs.values()], rest }
+}
+
+/** Everything beside the pairs: refused by name unless it is a copy of a frozen base weight, which PEFT adds by itself. */
+function refuseRest(
+  rest: readonly SourceTensor[],
+  config: PeftConfig,
+  weights: TensorFile,
+  options: ImportOptions,
+  notices: string[],
+): void {
+  for (const { name, shape } of rest) {
+    const refused = REFUSED_KEYS.find(([key]) => key.test(name))
+    if (refused !== undefined) throw new AdapterError('unsupported', `${weights.file}: ${quote(name)} ${refused[1]}.`)
+    if (/\.bias$/.test(name)) {
+      throw new AdapterError(
+        'unsupported',
+        `${weights.file}: ${quote(name)} changes a bias of the base model; train with bias "none".`,
+      )
+    }
+    const embedding = /(?:^|\.)(embed_tokens|lm_head)(?:\.base_layer)?\.weight$/.exec(name)?.[1]
+    const saved = config.modulesToSave.some((module) => new RegExp(`(?:^|\\.)${escapeRegex(module)}\\.`).test(name))
+    if (embedding === undefined || saved) {
+      const why = saved
+        ? 'is a full copy of a trained layer (modules_to_save); train with modules_to_save null'
+        : 'is not a LoRA tensor; save only the adapter'
+      throw new AdapterError('unsupported', `${weights.file}: ${quote(name)} ${why}.`)
+    }
+    if (shape[0] !== options.base.vocab_size || shape[1] !== options.base.hidden_size) {
+      throw new AdapterError(
+        'unsupported',
+        `${weights.file}: ${quote(name)} is [${shape.join(', ')}], not the [${options.base.vocab_size}, ${options.base.hidden_size}] of ${options.base.name}: the vocabulary was resized; train without adding tokens.`,
+      )
+    }
+    notices.push(
+      `${quote(name)} is PEFT's copy of a frozen base weight (it is not in modules_to_save) and was left out.`,
+    )
+  }
+}
+
+function escapeRegex(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+}
+
+/** s = alpha/r, or alpha/sqrt(r) with rsLoRA, with the module's own alpha and its tensors' own r. */
+function scales(config: PeftConfig, notices: string[]): (path: string, rank: number) => number {
+  const rankMatchers = matchers(config.rankPattern, 'rank_pattern')
+  const alphaMatchers = matchers(config.alphaPattern, 'alpha_pattern')
+  const disagreements = new Map<string, number>()
+  return (path, rank) => {
+    const expected = rankMatchers.find(({ matches }) => matches(path))?.value ?? config.r
+    if (expected !== undefined && expected !== rank) {
+      const text = `adapter_config.json says r ${expected} where the tensors have rank ${rank}; the tensors win`
+      if (!disagreements.has(text)) notices.push(`${text} (first at ${path}).`)
+      disagreements.set(text, 1)
+    }
+    const alpha = alphaMatchers.find(({ matches }) => matches(path))?.value ?? config.alpha
+    if (alpha === undefined) {
+      throw new AdapterError(
+        'missing',
+        'adapter_config.json has no lora_alpha, so the scale is unknown; add it as it was in training.',
+      )
+    }
+    return alpha / (config.rslora ? Math.sqrt(rank) : rank)
+  }
+}
+
+/** PEFT since 0.15: re.match of `(.*\.)?(KEY)$` on the module path, the first hit in the file's order wins. */
+function matchers(
+  patterns: ReadonlyMap<string, number>,
+  field: string,
+): { matches: (path: string) => boolean; value: number }[] {
+  return Array.from(patterns, ([key, value]) => {
+    if (/^[\w.]+$/.test(key) && !key.includes('..')) {
+      // Every character but the dot is itself, and a dot in these keys always meets a dot: no machine needed.
+      return { matches: (path: string) => path === key || path.endsWith(`.${key}`), value }
+    }
+    const matches = fullMatcher(`(.*\\.)?(${key})`, `adapter_config.json ${field}`)
+    return { matches, value }
+  })
+}
+
+function moduleSources(
+  name: string,
+  a: SourceTensor,
+  b: SourceTensor,
+  config: PeftConfig,
+  names: ModuleNames,
+  scaleOf: (path: string, rank: number) => number,
+): Map<string, ModuleSource> {
+  const bare = name.replace(/^base_model\.model\./, '')
+  const fused = config.enableLora !== undefined && b.shape.length === 3
+  if (fused) return unfuse(name, a, b, config.enableLora!, names, (rank) => scaleOf(bare, rank), 2)
+  const path = names.find(name, a.name)
+  const rank = names.pairRank(path, a, b)
+  const { in: columns, out } = names.size(path)
+  const scale = scaleOf(bare, rank)
+  const load = async () => ({ a: await a.load(), b: scaleInPlace(await b.load(), scale) })
+  return new Map([[path, { rank, in: columns, out, scale, load }]])
+}
+
+/** target_modules decided what was trained; the tensors prove it. Names that hit nothing are worth a sentence. */
+function targetNotices(config: PeftConfig, pairs: readonly Pair[]): string[] {
+  const paths = pairs.map((pair) => pair.name.replace(/^base_model\.model\./, ''))
+  if (Array.isArray(config.targetModules)) {
+    const unused = config.targetModules.filter(
+      (target) => !paths.some((path) => path === target || path.endsWith(`.${target}`)),
+    )
+    if (unused.length === 0 || unused.includes('all-linear')) return []
+    return [`adapter_config.json targets ${unused.map(quote).join(', ')}, for which the file has no tensors.`]
+  }
+  if (typeof config.targetModules !== 'string' || config.targetModules === 'all-linear') return []
+  try {
+    const matches = fullMatcher(config.targetModules, 'adapter_config.json target_modules')
+    const strangers = paths.filter((path) => !matches(path))
+    if (strangers.length === 0) return []
+    return [
+      `${strangers.length} modules (first ${quote(strangers[0]!)}) are not matched by target_modules; the tensors win.`,
+    ]
+  } catch (error) {
+    if (error instanceof AdapterError)
+      return [`target_modules could not be compared with the tensors: ${error.message}`]
+    throw error
+  }
+}

@@ -1,0 +1,126 @@
+// Looks at every value of an adapter once and writes the report that is printed and stored with the version.
+// Knows no format and no backend. Invariant: nothing that is not finite, or that changes nothing, passes.
+import type { BaseModel } from './base-model.ts'
+import { type DeltaDtype, encodedBytes } from './canonical.ts'
+import type { DeltaSource } from './delta-source.ts'
+import { AdapterError } from './errors.ts'
+
+/** What an operator accepts. */
+export interface AdapterLimits {
+  readonly maxRank: number
+  readonly maxBytes: number
+}
+
+/** What one layer (or the embeddings, or the head) changes. */
+export interface LayerReport {
+  readonly layer: string
+  readonly modules: readonly string[]
+  /** Frobenius norm of all of the layer's changes B·A together. */
+  readonly norm: number
+}
+
+export interface AdapterReport {
+  readonly sourceFormat: string
+  readonly base: string
+  readonly baseName: string
+  readonly dtype: DeltaDtype
+  /** Size of the canonical file. */
+  readonly bytes: number
+  readonly rank: number
+  /** Distinct target names. */
+  readonly modules: readonly string[]
+  readonly moduleCount: number
+  /** Distinct factors that were folded into B. */
+  readonly scales: readonly number[]
+  readonly layers: readonly LayerReport[]
+  readonly hasChatTemplate: boolean
+  readonly notices: readonly string[]
+}
+
+/** Loads each module once. Throws AdapterError: not finite, a no-op, or beyond the limits. */
+export async function verifyAdapter(
+  source: DeltaSource,
+  base: BaseModel,
+  dtype: DeltaDtype,
+  limits: AdapterLimits,
+): Promise<AdapterReport> {
+  const bytes = encodedBytes(source, base, dtype)
+  const rank = Math.max(...Array.from(source.modules.values(), (module) => module.rank))
+  if (rank > limits.maxRank) {
+    throw new AdapterError(
+      'too_large',
+      `The adapter has rank ${rank} and the operator allows ${limits.maxRank}; train with a smaller r or publish with --shrink-rank ${limits.maxRank}.`,
+    )
+  }
+  if (bytes > limits.maxBytes) {
+    throw new AdapterError(
+      'too_large',
+      `The adapter takes ${bytes} bytes and the operator allows ${limits.maxBytes}; publish with --dtype f16 or --shrink-rank.`,
+    )
+  }
+  const layers = new Map<string, { modules: string[]; squares: number }>()
+  for (const [path, module] of source.modules) {
+    const { a, b } = await module.load()
+    const squares = squaredNorm(a, b, module)
+    if (!Number.isFinite(squares)) {
+      throw new AdapterError(
+        'malformed',
+        `${path} has a value that is not finite; training diverged there, train the adapter again.`,
+      )
+    }
+    const layer = /^model\.layers\.(\d+)\./.exec(path)?.[1] ?? path
+    const entry = layers.get(layer) ?? { modules: [], squares: 0 }
+    entry.modules.push(path.slice(path.lastIndexOf('.') + 1))
+    entry.squares += squares
+    layers.set(layer, entry)
+  }
+  const total = [...layers.values()].reduce((sum, { squares }) => sum + squares, 0)
+  if (total === 0) {
+    throw new AdapterError(
+      'ineffective',
+      'Every B (or A) of the adapter is zero, so it would change nothing; it was saved before training or training did not reach it.',
+    )
+  }
+  return {
+    sourceFormat: source.metadata.sourceFormat,
+    base: base.fingerprint,
+    baseName: base.name,
+    dtype,
+    bytes,
+    rank,
+    modules: [...new Set(Array.from(source.modules.keys(), (path) => path.slice(path.lastIndexOf('.') + 1)))].sort(),
+    moduleCount: source.modules.size,
+    scales: [...new Set(Array.from(source.modules.values(), (module) => module.scale))],
+    layers: Array.from(layers, ([layer, { modules, squares }]) => ({ layer, modules, norm: Math.sqrt(squares) })),
+    hasChatTemplate: source.metadata.chatTemplate !== undefined,
+    notices: source.notices,
+  }
+}
+
+/** ‖B·A‖² without B·A: the trace of (BᵀB)(AAᵀ), both [rank, rank]. */
+function squaredNorm(
+  a: Float32Array,
+  b: Float32Array,
+  { rank, in: columns, out }: { rank: number; in: number; out: number },
+): number {
+  const gramA = new Float64Array(rank * rank)
+  for (let i = 0; i < rank; i++) {
+    for (let j = 0; j <= i; j++) {
+      let sum = 0
+      for (let k = 0; k < columns; k++) sum += a[i * columns + k]! * a[j * columns + k]!
+      gramA[i * rank + j] = sum
+      gramA[j * rank + i] = sum
+    }
+  }
+  const gramB = new Float64Array(rank * rank)
+  for (let row = 0; row < out; row++) {
+    for (let i = 0; i < rank; i++) {
+      const left = b[row * rank + i]!
+      for (let j = 0; j < rank; j++) gramB[i * rank + j]! += left * b[row * rank + j]!
+    }
+  }
+  // A value that is not finite makes the sum NaN; zero norm of one factor makes it exactly zero.
+  let trace = 0
+  for (let i = 0; i < gramA.length; i++) trace += gramA[i]! * gramB[i]!
+  return trace
+}
