@@ -1,0 +1,151 @@
+// Turns "this row runs with that delta" into the graph's A and B inputs.
+// Rows that all share one delta (a batch of one, a prefill) read the delta's own memory, one read for all of them.
+// Rows with different deltas read stacks, one copy a row, padded to the largest rank among these rows and no further.
+// Invariant: a row without a change has A = B = 0, so its result is the base model's.
+import type { ProjectionGroup } from '../../model/graph.ts'
+import { copyColumns, type PackedDelta, type PackedGroup } from '../../residency/packed-delta.ts'
+import type { Binding, OnnxRuntime, Value } from './ort.ts'
+
+/** The A and B tensors of every group: what is bound together. */
+type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
+
+/** One group's stack. `rank` is the padded rank; `rows[i]` is the digest that row i holds now. */
+interface Stack {
+  rank: number
+  a: Float32Array<ArrayBuffer>
+  b: Float32Array<ArrayBuffer>[]
+  rows: (string | null)[]
+}
+
+const EMPTY = new Float32Array(0)
+
+/** The graph's Split refuses an empty dimension: no change at all is a change of rank 1 that is zero. */
+const MIN_RANK = 1
+
+export class DeltaInputs {
+  readonly #runtime: OnnxRuntime
+  readonly #groups: readonly ProjectionGroup[]
+  readonly #maxRows: number
+  readonly #shared = new Map<string | null, DeltaTensors>()
+  readonly #stacks: Stack[]
+  /** Large enough for any group's A or B of rank 1. */
+  readonly #zeros: Float32Array
+  /** Tensors over the stacks, for the row count and ranks that they were last used with. */
+  #stacked: { key: string; tensors: DeltaTensors } | undefined
+
+  constructor(runtime: OnnxRuntime, groups: readonly ProjectionGroup[], maxRows: number) {
+    this.#runtime = runtime
+    this.#groups = groups
+    this.#maxRows = maxRows
+    this.#stacks = groups.map(() => ({ rank: 0, a: EMPTY, b: [], rows: [] }))
+    const sizes = groups.flatMap((group) => [group.parts.length * group.in, ...group.parts.map((part) => part.out)])
+    this.#zeros = new Float32Array(Math.max(...sizes) * MIN_RANK)
+  }
+
+  /**
+   * Binds the inputs for rows that run with `deltas`, in order; null: the bare base model. `bound` is what this binding
+   * was given last time: nothing is done where it is the same still.
+   */
+  bind(binding: Binding, deltas: readonly (PackedDelta | null)[], bound: DeltaTensors | undefined): DeltaTensors {
+    const first = deltas[0] ?? null
+    const tensors = deltas.every((delta) => delta?.digest === first?.digest)
+      ? this.#sharedBy(first)
+      : this.#stack(deltas)
+    if (tensors !== bound) for (const { name, value } of tensors) binding.input(name, value)
+    return tensors
+  }
+
+  /** Frees the tensors over a delta that is leaving memory. No binding may run with it afterwards. */
+  forget(digest: string): void {
+    for (const { value } of this.#shared.get(digest) ?? []) value.release()
+    this.#shared.delete(digest)
+  }
+
+  release(): void {
+    for (const tensors of [...this.#shared.values(), this.#stacked?.tensors ?? []]) {
+      for (const { value } of tensors) value.release()
+    }
+    this.#shared.clear()
+    this.#stacked = undefined
+  }
+
+  #sharedBy(delta: PackedDelta | null): DeltaTensors {
+    const key = delta?.digest ?? null
+    let tensors = this.#shared.get(key)
+    if (!tensors) {
+      tensors = this.#groups.flatMap((group, i) => {
+        const change = delta?.groups[i]
+        if (change && change.rank > 0) return this.#tensors(group, change.a, change.b, change.rank, [])
+        return this.#tensors(
+          group,
+          this.#zeros,
+          group.parts.map(() => this.#zeros),
+          MIN_RANK,
+          [],
+        )
+      })
+      this.#shared.set(key, tensors)
+    }
+    return tensors
+  }
+
+  #stack(deltas: readonly (PackedDelta | null)[]): DeltaTensors {
+    for (const [i, group] of this.#groups.entries()) {
+      const stack = this.#stacks[i]!
+      this.#fitRank(stack, group, Math.max(MIN_RANK, ...deltas.map((delta) => delta?.groups[i]?.rank ?? 0)))
+      for (const [row, delta] of deltas.entries()) {
+        const digest = delta?.digest ?? null
+        if (stack.rows[row] === digest) continue
+        fillRow(stack, group, row, delta?.groups[i])
+        stack.rows[row] = digest
+      }
+    }
+    const key = [deltas.length, ...this.#stacks.map((stack) => stack.rank)].join()
+    if (this.#stacked?.key !== key) {
+      for (const { value } of this.#stacked?.tensors ?? []) value.release()
+      const rows = deltas.length
+      const tensors = this.#groups.flatMap((group, i) => {
+        const { a, b, rank } = this.#stacks[i]!
+        return this.#tensors(group, a, b, rank, [rows])
+      })
+      this.#stacked = { key, tensors }
+    }
+    return this.#stacked!.tensors
+  }
+
+  /** Changes the padded rank when the rows need more, or no more than half of it; every row is then filled again. */
+  #fitRank(stack: Stack, group: ProjectionGroup, rank: number): void {
+    if (rank <= stack.rank && rank > stack.rank / 2) return
+    stack.rank = rank
+    stack.a = new Float32Array(this.#maxRows * group.parts.length * rank * group.in)
+    stack.b = group.parts.map((part) => new Float32Array(this.#maxRows * part.out * rank))
+    // Fresh memory is zero, which is what a row of the base model holds.
+    stack.rows = Array.from({ length: this.#maxRows }, () => null)
+  }
+
+  #tensors(group: ProjectionGroup, a: Float32Array, b: readonly Float32Array[], rank: number, rows: readonly number[]) {
+    const tensor = (name: string, values: Float32Array, dims: readonly number[]) => {
+      const size = dims.reduce((product, dim) => product * dim, 1)
+      return { name, value: this.#runtime.hostTensor(values.subarray(0, size), 'f32', dims) }
+    }
+    return [
+      tensor(`${group.name}.A`, a, [...rows, group.parts.length * rank, group.in]),
+      ...group.parts.map((part, i) => tensor(`${group.name}.B${i}`, b[i]!, [...rows, part.out, rank])),
+    ]
+  }
+}
+
+function fillRow(stack: Stack, group: ProjectionGroup, row: number, delta: PackedGroup | undefined): void {
+  const { rank } = stack
+  const parts = group.parts.length
+  const a = stack.a.subarray(row * parts * rank * group.in, (row + 1) * parts * rank * group.in)
+  if (!delta || delta.rank < rank) a.fill(0)
+  for (const [part, { out }] of group.parts.entries()) {
+    const b = stack.b[part]!.subarray(row * out * rank, (row + 1) * out * rank)
+    if (!delta || delta.rank < rank) b.fill(0)
+    if (!delta || delta.rank === 0) continue
+    const partValues = delta.rank * group.in
+    a.set(delta.a.subarray(part * partValues, (part + 1) * partValues), part * rank * group.in)
+    copyColumns(delta.b[part]!, delta.rank, b, rank)
+  }
+}

@@ -1,0 +1,285 @@
+// ONNX Runtime's C API, called through koffi. This file alone knows koffi, pointers and the order of struct OrtApi.
+// It knows nothing of models, batches or adapters. Invariant: every native object made here is freed by its `release`.
+// Why not `InferenceSession.run` of onnxruntime-node: it copies each output into new memory, the KV cache included.
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import koffi from 'koffi'
+
+/** Tensor element types, with ONNX's numbers for them. */
+export const ELEMENT_TYPE = { f32: 1, u8: 2, i32: 6, i64: 7, f16: 10 } as const
+export type ElementType = keyof typeof ELEMENT_TYPE
+
+export type Device = 'cpu' | 'webgpu' | 'cuda'
+
+export type HostArray = Float32Array | Float16Array | Int32Array | BigInt64Array | Uint8Array
+
+type Pointer = unknown
+
+// Positions in struct OrtApi (onnxruntime_c_api.h), which only ever grows at its end.
+const API = {
+  GetErrorMessage: [2, 'const char *OrtGetErrorMessage(void *status)'],
+  CreateEnv: [3, 'void *OrtCreateEnv(int level, const char *id, _Out_ void **out)'],
+  CreateSession: [7, 'void *OrtCreateSession(void *env, const char *path, void *options, _Out_ void **out)'],
+  CreateSessionOptions: [10, 'void *OrtCreateSessionOptions(_Out_ void **out)'],
+  EnableProfiling: [14, 'void *OrtEnableProfiling(void *options, const char *prefix)'],
+  SetGraphOptimizationLevel: [23, 'void *OrtSetGraphOptimizationLevel(void *options, int level)'],
+  SetIntraOpNumThreads: [24, 'void *OrtSetIntraOpNumThreads(void *options, int threads)'],
+  CreateTensor: [48, 'void *OrtCreateTensor(void *alloc, const int64_t *dims, size_t n, int type, _Out_ void **out)'],
+  CreateTensorWithData: [
+    49,
+    'void *OrtCreateTensorWithData(void *info, void *data, size_t bytes, const int64_t *dims, size_t n, int type, _Out_ void **out)',
+  ],
+  CreateMemoryInfo: [68, 'void *OrtCreateMemoryInfo(const char *name, int alloc, int id, int mem, _Out_ void **out)'],
+  CreateCpuMemoryInfo: [69, 'void *OrtCreateCpuMemoryInfo(int alloc, int mem, _Out_ void **out)'],
+  ReleaseEnv: [92, 'void OrtReleaseEnv(void *p)'],
+  ReleaseStatus: [93, 'void OrtReleaseStatus(void *p)'],
+  ReleaseMemoryInfo: [94, 'void OrtReleaseMemoryInfo(void *p)'],
+  ReleaseSession: [95, 'void OrtReleaseSession(void *p)'],
+  ReleaseValue: [96, 'void OrtReleaseValue(void *p)'],
+  ReleaseSessionOptions: [100, 'void OrtReleaseSessionOptions(void *p)'],
+  AddSessionConfigEntry: [130, 'void *OrtAddSessionConfigEntry(void *options, const char *key, const char *value)'],
+  CreateAllocator: [131, 'void *OrtCreateAllocator(void *session, void *info, _Out_ void **out)'],
+  ReleaseAllocator: [132, 'void OrtReleaseAllocator(void *p)'],
+  RunWithBinding: [133, 'void *OrtRunWithBinding(void *session, void *options, void *binding)'],
+  CreateIoBinding: [134, 'void *OrtCreateIoBinding(void *session, _Out_ void **out)'],
+  ReleaseIoBinding: [135, 'void OrtReleaseIoBinding(void *p)'],
+  BindInput: [136, 'void *OrtBindInput(void *binding, const char *name, void *value)'],
+  BindOutput: [137, 'void *OrtBindOutput(void *binding, const char *name, void *value)'],
+  AppendExecutionProvider: [
+    216,
+    'void *OrtAppendProvider(void *options, const char *name, const char **keys, const char **values, size_t n)',
+  ],
+  AppendCudaV2: [185, 'void *OrtAppendCudaV2(void *options, void *cuda)'],
+  CreateCudaOptions: [186, 'void *OrtCreateCudaOptions(_Out_ void **out)'],
+  ReleaseCudaOptions: [189, 'void OrtReleaseCudaOptions(void *p)'],
+} as const satisfies Record<string, readonly [number, string]>
+
+const API_VERSION = 23
+const LOG_ERRORS_ONLY = 3
+const ALL_OPTIMIZATIONS = 99
+/** OrtDeviceAllocator / OrtMemTypeDefault of the C API. */
+const DEVICE_ALLOCATOR = 0
+const DEFAULT_MEMORY = 0
+
+const PROVIDER = {
+  webgpu: { name: 'WebGPU', memory: 'WebGPU_Buf' },
+  cuda: { name: 'Cuda', memory: 'Cuda' },
+} as const
+
+/** A failure that ONNX Runtime reported, with its own words. */
+export class OrtError extends Error {
+  override name = 'OrtError'
+}
+
+// koffi's prototypes are global by name, so the table is made once in a thread.
+let loadedApi: ApiFunctions | undefined
+
+type ApiFunctions = { [name in keyof typeof API]: (...args: unknown[]) => unknown }
+
+/** The loaded library and its environment. One for a process or worker. */
+export class OnnxRuntime {
+  readonly #api: ApiFunctions
+  readonly #env: Pointer
+  readonly #cpuMemory: Pointer
+
+  /** @throws OrtError when the library that onnxruntime-node ships cannot be loaded */
+  constructor() {
+    loadedApi ??= loadApi(libraryPath())
+    this.#api = loadedApi
+    this.#env = this.#create('CreateEnv', LOG_ERRORS_ONLY, 'polylora')
+    this.#cpuMemory = this.#create('CreateCpuMemoryInfo', DEVICE_ALLOCATOR, DEFAULT_MEMORY)
+  }
+
+  /**
+   * Loads the model at `path` for `device`.
+   * @throws OrtError when the file is not a model, or the device's provider is not available here
+   */
+  createSession(path: string, device: Device, threads: number, profilePrefix?: string): Session {
+    const options = this.#create('CreateSessionOptions')
+    try {
+      this.#check(this.#api.SetIntraOpNumThreads(options, threads))
+      this.#check(this.#api.SetGraphOptimizationLevel(options, ALL_OPTIMIZATIONS))
+      if (profilePrefix) this.#check(this.#api.EnableProfiling(options, profilePrefix))
+      if (device !== 'cpu') this.#appendProvider(options, device)
+      const session = this.#create('CreateSession', this.#env, path, options)
+      return new Session(this.#api, this.#check, session, device === 'cpu' ? undefined : PROVIDER[device].memory)
+    } finally {
+      this.#api.ReleaseSessionOptions(options)
+    }
+  }
+
+  /** A tensor over `data` itself, without a copy. `data` must outlive the value and must own or view an ArrayBuffer. */
+  hostTensor(data: HostArray, type: ElementType, dims: readonly number[]): Value {
+    const size = dims.reduce((product, dim) => product * dim, 1)
+    if (size !== data.length)
+      throw new OrtError(`A tensor of shape [${dims}] needs ${size} elements, not ${data.length}.`)
+    const pointer = this.#create(
+      'CreateTensorWithData',
+      this.#cpuMemory,
+      data,
+      data.byteLength,
+      dims,
+      dims.length,
+      ELEMENT_TYPE[type],
+    )
+    return new Value(this.#api, pointer, data)
+  }
+
+  release(): void {
+    this.#api.ReleaseMemoryInfo(this.#cpuMemory)
+    this.#api.ReleaseEnv(this.#env)
+  }
+
+  #appendProvider(options: Pointer, device: 'webgpu' | 'cuda'): void {
+    try {
+      if (device === 'cuda') {
+        const cuda = this.#create('CreateCudaOptions')
+        try {
+          this.#check(this.#api.AppendCudaV2(options, cuda))
+        } finally {
+          this.#api.ReleaseCudaOptions(cuda)
+        }
+      } else {
+        this.#check(this.#api.AppendExecutionProvider(options, PROVIDER[device].name, [], [], 0))
+      }
+    } catch (error) {
+      throw new OrtError(`ONNX Runtime cannot use the device "${device}" on this machine: ${(error as Error).message}`)
+    }
+  }
+
+  #create(name: keyof typeof API, ...args: unknown[]): Pointer {
+    return createNative(this.#api, this.#check, name, args)
+  }
+
+  readonly #check = (status: unknown): void => {
+    if (!status) return
+    const message = String(this.#api.GetErrorMessage(status))
+    this.#api.ReleaseStatus(status)
+    throw new OrtError(message)
+  }
+}
+
+/** One loaded graph. */
+export class Session {
+  readonly #api: ApiFunctions
+  readonly #check: (status: unknown) => void
+  readonly #session: Pointer
+  readonly #deviceMemory: Pointer | undefined
+  readonly #deviceAllocator: Pointer | undefined
+
+  constructor(api: ApiFunctions, check: (status: unknown) => void, session: Pointer, deviceMemory: string | undefined) {
+    this.#api = api
+    this.#check = check
+    this.#session = session
+    if (deviceMemory) {
+      const place = [deviceMemory, DEVICE_ALLOCATOR, 0, DEFAULT_MEMORY]
+      this.#deviceMemory = createNative(api, check, 'CreateMemoryInfo', place)
+      this.#deviceAllocator = createNative(api, check, 'CreateAllocator', [session, this.#deviceMemory])
+    }
+  }
+
+  /** An uninitialised tensor in the device's memory. */
+  deviceTensor(type: ElementType, dims: readonly number[]): Value {
+    if (!this.#deviceAllocator) throw new OrtError('This session runs on the CPU: its tensors are host tensors.')
+    const args = [this.#deviceAllocator, dims, dims.length, ELEMENT_TYPE[type]]
+    return new Value(this.#api, createNative(this.#api, this.#check, 'CreateTensor', args))
+  }
+
+  /** A set of inputs and outputs by name, bound once and used for many runs. */
+  createBinding(): Binding {
+    return new Binding(this.#api, this.#check, createNative(this.#api, this.#check, 'CreateIoBinding', [this.#session]))
+  }
+
+  /** Runs the graph; blocks this thread until it is done. @throws OrtError */
+  run(binding: Binding): void {
+    this.#check(this.#api.RunWithBinding(this.#session, null, binding.pointer))
+  }
+
+  release(): void {
+    if (this.#deviceAllocator) this.#api.ReleaseAllocator(this.#deviceAllocator)
+    if (this.#deviceMemory) this.#api.ReleaseMemoryInfo(this.#deviceMemory)
+    this.#api.ReleaseSession(this.#session)
+  }
+}
+
+/** A native tensor. On a device, `Binding.input` copies a host tensor's data when it is bound, and not again. */
+export class Value {
+  readonly #api: ApiFunctions
+  readonly pointer: Pointer
+  /** Keeps the memory that the tensor lies over from being collected. */
+  readonly data: HostArray | undefined
+
+  constructor(api: ApiFunctions, pointer: Pointer, data?: HostArray) {
+    this.#api = api
+    this.pointer = pointer
+    this.data = data
+  }
+
+  release(): void {
+    this.#api.ReleaseValue(this.pointer)
+  }
+}
+
+/** Which values the graph's inputs and outputs are. A value must outlive the binding or be replaced in it first. */
+export class Binding {
+  readonly #api: ApiFunctions
+  readonly #check: (status: unknown) => void
+  readonly pointer: Pointer
+
+  constructor(api: ApiFunctions, check: (status: unknown) => void, pointer: Pointer) {
+    this.#api = api
+    this.#check = check
+    this.pointer = pointer
+  }
+
+  input(name: string, value: Value): void {
+    this.#check(this.#api.BindInput(this.pointer, name, value.pointer))
+  }
+
+  output(name: string, value: Value): void {
+    this.#check(this.#api.BindOutput(this.pointer, name, value.pointer))
+  }
+
+  release(): void {
+    this.#api.ReleaseIoBinding(this.pointer)
+  }
+}
+
+function createNative(
+  api: ApiFunctions,
+  check: (status: unknown) => void,
+  name: keyof typeof API,
+  args: readonly unknown[],
+): Pointer {
+  const out: [Pointer] = [null]
+  check(api[name](...args, out))
+  return out[0]
+}
+
+function loadApi(path: string): ApiFunctions {
+  try {
+    const base = koffi.load(path).func('void *OrtGetApiBase()')()
+    const [getApiPointer] = koffi.decode(base, koffi.array('void *', 1)) as [Pointer]
+    const getApi = koffi.decode(getApiPointer, koffi.proto('void *OrtGetApi(uint32_t version)')) as (
+      v: number,
+    ) => Pointer
+    const positions = Object.values(API).map(([position]) => position)
+    const table = koffi.decode(getApi(API_VERSION), koffi.array('void *', Math.max(...positions) + 1)) as Pointer[]
+    const functions = Object.entries(API).map(([name, [position, signature]]) => [
+      name,
+      koffi.decode(table[position], koffi.proto(signature)),
+    ])
+    return Object.fromEntries(functions) as ApiFunctions
+  } catch (error) {
+    throw new OrtError(`ONNX Runtime's library cannot be loaded from ${path}: ${(error as Error).message}`)
+  }
+}
+
+function libraryPath(): string {
+  const packageDir = dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'))
+  const file = { linux: 'libonnxruntime.so.1', darwin: 'libonnxruntime.dylib', win32: 'onnxruntime.dll' }[
+    process.platform as 'linux' | 'darwin' | 'win32'
+  ]
+  if (!file) throw new OrtError(`onnxruntime-node has no library for the platform "${process.platform}".`)
+  return join(packageDir, 'bin', 'napi-v6', process.platform, process.arch, file)
+}

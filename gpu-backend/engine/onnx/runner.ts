@@ -1,0 +1,228 @@
+// Runs the graph: one prefill chunk of one row, or one decode step of the first B rows.
+// Holds every tensor; knows nothing of requests, sampling or order. Invariant: rows 0 .. B-1 are the running batch.
+import { type ProjectionGroup, projectionGroups } from '../../model/graph.ts'
+import type { ModelConfig } from '../../model/model-config.ts'
+import type { PackedDelta } from '../../residency/packed-delta.ts'
+import { DeltaInputs } from './delta-inputs.ts'
+import { KvCache } from './kv-cache.ts'
+import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
+
+export interface RunnerOptions {
+  readonly graphPath: string
+  readonly config: ModelConfig
+  readonly device: Device
+  readonly threads: number
+  /** Rows of the batch. */
+  readonly maxRows: number
+  readonly contextTokens: number
+}
+
+/** One row's part in a decode step. */
+export interface DecodeRow {
+  readonly token: number
+  /** Tokens of this row that are in the KV cache already. */
+  readonly past: number
+  readonly delta: PackedDelta | null
+}
+
+/** What a decode step with a certain number of rows reads and writes, bound once. */
+interface DecodeStep {
+  readonly binding: Binding
+  readonly ids: Int32Array<ArrayBuffer>
+  readonly seqlens: Int32Array<ArrayBuffer>
+  readonly total: Int32Array<ArrayBuffer>
+  readonly inputs: readonly { readonly name: string; readonly value: Value }[]
+  /** [rows, vocab] f32 */
+  readonly logits: Float32Array
+  readonly values: readonly Value[]
+  deltas: ReturnType<DeltaInputs['bind']> | undefined
+}
+
+export class Runner {
+  readonly kv: KvCache
+  readonly groups: readonly ProjectionGroup[]
+  readonly #options: RunnerOptions
+  readonly #runtime: OnnxRuntime
+  readonly #session: Session
+  readonly #deltas: DeltaInputs
+  readonly #decodeSteps = new Map<number, DecodeStep>()
+  /** The embeddings' change for rows that have none: broadcast over everything. */
+  readonly #noEmbeddingDelta: Value
+  readonly #firstPosition: Value
+
+  /** @throws OrtError when the graph or the device cannot be used */
+  constructor(options: RunnerOptions) {
+    const { config, maxRows, contextTokens } = options
+    this.#options = options
+    this.#runtime = new OnnxRuntime()
+    this.#session = this.#runtime.createSession(options.graphPath, options.device, options.threads)
+    this.groups = projectionGroups(config)
+    const shape = { layers: config.layers, kvHeads: config.kvHeads, headDim: config.headDim, contextTokens }
+    this.kv = new KvCache(this.#runtime, shape, maxRows)
+    this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows)
+    this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
+    this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
+  }
+
+  /**
+   * Runs `tokens` at positions `past` .. of `row` with `delta`; `samplePositions` are the indices within `tokens` whose
+   * logits are wanted. Returns logits [samplePositions, vocab] and hidden states [tokens, hidden], both f32.
+   */
+  prefill(
+    row: number,
+    tokens: ArrayLike<number>,
+    past: number,
+    delta: PackedDelta | null,
+    samplePositions: readonly number[],
+  ): { logits: Float32Array; hidden: Float32Array } {
+    const { vocabSize, hiddenSize } = this.#options.config
+    const count = tokens.length
+    const logits = floats(samplePositions.length * vocabSize)
+    const hidden = floats(count * hiddenSize)
+    const binding = this.#session.createBinding()
+    const values: Value[] = []
+    const host = (value: Value) => {
+      values.push(value)
+      return value
+    }
+    try {
+      binding.input('input_ids', host(this.#runtime.hostTensor(ints(count, tokens), 'i32', [1, count])))
+      binding.input('seqlens_k', host(this.#runtime.hostTensor(ints(1, [past + count - 1]), 'i32', [1])))
+      binding.input('total_length', host(this.#runtime.hostTensor(ints(1, [past + count]), 'i32', [])))
+      const positions = ints(samplePositions.length, samplePositions)
+      binding.input('sample_positions', host(this.#runtime.hostTensor(positions, 'i32', [positions.length])))
+      this.#bindEmbeddingDelta(binding, [{ tokens, delta }], count, host)
+      for (const { past: name, present, value } of this.kv.tensors(row, 1)) {
+        binding.input(name, value)
+        binding.output(present, value)
+      }
+      this.#deltas.bind(binding, [delta], undefined)
+      binding.output('logits', host(this.#runtime.hostTensor(logits, 'f32', [1, samplePositions.length, vocabSize])))
+      binding.output('hidden', host(this.#runtime.hostTensor(hidden, 'f32', [1, count, hiddenSize])))
+      this.#session.run(binding)
+    } finally {
+      binding.release()
+      for (const value of values) value.release()
+    }
+    return { logits, hidden }
+  }
+
+  /** One token of every row, rows 0 .. rows.length-1. Returns logits [rows, vocab] f32, valid until the next step. */
+  decode(rows: readonly DecodeRow[]): Float32Array {
+    const step = this.#decodeStep(rows.length)
+    let longest = 0
+    for (const [i, row] of rows.entries()) {
+      step.ids[i] = row.token
+      step.seqlens[i] = row.past
+      longest = Math.max(longest, row.past + 1)
+    }
+    step.total[0] = longest
+    for (const { name, value } of step.inputs) step.binding.input(name, value)
+    const values: Value[] = []
+    const host = (value: Value) => {
+      values.push(value)
+      return value
+    }
+    try {
+      this.#bindEmbeddingDelta(
+        step.binding,
+        rows.map(({ token, delta }) => ({ tokens: [token], delta })),
+        1,
+        host,
+      )
+      step.deltas = this.#deltas.bind(
+        step.binding,
+        rows.map(({ delta }) => delta),
+        step.deltas,
+      )
+      this.#session.run(step.binding)
+    } finally {
+      for (const value of values) value.release()
+    }
+    return step.logits
+  }
+
+  /** Must be called before a delta's memory goes. */
+  forget(digest: string): void {
+    // A cached binding may still name the delta's tensors: it is bound anew before its next run.
+    for (const step of this.#decodeSteps.values()) step.deltas = undefined
+    this.#deltas.forget(digest)
+  }
+
+  release(): void {
+    for (const { binding, values } of this.#decodeSteps.values()) {
+      binding.release()
+      for (const value of values) value.release()
+    }
+    this.#deltas.release()
+    this.kv.release()
+    this.#noEmbeddingDelta.release()
+    this.#firstPosition.release()
+    this.#session.release()
+    this.#runtime.release()
+  }
+
+  #decodeStep(rows: number): DecodeStep {
+    const known = this.#decodeSteps.get(rows)
+    if (known) return known
+    const { vocabSize } = this.#options.config
+    const [ids, seqlens, total] = [ints(rows), ints(rows), ints(1)]
+    const logits = floats(rows * vocabSize)
+    const inputs = [
+      { name: 'input_ids', value: this.#runtime.hostTensor(ids, 'i32', [rows, 1]) },
+      { name: 'seqlens_k', value: this.#runtime.hostTensor(seqlens, 'i32', [rows]) },
+      { name: 'total_length', value: this.#runtime.hostTensor(total, 'i32', []) },
+    ]
+    const binding = this.#session.createBinding()
+    binding.input('sample_positions', this.#firstPosition)
+    const out = this.#runtime.hostTensor(logits, 'f32', [rows, 1, vocabSize])
+    binding.output('logits', out)
+    for (const { past, present, value } of this.kv.tensors(0, rows)) {
+      binding.input(past, value)
+      binding.output(present, value)
+    }
+    const values = [...inputs.map(({ value }) => value), out]
+    const step: DecodeStep = { binding, ids, seqlens, total, inputs, logits, values, deltas: undefined }
+    this.#decodeSteps.set(rows, step)
+    return step
+  }
+
+  /** A change to the token embeddings is a few dot products for each token: made here, given to the graph as a sum. */
+  #bindEmbeddingDelta(
+    binding: Binding,
+    rows: readonly { tokens: ArrayLike<number>; delta: PackedDelta | null }[],
+    count: number,
+    host: (value: Value) => Value,
+  ): void {
+    if (rows.every(({ delta }) => !delta?.embedding)) {
+      binding.input('embedding_delta', this.#noEmbeddingDelta)
+      return
+    }
+    const { hiddenSize, vocabSize } = this.#options.config
+    const sums = floats(rows.length * count * hiddenSize)
+    for (const [row, { tokens, delta }] of rows.entries()) {
+      if (!delta?.embedding) continue
+      const { rank, a, b } = delta.embedding
+      for (let i = 0; i < count; i++) {
+        const offset = (row * count + i) * hiddenSize
+        for (let h = 0; h < hiddenSize; h++) {
+          let sum = 0
+          for (let k = 0; k < rank; k++) sum += b[h * rank + k]! * a[k * vocabSize + tokens[i]!]!
+          sums[offset + h] = sum
+        }
+      }
+    }
+    binding.input('embedding_delta', host(this.#runtime.hostTensor(sums, 'f32', [rows.length, count, hiddenSize])))
+  }
+}
+
+// Small typed arrays live inside V8's moving heap unless they are made over a buffer.
+function ints(length: number, values?: ArrayLike<number>): Int32Array<ArrayBuffer> {
+  const array = new Int32Array(new ArrayBuffer(length * Int32Array.BYTES_PER_ELEMENT))
+  if (values) array.set(values)
+  return array
+}
+
+function floats(length: number): Float32Array<ArrayBuffer> {
+  return new Float32Array(new ArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT))
+}

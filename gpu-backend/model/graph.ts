@@ -1,0 +1,336 @@
+// Builds the ONNX graph of a Llama-family model in which every projection also takes a LoRA delta as an input.
+// One graph serves prefill and decode, alone or in a batch; it knows nothing of which delta is whose.
+// Invariant: a row's result depends on that row and its delta alone, so an answer is the same alone or in a crowd.
+import type { ModelConfig } from './model-config.ts'
+import type { Attribute, DataType, GraphValue, Initializer, Node, OnnxGraph } from './onnx-file.ts'
+import { BLOCK, quantizeBlocks } from './quantize.ts'
+import { ropeTables } from './rope.ts'
+import type { Weights } from './weights.ts'
+
+export type WeightFormat = 'f32' | 'int8' | 'int4'
+
+/** Projections that read the same input share one A: their parts lie side by side. */
+export interface ProjectionGroup {
+  /** Prefix of the graph's inputs: `<name>.A` [parts * rank, in] and `<name>.B<i>` [out_i, rank], each with an optional leading row. */
+  readonly name: string
+  readonly in: number
+  readonly parts: readonly { readonly module: string; readonly out: number }[]
+}
+
+/** Every projection of the model that can take a delta, in the order in which the graph meets them. */
+export function projectionGroups(config: ModelConfig): ProjectionGroup[] {
+  const query = config.heads * config.headDim
+  const keyValue = config.kvHeads * config.headDim
+  const layers = Array.from({ length: config.layers }, (_, layer): ProjectionGroup[] => {
+    const path = `model.layers.${layer}`
+    const part = (module: string, out: number) => ({ module: `${path}.${module}`, out })
+    return [
+      {
+        name: `l${layer}.qkv`,
+        in: config.hiddenSize,
+        parts: [
+          part('self_attn.q_proj', query),
+          part('self_attn.k_proj', keyValue),
+          part('self_attn.v_proj', keyValue),
+        ],
+      },
+      { name: `l${layer}.o`, in: query, parts: [part('self_attn.o_proj', config.hiddenSize)] },
+      {
+        name: `l${layer}.gate_up`,
+        in: config.hiddenSize,
+        parts: [part('mlp.gate_proj', config.intermediateSize), part('mlp.up_proj', config.intermediateSize)],
+      },
+      { name: `l${layer}.down`, in: config.intermediateSize, parts: [part('mlp.down_proj', config.hiddenSize)] },
+    ]
+  })
+  const head = { name: 'head', in: config.hiddenSize, parts: [{ module: 'lm_head', out: config.vocabSize }] }
+  return [...layers.flat(), head]
+}
+
+const MICROSOFT = 'com.microsoft'
+/** 4: activations are rounded to 8 bits row by row, which keeps rows independent and uses the integer instructions. */
+const ACCURACY_LEVEL = 4
+/** External data starts on these boundaries so that it can be mapped as it is. */
+const ALIGNMENT = 4096
+
+/**
+ * The graph, with its constants written through `write` in the order of their offsets.
+ *
+ * Inputs (B rows, T tokens a row, S context, N positions to sample):
+ *   input_ids [B, T] i32; seqlens_k [B] i32: tokens of each row after this step, minus 1; total_length [] i32: the largest
+ *   of them; sample_positions [N] i32: which of the T tokens get logits; embedding_delta f32, broadcast to [B, T, hidden];
+ *   past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] f32; and A, B of every `projectionGroups` entry.
+ * Outputs: logits [B, N, vocab] f32; hidden [B, T, hidden] f32 after the final norm; present_k/present_v like the past,
+ *   to be bound to the same memory.
+ */
+export async function buildGraph(
+  config: ModelConfig,
+  weights: Weights,
+  format: WeightFormat,
+  positions: number,
+  write: (bytes: Uint8Array) => Promise<void>,
+): Promise<OnnxGraph> {
+  const builder = new GraphBuilder(weights, format, write)
+  await builder.build(config, positions)
+  return builder
+}
+
+class GraphBuilder implements OnnxGraph {
+  readonly nodes: Node[] = []
+  readonly inputs: GraphValue[] = []
+  readonly outputs: GraphValue[] = []
+  readonly initializers: Initializer[] = []
+  readonly #weights: Weights
+  readonly #format: WeightFormat
+  readonly #write: (bytes: Uint8Array) => Promise<void>
+  #offset = 0
+
+  constructor(weights: Weights, format: WeightFormat, write: (bytes: Uint8Array) => Promise<void>) {
+    this.#weights = weights
+    this.#format = format
+    this.#write = write
+  }
+
+  async build(config: ModelConfig, positions: number): Promise<void> {
+    const { hiddenSize, vocabSize } = config
+    this.#input('input_ids', 'i32', ['B', 'T'])
+    this.#input('seqlens_k', 'i32', ['B'])
+    this.#input('total_length', 'i32', [])
+    this.#input('sample_positions', 'i32', ['N'])
+    this.#input('embedding_delta', 'f32')
+
+    const embedding = await this.#weights.load('model.embed_tokens.weight', [vocabSize, hiddenSize])
+    await this.#constant('embedding', 'f32', [vocabSize, hiddenSize], embedding)
+    const { cos, sin } = ropeTables(config, positions)
+    await this.#constant('rope_cos', 'f32', [positions, config.headDim / 2], cos)
+    await this.#constant('rope_sin', 'f32', [positions, config.headDim / 2], sin)
+
+    const embedded = this.#node('Gather', ['embedding', 'input_ids'], 'embedded')
+    let residual = this.#node('Add', [embedded, 'embedding_delta'], 'x')
+    let normed = this.#node(
+      'SimplifiedLayerNormalization',
+      [residual, await this.#norm('model.layers.0.input_layernorm', hiddenSize)],
+      'l0.normed',
+      { axis: -1, epsilon: { float: config.rmsNormEps }, stash_type: 1 },
+    )
+    const groups = projectionGroups(config)
+    for (let layer = 0; layer < config.layers; layer++) {
+      const [qkv, o, gateUp, down] = groups.slice(layer * 4, layer * 4 + 4) as [
+        ProjectionGroup,
+        ProjectionGroup,
+        ProjectionGroup,
+        ProjectionGroup,
+      ]
+      const attended = await this.#attention(config, layer, await this.#project(normed, qkv, config.qkvBias))
+      const attentionOut = await this.#project(attended, o, config.outputBias)
+      const path = `model.layers.${layer}`
+      ;[normed, residual] = await this.#addAndNorm(config, attentionOut, residual, `${path}.post_attention_layernorm`)
+      const mlp = this.#swiGlu(`l${layer}`, await this.#project(normed, gateUp, config.mlpBias))
+      const mlpOut = await this.#project(mlp, down, config.mlpBias)
+      const nextNorm = layer + 1 < config.layers ? `model.layers.${layer + 1}.input_layernorm` : 'model.norm'
+      ;[normed, residual] = await this.#addAndNorm(config, mlpOut, residual, nextNorm)
+    }
+    this.#node('Identity', [normed], 'hidden')
+    this.outputs.push({ name: 'hidden', type: 'f32', dims: ['B', 'T', hiddenSize] })
+    const sampled = this.#node('Gather', [normed, 'sample_positions'], 'sampled', { axis: 1 })
+    const head = groups.at(-1)!
+    const headWeight = config.tiedEmbeddings
+      ? embedding
+      : await this.#weights.load('lm_head.weight', [vocabSize, hiddenSize])
+    const logits = this.#addDelta(
+      sampled,
+      await this.#linear(sampled, head.name, headWeight, hiddenSize, vocabSize),
+      head,
+    )
+    this.#node('Identity', [logits], 'logits')
+    this.outputs.push({ name: 'logits', type: 'f32', dims: ['B', 'N', vocabSize] })
+  }
+
+  /** y = W x + B (A x), the parts of the group side by side. */
+  async #project(x: string, group: ProjectionGroup, bias: boolean): Promise<string> {
+    const out = group.parts.reduce((sum, part) => sum + part.out, 0)
+    const weight = await this.#stack(group.parts.map((part) => [`${part.module}.weight`, [part.out, group.in]]))
+    let y = await this.#linear(x, group.name, weight, group.in, out)
+    if (bias) {
+      const values = await this.#stack(group.parts.map((part) => [`${part.module}.bias`, [part.out]]))
+      y = this.#node(
+        'Add',
+        [y, await this.#constant(`${group.name}.bias`, 'f32', [out], values)],
+        `${group.name}.biased`,
+      )
+    }
+    return this.#addDelta(x, y, group)
+  }
+
+  #addDelta(x: string, y: string, group: ProjectionGroup): string {
+    const { name, parts } = group
+    this.#input(`${name}.A`, 'f32')
+    const low = this.#node('FusedMatMul', [x, `${name}.A`], `${name}.low`, { transB: 1 }, MICROSOFT)
+    const lows = parts.length === 1 ? [low] : this.#split(low, `${name}.low`, parts.length)
+    const changes = parts.map((_, i) => {
+      this.#input(`${name}.B${i}`, 'f32')
+      return this.#node('FusedMatMul', [lows[i]!, `${name}.B${i}`], `${name}.change${i}`, { transB: 1 }, MICROSOFT)
+    })
+    const change = changes.length === 1 ? changes[0]! : this.#node('Concat', changes, `${name}.change`, { axis: -1 })
+    return this.#node('Add', [y, change], `${name}.y`)
+  }
+
+  /** x [.., in] -> [.., out]; `weight` is [out, in] as Hugging Face stores it. */
+  async #linear(x: string, name: string, weight: Float32Array, inSize: number, out: number): Promise<string> {
+    // A projection whose input is no multiple of the block stays in f32; no model in common use has one.
+    if (this.#format === 'f32' || inSize % BLOCK !== 0) {
+      await this.#constant(`${name}.weight`, 'f32', [inSize, out], transpose(weight, out, inSize))
+      return this.#node('MatMul', [x, `${name}.weight`], `${name}.base`)
+    }
+    const bits = this.#format === 'int8' ? 8 : 4
+    const { values, scales } = quantizeBlocks(weight, bits)
+    await this.#constant(`${name}.weight`, 'u8', [out, inSize / BLOCK, (BLOCK * bits) / 8], values)
+    await this.#constant(`${name}.scales`, 'f32', [scales.length], scales)
+    return this.#node(
+      'MatMulNBits',
+      [x, `${name}.weight`, `${name}.scales`],
+      `${name}.base`,
+      { K: inSize, N: out, bits, block_size: BLOCK, accuracy_level: ACCURACY_LEVEL },
+      MICROSOFT,
+    )
+  }
+
+  /** qkv [B, T, (heads + 2 kvHeads) * headDim] -> [B, T, heads * headDim], writing K and V into the cache in place. */
+  async #attention(config: ModelConfig, layer: number, qkv: string): Promise<string> {
+    const cache = ['B', config.kvHeads, 'S', config.headDim]
+    const [pastK, pastV, presentK, presentV] = ['past_k', 'past_v', 'present_k', 'present_v'].map(
+      (n) => `${n}.${layer}`,
+    )
+    this.#input(pastK!, 'f32', cache)
+    this.#input(pastV!, 'f32', cache)
+    this.outputs.push({ name: presentK!, type: 'f32', dims: cache }, { name: presentV!, type: 'f32', dims: cache })
+    const window = config.attentionWindows[layer]
+    const rotary = config.ropeLayers[layer] === true
+    const query = config.qkNorm ? await this.#normHeads(config, layer, qkv) : [qkv, '', '']
+    const inputs = [...query, pastK!, pastV!, 'seqlens_k', 'total_length', ...(rotary ? ['rope_cos', 'rope_sin'] : [])]
+    const attributes = {
+      num_heads: config.heads,
+      kv_num_heads: config.kvHeads,
+      do_rotary: rotary ? 1 : 0,
+      ...(window === undefined ? {} : { local_window_size: window }),
+    }
+    const outputs = [`l${layer}.attended`, presentK!, presentV!]
+    this.nodes.push({ op: 'GroupQueryAttention', domain: MICROSOFT, inputs, outputs, attributes })
+    return outputs[0]!
+  }
+
+  /** Qwen3: RMS norm of each head's q and k, before the rotary positions. */
+  async #normHeads(config: ModelConfig, layer: number, qkv: string): Promise<string[]> {
+    const { heads, kvHeads, headDim } = config
+    const sizes = [heads * headDim, kvHeads * headDim, kvHeads * headDim]
+    await this.#constant(`l${layer}.qkv_sizes`, 'i64', [3], BigInt64Array.from(sizes, BigInt))
+    const parts = ['q', 'k', 'v'].map((part) => `l${layer}.${part}`)
+    this.nodes.push({
+      op: 'Split',
+      domain: '',
+      inputs: [qkv, `l${layer}.qkv_sizes`],
+      outputs: parts,
+      attributes: { axis: -1 },
+    })
+    const normed: string[] = []
+    for (const [i, part] of ['q', 'k'].entries()) {
+      const name = `l${layer}.${part}`
+      const perHead = await this.#constant(`${name}.heads`, 'i64', [4], BigInt64Array.of(0n, 0n, -1n, BigInt(headDim)))
+      const flat = await this.#constant(`${name}.flat`, 'i64', [3], BigInt64Array.of(0n, 0n, BigInt(sizes[i]!)))
+      const split = this.#node('Reshape', [name, perHead], `${name}.split`)
+      const scale = await this.#norm(`model.layers.${layer}.self_attn.${part}_norm`, headDim)
+      const epsilon = { float: config.rmsNormEps }
+      const scaled = this.#node('SimplifiedLayerNormalization', [split, scale], `${name}.scaled`, {
+        axis: -1,
+        epsilon,
+        stash_type: 1,
+      })
+      normed.push(this.#node('Reshape', [scaled, flat], `${name}.normed`))
+    }
+    return [...normed, parts[2]!]
+  }
+
+  #swiGlu(name: string, gateUp: string): string {
+    const [gate, up] = this.#split(gateUp, `${name}.gate_up`, 2)
+    const sigmoid = this.#node('Sigmoid', [gate!], `${name}.sigmoid`)
+    const silu = this.#node('Mul', [gate!, sigmoid], `${name}.silu`)
+    return this.#node('Mul', [silu, up!], `${name}.swiglu`)
+  }
+
+  /** [norm(x + residual), x + residual] */
+  async #addAndNorm(config: ModelConfig, x: string, residual: string, norm: string): Promise<[string, string]> {
+    const [normed, sum] = [`${norm}.normed`, `${norm}.sum`]
+    this.nodes.push({
+      op: 'SkipSimplifiedLayerNormalization',
+      domain: MICROSOFT,
+      inputs: [x, residual, await this.#norm(norm, config.hiddenSize)],
+      outputs: [normed, '', '', sum],
+      attributes: { epsilon: { float: config.rmsNormEps } },
+    })
+    return [normed, sum]
+  }
+
+  async #norm(path: string, size: number): Promise<string> {
+    return this.#constant(`${path}.weight`, 'f32', [size], await this.#weights.load(`${path}.weight`, [size]))
+  }
+
+  /** Tensors of equal inner size, one after another. */
+  async #stack(tensors: readonly (readonly [string, readonly number[]])[]): Promise<Float32Array> {
+    const loaded: Float32Array[] = []
+    for (const [name, shape] of tensors) loaded.push(await this.#weights.load(name, shape))
+    if (loaded.length === 1) return loaded[0]!
+    const stacked = new Float32Array(loaded.reduce((sum, values) => sum + values.length, 0))
+    let offset = 0
+    for (const values of loaded) {
+      stacked.set(values, offset)
+      offset += values.length
+    }
+    return stacked
+  }
+
+  #split(input: string, name: string, parts: number): string[] {
+    const outputs = Array.from({ length: parts }, (_, i) => `${name}.${i}`)
+    this.nodes.push({ op: 'Split', domain: '', inputs: [input], outputs, attributes: { axis: -1, num_outputs: parts } })
+    return outputs
+  }
+
+  #input(name: string, type: DataType, dims?: readonly (number | string)[]): void {
+    this.inputs.push(dims ? { name, type, dims } : { name, type })
+  }
+
+  #node(op: string, inputs: string[], output: string, attributes: Record<string, Attribute> = {}, domain = ''): string {
+    this.nodes.push({ op, domain, inputs, outputs: [output], attributes })
+    return output
+  }
+
+  async #constant(
+    name: string,
+    type: DataType,
+    dims: readonly number[],
+    values: Float32Array | Uint8Array | BigInt64Array,
+  ) {
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    const padding = (ALIGNMENT - (this.#offset % ALIGNMENT)) % ALIGNMENT
+    if (padding > 0) await this.#write(new Uint8Array(padding))
+    this.#offset += padding
+    this.initializers.push({ name, type, dims, offset: this.#offset, bytes: bytes.byteLength })
+    await this.#write(bytes)
+    this.#offset += bytes.byteLength
+    return name
+  }
+}
+
+/** [rows, columns] -> [columns, rows], in tiles that stay in the cache. */
+function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const tile = 32
+  const transposed = new Float32Array(values.length)
+  for (let row = 0; row < rows; row += tile) {
+    for (let column = 0; column < columns; column += tile) {
+      const [rowEnd, columnEnd] = [Math.min(row + tile, rows), Math.min(column + tile, columns)]
+      for (let r = row; r < rowEnd; r++) {
+        for (let c = column; c < columnEnd; c++) transposed[c * rows + r] = values[r * columns + c]!
+      }
+    }
+  }
+  return transposed
+}

@@ -1,0 +1,113 @@
+// The file in which the disk tier keeps one packed delta: a header of ranks and metadata, then the values.
+// Written whole under another name and renamed, so that a file that exists is complete.
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { endianness } from 'node:os'
+import * as z from 'zod/mini'
+import type { BaseModel } from '../../adapters/base-model.ts'
+import type { ProjectionGroup } from '../model/graph.ts'
+import { type PackedDelta, type PackedShape, packedValues, viewPacked } from './packed-delta.ts'
+
+const VERSION = 1
+/** The values start here unless the metadata (a chat template) needs more; a multiple of it always. */
+const ALIGNMENT = 4096
+/** Bytes before the header's JSON: its length as u32, and where the values start as u32. */
+const PREFIX_BYTES = 8
+const MAX_HEADER_BYTES = 4 << 20
+
+const Header = z.object({
+  version: z.literal(VERSION),
+  digest: z.string(),
+  base: z.string(),
+  endianness: z.literal(endianness()),
+  ranks: z.array(z.int()),
+  embeddingRank: z.int(),
+  chatTemplate: z.optional(z.string()),
+})
+export type DeltaFileHeader = z.infer<typeof Header>
+
+export interface DeltaFileContent {
+  readonly digest: string
+  readonly base: string
+  readonly shape: PackedShape
+  readonly values: Float32Array
+  readonly chatTemplate: string | undefined
+}
+
+/** Writes the file at `path`; nothing is there until it is complete. */
+export async function writeDeltaFile(path: string, content: DeltaFileContent): Promise<void> {
+  const header: DeltaFileHeader = {
+    version: VERSION,
+    digest: content.digest,
+    base: content.base,
+    endianness: endianness(),
+    ranks: [...content.shape.ranks],
+    embeddingRank: content.shape.embeddingRank,
+    ...(content.chatTemplate === undefined ? {} : { chatTemplate: content.chatTemplate }),
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header))
+  const start = Math.ceil((PREFIX_BYTES + json.length) / ALIGNMENT) * ALIGNMENT
+  const front = new Uint8Array(start)
+  new DataView(front.buffer).setUint32(0, json.length, true)
+  new DataView(front.buffer).setUint32(4, start, true)
+  front.set(json, PREFIX_BYTES)
+  const temporary = `${path}.${process.pid}.${crypto.randomUUID()}.writing`
+  try {
+    const file = await open(temporary, 'w')
+    try {
+      await file.writeFile(front)
+      await file.writeFile(new Uint8Array(content.values.buffer, content.values.byteOffset, content.values.byteLength))
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+  } finally {
+    await rm(temporary, { force: true })
+  }
+}
+
+/** The header of the file at `path`. @throws Error when it is not such a file */
+export async function readDeltaHeader(path: string): Promise<DeltaFileHeader> {
+  const file = await open(path)
+  try {
+    return (await readFront(file, path)).header
+  } finally {
+    await file.close()
+  }
+}
+
+/** The delta in the file at `path`, in one read. @throws Error when it is missing or damaged */
+export async function readDeltaFile(
+  path: string,
+  groups: readonly ProjectionGroup[],
+  base: BaseModel,
+): Promise<PackedDelta> {
+  const file = await open(path)
+  try {
+    const { header, start } = await readFront(file, path)
+    const values = new Float32Array(packedValues(header, groups, base))
+    await readFully(file, new Uint8Array(values.buffer), start, path)
+    return viewPacked(header.digest, header, groups, base, values)
+  } finally {
+    await file.close()
+  }
+}
+
+async function readFront(file: FileHandle, path: string): Promise<{ header: DeltaFileHeader; start: number }> {
+  const prefix = new Uint8Array(PREFIX_BYTES)
+  await readFully(file, prefix, 0, path)
+  const length = new DataView(prefix.buffer).getUint32(0, true)
+  const start = new DataView(prefix.buffer).getUint32(4, true)
+  if (length > MAX_HEADER_BYTES) throw new Error(`${path} is damaged: its header is ${length} bytes long.`)
+  const json = new Uint8Array(length)
+  await readFully(file, json, PREFIX_BYTES, path)
+  return { header: Header.parse(JSON.parse(new TextDecoder().decode(json))), start }
+}
+
+async function readFully(file: FileHandle, target: Uint8Array, position: number, path: string): Promise<void> {
+  let done = 0
+  while (done < target.length) {
+    const { bytesRead } = await file.read(target, done, target.length - done, position + done)
+    if (bytesRead === 0) throw new Error(`${path} is damaged: it ends early.`)
+    done += bytesRead
+  }
+}

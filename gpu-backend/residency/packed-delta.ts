@@ -1,0 +1,125 @@
+// A delta in the order in which the graph reads it: q, k, v (and gate, up) side by side, all f32, in one piece of memory.
+// Packed once, when a delta is admitted, so that loading it later is one read and using it copies nothing.
+// Invariant: the layout follows from the ranks alone; a module that the delta leaves alone has rank 0 and takes no room.
+import type { BaseModel } from '../../adapters/base-model.ts'
+import type { Delta, DeltaModule } from '../../adapters/delta.ts'
+import { BackendError } from '../errors.ts'
+import type { ProjectionGroup } from '../model/graph.ts'
+
+/** What a packed delta's layout follows from. */
+export interface PackedShape {
+  /** By projection group: the largest rank among its parts, 0 where the delta has none of them. */
+  readonly ranks: readonly number[]
+  /** Rank of the change to the token embeddings; 0: none. */
+  readonly embeddingRank: number
+}
+
+/** One projection group's change; `rank` 0 means none. */
+export interface PackedGroup {
+  readonly rank: number
+  /** [parts * rank, in] f32 */
+  readonly a: Float32Array
+  /** by part: [out, rank] f32 */
+  readonly b: readonly Float32Array[]
+}
+
+export interface PackedDelta {
+  readonly digest: string
+  readonly bytes: number
+  readonly groups: readonly PackedGroup[]
+  /** Token embeddings: row t gains (B A)ᵀ[t]; a: [rank, vocab], b: [hidden, rank] f32 */
+  readonly embedding: { readonly rank: number; readonly a: Float32Array; readonly b: Float32Array } | undefined
+}
+
+/** Number of f32 values in a packed delta of `shape`. */
+export function packedValues(shape: PackedShape, groups: readonly ProjectionGroup[], base: BaseModel): number {
+  const projections = groups.reduce((sum, group, i) => sum + shape.ranks[i]! * valuesPerRank(group), 0)
+  return projections + shape.embeddingRank * (base.vocab_size + base.hidden_size)
+}
+
+/** The delta that lies in `values` (of `packedValues` length), as views. */
+export function viewPacked(
+  digest: string,
+  shape: PackedShape,
+  groups: readonly ProjectionGroup[],
+  base: BaseModel,
+  values: Float32Array,
+): PackedDelta {
+  let offset = 0
+  const take = (length: number) => {
+    const view = values.subarray(offset, offset + length)
+    offset += length
+    return view
+  }
+  const packed = groups.map((group, i): PackedGroup => {
+    const rank = shape.ranks[i]!
+    return { rank, a: take(group.parts.length * rank * group.in), b: group.parts.map((part) => take(part.out * rank)) }
+  })
+  const rank = shape.embeddingRank
+  const embedding = rank > 0 ? { rank, a: take(rank * base.vocab_size), b: take(base.hidden_size * rank) } : undefined
+  return { digest, bytes: values.byteLength, groups: packed, embedding }
+}
+
+/**
+ * Packs a canonical delta. Parts of a group with a smaller rank than its largest are padded with zeros.
+ * @throws BackendError `invalid_delta` when it names a module that this engine cannot change
+ */
+export function packDelta(
+  digest: string,
+  delta: Delta,
+  groups: readonly ProjectionGroup[],
+  base: BaseModel,
+): { shape: PackedShape; values: Float32Array<ArrayBuffer> } {
+  const known = new Set([...groups.flatMap((group) => group.parts.map((part) => part.module)), 'model.embed_tokens'])
+  for (const module of delta.modules.keys()) {
+    if (!known.has(module))
+      throw new BackendError('invalid_delta', `The delta changes ${module}, which ${base.name} does not have.`)
+  }
+  const rankOf = (module: string) => delta.modules.get(module)?.rank ?? 0
+  const shape = {
+    ranks: groups.map((group) => Math.max(...group.parts.map((part) => rankOf(part.module)))),
+    embeddingRank: rankOf('model.embed_tokens'),
+  }
+  const values = new Float32Array(packedValues(shape, groups, base))
+  const packed = viewPacked(digest, shape, groups, base, values)
+  for (const [i, group] of groups.entries()) {
+    for (const [part, { module }] of group.parts.entries()) {
+      const source = delta.modules.get(module)
+      if (source) copyPart(source, packed.groups[i]!, part)
+    }
+  }
+  const embedding = delta.modules.get('model.embed_tokens')
+  if (embedding && packed.embedding) {
+    packed.embedding.a.set(embedding.a)
+    packed.embedding.b.set(embedding.b)
+  }
+  return { shape, values }
+}
+
+function copyPart(source: DeltaModule, target: PackedGroup, part: number): void {
+  target.a.set(source.a, part * target.rank * source.in)
+  copyColumns(source.b, source.rank, target.b[part]!, target.rank)
+}
+
+/** Copies a row-major [rows, sourceColumns] matrix into one with more columns. The rest of the target is left as it is. */
+export function copyColumns(
+  source: Float32Array | Float16Array,
+  sourceColumns: number,
+  target: Float32Array,
+  targetColumns: number,
+): void {
+  if (sourceColumns === targetColumns) {
+    target.set(source)
+    return
+  }
+  const rows = source.length / sourceColumns
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < sourceColumns; column++) {
+      target[row * targetColumns + column] = source[row * sourceColumns + column]!
+    }
+  }
+}
+
+function valuesPerRank(group: ProjectionGroup): number {
+  return group.parts.length * group.in + group.parts.reduce((sum, part) => sum + part.out, 0)
+}
