@@ -1,0 +1,76 @@
+// Bearer key -> who is calling. Keys are looked up by their sha256, so no comparison depends on a stored secret,
+// and remembered by each isolate for a few seconds, which is how long a revoked key may live on.
+import * as z from 'zod/mini'
+import { ApiError } from '../errors.ts'
+
+export type Scope = 'inference' | 'adapters' | 'usage'
+
+/** The caller, as far as the rest of the edge needs to know. */
+export interface Principal {
+  readonly tenant: string
+  readonly keyId: string
+  readonly scopes: readonly string[]
+}
+
+const REMEMBER_MS = 5_000
+const MAX_REMEMBERED = 10_000
+const MAX_KEY_CHARS = 256
+
+const KeyRow = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  scopes: z.string(),
+  expires_ms: z.nullable(z.number()),
+})
+
+/** Finds the principal of a request; one for each isolate. */
+export class Authenticator {
+  readonly #known = new Map<string, { principal: Principal; untilMs: number }>()
+
+  /**
+   * The principal whose key is in `header` (`Bearer <key>`).
+   * @throws ApiError 401 where there is no key, or it is unknown, revoked or expired: all refused alike
+   */
+  async authenticate(db: D1Database, header: string | undefined, nowMs: number): Promise<Principal> {
+    const key = /^Bearer +([^\s]+) *$/i.exec(header ?? '')?.[1]
+    if (!key) {
+      throw new ApiError(
+        401,
+        header ? 'invalid_api_key' : 'missing_api_key',
+        'No API key was given: send it as `Authorization: Bearer <key>`.',
+      )
+    }
+    const principal = key.length <= MAX_KEY_CHARS ? await this.#lookUp(db, await hashKey(key), nowMs) : undefined
+    if (!principal) throw new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
+    return principal
+  }
+
+  async #lookUp(db: D1Database, hash: string, nowMs: number): Promise<Principal | undefined> {
+    const known = this.#known.get(hash)
+    if (known && known.untilMs > nowMs) return known.principal
+    this.#known.delete(hash)
+    const row = await db
+      .prepare('SELECT id, tenant, scopes, expires_ms FROM api_keys WHERE hash = ? AND revoked_ms IS NULL')
+      .bind(hash)
+      .first()
+    if (!row) return undefined
+    const { id, tenant, scopes, expires_ms: expiresMs } = KeyRow.parse(row)
+    if (expiresMs !== null && expiresMs <= nowMs) return undefined
+    const principal = Object.freeze({ tenant, keyId: id, scopes: scopes.split(' ') })
+    if (this.#known.size >= MAX_REMEMBERED) this.#known.clear()
+    this.#known.set(hash, { principal, untilMs: Math.min(nowMs + REMEMBER_MS, expiresMs ?? Number.POSITIVE_INFINITY) })
+    return principal
+  }
+}
+
+/** @throws ApiError 403 where the key lacks `scope` */
+export function requireScope(principal: Principal, scope: Scope): void {
+  if (principal.scopes.includes(scope)) return
+  throw new ApiError(403, 'insufficient_scope', `This API key lacks the scope '${scope}': use a key that has it.`)
+}
+
+/** sha256 of an API key, lower-case hex: what the registry stores of it. */
+export async function hashKey(key: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key))
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+}

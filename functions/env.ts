@@ -1,0 +1,76 @@
+// What the Worker is configured with: its bindings, and the settings checked once for each isolate.
+// Invariant: past `readConfig`, nothing looks at a raw variable.
+import * as z from 'zod/mini'
+import { type CapabilityKey, importCapabilityKey } from '../gpu-backend/capability.ts'
+import type { Principal } from './auth/api-key.ts'
+import type { Edge } from './edge.ts'
+import type { TenantMeter } from './metering/tenant-meter.ts'
+
+export interface Bindings {
+  /** Canonical delta files, by digest. */
+  readonly DELTAS: R2Bucket
+  /** Registry and usage. */
+  readonly DB: D1Database
+  /** One meter for each tenant. */
+  readonly METER: DurableObjectNamespace<TenantMeter>
+  /** URLs of the backends: a JSON array, or separated by commas. */
+  readonly BACKENDS: string
+  readonly POLYLORA_BACKEND_SECRET: string
+}
+
+export interface Config {
+  readonly backends: readonly string[]
+  readonly capabilityKey: CapabilityKey
+}
+
+/** Hono's context type: bindings, and what the middleware found out about the request. */
+export interface EdgeEnv {
+  Bindings: Bindings
+  Variables: { requestId: string; edge: Edge; principal: Principal }
+}
+
+/** A setting is missing or wrong: the message is one sentence for the operator. */
+export class ConfigError extends Error {}
+
+const Url = z.url({ protocol: /^https?$/ })
+
+/**
+ * The settings in `env`.
+ * @throws ConfigError naming the first binding, variable or secret that is missing or wrong
+ */
+export async function readConfig(env: Bindings): Promise<Config> {
+  for (const binding of ['DELTAS', 'DB', 'METER'] as const) {
+    if (!env[binding]) throw new ConfigError(`The binding ${binding} is missing: add it to wrangler.toml.`)
+  }
+  if (!env.POLYLORA_BACKEND_SECRET) {
+    throw new ConfigError(
+      'The secret POLYLORA_BACKEND_SECRET is missing: run `wrangler secret put POLYLORA_BACKEND_SECRET`.',
+    )
+  }
+  const backends = parseBackends(env.BACKENDS ?? '')
+  try {
+    return Object.freeze({ backends, capabilityKey: await importCapabilityKey(env.POLYLORA_BACKEND_SECRET) })
+  } catch (error) {
+    throw new ConfigError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+function parseBackends(setting: string): readonly string[] {
+  const text = setting.trim()
+  const listed: unknown = text.startsWith('[') ? tryParseJson(text) : text.split(',').map((url) => url.trim())
+  const parsed = z.array(Url).check(z.minLength(1)).safeParse(listed)
+  if (!parsed.success) {
+    throw new ConfigError(
+      `BACKENDS is ${JSON.stringify(setting)}: set it to one or more http(s) URLs, separated by commas.`,
+    )
+  }
+  return parsed.data.map((url) => url.replace(/\/+$/, ''))
+}
+
+function tryParseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,56 @@
+// `POST /v1/chat/completions`: the request as OpenAI defines it, and the backend's messages made from it.
+import * as z from 'zod/mini'
+import { ChatMessage, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
+import { refuseUnsupported, samplingFields, toSamplingParams } from './sampling-fields.ts'
+
+const MAX_MODEL_CHARS = 256
+const MAX_CHOICES = 16
+
+const TextPart = z.object({ type: z.literal('text', 'only text parts can be read here'), text: z.string() })
+
+const Message = z.object({
+  role: ChatMessage.shape.role,
+  content: z.union([z.string(), z.array(TextPart)]),
+})
+
+export const modelField = z.string().check(z.minLength(1), z.maxLength(MAX_MODEL_CHARS))
+export const choicesField = z.nullish(z.int().check(z.positive(), z.lte(MAX_CHOICES)))
+export const streamFields = {
+  stream: z.nullish(z.boolean()),
+  stream_options: z.nullish(z.object({ include_usage: z.nullish(z.boolean()) })),
+}
+
+export const ChatCompletionRequest = z.looseObject({
+  model: modelField,
+  messages: z.array(Message).check(z.minLength(1), z.maxLength(2048)),
+  ...samplingFields,
+  ...streamFields,
+  n: choicesField,
+  max_completion_tokens: z.nullish(z.int().check(z.positive())),
+  logprobs: z.nullish(z.boolean()),
+  top_logprobs: z.nullish(z.int().check(z.gte(0), z.lte(20))),
+  response_format: z.nullish(Sampling.shape.response_format),
+  user: z.nullish(z.string()),
+})
+export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
+
+const UNSUPPORTED = ['tools', 'functions', 'audio', 'prediction', 'web_search_options']
+
+/** The backend's messages: parts joined, everything but role and text left out. */
+export function toMessages(request: ChatCompletionRequest): ChatMessage[] {
+  return request.messages.map(({ role, content }) => ({
+    role,
+    content: typeof content === 'string' ? content : content.map((part) => part.text).join(''),
+  }))
+}
+
+/** @throws ApiError 400 naming the parameter at fault */
+export function toChatSampling(request: ChatCompletionRequest): SamplingParams {
+  refuseUnsupported(request, UNSUPPORTED)
+  const maxTokens = request.max_completion_tokens ?? request.max_tokens
+  return toSamplingParams(request, {
+    ...(maxTokens ? { max_tokens: maxTokens } : {}),
+    ...(request.logprobs ? { logprobs: request.top_logprobs ?? 0 } : {}),
+    ...(request.response_format ? { response_format: request.response_format } : {}),
+  })
+}

@@ -1,0 +1,89 @@
+// How one route writes its choices, whole or piece by piece. Two exist: chat completions and text completions.
+// Knows nothing of HTTP, of metering or of where the text comes from.
+import type { FinishReason, TokenLogprob } from '../../gpu-backend/protocol.ts'
+
+/** A piece of one choice, or the whole of it. */
+export interface ChoicePart {
+  readonly index: number
+  readonly text: string
+  /** Characters of the choice before this piece. */
+  readonly offset: number
+  /** The first piece of its choice. */
+  readonly first: boolean
+  readonly reason: FinishReason | null
+  readonly logprobs: readonly TokenLogprob[] | undefined
+}
+
+export interface Dialect {
+  readonly idPrefix: string
+  readonly object: string
+  readonly chunkObject: string
+  /** An entry of `choices` in the whole answer. */
+  choice(part: ChoicePart): object
+  /** An entry of `choices` in a streamed chunk. */
+  chunkChoice(part: ChoicePart): object
+}
+
+export const chatDialect: Dialect = {
+  idPrefix: 'chatcmpl-',
+  object: 'chat.completion',
+  chunkObject: 'chat.completion.chunk',
+  choice: ({ index, text, reason, logprobs }) => ({
+    index,
+    message: { role: 'assistant', content: text, refusal: null },
+    logprobs: chatLogprobs(logprobs),
+    finish_reason: finishReason(reason),
+  }),
+  chunkChoice: ({ index, text, first, reason, logprobs }) => ({
+    index,
+    delta: { ...(first ? { role: 'assistant' } : {}), ...(first || text ? { content: text } : {}) },
+    logprobs: chatLogprobs(logprobs),
+    finish_reason: finishReason(reason),
+  }),
+}
+
+export const completionDialect: Dialect = {
+  idPrefix: 'cmpl-',
+  object: 'text_completion',
+  chunkObject: 'text_completion',
+  choice: completionChoice,
+  chunkChoice: completionChoice,
+}
+
+function completionChoice({ index, text, offset, reason, logprobs }: ChoicePart): object {
+  return { index, text, logprobs: completionLogprobs(logprobs, offset), finish_reason: finishReason(reason) }
+}
+
+/** OpenAI knows no deadline: to its clients the answer was cut, as by a length. */
+function finishReason(reason: FinishReason | null): 'stop' | 'length' | null {
+  return reason === 'deadline' ? 'length' : reason
+}
+
+function chatLogprobs(logprobs: readonly TokenLogprob[] | undefined): object | null {
+  if (!logprobs) return null
+  const encoder = new TextEncoder()
+  const entry = ({ token, logprob }: { token: string; logprob: number }) => ({
+    token,
+    logprob,
+    bytes: [...encoder.encode(token)],
+  })
+  return {
+    content: logprobs.map((token) => ({ ...entry(token), top_logprobs: token.top.map(entry) })),
+    refusal: null,
+  }
+}
+
+function completionLogprobs(logprobs: readonly TokenLogprob[] | undefined, offset: number): object | null {
+  if (!logprobs) return null
+  let position = offset
+  return {
+    tokens: logprobs.map(({ token }) => token),
+    token_logprobs: logprobs.map(({ logprob }) => logprob),
+    top_logprobs: logprobs.map(({ top }) => Object.fromEntries(top.map(({ token, logprob }) => [token, logprob]))),
+    text_offset: logprobs.map(({ token }) => {
+      const start = position
+      position += token.length
+      return start
+    }),
+  }
+}

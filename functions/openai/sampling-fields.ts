@@ -1,0 +1,54 @@
+// The sampling parameters shared by chat and text completions, as OpenAI's clients send them: all optional, null = absent.
+// Ranges and defaults are the backend's own schema; this file only renames.
+import * as z from 'zod/mini'
+import { SamplingParams } from '../../gpu-backend/protocol.ts'
+import { ApiError, invalidRequest } from '../errors.ts'
+
+const { shape } = SamplingParams
+
+export const samplingFields = {
+  max_tokens: z.nullish(z.int().check(z.positive())),
+  min_tokens: z.nullish(shape.min_tokens),
+  temperature: z.nullish(shape.temperature),
+  top_p: z.nullish(shape.top_p),
+  top_k: z.nullish(shape.top_k),
+  min_p: z.nullish(shape.min_p),
+  seed: z.nullish(z.int()),
+  presence_penalty: z.nullish(shape.presence_penalty),
+  frequency_penalty: z.nullish(shape.frequency_penalty),
+  repetition_penalty: z.nullish(shape.repetition_penalty),
+  logit_bias: z.nullish(z.record(z.string(), z.number())),
+  stop: z.nullish(z.union([z.string(), z.array(z.string())])),
+  stop_token_ids: z.nullish(shape.stop_token_ids),
+}
+
+const SamplingFields = z.object(samplingFields)
+type SamplingFields = z.infer<typeof SamplingFields>
+
+/** What differs between the routes: how they ask for log probabilities and for a format. */
+type SamplingExtras = Partial<Pick<SamplingParams, 'max_tokens' | 'logprobs' | 'response_format'>>
+
+/**
+ * The backend's sampling parameters for a request.
+ * @throws ApiError 400 naming the parameter that is out of range
+ */
+export function toSamplingParams(request: SamplingFields, extras: SamplingExtras): SamplingParams {
+  const { stop, ...fields } = SamplingFields.parse(request)
+  const given = Object.entries({ ...fields, ...extras }).filter(([, value]) => value !== null && value !== undefined)
+  const params = { ...Object.fromEntries(given), stop: typeof stop === 'string' ? [stop] : (stop ?? []) }
+  const parsed = SamplingParams.safeParse(params)
+  if (!parsed.success) throw invalidRequest(parsed.error)
+  return parsed.data
+}
+
+/** @throws ApiError 400 where `request` uses a parameter that this product doesn't implement */
+export function refuseUnsupported(request: Readonly<Record<string, unknown>>, names: readonly string[]): void {
+  for (const param of names) {
+    const value = request[param]
+    if (value === undefined || value === null || value === false) continue
+    if (Array.isArray(value) && value.length === 0) continue
+    throw new ApiError(400, 'unsupported_parameter', `Unsupported parameter: '${param}' is not available here.`, {
+      param,
+    })
+  }
+}

@@ -1,0 +1,39 @@
+// A request's JSON body, bounded: what is too large is refused before it is read, or as soon as it has grown too large.
+import type * as z from 'zod/mini'
+import { ApiError, invalidRequest } from './errors.ts'
+
+/**
+ * The body of `request`, parsed by `schema`.
+ * @throws ApiError 413 past `maxBytes`, 400 where it isn't JSON or not what the schema says
+ */
+export async function readJson<Schema extends z.ZodMiniType>(
+  request: Request,
+  schema: Schema,
+  maxBytes: number,
+): Promise<z.output<Schema>> {
+  const parsed = schema.safeParse(parseJson(await readText(request, maxBytes)))
+  if (!parsed.success) throw invalidRequest(parsed.error)
+  return parsed.data
+}
+
+async function readText(request: Request, maxBytes: number): Promise<string> {
+  const refusal = new ApiError(413, 'request_too_large', `The request body is larger than ${maxBytes} bytes.`)
+  if (Number(request.headers.get('content-length') ?? 0) > maxBytes) throw refusal
+  if (!request.body) return ''
+  const decoder = new TextDecoder()
+  let [text, bytes] = ['', 0]
+  for await (const piece of request.body) {
+    bytes += piece.byteLength
+    if (bytes > maxBytes) throw refusal
+    text += decoder.decode(piece, { stream: true })
+  }
+  return text + decoder.decode()
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new ApiError(400, 'invalid_json', 'The request body is not valid JSON.')
+  }
+}

@@ -1,0 +1,122 @@
+// Adapters in D1: versions (a digest and its report) and aliases (the digest that a name points at now).
+// Knows no bytes. Invariant: an alias points only at a version of the same tenant and name whose object is stored.
+import * as z from 'zod/mini'
+import { Digest } from '../../gpu-backend/protocol.ts'
+
+export interface AdapterName {
+  readonly tenant: string
+  readonly name: string
+}
+
+const VersionRow = z.object({
+  digest: Digest,
+  bytes: z.number(),
+  header: z.string(),
+  report: z.nullable(z.string()),
+  created_ms: z.number(),
+})
+export type VersionRow = z.infer<typeof VersionRow>
+
+const AdapterRow = z.object({ ...VersionRow.shape, name: z.string(), updated_ms: z.number() })
+export type AdapterRow = z.infer<typeof AdapterRow>
+
+const READY_ADAPTERS = `SELECT a.name, a.digest, a.updated_ms, v.bytes, v.header, v.report, v.created_ms
+  FROM aliases a JOIN versions v ON v.tenant = a.tenant AND v.name = a.name AND v.digest = a.digest`
+
+/** The digest that `name` points at, or undefined. */
+export async function tryResolveAlias(db: D1Database, { tenant, name }: AdapterName): Promise<Digest | undefined> {
+  const row = await db.prepare('SELECT digest FROM aliases WHERE tenant = ? AND name = ?').bind(tenant, name).first()
+  return row ? Digest.parse(row.digest) : undefined
+}
+
+/** Every adapter of a tenant, by name. */
+export async function listAdapters(db: D1Database, tenant: string): Promise<AdapterRow[]> {
+  const { results } = await db.prepare(`${READY_ADAPTERS} WHERE a.tenant = ? ORDER BY a.name`).bind(tenant).all()
+  return z.array(AdapterRow).parse(results)
+}
+
+export async function tryGetAdapter(db: D1Database, { tenant, name }: AdapterName): Promise<AdapterRow | undefined> {
+  const row = await db.prepare(`${READY_ADAPTERS} WHERE a.tenant = ? AND a.name = ?`).bind(tenant, name).first()
+  return row ? AdapterRow.parse(row) : undefined
+}
+
+/** All stored versions of a name, newest first. */
+export async function listVersions(db: D1Database, { tenant, name }: AdapterName): Promise<VersionRow[]> {
+  const { results } = await db
+    .prepare(
+      `SELECT digest, bytes, header, report, created_ms FROM versions
+       WHERE tenant = ? AND name = ? AND ready = 1 ORDER BY created_ms DESC, digest`,
+    )
+    .bind(tenant, name)
+    .all()
+  return z.array(VersionRow).parse(results)
+}
+
+interface NewVersion extends AdapterName {
+  readonly digest: Digest
+  readonly bytes: number
+  /** The delta file's metadata, as JSON. */
+  readonly header: string
+  readonly nowMs: number
+}
+
+/** Claims the digest before its bytes are stored, so that no deletion removes them meanwhile. */
+export async function beginVersion(db: D1Database, version: NewVersion): Promise<void> {
+  const { tenant, name, digest, bytes, header, nowMs } = version
+  await db
+    .prepare(
+      `INSERT INTO versions (tenant, name, digest, bytes, header, created_ms) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO NOTHING`,
+    )
+    .bind(tenant, name, digest, bytes, header, nowMs)
+    .run()
+}
+
+/** Gives up a claim whose bytes never arrived; a version that is already published stays. */
+export async function abandonVersion(db: D1Database, { tenant, name, digest }: NewVersion): Promise<void> {
+  await db
+    .prepare('DELETE FROM versions WHERE tenant = ? AND name = ? AND digest = ? AND ready = 0')
+    .bind(tenant, name, digest)
+    .run()
+}
+
+/** The bytes are stored: the version becomes visible and the alias moves to it, both or neither. */
+export async function publishVersion(db: D1Database, { tenant, name, digest, nowMs }: NewVersion): Promise<void> {
+  await db.batch([
+    db.prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?').bind(tenant, name, digest),
+    db
+      .prepare(
+        `INSERT INTO aliases (tenant, name, digest, updated_ms) VALUES (?, ?, ?, ?)
+         ON CONFLICT (tenant, name) DO UPDATE SET digest = excluded.digest, updated_ms = excluded.updated_ms`,
+      )
+      .bind(tenant, name, digest, nowMs),
+  ])
+}
+
+/** Attaches the publisher's report to a version. False where there is no such version. */
+export async function setReport(
+  db: D1Database,
+  { tenant, name }: AdapterName,
+  digest: Digest,
+  report: string,
+): Promise<boolean> {
+  const result = await db
+    .prepare('UPDATE versions SET report = ? WHERE tenant = ? AND name = ? AND digest = ? AND ready = 1')
+    .bind(report, tenant, name, digest)
+    .run()
+  return result.meta.changes > 0
+}
+
+/** Removes the name with all its versions; returns the digests that no version refers to any more. */
+export async function deleteAdapter(db: D1Database, { tenant, name }: AdapterName): Promise<Digest[]> {
+  const [removed] = await db.batch([
+    db.prepare('DELETE FROM versions WHERE tenant = ? AND name = ? RETURNING digest').bind(tenant, name),
+    db.prepare('DELETE FROM aliases WHERE tenant = ? AND name = ?').bind(tenant, name),
+  ])
+  const orphans: Digest[] = []
+  for (const { digest } of z.array(z.object({ digest: Digest })).parse(removed?.results ?? [])) {
+    const used = await db.prepare('SELECT 1 FROM versions WHERE digest = ? LIMIT 1').bind(digest).first()
+    if (!used) orphans.push(digest)
+  }
+  return orphans
+}

@@ -1,0 +1,39 @@
+// Which backends to try for a delta, best first. Pure: what is known of the backends comes in, an order goes out.
+// Method: rendezvous hashing (Thaler and Ravishankar, 1998) on the digest, so that an adapter stays where it is resident
+// and a backend that joins or leaves moves only its own share; backends over their share of the load come after the
+// others (bounded loads, after Mirrokni et al., 2018), ailing ones last.
+
+export interface BackendState {
+  readonly url: string
+  /** Requests in flight from this isolate. */
+  readonly inFlight: number
+  /** Milliseconds since the epoch until which it counts as ailing. */
+  readonly ailingUntilMs: number
+}
+
+/** A backend may hold this much more than the mean before its adapters spread to the next one. */
+const LOAD_FACTOR = 1.25
+/** Below this there is no crowd to spread. */
+const ALWAYS_ALLOWED = 8
+
+export function chooseBackends(key: string, backends: readonly BackendState[], nowMs: number): string[] {
+  const total = backends.reduce((sum, backend) => sum + backend.inFlight, 0)
+  const bound = Math.max(ALWAYS_ALLOWED, Math.ceil((LOAD_FACTOR * (total + 1)) / Math.max(1, backends.length)))
+  const rank = (backend: BackendState): number => {
+    if (backend.ailingUntilMs > nowMs) return 2
+    return backend.inFlight >= bound ? 1 : 0
+  }
+  return backends
+    .map((backend) => ({ url: backend.url, rank: rank(backend), weight: hash32(`${key} ${backend.url}`) }))
+    .sort((a, b) => a.rank - b.rank || b.weight - a.weight || (a.url < b.url ? -1 : 1))
+    .map(({ url }) => url)
+}
+
+/** FNV-1a over UTF-16 units, then MurmurHash3's finaliser, since FNV alone leaves similar URLs in order. */
+function hash32(text: string): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return (hash ^ (hash >>> 16)) >>> 0
+}

@@ -1,0 +1,211 @@
+// One generation on the backends: token, POST, and where the delta is missing PUT it and repeat; the next backend where
+// one cannot be reached. Invariant: returns only after the first event, so every refusal until then is an HTTP status.
+import { type CapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
+import {
+  type Digest,
+  ErrorBody,
+  type GenerateEvent,
+  type GenerateRequest,
+  REQUEST_ID_HEADER,
+} from '../../gpu-backend/protocol.ts'
+import { ApiError } from '../errors.ts'
+import { MAX_DELTA_BYTES } from '../registry/objects.ts'
+import { type Backends, backendUnavailable } from './backends.ts'
+import { BrokenStream, readGenerateEvents } from './generate-events.ts'
+
+const TOKEN_LIFE_MS = 60_000
+const MAX_TRIES = 3
+/** More than any context holds: the backend's own limit is what counts. */
+const UNLIMITED_TOKENS = 1_000_000
+/** Until the backend begins its answer: its queue is part of it. */
+const FIRST_ANSWER_TIMEOUT_MS = 120_000
+const RETRY_JITTER_MS = 50
+
+export interface Generation {
+  readonly backend: string
+  readonly started: Extract<GenerateEvent, { event: 'started' }>
+  /** Everything after `started`. @throws BrokenStream */
+  readonly events: AsyncGenerator<GenerateEvent>
+}
+
+export interface ForwardContext {
+  readonly backends: Backends
+  readonly capabilityKey: CapabilityKey
+  readonly tenant: string
+  readonly requestId: string
+  /** Aborts the request on the backend. */
+  readonly signal: AbortSignal
+  /** The delta's bytes from object storage; undefined where it holds none. */
+  readonly openDelta: (digest: Digest) => Promise<{ body: ReadableStream<Uint8Array>; bytes: number } | undefined>
+  readonly nowMs: () => number
+}
+
+/** A failure that another backend may not share. */
+class TryNext extends Error {
+  readonly refusal: ApiError
+  readonly ailing: boolean
+
+  constructor(refusal: ApiError, ailing: boolean) {
+    super(refusal.message)
+    this.refusal = refusal
+    this.ailing = ailing
+  }
+}
+
+/**
+ * Starts `request` on the best backend that takes it.
+ * @throws ApiError where it was refused, or no backend could be reached
+ */
+export async function forwardGenerate(context: ForwardContext, request: GenerateRequest): Promise<Generation> {
+  const { backends, nowMs } = context
+  let refusal = backendUnavailable()
+  const urls = backends.order(request.delta ?? context.requestId, nowMs()).slice(0, MAX_TRIES)
+  for (const [attempt, url] of urls.entries()) {
+    if (attempt > 0) await jitter()
+    try {
+      const generation = await generateOn(context, url, request)
+      backends.answered(url)
+      return generation
+    } catch (error) {
+      if (!(error instanceof TryNext) || context.signal.aborted) throw error
+      if (error.ailing) backends.failed(url, nowMs())
+      refusal = error.refusal
+    }
+  }
+  throw refusal
+}
+
+async function generateOn(context: ForwardContext, url: string, request: GenerateRequest): Promise<Generation> {
+  const token = await mintCapability(context.capabilityKey, {
+    tenant: context.tenant,
+    delta: request.delta,
+    request_id: context.requestId,
+    expires_ms: context.nowMs() + TOKEN_LIFE_MS,
+    limits: { max_tokens: request.sampling.max_tokens ?? UNLIMITED_TOKENS, max_delta_bytes: MAX_DELTA_BYTES },
+  })
+  const headers = { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: context.requestId }
+  const post = () =>
+    send(context, `${url}/v1/generate`, {
+      method: 'POST',
+      headers: { ...headers, 'content-type': 'application/json' },
+      body: JSON.stringify(request),
+    })
+
+  let response = await post()
+  if (response.status === 409 && request.delta) {
+    await response.body?.cancel()
+    await pushDelta(context, url, request.delta, headers)
+    response = await post()
+  }
+  if (!response.ok || !response.body) throw await refusalOf(response)
+  return await begin(context.backends, url, response.body)
+}
+
+async function begin(backends: Backends, url: string, body: ReadableStream<Uint8Array>): Promise<Generation> {
+  const events = readGenerateEvents(body)
+  try {
+    const { value: first } = await events.next()
+    if (first?.event === 'error') throw refusal(first.error, first.message)
+    if (first?.event !== 'started') throw new BrokenStream('the backend did not begin with `started`')
+    return { backend: url, started: first, events: counted(backends, url, events) }
+  } catch (error) {
+    throw error instanceof BrokenStream ? new TryNext(backendUnavailable(), true) : error
+  }
+}
+
+async function* counted(backends: Backends, url: string, events: AsyncGenerator<GenerateEvent>) {
+  backends.requestStarted(url)
+  try {
+    yield* events
+  } finally {
+    backends.requestEnded(url)
+  }
+}
+
+async function pushDelta(
+  context: ForwardContext,
+  url: string,
+  digest: Digest,
+  headers: Record<string, string>,
+): Promise<void> {
+  const delta = await context.openDelta(digest)
+  if (!delta) {
+    throw new ApiError(
+      500,
+      'adapter_object_missing',
+      "The adapter's stored file is missing: publish the adapter again.",
+    )
+  }
+  const response = await send(context, `${url}/v1/adapters/${digest}`, {
+    method: 'PUT',
+    headers: { ...headers, 'content-type': 'application/octet-stream' },
+    body: delta.body.pipeThrough(new FixedLengthStream(delta.bytes)),
+  })
+  if (!response.ok) throw await refusalOf(response)
+  await response.body?.cancel()
+}
+
+async function send(context: ForwardContext, url: string, init: RequestInit): Promise<Response> {
+  const tooSlow = new AbortController()
+  const timer = setTimeout(() => tooSlow.abort(new Error('no answer in time')), FIRST_ANSWER_TIMEOUT_MS)
+  try {
+    const signal = AbortSignal.any([context.signal, tooSlow.signal])
+    return await fetch(url, { ...init, signal, redirect: 'manual' })
+  } catch (error) {
+    console.warn(
+      JSON.stringify({ event: 'backend_unreachable', request_id: context.requestId, url, reason: String(error) }),
+    )
+    throw new TryNext(backendUnavailable(), true)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function refusalOf(response: Response): Promise<Error> {
+  const body = await response.text()
+  const parsed = ErrorBody.safeParse(tryParseJson(body))
+  return parsed.success
+    ? refusal(parsed.data.error, parsed.data.message)
+    : refusal('internal', `status ${response.status}`)
+}
+
+/** A backend's refusal in the edge's words: what the caller can do something about passes, the rest is ours. */
+function refusal(code: string, message: string): Error {
+  switch (code) {
+    case 'context_length_exceeded':
+      return new ApiError(400, code, message, { param: 'messages' })
+    case 'bad_request':
+      return new ApiError(400, 'invalid_value', message)
+    case 'too_large':
+      return new ApiError(413, 'request_too_large', message)
+    case 'digest_mismatch':
+    case 'invalid_delta':
+      console.error(JSON.stringify({ event: 'delta_refused', code, message }))
+      return new ApiError(500, 'adapter_invalid', `The adapter cannot be applied: ${message}`)
+    case 'overloaded':
+      return new TryNext(new ApiError(429, 'overloaded', message, { headers: { 'retry-after': '1' } }), false)
+    case 'unavailable':
+      return new TryNext(backendUnavailable(), true)
+    case 'adapter_missing':
+      return new TryNext(
+        new ApiError(503, 'adapter_not_resident', 'The adapter could not be kept on the model server: try again.'),
+        false,
+      )
+    default:
+      console.error(JSON.stringify({ event: 'backend_refused', code, message }))
+      return new ApiError(502, 'backend_error', 'The model server failed to answer this request.')
+  }
+}
+
+function tryParseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Keeps the retries of many edges apart. */
+function jitter(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, Math.random() * RETRY_JITTER_MS))
+}

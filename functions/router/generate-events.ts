@@ -1,0 +1,49 @@
+// The body of a backend's answer (newline-delimited JSON) -> generation events, one at a time.
+// Invariant: a stream that ends without `done` or `error` is reported as broken, never as complete.
+import { GenerateEvent } from '../../gpu-backend/protocol.ts'
+
+/** The backend went away, or spoke something that is no event. */
+export class BrokenStream extends Error {}
+
+const MAX_LINE_CHARS = 4_000_000
+
+/** @throws BrokenStream */
+export async function* readGenerateEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<GenerateEvent> {
+  for await (const line of readLines(body)) {
+    if (!line) continue
+    const event = parseEvent(line)
+    yield event
+    if (event.event === 'done' || event.event === 'error') return
+  }
+  throw new BrokenStream('the backend closed the stream before it was done')
+}
+
+function parseEvent(line: string): GenerateEvent {
+  try {
+    return GenerateEvent.parse(JSON.parse(line))
+  } catch {
+    throw new BrokenStream('the backend sent a line that is no event')
+  }
+}
+
+async function* readLines(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder()
+  const reader = body.getReader()
+  let rest = ''
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) break
+      const lines = (rest + decoder.decode(value, { stream: true })).split('\n')
+      rest = lines.pop() ?? ''
+      if (rest.length > MAX_LINE_CHARS) throw new BrokenStream('the backend sent a line without end')
+      yield* lines
+    }
+  } catch (error) {
+    throw error instanceof BrokenStream ? error : new BrokenStream('the connection to the backend was lost')
+  } finally {
+    // Ends the request on the backend where the reader stops early; nothing to wait for.
+    reader.cancel().catch(() => undefined)
+  }
+  yield rest
+}

@@ -1,0 +1,151 @@
+// `/v1/adapters`: publish, show, list and delete a tenant's adapters. Bytes pass through, never gathered in memory.
+// Invariant: publishing is all or nothing; a name points at a delta that is stored, canonical and made for this base.
+import { type Context, Hono } from 'hono'
+import * as z from 'zod/mini'
+import { checkDeltaHeader, type DeltaHeader } from '../../adapters/canonical.ts'
+import { AdapterError } from '../../adapters/errors.ts'
+import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
+import { type BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
+import { requireScope } from '../auth/api-key.ts'
+import type { EdgeEnv } from '../env.ts'
+import { ApiError, adapterNotFound, invalidRequest } from '../errors.ts'
+import { readJson } from '../read-json.ts'
+import {
+  type AdapterName,
+  abandonVersion,
+  beginVersion,
+  deleteAdapter,
+  listAdapters,
+  listVersions,
+  publishVersion,
+  setReport,
+  tryGetAdapter,
+  type VersionRow,
+} from '../registry/adapters.ts'
+import { Name } from '../registry/names.ts'
+import { DigestMismatch, MAX_DELTA_BYTES, objectKey, storeObject } from '../registry/objects.ts'
+import { splitHead } from '../split-head.ts'
+
+const MAX_REPORT_BYTES = 256 * 1024
+
+export const adapters = new Hono<EdgeEnv>()
+  .get('/', async (c) => {
+    const rows = await listAdapters(c.env.DB, c.var.principal.tenant)
+    const data = rows.map((row) => ({ ...describe(c.var.principal.tenant, row.name, row), updated_ms: row.updated_ms }))
+    return c.json({ object: 'list', data })
+  })
+  .get('/:tenant/:name', async (c) => {
+    const adapter = ownAdapter(c)
+    const row = await tryGetAdapter(c.env.DB, adapter)
+    if (!row) throw adapterNotFound(fullName(adapter))
+    const versions = await listVersions(c.env.DB, adapter)
+    return c.json({
+      ...describe(adapter.tenant, adapter.name, row),
+      updated_ms: row.updated_ms,
+      report: row.report === null ? null : JSON.parse(row.report),
+      versions: versions.map((version) => describe(adapter.tenant, adapter.name, version)),
+    })
+  })
+  .put('/:tenant/:name', publish)
+  .put('/:tenant/:name/versions/:digest/report', async (c) => {
+    requireScope(c.var.principal, 'adapters')
+    const adapter = ownAdapter(c)
+    const digest = parseDigest(c.req.param('digest'), 'digest')
+    const report = await readJson(c.req.raw, z.record(z.string(), z.unknown()), MAX_REPORT_BYTES)
+    const found = await setReport(c.env.DB, adapter, digest, JSON.stringify(report))
+    if (!found) throw adapterNotFound(`${fullName(adapter)} ${digest}`)
+    return c.body(null, 204)
+  })
+  .delete('/:tenant/:name', async (c) => {
+    requireScope(c.var.principal, 'adapters')
+    const adapter = ownAdapter(c)
+    if (!(await tryGetAdapter(c.env.DB, adapter))) throw adapterNotFound(fullName(adapter))
+    const orphans = await deleteAdapter(c.env.DB, adapter)
+    if (orphans.length > 0) await c.env.DELTAS.delete(orphans.map(objectKey))
+    return c.json({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased: orphans })
+  })
+
+async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response> {
+  requireScope(c.var.principal, 'adapters')
+  const adapter = ownAdapter(c)
+  const digest = parseDigest(c.req.header('x-polylora-digest'), 'x-polylora-digest')
+  const info = await c.var.edge.backends.info(Date.now())
+  const bytes = declaredBytes(c.req.header('content-length'), info)
+  if (!c.req.raw.body) throw new ApiError(400, 'empty_body', 'The request has no body: send the canonical delta file.')
+  const { header, body } = await checkedDelta(c.req.raw.body, bytes, info)
+
+  const nowMs = Date.now()
+  const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }
+  await beginVersion(c.env.DB, version)
+  try {
+    await storeObject(c.env.DELTAS, digest, body)
+  } catch (error) {
+    await abandonVersion(c.env.DB, version)
+    if (!(error instanceof DigestMismatch)) throw error
+    throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
+  }
+  await publishVersion(c.env.DB, version)
+  return c.json(
+    { ...describe(adapter.tenant, adapter.name, { ...version, created_ms: nowMs }), updated_ms: nowMs },
+    201,
+  )
+}
+
+/** The delta's header, checked against the base, and its bytes whole again. @throws ApiError 422 */
+async function checkedDelta(body: ReadableStream<Uint8Array>, bytes: number, info: BackendInfo) {
+  try {
+    const { head, body: whole } = await splitHead(body, bytes, LENGTH_BYTES, (first) => headerEnd(first, 'The delta'))
+    return { header: summarise(checkDeltaHeader(head, bytes, info.base)), body: whole }
+  } catch (error) {
+    if (error instanceof AdapterError) throw new ApiError(422, 'invalid_delta', error.message)
+    throw error
+  }
+}
+
+function summarise({ metadata, dtype, rank, modules }: DeltaHeader) {
+  return {
+    base: metadata.base,
+    source_format: metadata.sourceFormat,
+    dtype,
+    rank,
+    modules: modules.size,
+    chat_template: metadata.chatTemplate !== undefined,
+  }
+}
+
+function describe(tenant: string, name: string, row: Pick<VersionRow, 'digest' | 'bytes' | 'header' | 'created_ms'>) {
+  const { digest, bytes, header, created_ms } = row
+  return { id: `${tenant}/${name}`, object: 'adapter', digest, bytes, ...JSON.parse(header), created_ms }
+}
+
+/** The adapter in the path. @throws ApiError 404 where it is another tenant's, as where it doesn't exist */
+function ownAdapter(c: Context<EdgeEnv, '/:tenant/:name'>): AdapterName {
+  const [tenant, name] = [c.req.param('tenant'), c.req.param('name')]
+  if (tenant !== c.var.principal.tenant) throw adapterNotFound(`${tenant}/${name}`)
+  const parsed = Name.safeParse(name)
+  if (!parsed.success) throw invalidRequest(parsed.error)
+  return { tenant, name }
+}
+
+function fullName({ tenant, name }: AdapterName): string {
+  return `${tenant}/${name}`
+}
+
+function parseDigest(value: string | undefined, param: string): Digest {
+  const parsed = Digest.safeParse(value)
+  if (parsed.success) return parsed.data
+  throw new ApiError(400, 'invalid_digest', `${param} must be sha256:<64 lower-case hex digits>.`, { param })
+}
+
+function declaredBytes(value: string | undefined, info: BackendInfo): number {
+  if (!value || !/^\d{1,15}$/.test(value)) {
+    throw new ApiError(
+      411,
+      'length_required',
+      'Send Content-Length: a delta is stored as it arrives, so its size comes first.',
+    )
+  }
+  const limit = Math.min(info.max_delta_bytes, MAX_DELTA_BYTES)
+  if (Number(value) <= limit) return Number(value)
+  throw new ApiError(413, 'delta_too_large', `The delta has ${value} bytes; at most ${limit} can be served.`)
+}

@@ -1,0 +1,22 @@
+// `POST /v1/chat/completions`: OpenAI's request in, the backend's request out; the rest of the story is in generate.ts.
+import { Hono } from 'hono'
+import { requireScope } from '../auth/api-key.ts'
+import type { EdgeEnv } from '../env.ts'
+import { ChatCompletionRequest, toChatSampling, toMessages } from '../openai/chat-request.ts'
+import { chatDialect } from '../openai/dialect.ts'
+import { readJson } from '../read-json.ts'
+import { answerGeneration } from './generate.ts'
+
+export const MAX_REQUEST_BYTES = 4 * 1024 * 1024
+
+export const chatCompletions = new Hono<EdgeEnv>().post('/', async (c) => {
+  requireScope(c.var.principal, 'inference')
+  const request = await readJson(c.req.raw, ChatCompletionRequest, MAX_REQUEST_BYTES)
+  return answerGeneration(c, {
+    dialect: chatDialect,
+    model: request.model,
+    stream: request.stream ?? false,
+    includeUsage: request.stream_options?.include_usage ?? false,
+    request: { messages: toMessages(request), n: request.n ?? 1, sampling: toChatSampling(request) },
+  })
+})

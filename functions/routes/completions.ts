@@ -1,0 +1,21 @@
+// `POST /v1/completions`: a bare prompt, continued. No chat template is applied.
+import { Hono } from 'hono'
+import { requireScope } from '../auth/api-key.ts'
+import type { EdgeEnv } from '../env.ts'
+import { CompletionRequest, toCompletionSampling, toPrompt } from '../openai/completion-request.ts'
+import { completionDialect } from '../openai/dialect.ts'
+import { readJson } from '../read-json.ts'
+import { MAX_REQUEST_BYTES } from './chat-completions.ts'
+import { answerGeneration } from './generate.ts'
+
+export const completions = new Hono<EdgeEnv>().post('/', async (c) => {
+  requireScope(c.var.principal, 'inference')
+  const request = await readJson(c.req.raw, CompletionRequest, MAX_REQUEST_BYTES)
+  return answerGeneration(c, {
+    dialect: completionDialect,
+    model: request.model,
+    stream: request.stream ?? false,
+    includeUsage: request.stream_options?.include_usage ?? false,
+    request: { prompt: toPrompt(request), n: request.n ?? 1, sampling: toCompletionSampling(request) },
+  })
+})

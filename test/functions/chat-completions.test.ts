@@ -1,0 +1,328 @@
+import { once } from 'node:events'
+import { request } from 'node:http'
+import OpenAI from 'openai'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { type EdgeHarness, startEdge } from '../support/edge-harness.ts'
+import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+
+const QUESTION = [{ role: 'user' as const, content: 'What is your return policy?' }]
+
+let backend: ProtocolBackend
+let edge: EdgeHarness
+let digest: string
+
+beforeAll(async () => {
+  backend = await new ProtocolBackend().listen()
+  edge = await startEdge(backend.url)
+  await edge.addTenant('acme', 'key-acme')
+  await edge.addTenant('globex', 'key-globex')
+  digest = await edge.publish('key-acme', 'acme/support')
+})
+
+afterAll(async () => {
+  await edge?.close()
+  await backend?.close()
+})
+
+beforeEach(() => {
+  Object.assign(backend.behaviour, {
+    refuse: undefined,
+    cutAfter: undefined,
+    failAfter: undefined,
+    pace: undefined,
+    forgetful: false,
+  })
+})
+
+const client = (apiKey = 'key-acme') => new OpenAI({ apiKey, baseURL: `${edge.url}/v1`, maxRetries: 0 })
+
+/** The usage records that the tenant's meter has handed to D1; waits for its alarm. */
+async function usageOf(requestId: string): Promise<Record<string, unknown>> {
+  return await waitFor(() => edge.db.prepare('SELECT * FROM usage WHERE request_id = ?').bind(requestId).first())
+}
+
+async function waitFor<T>(probe: () => Promise<T | null | undefined | false>): Promise<T> {
+  for (;;) {
+    const value = await probe()
+    if (value) return value
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+describe('the whole answer', () => {
+  test('comes from the adapter that the name points at, and says so', async () => {
+    const { data, response } = await client()
+      .chat.completions.create({ model: 'acme/support', messages: QUESTION })
+      .withResponse()
+    expect(data.choices[0]?.message.content).toBe(`${digest}Hello from the model.`)
+    expect(data.choices[0]?.finish_reason).toBe('stop')
+    expect(data.usage).toMatchObject({ prompt_tokens: 7, completion_tokens: 6, total_tokens: 13 })
+    expect(data.usage?.prompt_tokens_details?.cached_tokens).toBe(2)
+    expect(data.model).toBe('acme/support')
+    expect(data.object).toBe('chat.completion')
+    expect(data).toHaveProperty('system_fingerprint', digest.slice(0, 19))
+    expect(data).toMatchObject({
+      polylora: { adapter: digest, tier: 'host', batch: { rows: 3, deltas: 2 }, ttft_ms: 5 },
+    })
+    expect(response.headers.get('x-polylora-adapter')).toBe(digest)
+    expect(response.headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{32}$/)
+  })
+
+  test('comes from the bare base model under its own name, for every tenant', async () => {
+    const answer = await client('key-globex').chat.completions.create({ model: 'tiny-base', messages: QUESTION })
+    expect(answer.choices[0]?.message.content).toBe('Hello from the model.')
+    expect(answer).toMatchObject({
+      system_fingerprint: BASE_INFO.base.fingerprint.slice(0, 19),
+      polylora: { adapter: null },
+    })
+  })
+
+  test('has as many choices as were asked for, with log probabilities', async () => {
+    const answer = await client().chat.completions.create({
+      model: 'tiny-base',
+      messages: QUESTION,
+      n: 2,
+      logprobs: true,
+      top_logprobs: 1,
+    })
+    expect(answer.choices.map((choice) => choice.index)).toEqual([0, 1])
+    const first = answer.choices[1]?.logprobs?.content?.[0]
+    expect(first).toMatchObject({ token: 'Hello', logprob: -0.5, bytes: [72, 101, 108, 108, 111] })
+    expect(first?.top_logprobs).toHaveLength(1)
+  })
+
+  test('ends by length where max_completion_tokens says so', async () => {
+    const answer = await client().chat.completions.create({
+      model: 'tiny-base',
+      messages: QUESTION,
+      max_completion_tokens: 2,
+    })
+    expect(answer.choices[0]).toMatchObject({ finish_reason: 'length', message: { content: 'Hello from' } })
+  })
+})
+
+describe('the streamed answer', () => {
+  test('brings the text piece by piece, a role first and a finish reason last', async () => {
+    const stream = await client().chat.completions.create({ model: 'acme/support', messages: QUESTION, stream: true })
+    const chunks = await Array.fromAsync(stream)
+    expect(chunks[0]?.choices[0]?.delta.role).toBe('assistant')
+    expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('')).toBe(`${digest}Hello from the model.`)
+    expect(chunks.at(-1)?.choices[0]?.finish_reason).toBe('stop')
+    expect(chunks.every((chunk) => chunk.choices.length === 1 && chunk.usage === undefined)).toBe(true)
+    expect(chunks.at(-1)).toMatchObject({ polylora: { adapter: digest } })
+    expect(new Set(chunks.map((chunk) => chunk.id)).size).toBe(1)
+  })
+
+  test('ends with a chunk of usage where stream_options asks for it', async () => {
+    const stream = await client().chat.completions.create({
+      model: 'tiny-base',
+      messages: QUESTION,
+      stream: true,
+      stream_options: { include_usage: true },
+    })
+    const chunks = await Array.fromAsync(stream)
+    expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { prompt_tokens: 7, completion_tokens: 5 } })
+    expect(chunks.slice(0, -1).every((chunk) => chunk.usage === null)).toBe(true)
+  })
+
+  test('is server-sent events that end with [DONE]', async () => {
+    const response = await edge.call('key-acme', '/v1/chat/completions', {
+      method: 'POST',
+      body: JSON.stringify({ model: 'tiny-base', messages: QUESTION, stream: true }),
+    })
+    expect(response.headers.get('content-type')).toContain('text/event-stream')
+    const blocks = (await response.text()).split('\n\n')
+    expect(blocks.at(-1)).toBe('')
+    expect(blocks.at(-2)).toBe('data: [DONE]')
+    for (const block of blocks.slice(0, -2)) expect(JSON.parse(block.slice('data: '.length))).toHaveProperty('id')
+  })
+
+  test('arrives while the backend is still generating', async () => {
+    const gate = Promise.withResolvers<void>()
+    let words = 0
+    backend.behaviour.pace = async () => {
+      if (words++ > 0) await gate.promise
+    }
+    const stream = await client().chat.completions.create({ model: 'tiny-base', messages: QUESTION, stream: true })
+    const chunks = stream[Symbol.asyncIterator]()
+    expect((await chunks.next()).value?.choices[0]?.delta.content).toBe('Hello')
+    gate.resolve()
+    let last = await chunks.next()
+    while (!last.done) last = await chunks.next()
+  })
+
+  test('ends with an error instead of [DONE] where the backend goes away in the middle', async () => {
+    backend.behaviour.cutAfter = 2
+    const stream = await client().chat.completions.create({ model: 'tiny-base', messages: QUESTION, stream: true })
+    const seen: string[] = []
+    await expect(async () => {
+      for await (const chunk of stream) seen.push(chunk.choices[0]?.delta.content ?? '')
+    }).rejects.toThrow(/stopped before the answer was complete/)
+    expect(seen.join('')).toBe('Hello from')
+  })
+})
+
+describe('a request that cannot be served', () => {
+  test('is 401 with a wrong key and with none, in the format of OpenAI', async () => {
+    await expect(
+      client('wrong').chat.completions.create({ model: 'tiny-base', messages: QUESTION }),
+    ).rejects.toMatchObject({
+      status: 401,
+      code: 'invalid_api_key',
+    })
+    const response = await fetch(`${edge.url}/v1/models`)
+    expect(response.status).toBe(401)
+    expect(response.headers.get('x-request-id')).toMatch(/^req_/)
+    expect(await response.json()).toMatchObject({ error: { type: 'authentication_error', param: null } })
+  })
+
+  test('is the same 404 for an unknown model and for another tenant’s', async () => {
+    const unknown = await client('key-globex')
+      .chat.completions.create({ model: 'acme/unknown', messages: QUESTION })
+      .catch((error) => error)
+    const foreign = await client('key-globex')
+      .chat.completions.create({ model: 'acme/support', messages: QUESTION })
+      .catch((error) => error)
+    expect(unknown).toMatchObject({ status: 404, code: 'model_not_found', param: 'model' })
+    expect(foreign).toMatchObject({ status: 404, code: 'model_not_found', param: 'model' })
+    expect(foreign.message.replace('support', 'unknown')).toBe(unknown.message)
+  })
+
+  test.each([
+    [{ messages: QUESTION }, 'model'],
+    [{ model: 'tiny-base', messages: [] }, 'messages'],
+    [{ model: 'tiny-base', messages: [{ role: 'robot', content: 'x' }] }, 'messages'],
+    [{ model: 'tiny-base', messages: QUESTION, temperature: 3 }, 'temperature'],
+    [{ model: 'tiny-base', messages: QUESTION, top_p: 0 }, 'top_p'],
+    [{ model: 'tiny-base', messages: QUESTION, n: 99 }, 'n'],
+    [{ model: 'tiny-base', messages: QUESTION, max_tokens: 0 }, 'max_tokens'],
+    [{ model: 'tiny-base', messages: QUESTION, tools: [{ type: 'function' }] }, 'tools'],
+    [{ model: 'tiny-base', messages: QUESTION, logit_bias: { x: 1 } }, 'logit_bias'],
+  ])('is 400 and names the parameter at fault (%#: %o)', async (body, param) => {
+    const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body: JSON.stringify(body) })
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ error: { type: 'invalid_request_error', param } })
+  })
+
+  test('is 400 where the body is no JSON', async () => {
+    const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body: '{' })
+    expect(response.status).toBe(400)
+  })
+
+  test('is 413 before the body is read where it is announced as too large', async () => {
+    const headers = { authorization: 'Bearer key-acme', 'content-length': 5 * 1024 * 1024 }
+    const upload = request(`${edge.url}/v1/chat/completions`, { method: 'POST', headers })
+    upload.flushHeaders()
+    const [response] = await once(upload, 'response')
+    expect(response.statusCode).toBe(413)
+    upload.destroy()
+  })
+
+  test.each([
+    ['context_length_exceeded', 400, 'context_length_exceeded'],
+    ['overloaded', 429, 'overloaded'],
+    ['unavailable', 503, 'backend_unavailable'],
+    ['unauthorized', 502, 'backend_error'],
+    ['internal', 502, 'backend_error'],
+  ] as const)('says what a backend that answers %s means for the caller', async (code, status, edgeCode) => {
+    backend.behaviour.refuse = code
+    await expect(client().chat.completions.create({ model: 'tiny-base', messages: QUESTION })).rejects.toMatchObject({
+      status,
+      code: edgeCode,
+    })
+  })
+})
+
+describe('the adapter’s bytes', () => {
+  test('are pushed once to a backend that lacks them', async () => {
+    backend.deltas.delete(digest)
+    backend.pushes.length = 0
+    for (let round = 0; round < 2; round++) {
+      await client().chat.completions.create({ model: 'acme/support', messages: QUESTION })
+    }
+    expect(backend.pushes).toEqual([digest])
+  })
+
+  test('missing from storage fail the request: the base model never answers for an adapter', async () => {
+    const lost = await edge.publish('key-acme', 'acme/lost', 5)
+    await edge.deltas.delete(`deltas/${lost.replace(':', '/')}`)
+    await expect(client().chat.completions.create({ model: 'acme/lost', messages: QUESTION })).rejects.toMatchObject({
+      status: 500,
+      code: 'adapter_object_missing',
+    })
+  })
+
+  test('corrupted in storage fail the request', async () => {
+    const corrupt = await edge.publish('key-acme', 'acme/corrupt', 6)
+    await edge.deltas.put(`deltas/${corrupt.replace(':', '/')}`, 'garbage')
+    await expect(client().chat.completions.create({ model: 'acme/corrupt', messages: QUESTION })).rejects.toMatchObject(
+      {
+        status: 500,
+        code: 'adapter_invalid',
+      },
+    )
+  })
+
+  test('that a backend cannot keep fail the request', async () => {
+    backend.deltas.delete(digest)
+    backend.behaviour.forgetful = true
+    await expect(client().chat.completions.create({ model: 'acme/support', messages: QUESTION })).rejects.toMatchObject(
+      {
+        status: 503,
+        code: 'adapter_not_resident',
+      },
+    )
+  })
+})
+
+describe('the usage record', () => {
+  test('names tenant, key, digest, tier and tokens of a finished request', async () => {
+    const { response } = await client()
+      .chat.completions.create({ model: 'acme/support', messages: QUESTION })
+      .withResponse()
+    expect(await usageOf(response.headers.get('x-request-id')!)).toMatchObject({
+      tenant: 'acme',
+      adapter: 'support',
+      digest,
+      base: BASE_INFO.base.fingerprint,
+      prompt_tokens: 7,
+      cached_tokens: 2,
+      completion_tokens: 6,
+      tier: 'host',
+      backend: backend.url,
+      outcome: 'complete',
+      route: '/v1/chat/completions',
+    })
+  })
+
+  test('of a client that leaves counts what was generated, and the backend is told to stop', async () => {
+    const gate = Promise.withResolvers<void>()
+    let words = 0
+    backend.behaviour.pace = async () => {
+      if (words++ > 1) await gate.promise
+    }
+    const { data: stream, response } = await client()
+      .chat.completions.create({ model: 'tiny-base', messages: QUESTION, stream: true })
+      .withResponse()
+    const requestId = response.headers.get('x-request-id')!
+    let seen = 0
+    for await (const _ of stream) if (++seen === 2) break
+    const generation = backend.generations.find((candidate) => candidate.requestId === requestId)!
+    await waitFor(async () => generation.closed)
+    gate.resolve()
+    expect(await usageOf(requestId)).toMatchObject({ outcome: 'cut', completion_tokens: 2 })
+  })
+
+  test('does not exist for a request that no backend took', async () => {
+    backend.behaviour.refuse = 'unavailable'
+    const failed = await client()
+      .chat.completions.create({ model: 'tiny-base', messages: QUESTION })
+      .catch((error) => error)
+    backend.behaviour.refuse = undefined
+    const { response } = await client()
+      .chat.completions.create({ model: 'tiny-base', messages: QUESTION })
+      .withResponse()
+    await usageOf(response.headers.get('x-request-id')!)
+    expect(await edge.db.prepare('SELECT 1 FROM usage WHERE request_id = ?').bind(failed.requestID).first()).toBeNull()
+  })
+})

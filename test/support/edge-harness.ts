@@ -1,0 +1,137 @@
+// The edge in workerd, with R2, D1 and Durable Objects simulated in memory, and tenants and keys as a test wants them.
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { D1Database, R2Bucket } from '@cloudflare/workers-types'
+import { build } from 'esbuild'
+import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+import { targetModules } from '../../adapters/base-model.ts'
+import { encodeDelta } from '../../adapters/canonical.ts'
+import type { DeltaModule } from '../../adapters/delta.ts'
+import { BACKEND_SECRET, BASE_INFO } from './protocol-backend.ts'
+
+export interface EdgeHarness {
+  readonly url: string
+  readonly db: D1Database
+  readonly deltas: R2Bucket
+  /** Creates a tenant (where it is new) and a key of it. */
+  addTenant(tenant: string, key: string, scopes?: string): Promise<void>
+  /** `fetch` to a path of the edge, with `key` as the bearer. */
+  call(key: string, path: string, init?: RequestInit): Promise<Response>
+  /** Publishes a small delta, made from `seed`, and returns its digest. */
+  publish(key: string, name: string, seed?: number): Promise<string>
+  /** Lines that the Worker logged. */
+  readonly logs: readonly string[]
+  /** Restarts a tenant's meter; what it has stored stays. */
+  evictMeter(tenant: string): Promise<void>
+  close(): Promise<void>
+}
+
+const REPOSITORY = new URL('../../', import.meta.url)
+
+/** The edge with these variables and secrets beside BACKENDS; the secret that the test backend knows unless told otherwise. */
+export async function startEdge(
+  backends: string,
+  settings: Record<string, string> = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET },
+): Promise<EdgeHarness> {
+  const logs: string[] = []
+  const miniflare = new Miniflare(
+    convertV4MiniflareOptions({
+      name: 'polylora',
+      modules: true,
+      script: await bundle(),
+      compatibilityDate: '2026-10-01',
+      compatibilityFlags: ['enable_request_signal'],
+      cf: false,
+      unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+      bindings: { BACKENDS: backends, ...settings },
+      r2Buckets: { DELTAS: 'deltas' },
+      d1Databases: { DB: 'polylora' },
+      durableObjects: { METER: { className: 'TenantMeter', useSQLite: true } },
+      handleStructuredLogs: ({ message }) => logs.push(message),
+    }),
+  )
+  await miniflare.ready
+  const url = await miniflare.unsafeGetDirectURL()
+  const { DB: db, DELTAS: deltas } = await miniflare.getBindings<{ DB: D1Database; DELTAS: R2Bucket }>()
+  await migrate(db)
+
+  const call: EdgeHarness['call'] = (key, path, init = {}) => {
+    const headers = new Headers(init.headers)
+    headers.set('authorization', `Bearer ${key}`)
+    return fetch(new URL(path, url), { ...init, headers })
+  }
+  return {
+    url: url.origin,
+    db,
+    deltas,
+    logs,
+    call,
+    async addTenant(tenant, key, scopes = 'inference adapters usage') {
+      const hash = createHash('sha256').update(key).digest('hex')
+      await db.batch([
+        db.prepare('INSERT OR IGNORE INTO tenants (id, created_ms) VALUES (?, ?)').bind(tenant, Date.now()),
+        db
+          .prepare('INSERT INTO api_keys (id, hash, prefix, tenant, scopes, created_ms) VALUES (?, ?, ?, ?, ?, ?)')
+          .bind(`key_${hash.slice(0, 12)}`, hash, key.slice(0, 6), tenant, scopes, Date.now()),
+      ])
+    },
+    async publish(key, name, seed = 1) {
+      const bytes = makeDelta(seed)
+      const digest = digestOf(bytes)
+      const response = await call(key, `/v1/adapters/${name}`, {
+        method: 'PUT',
+        headers: { 'x-polylora-digest': digest },
+        body: bytes,
+      })
+      if (response.status !== 201) throw new Error(`publishing ${name}: ${response.status} ${await response.text()}`)
+      return digest
+    },
+    evictMeter: (tenant) => miniflare.unsafeEvictDurableObject('polylora', 'TenantMeter', { name: tenant }),
+    close: () => miniflare.dispose(),
+  }
+}
+
+/** The Worker as one module. `wrangler deploy` bundles with the same tool. */
+async function bundle(): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(new URL('functions/index.ts', REPOSITORY))],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'esnext',
+    external: ['cloudflare:*'],
+    conditions: ['workerd', 'worker', 'browser'],
+  })
+  return outputFiles[0]!.text
+}
+
+async function migrate(db: D1Database): Promise<void> {
+  const folder = new URL('functions/migrations/', REPOSITORY)
+  for (const file of readdirSync(folder).sort()) {
+    const sql = readFileSync(new URL(file, folder), 'utf8').replace(/--.*$/gm, '')
+    const statements = sql.split(';').filter((statement) => statement.trim())
+    await db.batch(statements.map((statement) => db.prepare(statement)))
+  }
+}
+
+/** A canonical delta of rank 2 for the tests' base, on one projection; each seed gives other bytes. */
+export function makeDelta(seed: number, base = BASE_INFO.base): Uint8Array<ArrayBuffer> {
+  const path = 'model.layers.0.self_attn.q_proj'
+  const { in: columns, out } = targetModules(base).get(path)!
+  const module: DeltaModule = {
+    rank: 2,
+    in: columns,
+    out,
+    a: Float32Array.from({ length: 2 * columns }, (_, i) => Math.sin(seed + i)),
+    b: Float32Array.from({ length: 2 * out }, (_, i) => Math.cos(seed * 3 + i)),
+  }
+  return encodeDelta(
+    { metadata: { base: base.fingerprint, sourceFormat: 'peft' }, modules: new Map([[path, module]]) },
+    base,
+  )
+}
+
+export function digestOf(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+}

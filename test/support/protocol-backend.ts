@@ -1,0 +1,192 @@
+// A backend for tests of the edge: speaks gpu-backend/protocol.ts over HTTP, checks tokens and digests as a real one does,
+// and says a scripted answer instead of running a model. Faults are switched on by the test.
+import { createHash } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { type CapabilityKey, importCapabilityKey, verifyCapability } from '../../gpu-backend/capability.ts'
+import {
+  type BackendInfo,
+  ERROR_STATUS,
+  type ErrorCode,
+  type GenerateEvent,
+  GenerateRequest,
+} from '../../gpu-backend/protocol.ts'
+
+export const BACKEND_SECRET = 'a secret that only tests know, 32+'
+
+export const BASE_INFO: BackendInfo = {
+  base: {
+    fingerprint: `sha256:${'b'.repeat(64)}`,
+    name: 'tiny-base',
+    architecture: 'LlamaForCausalLM',
+    layers: 2,
+    hidden_size: 8,
+    intermediate_size: 16,
+    heads: 2,
+    kv_heads: 1,
+    head_dim: 4,
+    vocab_size: 32,
+    tied_embeddings: true,
+  },
+  engine: 'scripted',
+  device: 'none',
+  weights: 'none',
+  context_tokens: 512,
+  max_batch: 8,
+  max_delta_bytes: 1_000_000,
+}
+
+/** What the next answers do; fields may be changed at any time. */
+interface Behaviour {
+  /** Words said by the base; an adapter says its digest first. */
+  words: string[]
+  /** Refuse every generation with this code. */
+  refuse: ErrorCode | undefined
+  /** Cut the connection after so many words. */
+  cutAfter: number | undefined
+  /** Send an `error` event after so many words. */
+  failAfter: number | undefined
+  /** Wait for this before each word. */
+  pace: (() => Promise<void>) | undefined
+  /** Forget a delta at once after taking it. */
+  forgetful: boolean
+}
+
+export class ProtocolBackend {
+  readonly behaviour: Behaviour = {
+    words: ['Hello', ' from', ' the', ' model', '.'],
+    refuse: undefined,
+    cutAfter: undefined,
+    failAfter: undefined,
+    pace: undefined,
+    forgetful: false,
+  }
+  readonly deltas = new Map<string, Buffer>()
+  /** Every generation that was begun, with what it was asked and the tokens that were made. */
+  readonly generations: {
+    request: GenerateRequest
+    requestId: string
+    tenant: string
+    tokens: number
+    closed: boolean
+  }[] = []
+  /** Deltas that arrived, in order. */
+  readonly pushes: string[] = []
+  readonly #server: Server
+  #key: CapabilityKey | undefined
+
+  constructor() {
+    this.#server = createServer((request, response) => {
+      this.#answer(request, response).catch(() => response.destroy())
+    })
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+  }
+
+  async listen(): Promise<this> {
+    this.#key = await importCapabilityKey(BACKEND_SECRET)
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
+    return this
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections()
+    await new Promise((resolve) => this.#server.close(resolve))
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { pathname } = new URL(request.url ?? '/', 'http://localhost')
+    if (request.method === 'GET' && pathname === '/v1/base') return json(response, 200, BASE_INFO)
+    const token = /^Bearer (.*)$/.exec(request.headers.authorization ?? '')?.[1] ?? ''
+    const capability = await verifyCapability(this.#key!, token, Date.now())
+    if (!capability) return refuse(response, 'unauthorized', 'bad token')
+
+    if (request.method === 'PUT' && pathname.startsWith('/v1/adapters/')) {
+      const digest = pathname.slice('/v1/adapters/'.length)
+      const bytes = await readAll(request)
+      if (capability.delta !== digest) return refuse(response, 'forbidden', 'token is for another delta')
+      if (`sha256:${createHash('sha256').update(bytes).digest('hex')}` !== digest) {
+        return refuse(response, 'digest_mismatch', 'the bytes hash to something else')
+      }
+      this.pushes.push(digest)
+      if (!this.behaviour.forgetful) this.deltas.set(digest, bytes)
+      return json(response, 201, {})
+    }
+    if (request.method !== 'POST' || pathname !== '/v1/generate') return refuse(response, 'not_found', 'no such route')
+    const body = GenerateRequest.parse(JSON.parse((await readAll(request)).toString()))
+    if (capability.delta !== body.delta) return refuse(response, 'forbidden', 'token is for another delta')
+    if (this.behaviour.refuse) return refuse(response, this.behaviour.refuse, 'scripted refusal')
+    if (body.delta && !this.deltas.has(body.delta)) {
+      return json(response, 409, { error: 'adapter_missing', message: 'not resident', digest: body.delta })
+    }
+    await this.#generate(body, capability, response)
+  }
+
+  async #generate(body: GenerateRequest, capability: { tenant: string; request_id: string }, response: ServerResponse) {
+    const generation = {
+      request: body,
+      requestId: capability.request_id,
+      tenant: capability.tenant,
+      tokens: 0,
+      closed: false,
+    }
+    this.generations.push(generation)
+    response.on('close', () => {
+      generation.closed = true
+    })
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' })
+    const send = (event: GenerateEvent) => response.write(`${JSON.stringify(event)}\n`)
+    const { behaviour } = this
+    send({
+      event: 'started',
+      base: BASE_INFO.base.fingerprint,
+      delta: body.delta,
+      tier: body.delta ? 'host' : null,
+      prompt_tokens: 7,
+    })
+    const words = [...(body.delta ? [body.delta] : []), ...behaviour.words]
+    const wanted = Math.min(words.length, body.sampling.max_tokens ?? words.length)
+    for (let position = 0; position < wanted; position++) {
+      if (position === behaviour.cutAfter) {
+        // What was written has left this process before the connection is torn down.
+        await new Promise<void>((resolve) => void response.write('\n', () => setImmediate(resolve)))
+        return void response.destroy()
+      }
+      if (position === behaviour.failAfter) {
+        send({ event: 'error', error: 'internal', message: 'the engine fell over' })
+        return void response.end()
+      }
+      await behaviour.pace?.()
+      if (generation.closed) return
+      for (let index = 0; index < body.n; index++) {
+        const text = words[position]!
+        const token = { token: text, id: position, logprob: -0.5 }
+        const logprobs = body.sampling.logprobs === undefined ? {} : { logprobs: [{ ...token, top: [token] }] }
+        send({ event: 'text', index, text, tokens: 1, ...logprobs })
+        generation.tokens++
+      }
+    }
+    for (let index = 0; index < body.n; index++) {
+      send({ event: 'finished', index, reason: wanted < words.length ? 'length' : 'stop' })
+    }
+    const usage = { prompt_tokens: 7, cached_tokens: 2, completion_tokens: generation.tokens }
+    send({ event: 'done', usage, batch: { rows: 3, deltas: 2 }, queue_ms: 1, ttft_ms: 5, total_ms: 25 })
+    response.end()
+  }
+}
+
+async function readAll(request: IncomingMessage): Promise<Buffer> {
+  const pieces: Buffer[] = []
+  for await (const piece of request) pieces.push(piece as Buffer)
+  return Buffer.concat(pieces)
+}
+
+function json(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+}
+
+function refuse(response: ServerResponse, error: ErrorCode, message: string): void {
+  json(response, ERROR_STATUS[error], { error, message })
+}
