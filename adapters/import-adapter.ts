@@ -19,48 +19,71 @@ const LFS_POINTER = 'version https://git-lfs.github.com/spec/'
 /** PEFT's weights in the order in which PEFT itself prefers them; the last is what a Trainer's checkpoint holds. */
 const PEFT_WEIGHTS = ['adapter_model.safetensors', 'adapter_model.bin', 'pytorch_model.bin']
 
+/** An adapter whose project is known and whose header is read; its values are still in its files. */
+export interface IdentifiedAdapter {
+  readonly weights: TensorFile
+  /** Throws AdapterError when it does not fit `options.base` or can't be a plain delta. */
+  read(options: ImportOptions): Promise<DeltaSource>
+}
+
 /**
  * Reads an adapter in whatever supported form `files` have it. Values stay in the files until the source's modules are
  * loaded. Throws AdapterError with one sentence for the adapter's owner.
  */
 export async function importAdapter(files: FileSet, options: ImportOptions): Promise<DeltaSource> {
+  return (await identifyAdapter(files)).read(options)
+}
+
+/** Finds out which project saved `files`. Throws AdapterError when none is recognised, or it is one that can't be served. */
+export async function identifyAdapter(files: FileSet): Promise<IdentifiedAdapter> {
   if (files.size === 0)
     throw new AdapterError('missing', 'There are no files; give the folder or the file that training saved.')
   const config = find(files, 'adapter_config.json')
-  if (config !== undefined) return importPeft(files, config, options)
-  const weights = pickWeights(files)
-  const tensors = await openWeights(weights)
-  if (tensors.metadata.get('format') === DELTA_FORMAT) return importCanonical(weights, tensors, options)
-  if (isMistralFinetune(tensors)) {
-    const params = find(files, 'params.json')
-    return readMistralFinetune(tensors, params && (await readJson(params)), options)
+  if (config !== undefined) return identifyPeft(files, config)
+  const file = pickWeights(files)
+  const weights = await openWeights(file)
+  if (weights.metadata.get('format') === DELTA_FORMAT) {
+    return { weights, read: (options) => importCanonical(file, weights, options) }
   }
-  if ([...tensors.tensors.keys()].some((name) => /\.lora_(?:embedding_)?[AB]\.(?:.+\.)?weight$/.test(name))) {
+  if (isMistralFinetune(weights)) {
+    const params = find(files, 'params.json')
+    const json = params && (await readJson(params))
+    return { weights, read: async (options) => readMistralFinetune(weights, json, options) }
+  }
+  if ([...weights.tensors.keys()].some((name) => /\.lora_(?:embedding_)?[AB]\.(?:.+\.)?weight$/.test(name))) {
     throw new AdapterError(
       'missing',
-      `${weights.name} has PEFT's tensor names but no adapter_config.json lies beside it, so the scale is unknown; give the whole folder.`,
+      `${file.name} has PEFT's tensor names but no adapter_config.json lies beside it, so the scale is unknown; give the whole folder.`,
     )
   }
-  return readLoralib(tensors, await loralibFacts(files), options)
+  const facts = await loralibFacts(files)
+  return { weights, read: async (options) => readLoralib(weights, facts, options) }
 }
 
 function find(files: FileSet, name: string): AdapterFile | undefined {
   return files.get(name) ?? [...files.values()].find((file) => baseName(file) === name)
 }
 
-async function importPeft(files: FileSet, configFile: AdapterFile, options: ImportOptions): Promise<DeltaSource> {
+async function identifyPeft(files: FileSet, configFile: AdapterFile): Promise<IdentifiedAdapter> {
   const config = parsePeftConfig(await readJson(configFile), configFile.name)
   const folder = configFile.name.slice(0, configFile.name.length - 'adapter_config.json'.length)
-  const weights = PEFT_WEIGHTS.map((name) => files.get(folder + name)).find((file) => file !== undefined)
-  if (weights === undefined) {
+  const file = PEFT_WEIGHTS.map((name) => files.get(folder + name)).find((candidate) => candidate !== undefined)
+  if (file === undefined) {
     throw new AdapterError(
       'missing',
       `${configFile.name} has no ${PEFT_WEIGHTS[0]} or ${PEFT_WEIGHTS[1]} beside it; give the whole folder.`,
     )
   }
-  const template = await findAlpacaTemplate(files)
-  const source = readPeft(await openWeights(weights), config, template === undefined ? 'peft' : 'alpaca-lora', options)
-  return template === undefined ? source : { ...source, metadata: { ...source.metadata, chatTemplate: template } }
+  const weights = await openWeights(file)
+  const chatTemplate = await findAlpacaTemplate(files)
+  const sourceFormat = chatTemplate === undefined ? 'peft' : 'alpaca-lora'
+  return {
+    weights,
+    async read(options) {
+      const source = readPeft(weights, config, sourceFormat, options)
+      return chatTemplate === undefined ? source : { ...source, metadata: { ...source.metadata, chatTemplate } }
+    },
+  }
 }
 
 async function findAlpacaTemplate(files: FileSet): Promise<string | undefined> {

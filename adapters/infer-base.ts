@@ -1,0 +1,59 @@
+// Guesses the base model's sizes from an adapter's own tensors, so that a file can be looked at without its base.
+// Knows only names and shapes. Invariant: good for reading and reporting; never for publishing, where the real base counts.
+import type { BaseModel } from './base-model.ts'
+import type { SourceTensor } from './source-tensor.ts'
+
+/** What each module's name ends with, in the projects' different words; then the side of the pair. */
+const NAMES: Readonly<Record<string, RegExp>> = {
+  query: /(?:\bq_proj|\.wq|\.attn_q)\b/,
+  key: /(?:\bk_proj|\.wk|\.attn_k)\b/,
+  value: /(?:\bv_proj|\.wv|\.attn_v)\b/,
+  output: /(?:\bo_proj|\.wo|\.attn_output)\b/,
+  gate: /(?:\bgate_proj|\bup_proj|\.w1|\.w3|\.ffn_gate|\.ffn_up)\b/,
+  down: /(?:\bdown_proj|\.w2|\.ffn_down)\b/,
+  head: /(?:\blm_head|^output)\b/,
+  embedding: /(?:\bembed_tokens|^token_embd)\b/,
+}
+const SIDE_A = /\.lora_(?:embedding_)?a\b/i
+const LAYER = /(?:^|\.)(?:layers|blk|h)\.(\d+)\./
+
+/** Sizes as the tensors show them; 1 where they show nothing. The fingerprint is all zeros. */
+export function inferBase(tensors: Iterable<SourceTensor>): BaseModel {
+  const seen = new Map<string, { in: number; out: number }>()
+  let layers = 1
+  for (const { name, shape } of tensors) {
+    layers = Math.max(layers, Number(LAYER.exec(name)?.[1] ?? 0) + 1)
+    const module = Object.keys(NAMES).find((key) => NAMES[key]!.test(name))
+    if (module === undefined || shape.length !== 2) continue
+    const sizes = seen.get(module) ?? { in: 0, out: 0 }
+    if (SIDE_A.test(name)) sizes.in = shape[1]!
+    else sizes.out = shape[0]!
+    seen.set(module, sizes)
+  }
+  const pick = (...sizes: (number | undefined)[]) => sizes.find((size) => size !== undefined && size > 0) ?? 1
+  const query = pick(seen.get('query')?.out, seen.get('output')?.in)
+  const key = pick(seen.get('key')?.out, seen.get('value')?.out, query)
+  const headDim = greatestCommonDivisor(query, key)
+  return {
+    fingerprint: `sha256:${'0'.repeat(64)}`,
+    name: 'the base that its tensors show',
+    architecture: 'unknown',
+    layers,
+    hidden_size: pick(
+      ...['query', 'key', 'value', 'gate', 'head'].map((name) => seen.get(name)?.in),
+      seen.get('down')?.out,
+      seen.get('output')?.out,
+      seen.get('embedding')?.out,
+    ),
+    intermediate_size: pick(seen.get('gate')?.out, seen.get('down')?.in),
+    heads: query / headDim,
+    kv_heads: key / headDim,
+    head_dim: headDim,
+    vocab_size: pick(seen.get('head')?.out, seen.get('embedding')?.in),
+    tied_embeddings: false,
+  }
+}
+
+function greatestCommonDivisor(x: number, y: number): number {
+  return y === 0 ? x : greatestCommonDivisor(y, x % y)
+}

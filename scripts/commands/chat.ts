@@ -1,0 +1,70 @@
+// `polylora chat`: talks to an adapter (or the base model) through the edge, as any OpenAI client would.
+import { createInterface } from 'node:readline/promises'
+import * as z from 'zod'
+import { CliError } from '../cli-error.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, type Terminal } from '../command.ts'
+import { callEdge, type EdgeAddress } from '../edge-client.ts'
+import { serverSentData } from '../server-sent-data.ts'
+
+interface Message {
+  readonly role: 'user' | 'assistant'
+  readonly content: string
+}
+
+const Chunk = z.looseObject({
+  choices: z.array(z.looseObject({ delta: z.looseObject({ content: z.string().nullish() }).optional() })).default([]),
+  error: z.looseObject({ message: z.string() }).optional(),
+})
+
+export const chat: Command = {
+  summary: 'Asks a model one question (--message), or talks with it until the end of input.',
+  operands: '<tenant/name>',
+  options: { message: { type: 'string', value: 'TEXT', help: 'ask this and end' }, ...EDGE_OPTIONS },
+  async run(args, terminal) {
+    const model = onlyOperand(args, 'tenant/name')
+    const edge = edgeAddress(args, terminal)
+    const message = args.text('message')
+    if (message !== undefined) {
+      const answer = await ask(
+        edge,
+        model,
+        [{ role: 'user', content: message }],
+        args.flag('json') ? undefined : terminal,
+      )
+      terminal.stdout.write(args.flag('json') ? `${JSON.stringify({ model, answer })}\n` : '\n')
+      return
+    }
+    const messages: Message[] = []
+    const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
+    lines.prompt()
+    for await (const content of lines) {
+      if (content.trim() !== '') {
+        messages.push({ role: 'user', content })
+        messages.push({ role: 'assistant', content: await ask(edge, model, messages, terminal) })
+        terminal.stdout.write('\n')
+      }
+      lines.prompt()
+    }
+  },
+}
+
+/** Streams the answer to the terminal, if one is given, and returns it whole. */
+async function ask(
+  edge: EdgeAddress,
+  model: string,
+  messages: readonly Message[],
+  terminal: Terminal | undefined,
+): Promise<string> {
+  const body = JSON.stringify({ model, messages, stream: true, temperature: 0 })
+  const response = await callEdge(edge, '/v1/chat/completions', { method: 'POST', body })
+  if (response.body === null) throw new CliError(`${edge.url} sent an empty answer.`, 3)
+  let answer = ''
+  for await (const data of serverSentData(response.body)) {
+    const chunk = Chunk.parse(data)
+    if (chunk.error !== undefined) throw new CliError(chunk.error.message)
+    const text = chunk.choices[0]?.delta?.content ?? ''
+    terminal?.stdout.write(text)
+    answer += text
+  }
+  return answer
+}

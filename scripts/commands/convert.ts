@@ -1,0 +1,45 @@
+// `polylora convert`: files in, the canonical delta file out; no server needed.
+import { rename, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { MAX_RANK } from '../../adapters/canonical.ts'
+import { importAdapter } from '../../adapters/import-adapter.ts'
+import { verifyAdapter } from '../../adapters/verify.ts'
+import { openBaseModel } from '../../gpu-backend/model/base-model-dir.ts'
+import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
+import { openAdapterPath } from '../directory-files.ts'
+import { formatReport } from '../format-report.ts'
+import { importFacts, parseDtype } from '../import-facts.ts'
+import { writeDelta } from '../publish.ts'
+
+export const convert: Command = {
+  summary: 'Converts an adapter to the canonical delta file, without a server.',
+  operands: '<dir|file> --base DIR --out FILE',
+  options: {
+    base: { type: 'string', value: 'DIR', help: 'the base model, in Hugging Face layout' },
+    out: { type: 'string', value: 'FILE', help: 'where to write the delta (.safetensors)' },
+    ...FACT_OPTIONS,
+  },
+  async run(args, terminal) {
+    const out = args.required('out')
+    const dtype = parseDtype(args)
+    const { base } = await openBaseModel(args.required('base'), join(tmpdir(), 'polylora'))
+    const source = await importAdapter(await openAdapterPath(onlyOperand(args, 'folder or file')), {
+      ...importFacts(args),
+      base,
+    })
+    const report = await verifyAdapter(source, base, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })
+    // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
+    const partial = `${out}.partial`
+    try {
+      const digest = await writeDelta(partial, source, base, dtype)
+      await rename(partial, out)
+      const lines = [...formatReport(report), `written   ${out}`, `digest    ${digest}`]
+      terminal.stdout.write(
+        args.flag('json') ? `${JSON.stringify({ ...report, digest, out })}\n` : `${lines.join('\n')}\n`,
+      )
+    } finally {
+      await rm(partial, { force: true })
+    }
+  },
+}

@@ -1,0 +1,41 @@
+// `polylora publish`: files in, a served adapter out.
+import { type Command, EDGE_OPTIONS, edgeAddress, FACT_OPTIONS, onlyOperand, splitModel } from '../command.ts'
+import { openAdapterPath } from '../directory-files.ts'
+import { formatReport } from '../format-report.ts'
+import { importFacts, parseDtype } from '../import-facts.ts'
+import { terminalProgress } from '../progress.ts'
+import { publishAdapter } from '../publish.ts'
+
+export const publish: Command = {
+  summary: 'Converts an adapter that some LoRA project saved, checks it and publishes it under a name.',
+  operands: '<dir|file> --as tenant/name',
+  options: {
+    as: { type: 'string', value: 'TENANT/NAME', help: 'the name to publish under' },
+    ...EDGE_OPTIONS,
+    ...FACT_OPTIONS,
+  },
+  notes: ['Reads what PEFT, loralib, alpaca-lora and mistral-finetune save; adapters/README.md has the whole table.'],
+  async run(args, terminal) {
+    const { tenant, name } = splitModel(args.required('as'))
+    const edge = edgeAddress(args, terminal)
+    const files = await openAdapterPath(onlyOperand(args, 'folder or file'))
+    const progress = terminalProgress(terminal.stderr)
+    try {
+      const onProgress = progress.update
+      const published = await publishAdapter({
+        edge,
+        files,
+        tenant,
+        name,
+        dtype: parseDtype(args),
+        facts: importFacts(args),
+        onProgress,
+      })
+      progress.finish()
+      const lines = [...formatReport(published.report), `published ${published.model}`, `digest    ${published.digest}`]
+      terminal.stdout.write(args.flag('json') ? `${JSON.stringify(published)}\n` : `${lines.join('\n')}\n`)
+    } finally {
+      progress.finish()
+    }
+  },
+}

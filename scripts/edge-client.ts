@@ -1,0 +1,125 @@
+// Talks to the edge's HTTP API for the command line: JSON calls, and one upload that streams from disk.
+// Knows no command. Invariant: every failure becomes a CliError with the edge's own sentence.
+import { createReadStream } from 'node:fs'
+import { request as httpRequest } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import * as z from 'zod'
+import { CliError } from './cli-error.ts'
+
+export interface EdgeAddress {
+  /** Such as http://127.0.0.1:8787 */
+  readonly url: string
+  readonly apiKey: string
+}
+
+const ErrorAnswer = z.object({ error: z.object({ message: z.string(), code: z.string().nullable().optional() }) })
+
+/** `fetch` to a path of the edge. Throws CliError unless the answer is 2xx. */
+export async function callEdge(edge: EdgeAddress, path: string, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers)
+  headers.set('authorization', `Bearer ${edge.apiKey}`)
+  if (typeof init.body === 'string') headers.set('content-type', 'application/json')
+  const response = await fetch(edgeUrl(edge, path), { ...init, headers }).catch((error: unknown) => {
+    throw unreachable(edge, error)
+  })
+  if (!response.ok) throw refused(edge, response.status, await response.text())
+  return response
+}
+
+/** A JSON answer, parsed by `schema`. Throws CliError. */
+export async function callEdgeJson<Value>(
+  edge: EdgeAddress,
+  path: string,
+  schema: { parse(value: unknown): Value },
+  init?: RequestInit,
+): Promise<Value> {
+  const response = await callEdge(edge, path, init)
+  const body: unknown = await response.json().catch(() => undefined)
+  try {
+    return schema.parse(body)
+  } catch {
+    throw new CliError(`${edge.url} answered ${path} with something else than a Polylora edge would; check --edge.`, 3)
+  }
+}
+
+interface Upload {
+  readonly file: string
+  readonly bytes: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly onProgress?: ((sentBytes: number) => void) | undefined
+}
+
+/** PUTs a file with its Content-Length, a piece at a time. Throws CliError. */
+export async function uploadToEdge(
+  edge: EdgeAddress,
+  path: string,
+  { file, bytes, headers, onProgress }: Upload,
+): Promise<string> {
+  const url = edgeUrl(edge, path)
+  const send = url.protocol === 'https:' ? httpsRequest : httpRequest
+  const request = send(url, {
+    method: 'PUT',
+    headers: {
+      ...headers,
+      authorization: `Bearer ${edge.apiKey}`,
+      'content-type': 'application/octet-stream',
+      'content-length': bytes,
+    },
+  })
+  const answered = new Promise<{ status: number; body: string }>((resolve, reject) => {
+    request.on('error', reject)
+    request.on('response', (response) => {
+      const pieces: Buffer[] = []
+      response.on('data', (piece: Buffer) => pieces.push(piece))
+      response.on('error', reject)
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString() }))
+    })
+  })
+  let sent = 0
+  const meter = new Transform({
+    transform(piece: Buffer, _encoding, done) {
+      sent += piece.byteLength
+      onProgress?.(sent)
+      done(null, piece)
+    },
+  })
+  // An edge that refuses answers before it has read everything and closes: its answer matters more than the broken pipe.
+  const sending = pipeline(createReadStream(file), meter, request).catch(() => undefined)
+  const { status, body } = await answered.catch((error: unknown) => {
+    throw unreachable(edge, error)
+  })
+  if (status < 200 || status > 299) {
+    request.destroy()
+    throw refused(edge, status, body)
+  }
+  await sending
+  return body
+}
+
+function edgeUrl(edge: EdgeAddress, path: string): URL {
+  try {
+    return new URL(path, edge.url)
+  } catch {
+    throw new CliError(`--edge ${edge.url} is not a URL; give something like http://127.0.0.1:8787.`, 2)
+  }
+}
+
+function unreachable(edge: EdgeAddress, error: unknown): CliError {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
+  return new CliError(`The edge at ${edge.url} cannot be reached (${code}); start it with npm start or give --edge.`, 3)
+}
+
+function refused(edge: EdgeAddress, status: number, body: string): CliError {
+  let value: unknown
+  try {
+    value = JSON.parse(body)
+  } catch {
+    value = undefined
+  }
+  const parsed = ErrorAnswer.safeParse(value)
+  const sentence = parsed.success ? parsed.data.error.message : `${edge.url} answered with HTTP status ${status}.`
+  return new CliError(sentence, status >= 500 ? 3 : 1)
+}

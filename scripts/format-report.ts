@@ -1,0 +1,23 @@
+// An adapter's report as lines for a terminal. Knows no command.
+import type { AdapterReport } from '../adapters/verify.ts'
+import { formatBytes } from './progress.ts'
+
+const BAR_CELLS = 20
+
+/** The lines that `publish`, `inspect` and `convert` print. */
+export function formatReport(report: AdapterReport): string[] {
+  const largest = Math.max(...report.layers.map((layer) => layer.norm))
+  const scales = report.scales.map((scale) => Number(scale.toPrecision(6))).join(', ')
+  return [
+    `format    ${report.sourceFormat}`,
+    `base      ${report.baseName} (${report.base.slice(0, 19)}…)`,
+    `rank      ${report.rank}, scale ${scales} folded into B`,
+    `modules   ${report.moduleCount}: ${report.modules.join(', ')}`,
+    `size      ${formatBytes(report.bytes)} (${report.dtype})${report.hasChatTemplate ? ', with its own chat template' : ''}`,
+    'change by layer (Frobenius norm of B·A)',
+    ...report.layers.map(({ layer, norm }) => {
+      return `  ${layer.padStart(18)}  ${norm.toPrecision(4).padStart(9)}  ${'#'.repeat(Math.round((norm / largest) * BAR_CELLS))}`
+    }),
+    ...report.notices.map((notice) => `note      ${notice}`),
+  ]
+}

@@ -1,0 +1,66 @@
+// The command line: finds the command, runs it, and turns any failure into one sentence and an exit code.
+// Knows no command's work. Invariant: a user never sees a stack trace for something that a user can cause.
+import { AdapterError } from '../adapters/errors.ts'
+import { StartupError } from '../gpu-backend/errors.ts'
+import { CliError } from './cli-error.ts'
+import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
+import { chat } from './commands/chat.ts'
+import { convert } from './commands/convert.ts'
+import { inspect } from './commands/inspect.ts'
+import { list } from './commands/list.ts'
+import { publish } from './commands/publish.ts'
+import { remove } from './commands/remove.ts'
+import { show } from './commands/show.ts'
+
+const COMMANDS: Readonly<Record<string, Command>> = { publish, list, show, inspect, convert, remove, chat }
+
+/** Runs one command line and returns its exit code. */
+export async function polylora(argv: readonly string[], terminal: Terminal): Promise<number> {
+  const [name, ...rest] = argv
+  if (name === undefined || name === 'help' || name.startsWith('-')) {
+    terminal.stdout.write(overview())
+    return name === undefined ? 2 : 0
+  }
+  try {
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+    if (command === undefined)
+      throw new CliError(`There is no command ${JSON.stringify(name)}; see polylora --help.`, 2)
+    const args = parseCommand(name, command, rest)
+    if (args.flag('help')) terminal.stdout.write(commandHelp(name, command))
+    else await command.run(args, terminal)
+    return 0
+  } catch (error) {
+    return fail(error, rest.includes('--json'), terminal)
+  }
+}
+
+function fail(error: unknown, json: boolean, terminal: Terminal): number {
+  const known =
+    error instanceof CliError || error instanceof AdapterError || error instanceof StartupError || isSystemError(error)
+  if (!known) throw error
+  const code = error instanceof AdapterError ? error.code : 'failed'
+  if (json) terminal.stdout.write(`${JSON.stringify({ error: { code, message: error.message } })}\n`)
+  else terminal.stderr.write(`polylora: ${error.message}\n`)
+  return error instanceof CliError ? error.exitCode : 1
+}
+
+/** A full disk, a missing permission: the system's own words name the path. */
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error
+}
+
+function overview(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`)
+  return ['polylora <command> [options]', '', ...lines, '', 'polylora <command> --help shows its options.', ''].join(
+    '\n',
+  )
+}
+
+if (import.meta.main) {
+  process.exitCode = await polylora(process.argv.slice(2), {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+  })
+}

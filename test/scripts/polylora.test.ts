@@ -1,0 +1,129 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { polylora } from '../../scripts/polylora.ts'
+import { type EdgeHarness, startEdge } from '../support/edge-harness.ts'
+import { peftFiles, peftTensors } from '../support/peft-files.ts'
+import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+import { FORMATS } from '../support/tiny-base.ts'
+
+const PATHS = ['model.layers.0.self_attn.q_proj', 'model.layers.1.mlp.down_proj']
+
+/** Runs one command line; what it wrote and its exit code. */
+async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  let [out, err] = ['', '']
+  const write = (add: (text: string) => void) => ({ isTTY: false, write: (text: string) => add(text) })
+  const terminal = { stdout: write((text) => (out += text)), stderr: write((text) => (err += text)), env: {} }
+  const code = await polylora(argv, terminal)
+  return { code, out, err }
+}
+
+describe('polylora', () => {
+  let backend: ProtocolBackend
+  let edge: EdgeHarness
+  let folder: string
+
+  beforeAll(async () => {
+    backend = await new ProtocolBackend().listen()
+    edge = await startEdge(backend.url)
+    await edge.addTenant('acme', 'key-acme')
+    folder = mkdtempSync(join(tmpdir(), 'polylora-test-'))
+    for (const file of peftFiles(peftTensors(BASE_INFO.base, PATHS)).values()) {
+      writeFileSync(join(folder, file.name), await file.read(0, file.size))
+    }
+  })
+  afterAll(async () => {
+    rmSync(folder, { recursive: true, force: true })
+    await edge.close()
+    await backend.close()
+  })
+  const atEdge = () => ['--edge', edge.url, '--api-key', 'key-acme']
+
+  test('publish stores the canonical delta and its report, and list, show and chat find it', async () => {
+    const published = await run('publish', folder, '--as', 'acme/support', ...atEdge(), '--json')
+    expect(published).toMatchObject({ code: 0, err: '' })
+    const { digest, report } = JSON.parse(published.out)
+    expect(report).toMatchObject({ sourceFormat: 'peft', rank: 2, scales: [2], modules: ['down_proj', 'q_proj'] })
+
+    const listed = JSON.parse((await run('list', ...atEdge(), '--json')).out)
+    expect(listed).toMatchObject([{ id: 'acme/support', digest, bytes: report.bytes }])
+    const shown = JSON.parse((await run('show', 'acme/support', ...atEdge(), '--json')).out)
+    expect(shown.report).toEqual(report)
+    expect((await run('show', 'acme/support', ...atEdge())).out).toContain(`* ${digest}`)
+    const answer = JSON.parse((await run('chat', 'acme/support', '--message', 'Hi', ...atEdge(), '--json')).out)
+    expect(answer.answer).not.toBe('')
+    expect((await run('remove', 'acme/support', ...atEdge())).out).toBe('removed acme/support\n')
+    expect((await run('list', ...atEdge())).out).toContain('No adapters yet')
+  })
+
+  test('publish refuses a wrong adapter with its sentence and exit code 1, and uploads nothing', async () => {
+    const other = await run('publish', join(FORMATS, 'peft-plain'), '--as', 'acme/other', ...atEdge())
+    expect(other.code).toBe(1)
+    expect(other.err).toMatch(/^polylora: Tensor .* the adapter is for another base model\.\n$/)
+    expect((await run('list', ...atEdge(), '--json')).out).toBe('[]\n')
+  })
+
+  test('a wrong key, another tenant and a server that is not there are one sentence each', async () => {
+    const wrongKey = await run('publish', folder, '--as', 'acme/x', '--edge', edge.url, '--api-key', 'wrong')
+    expect(wrongKey).toMatchObject({ code: 1 })
+    expect(wrongKey.err).toMatch(/^polylora: .*key.*\n$/i)
+    const stranger = await run('publish', folder, '--as', 'rival/x', ...atEdge())
+    expect(stranger).toMatchObject({ code: 1 })
+    const port = await freePort()
+    const nobody = await run('list', '--edge', `http://127.0.0.1:${port}`, '--api-key', 'k')
+    expect(nobody).toMatchObject({ code: 3 })
+    expect(nobody.err).toMatch(/cannot be reached \(ECONNREFUSED\)/)
+  })
+})
+
+describe('polylora without a server', () => {
+  test('inspect reports a file', async () => {
+    const { code, out } = await run('inspect', join(FORMATS, 'mistral-finetune'), '--json')
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toMatchObject({ sourceFormat: 'mistral-finetune', rank: 4, scales: [2] })
+  })
+
+  test('inspect names what is missing', async () => {
+    const { code, out } = await run('inspect', join(FORMATS, 'loralib-linear/adapter.pt'), '--json')
+    expect({ code, alpha: JSON.parse(out).scales }).toEqual({ code: 0, alpha: [8] })
+    const alone = mkdtempSync(join(tmpdir(), 'polylora-test-'))
+    try {
+      writeFileSync(join(alone, 'adapter.pt'), readFileSync(join(FORMATS, 'loralib-linear/adapter.pt')))
+      const missing = await run('inspect', alone, '--json')
+      expect(missing.code).toBe(1)
+      expect(JSON.parse(missing.out).error).toMatchObject({
+        code: 'missing',
+        message: expect.stringContaining('--alpha'),
+      })
+      expect((await run('inspect', alone, '--alpha', '32')).code).toBe(0)
+    } finally {
+      rmSync(alone, { recursive: true, force: true })
+    }
+  })
+
+  test('help exists for every command, and a wrong command line has exit code 2', async () => {
+    const overview = await run('--help')
+    expect(overview.code).toBe(0)
+    for (const [, name] of overview.out.matchAll(/^ {2}(\w+) /gm)) {
+      const help = await run(name!, '--help')
+      expect(help).toMatchObject({ code: 0, err: '' })
+      expect(help.out).toContain('--json')
+    }
+    expect(await run('fly')).toMatchObject({ code: 2, out: '' })
+    expect(await run('publish', '--as')).toMatchObject({ code: 2 })
+    expect(await run('publish', 'x', '--as', 'nobody')).toMatchObject({ code: 2 })
+    expect(await run('inspect', '/does/not/exist')).toMatchObject({ code: 1 })
+  })
+})
+
+/** A port that was just free. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
