@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs'
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
-import { basename, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { StartupError } from '../errors.ts'
@@ -22,15 +22,15 @@ export interface BaseModelDir {
 const GRAPH_VERSION = 1
 
 /**
- * Reads config.json and identifies the weights; their hash is kept in `cacheDir` by path, size and time.
+ * Reads config.json and identifies the weights of the model that clients know as `name`; their hash is kept in `cacheDir` by path, size and time.
  * @throws StartupError when a file is missing, damaged or not supported
  */
-export async function openBaseModel(dir: string, cacheDir: string): Promise<BaseModelDir> {
+export async function openBaseModel(dir: string, name: string, cacheDir: string): Promise<BaseModelDir> {
   const config = parseModelConfig(readJson(join(dir, 'config.json')), join(dir, 'config.json'))
   const fingerprint = await fingerprintOf(dir, config, cacheDir)
   const base: BaseModel = {
     fingerprint,
-    name: basename(resolve(dir)),
+    name,
     architecture: config.modelType,
     layers: config.layers,
     hidden_size: config.hiddenSize,

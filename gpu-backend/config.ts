@@ -1,0 +1,114 @@
+// The backend's options: command-line flags and one secret from the environment, checked once at the start.
+import { availableParallelism, totalmem } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import * as z from 'zod/mini'
+import { StartupError } from './errors.ts'
+
+export const HELP = `Serves many LoRA adapters on one base model.
+
+Usage: node gpu-backend/main.ts [options]     (secret shared with the edge: POLYLORA_BACKEND_SECRET)
+
+  --host HOST             address to listen on (default 127.0.0.1)
+  --port PORT             port to listen on; 0: any free one (default 8788)
+  --model DIR             base model, a Hugging Face directory (default: the embedded one)
+  --served-model-name N   the base model's name for clients (default: the directory's name)
+  --engine onnx           what generates (default onnx)
+  --device D              cpu, webgpu or cuda (default cpu)
+  --weights W             f32, int8 or int4 (default f32 for the embedded model, else int8)
+  --threads N             threads of the engine (default: all cores)
+  --memory SIZE           budget for KV cache, deltas and prefixes, like 2GB (default: a quarter of this machine's)
+  --max-batch N           sequences in one batch at most (default 32)
+  --context N             tokens of context (default: the model's, at most 4096)
+  --max-queue N           sequences that may wait; beyond it 429 (default 1024)
+  --max-adapter-size S    largest delta taken in (default 1GB)
+  --disk SIZE             deltas kept on disk (default 20GB)
+  --data-dir DIR          built graphs and deltas (default .polylora/backend)
+  --help
+`
+
+const EMBEDDED_MODEL = fileURLToPath(new URL('./base-model', import.meta.url))
+const EMBEDDED_NAME = 'polylora-base'
+
+const count = z.pipe(z.string().check(z.regex(/^\d+$/, 'must be a whole number')), z.transform(Number))
+const size = z.pipe(
+  z.string().check(z.regex(/^\d+(\.\d+)?\s*(KB|MB|GB|TB)?$/i, 'must be a size like 512MB or 4GB')),
+  z.transform(parseBytes),
+)
+
+const Flags = z.strictObject({
+  host: z._default(z.string(), '127.0.0.1'),
+  port: z._default(count.check(z.lte(65535)), 8788),
+  model: z._default(z.string(), EMBEDDED_MODEL),
+  'served-model-name': z.optional(z.string()),
+  engine: z._default(z.enum(['onnx']), 'onnx'),
+  device: z._default(z.enum(['cpu', 'webgpu', 'cuda']), 'cpu'),
+  weights: z.optional(z.enum(['f32', 'int8', 'int4'])),
+  threads: z._default(count.check(z.positive()), availableParallelism()),
+  memory: z._default(size, Math.floor(totalmem() / 4)),
+  'max-batch': z._default(count.check(z.positive(), z.lte(256)), 32),
+  context: z.optional(count.check(z.positive())),
+  'max-queue': z._default(count, 1024),
+  'max-adapter-size': z._default(size, 1e9),
+  disk: z._default(size, 20e9),
+  'data-dir': z._default(z.string(), '.polylora/backend'),
+})
+
+const Secret = z.string().check(z.minLength(32))
+
+export type Config = z.infer<typeof Flags> & {
+  readonly secret: string
+  readonly modelName: string
+  readonly weightFormat: 'f32' | 'int8' | 'int4'
+}
+
+/**
+ * Reads flags and the environment; undefined when help was asked for.
+ * @throws StartupError naming the flag that is wrong
+ */
+export function parseConfig(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Config | undefined {
+  const flags = readFlags(args)
+  if (flags.help) return undefined
+  const parsed = Flags.safeParse(flags)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!
+    throw new StartupError(
+      `--${issue.path.join('.')} ${String(flags[String(issue.path[0])])}: ${issue.message}. See --help.`,
+    )
+  }
+  const secret = Secret.safeParse(env.POLYLORA_BACKEND_SECRET)
+  if (!secret.success) {
+    throw new StartupError(
+      'POLYLORA_BACKEND_SECRET is not set to at least 32 characters: give the edge and this backend the same secret.',
+    )
+  }
+  const options = parsed.data
+  const embedded = options.model === EMBEDDED_MODEL
+  const directoryName = options.model.split(/[\\/]/).filter(Boolean).at(-1) ?? 'model'
+  return Object.freeze({
+    ...options,
+    secret: secret.data,
+    modelName: options['served-model-name'] ?? (embedded ? EMBEDDED_NAME : directoryName),
+    weightFormat: options.weights ?? (embedded ? 'f32' : 'int8'),
+  })
+}
+
+function readFlags(args: readonly string[]): Record<string, string | boolean | undefined> {
+  const names = [...Object.keys(Flags.shape)]
+  const options = Object.fromEntries(names.map((name) => [name, { type: 'string' as const }]))
+  try {
+    return parseArgs({ args: [...args], options: { ...options, help: { type: 'boolean', short: 'h' } }, strict: true })
+      .values
+  } catch (error) {
+    throw new StartupError(`${(error as Error).message.split('. ')[0]}. See --help.`)
+  }
+}
+
+function parseBytes(text: string): number {
+  const [, digits, unit] = /^([\d.]+)\s*(\w*)$/.exec(text) ?? []
+  const scale = { '': 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 }[(unit ?? '').toUpperCase()] ?? 1
+  return Math.floor(Number(digits) * scale)
+}

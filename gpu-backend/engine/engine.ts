@@ -1,0 +1,79 @@
+// The seam between the server and whatever generates: `onnx` and `vllm` implement it, nothing above knows which one runs.
+import type {
+  BackendInfo,
+  EmbedResponse,
+  FinishReason,
+  GenerateRequest,
+  Tier,
+  TokenLogprob,
+  Usage,
+} from '../protocol.ts'
+
+/** Who asks and until when, from the capability token and the connection. */
+export interface RequestContext {
+  readonly requestId: string
+  readonly tenant: string
+  /** The token's limit on generated tokens. */
+  readonly maxTokens: number
+  readonly signal: AbortSignal
+}
+
+/** What generating a request yields, in order: started, texts and finishes of its choices, done. */
+export type EngineEvent =
+  | { readonly event: 'started'; readonly promptTokens: number; readonly tier: Tier | null }
+  | {
+      readonly event: 'text'
+      readonly index: number
+      readonly text: string
+      readonly tokens: number
+      readonly logprobs: readonly TokenLogprob[] | undefined
+    }
+  | { readonly event: 'finished'; readonly index: number; readonly reason: FinishReason }
+  | {
+      readonly event: 'done'
+      readonly usage: Usage
+      readonly batch: { readonly rows: number; readonly deltas: number }
+    }
+
+export interface ResidencyEntry {
+  readonly digest: string
+  readonly tier: Tier
+}
+
+/** A figure for /metrics: Prometheus' kinds and names. */
+export interface EngineStats {
+  readonly waiting: number
+  readonly running: number
+  readonly batchRows: number
+  readonly steps: number
+  readonly generatedTokens: number
+  readonly prefillTokens: number
+  readonly cachedPrefixTokens: number
+  readonly hostDeltas: number
+  readonly hostDeltaBytes: number
+  readonly deltaHits: number
+  readonly deltaLoads: number
+  readonly deltaEvictions: number
+  readonly diskDeltas: number
+}
+
+export interface Engine {
+  readonly info: BackendInfo
+  /**
+   * Generates. Ends early, without an event, when the signal aborts.
+   * @throws BackendError `adapter_missing`, `context_length_exceeded`, `bad_request`, `overloaded`, ... before `started`
+   */
+  generate(request: GenerateRequest, context: RequestContext): AsyncIterable<EngineEvent>
+  /** @throws BackendError as `generate` */
+  embed(delta: string | null, input: readonly string[], context: RequestContext): Promise<EmbedResponse>
+  /**
+   * Takes in a delta: the canonical file's bytes, whose sha256 must be `digest`.
+   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`
+   */
+  admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void>
+  /** Forgets a delta in every tier, once no running sequence uses it. */
+  evict(digest: string): Promise<void>
+  residency(): Promise<ResidencyEntry[]>
+  stats(): Promise<EngineStats>
+  close(): Promise<void>
+}

@@ -1,0 +1,63 @@
+// One choice of an answer as it comes: tokens to text events, stop strings found, log probabilities named.
+// Knows nothing of batches or of other choices. Invariant: the texts joined are the answer, and never go past a stop.
+import type { TextStream, Tokenizer } from '../../model/tokenizer.ts'
+import type { SamplingParams, TokenLogprob } from '../../protocol.ts'
+import { StopMatcher } from '../../sampling/stop.ts'
+import type { EngineEvent } from '../engine.ts'
+import type { TokenMessage } from './messages.ts'
+
+type TextEvent = Extract<EngineEvent, { event: 'text' }>
+
+export class ChoiceStream {
+  readonly index: number
+  readonly #tokenizer: Tokenizer
+  readonly #withLogprobs: boolean
+  readonly #stopTokenIds: ReadonlySet<number>
+  readonly #text: TextStream
+  readonly #stops: StopMatcher
+  #tokens = 0
+  #logprobs: TokenLogprob[] = []
+  #stopped = false
+
+  constructor(index: number, tokenizer: Tokenizer, sampling: SamplingParams, stopTokenIds: readonly number[]) {
+    this.index = index
+    this.#tokenizer = tokenizer
+    this.#withLogprobs = sampling.logprobs !== undefined
+    this.#stopTokenIds = new Set(stopTokenIds)
+    this.#text = tokenizer.stream()
+    this.#stops = new StopMatcher(sampling.stop)
+  }
+
+  /** Whether a stop string has been reached: what follows is to be dropped. */
+  get isStopped(): boolean {
+    return this.#stopped
+  }
+
+  /** The event that this token makes due, if any. */
+  push({ token, logprob, top }: TokenMessage): TextEvent | undefined {
+    this.#tokens++
+    // A token that ends the answer is counted but is no part of its text.
+    if (this.#stopTokenIds.has(token)) return undefined
+    if (this.#withLogprobs) {
+      const named = (id: number, value: number) => ({ token: this.#tokenizer.tokenText(id), id, logprob: value })
+      this.#logprobs.push({ ...named(token, logprob), top: top.map((other) => named(other.token, other.logprob)) })
+    }
+    const { text, stopped } = this.#stops.push(this.#text.push(token))
+    this.#stopped = stopped
+    return text === '' ? undefined : this.#event(text)
+  }
+
+  /** What was held back until the end. */
+  end(): TextEvent | undefined {
+    const rest = this.#stopped ? '' : this.#stops.push(this.#text.flush()).text + this.#stops.flush()
+    return rest === '' && this.#tokens === 0 ? undefined : this.#event(rest)
+  }
+
+  #event(text: string): TextEvent {
+    const logprobs = this.#withLogprobs ? this.#logprobs : undefined
+    const event: TextEvent = { event: 'text', index: this.index, text, tokens: this.#tokens, logprobs }
+    this.#tokens = 0
+    this.#logprobs = []
+    return event
+  }
+}

@@ -1,0 +1,76 @@
+// Shares the memory budget out: how many rows, how much context, how much for deltas and saved prefixes.
+// Pure arithmetic over the model's sizes; printed at start so that nobody has to guess.
+import { StartupError } from '../../errors.ts'
+import { projectionGroups } from '../../model/graph.ts'
+import type { ModelConfig } from '../../model/model-config.ts'
+import { kvBytesPerToken } from './kv-cache.ts'
+
+export interface MemoryPlan {
+  readonly maxRows: number
+  readonly contextTokens: number
+  readonly kvBytes: number
+  readonly stackBytes: number
+  readonly hostDeltaBytes: number
+  readonly prefixCacheBytes: number
+}
+
+/** The budget's part for deltas in memory, and for saved prefixes. */
+const DELTA_SHARE = 0.25
+const PREFIX_SHARE = 0.1
+/** Stacks of the running batch are planned for this rank; larger ranks take more while they run. */
+const TYPICAL_RANK = 16
+const MIN_CONTEXT_TOKENS = 64
+
+/**
+ * The largest batch up to `maxRows` whose KV cache and delta stacks fit what the budget leaves.
+ * @throws StartupError when not even one row fits
+ */
+export function planMemory(
+  config: ModelConfig,
+  budgetBytes: number,
+  maxRows: number,
+  contextTokens: number,
+): MemoryPlan {
+  const hostDeltaBytes = Math.floor(budgetBytes * DELTA_SHARE)
+  const prefixCacheBytes = Math.floor(budgetBytes * PREFIX_SHARE)
+  const kvRowBytes = kvBytesPerToken(config) * contextTokens
+  const stackRowBytes =
+    TYPICAL_RANK *
+    4 *
+    projectionGroups(config).reduce(
+      (sum, { in: inSize, parts, name }) =>
+        name === 'head' ? sum : sum + parts.length * inSize + parts.reduce((outs, { out }) => outs + out, 0),
+      0,
+    )
+  const rows = Math.min(
+    maxRows,
+    Math.floor((budgetBytes - hostDeltaBytes - prefixCacheBytes) / (kvRowBytes + stackRowBytes)),
+  )
+  if (rows < 1 || contextTokens < MIN_CONTEXT_TOKENS) {
+    throw new StartupError(
+      `--memory ${Math.round(budgetBytes / 1e6)} MB does not hold one sequence of ${contextTokens} tokens: raise --memory or lower --context.`,
+    )
+  }
+  return {
+    maxRows: rows,
+    contextTokens,
+    kvBytes: rows * kvRowBytes,
+    stackBytes: rows * stackRowBytes,
+    hostDeltaBytes,
+    prefixCacheBytes,
+  }
+}
+
+/** Operations that a prefill chunk may take, so that it lasts about 50 ms on two cores. */
+const CHUNK_OPERATIONS = 1.2e10
+
+/** Tokens of a prefill chunk: fixed by the model's size, so that an answer does not depend on the machine's load. */
+export function prefillChunkTokens(config: ModelConfig): number {
+  const weights = projectionGroups(config).reduce(
+    (sum, { name, in: inSize, parts }) =>
+      name === 'head' ? sum : sum + inSize * parts.reduce((outs, { out }) => outs + out, 0),
+    0,
+  )
+  const tokens = CHUNK_OPERATIONS / (2 * weights)
+  return 2 ** Math.min(7, Math.max(4, Math.floor(Math.log2(tokens))))
+}

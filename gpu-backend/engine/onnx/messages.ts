@@ -1,0 +1,72 @@
+// What passes between the engine's two halves: the server's thread and the thread that runs the graph.
+import type { BaseModel } from '../../../adapters/base-model.ts'
+import type { ModelConfig } from '../../model/model-config.ts'
+import type { ErrorCode, FinishReason, Tier } from '../../protocol.ts'
+import type { AdapterCacheStats } from '../../residency/adapter-cache.ts'
+import type { SequenceRequest } from '../../scheduler/sequence.ts'
+import type { Device } from './ort.ts'
+
+/** What the worker is started with. */
+export interface WorkerOptions {
+  readonly graphPath: string
+  readonly config: ModelConfig
+  readonly base: BaseModel
+  readonly device: Device
+  readonly threads: number
+  readonly maxRows: number
+  readonly contextTokens: number
+  readonly prefillChunkTokens: number
+  /** Capacity of the host tier. */
+  readonly hostDeltaBytes: number
+  /** Capacity of the prefix cache. */
+  readonly prefixCacheBytes: number
+  readonly deltaDir: string
+}
+
+export type ToWorker =
+  | { readonly type: 'add'; readonly sequences: readonly SequenceRequest[] }
+  | { readonly type: 'cancel'; readonly ids: readonly number[] }
+  /** Ends a sequence whose text has reached a stop string. */
+  | { readonly type: 'stop'; readonly id: number }
+  | { readonly type: 'evict'; readonly digest: string; readonly call: number }
+  | { readonly type: 'report'; readonly call: number }
+  | { readonly type: 'close' }
+
+/** One new token; the last one carries why the sequence ended. */
+export interface TokenMessage {
+  readonly id: number
+  readonly token: number
+  readonly logprob: number
+  readonly top: readonly { readonly token: number; readonly logprob: number }[]
+}
+
+export interface SequenceEnd {
+  readonly id: number
+  readonly reason: FinishReason
+  readonly cachedTokens: number
+  readonly batchRows: number
+  readonly batchDeltas: number
+}
+
+export interface WorkerReport {
+  readonly waiting: number
+  readonly running: number
+  readonly steps: number
+  readonly generatedTokens: number
+  readonly prefillTokens: number
+  readonly cachedPrefixTokens: number
+  readonly cache: AdapterCacheStats
+  readonly hostDigests: readonly string[]
+  readonly deviceDigests: readonly string[]
+}
+
+export type FromWorker =
+  | { readonly type: 'ready' }
+  | { readonly type: 'failed-to-start'; readonly message: string }
+  | { readonly type: 'started'; readonly id: number; readonly tier: Tier | null }
+  /** Everything that one step brought. */
+  | { readonly type: 'step'; readonly tokens: readonly TokenMessage[]; readonly ended: readonly SequenceEnd[] }
+  | { readonly type: 'embedded'; readonly id: number; readonly embedding: Float32Array }
+  | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
+  | { readonly type: 'evicted'; readonly call: number }
+  | { readonly type: 'report'; readonly call: number; readonly report: WorkerReport }

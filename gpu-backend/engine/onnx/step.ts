@@ -1,0 +1,289 @@
+// One turn of the engine: schedule -> run -> sample -> emit. Everything that a sequence goes through after it arrived.
+// Knows no threads and no text. Invariants: a sequence that was added ends exactly once (ended, failed, embedded or
+// cancelled), and its delta is pinned from its admission to its end.
+import { BackendError } from '../../errors.ts'
+import type { FinishReason } from '../../protocol.ts'
+import type { AdapterCache } from '../../residency/adapter-cache.ts'
+import type { PackedDelta } from '../../residency/packed-delta.ts'
+import { type Sampled, sample } from '../../sampling/sampler.ts'
+import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
+import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
+import { kvBytesPerToken } from './kv-cache.ts'
+import type { FromWorker, SequenceEnd, TokenMessage, WorkerOptions, WorkerReport } from './messages.ts'
+import { PrefixCache } from './prefix-cache.ts'
+import type { Runner } from './runner.ts'
+
+/** Deltas that are read from disk at the same time, for the sequences whose turn comes next. */
+const LOADS_AHEAD = 4
+
+type StepOptions = Pick<WorkerOptions, 'config' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes'>
+
+export class Step {
+  readonly #options: StepOptions
+  readonly #runner: Runner
+  readonly #cache: AdapterCache
+  readonly #post: (message: FromWorker) => void
+  readonly #wake: () => void
+  readonly #scheduler: Scheduler
+  readonly #prefixes: PrefixCache
+  /** Pinned deltas of the admitted sequences. */
+  readonly #deltas = new Map<Sequence, PackedDelta>()
+  /** Sums of hidden states of prompts that are being embedded. */
+  readonly #hiddenSums = new Map<Sequence, Float64Array>()
+  #tokens: TokenMessage[] = []
+  #ended: SequenceEnd[] = []
+  #steps = 0
+  #generatedTokens = 0
+  #prefillTokens = 0
+  #cachedPrefixTokens = 0
+
+  /** `wake` is called when something that the loop may wait for has come. */
+  constructor(
+    options: StepOptions,
+    runner: Runner,
+    cache: AdapterCache,
+    post: (message: FromWorker) => void,
+    wake: () => void,
+  ) {
+    this.#options = options
+    this.#runner = runner
+    this.#cache = cache
+    this.#post = post
+    this.#wake = wake
+    this.#scheduler = new Scheduler(options)
+    this.#prefixes = new PrefixCache(options.prefixCacheBytes, options.prefillChunkTokens)
+  }
+
+  get isIdle(): boolean {
+    return this.#scheduler.isIdle
+  }
+
+  add(requests: readonly SequenceRequest[]): void {
+    for (const request of requests) this.#scheduler.add(newSequence(request))
+  }
+
+  /** Takes sequences out wherever they are, without a word. */
+  cancel(ids: readonly number[]): void {
+    for (const sequence of this.#scheduler.find(({ id }) => ids.includes(id))) this.#remove(sequence)
+  }
+
+  /** Ends a sequence now, as if its last token had been a stop token; nothing where it has ended by itself. */
+  stop(id: number): void {
+    for (const sequence of this.#scheduler.find((other) => other.id === id)) this.#end(sequence, 'stop')
+  }
+
+  /** Forgets a delta and what was computed with it. False while a sequence runs with it. */
+  evict(digest: string): boolean {
+    this.#prefixes.forget(digest)
+    return this.#cache.evict(digest)
+  }
+
+  /** One step. False where there was nothing to run, so that the loop may sleep until it is woken. */
+  run(nowMs: number): boolean {
+    this.#endExpired(nowMs)
+    this.#loadAhead()
+    this.#admit()
+    const decoded = this.#decode()
+    const prefilled = this.#prefill()
+    this.#flush()
+    return decoded || prefilled
+  }
+
+  report(): WorkerReport {
+    return {
+      waiting: this.#scheduler.waiting,
+      running: this.#scheduler.running.length,
+      steps: this.#steps,
+      generatedTokens: this.#generatedTokens,
+      prefillTokens: this.#prefillTokens,
+      cachedPrefixTokens: this.#cachedPrefixTokens,
+      cache: this.#cache.stats(),
+      hostDigests: this.#cache.digests(),
+      deviceDigests: distinctDigests(this.#scheduler.running),
+    }
+  }
+
+  #endExpired(nowMs: number): void {
+    for (const sequence of this.#scheduler.find(({ deadlineMs }) => deadlineMs !== undefined && deadlineMs <= nowMs)) {
+      this.#end(sequence, 'deadline')
+    }
+  }
+
+  #loadAhead(): void {
+    for (const sequence of this.#scheduler.upcoming().slice(0, LOADS_AHEAD)) {
+      const { digest } = sequence
+      if (digest === null || this.#cache.has(digest)) continue
+      sequence.tier = 'disk'
+      if (this.#cache.isLoading(digest)) continue
+      this.#cache.load(digest).then(this.#wake, (error: unknown) => {
+        this.#failWaiting(digest, error)
+        this.#wake()
+      })
+    }
+  }
+
+  #failWaiting(digest: string, error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error)
+    for (const sequence of this.#scheduler.find((other) => other.digest === digest && other.row < 0)) {
+      this.#fail(sequence, new BackendError('adapter_missing', `The delta ${digest} could not be read: ${reason}`))
+    }
+  }
+
+  #admit(): void {
+    const ready = ({ digest }: Sequence) => digest === null || this.#cache.has(digest)
+    const sequence = this.#scheduler.admit(ready)
+    if (!sequence) return
+    if (sequence.digest !== null) {
+      this.#deltas.set(sequence, this.#cache.tryPin(sequence.digest)!)
+      const running = this.#scheduler.running.some(({ digest }) => digest === sequence.digest)
+      sequence.tier ??= running ? 'device' : 'host'
+    }
+    // Embeddings pool over every token's hidden state: those of a cached prefix are not kept.
+    if (sequence.maxTokens > 0) this.#restorePrefix(sequence)
+    this.#post({ type: 'started', id: sequence.id, tier: sequence.tier })
+  }
+
+  #restorePrefix(sequence: Sequence): void {
+    const prefix = this.#prefixes.find(sequence.tenant, sequence.digest, sequence.promptTokens)
+    if (!prefix) return
+    this.#runner.kv.restore(prefix.snapshot, sequence.row, prefix.tokens)
+    sequence.numComputedTokens = prefix.tokens
+    sequence.numCachedTokens = prefix.tokens
+    this.#cachedPrefixTokens += prefix.tokens
+  }
+
+  #decode(): boolean {
+    const running = [...this.#scheduler.running]
+    if (running.length === 0) return false
+    const deltas = distinctDigests(running).length
+    const logits = this.#guard(running, () =>
+      this.#runner.decode(
+        running.map((sequence) => ({
+          token: sequence.outputTokens.at(-1)!,
+          past: sequence.numComputedTokens,
+          delta: this.#deltas.get(sequence) ?? null,
+        })),
+      ),
+    )
+    if (!logits) return true
+    this.#steps++
+    const { vocabSize } = this.#options.config
+    for (const [row, sequence] of running.entries()) {
+      sequence.numComputedTokens++
+      sequence.maxBatchRows = Math.max(sequence.maxBatchRows, running.length)
+      sequence.maxBatchDeltas = Math.max(sequence.maxBatchDeltas, deltas)
+      this.#append(sequence, logits.subarray(row * vocabSize, (row + 1) * vocabSize))
+    }
+    return true
+  }
+
+  #prefill(): boolean {
+    const chunk = this.#scheduler.nextChunk()
+    if (!chunk) return false
+    const { sequence, start, end } = chunk
+    const tokens = sequence.promptTokens.subarray(start, end)
+    const delta = this.#deltas.get(sequence) ?? null
+    const result = this.#guard([sequence], () =>
+      this.#runner.prefill(sequence.row, tokens, start, delta, [end - start - 1]),
+    )
+    if (!result) return true
+    this.#prefillTokens += end - start
+    sequence.numComputedTokens = end
+    if (sequence.maxTokens === 0) this.#pool(sequence, result.hidden)
+    if (end < sequence.promptTokens.length) return true
+    if (sequence.maxTokens === 0) this.#finishEmbedding(sequence)
+    else this.#startDecoding(sequence, result.logits)
+    return true
+  }
+
+  #startDecoding(sequence: Sequence, logits: Float32Array): void {
+    const { tenant, digest, promptTokens, row } = sequence
+    const worth = this.#prefixes.worthSaving(tenant, digest, promptTokens, kvBytesPerToken(this.#options.config))
+    if (worth > 0) this.#prefixes.save(tenant, digest, promptTokens, this.#runner.kv.save(row, worth))
+    this.#moveRow(this.#scheduler.join())
+    sequence.maxBatchRows = Math.max(1, sequence.maxBatchRows)
+    sequence.maxBatchDeltas = Math.max(digest === null ? 0 : 1, sequence.maxBatchDeltas)
+    this.#append(sequence, logits)
+  }
+
+  #pool(sequence: Sequence, hidden: Float32Array): void {
+    const { hiddenSize } = this.#options.config
+    const sums = this.#hiddenSums.get(sequence) ?? new Float64Array(hiddenSize)
+    for (let i = 0; i < hidden.length; i++) sums[i % hiddenSize]! += hidden[i]!
+    this.#hiddenSums.set(sequence, sums)
+  }
+
+  #finishEmbedding(sequence: Sequence): void {
+    const sums = this.#hiddenSums.get(sequence)!
+    const norm = Math.hypot(...sums) || 1
+    const embedding = Float32Array.from(sums, (sum) => sum / norm)
+    this.#remove(sequence)
+    this.#post({ type: 'embedded', id: sequence.id, embedding })
+  }
+
+  /** Samples the sequence's next token and ends it where that was the last. */
+  #append(sequence: Sequence, logits: Float32Array): void {
+    const sampled: Sampled = sample(logits, {
+      params: sequence.sampling,
+      seed: sequence.seed,
+      prompt: sequence.promptTokens,
+      output: sequence.outputTokens,
+      stopTokenIds: sequence.stopTokenIds,
+    })
+    sequence.outputTokens.push(sampled.token)
+    this.#generatedTokens++
+    this.#tokens.push({ id: sequence.id, ...sampled })
+    const reason = finishReason(sequence)
+    if (reason) this.#end(sequence, reason)
+  }
+
+  #end(sequence: Sequence, reason: FinishReason): void {
+    this.#remove(sequence)
+    this.#ended.push({
+      id: sequence.id,
+      reason,
+      cachedTokens: sequence.numCachedTokens,
+      batchRows: sequence.maxBatchRows,
+      batchDeltas: sequence.maxBatchDeltas,
+    })
+  }
+
+  #fail(sequence: Sequence, error: unknown): void {
+    this.#remove(sequence)
+    const code = error instanceof BackendError ? error.code : 'internal'
+    const message = error instanceof Error ? error.message : String(error)
+    this.#post({ type: 'failed', id: sequence.id, code, message })
+  }
+
+  #remove(sequence: Sequence): void {
+    this.#moveRow(this.#scheduler.remove(sequence))
+    this.#hiddenSums.delete(sequence)
+    if (this.#deltas.delete(sequence)) this.#cache.unpin(sequence.digest!)
+    if (this.#scheduler.isIdle) this.#scheduler.checkIntegrity()
+  }
+
+  #moveRow(move: RowMove | undefined): void {
+    if (move) this.#runner.kv.copyRow(move.from, move.to, move.sequence.numComputedTokens)
+  }
+
+  /** Runs the graph; where that fails, the sequences that were in it fail, and no others. */
+  #guard<T>(sequences: readonly Sequence[], work: () => T): T | undefined {
+    try {
+      return work()
+    } catch (error) {
+      for (const sequence of sequences) this.#fail(sequence, error)
+      return undefined
+    }
+  }
+
+  #flush(): void {
+    if (this.#tokens.length === 0 && this.#ended.length === 0) return
+    this.#post({ type: 'step', tokens: this.#tokens, ended: this.#ended })
+    this.#tokens = []
+    this.#ended = []
+  }
+}
+
+function distinctDigests(sequences: readonly Sequence[]): string[] {
+  return [...new Set(sequences.map(({ digest }) => digest).filter((digest) => digest !== null))]
+}

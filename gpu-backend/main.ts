@@ -1,0 +1,73 @@
+// The backend's process: options in, an engine and a server out, and a clean end. It alone picks the engine.
+import { importCapabilityKey } from './capability.ts'
+import { type Config, HELP, parseConfig } from './config.ts'
+import { OnnxEngine } from './engine/onnx/onnx-engine.ts'
+import { StartupError } from './errors.ts'
+import { log } from './log.ts'
+import { Metrics } from './metrics.ts'
+import { createBackendServer } from './server.ts'
+
+/** Answers that still run when the process is asked to end get this long. */
+const DRAIN_MS = 30_000
+
+async function main(): Promise<void> {
+  const config = parseConfig(process.argv.slice(2), process.env)
+  if (!config) {
+    process.stdout.write(HELP)
+    return
+  }
+  const engine = await startEngine(config)
+  const { http, drain } = createBackendServer(engine, await importCapabilityKey(config.secret), new Metrics(engine))
+  await new Promise<void>((resolve, reject) => {
+    http.once('error', (error: NodeJS.ErrnoException) => {
+      const reason =
+        error.code === 'EADDRINUSE' ? 'another program listens there; choose another with --port' : error.message
+      reject(new StartupError(`Cannot listen on ${config.host}:${config.port}: ${reason}.`))
+    })
+    http.listen(config.port, config.host, resolve)
+  })
+  const address = http.address()
+  const port = typeof address === 'object' && address ? address.port : config.port
+  log('info', 'listening', {
+    url: `http://${config.host}:${port}`,
+    base: engine.info.base.fingerprint,
+    device: config.device,
+  })
+
+  const stop = async (signal: string) => {
+    log('info', 'draining', { signal })
+    const forced = setTimeout(() => process.exit(1), DRAIN_MS)
+    await drain()
+    await engine.close()
+    clearTimeout(forced)
+    log('info', 'stopped')
+    process.exit(0)
+  }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop(signal))
+}
+
+function startEngine(config: Config): Promise<OnnxEngine> {
+  return OnnxEngine.start(
+    {
+      modelDir: config.model,
+      modelName: config.modelName,
+      dataDir: config['data-dir'],
+      weights: config.weightFormat,
+      device: config.device,
+      threads: config.threads,
+      memoryBytes: config.memory,
+      maxBatch: config['max-batch'],
+      contextTokens: config.context,
+      diskBytes: config.disk,
+      maxDeltaBytes: config['max-adapter-size'],
+      maxQueue: config['max-queue'],
+    },
+    (line) => log('info', 'starting', { step: line }),
+  )
+}
+
+main().catch((error: unknown) => {
+  const known = error instanceof StartupError
+  process.stderr.write(`${known ? error.message : error instanceof Error ? error.stack : String(error)}\n`)
+  process.exit(1)
+})

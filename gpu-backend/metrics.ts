@@ -1,0 +1,98 @@
+// What this backend counts, in Prometheus' text format at /metrics. Names and units follow vLLM's and Prometheus' habits.
+// Adapters are labels up to a bound; the rest are counted together, so that a thousand customers cannot fill the store.
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Engine, EngineStats } from './engine/engine.ts'
+
+/** Adapters that get a label of their own; later ones are "other". */
+const MAX_ADAPTER_LABELS = 200
+const SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
+
+export class Metrics {
+  readonly #registry = new Registry()
+  readonly #labels = new Set<string>()
+  readonly #requests = new Counter({
+    name: 'polylora_requests_total',
+    help: 'Requests answered, by route and HTTP status.',
+    labelNames: ['route', 'status'],
+    registers: [this.#registry],
+  })
+  readonly #promptTokens = this.#tokenCounter('polylora_prompt_tokens_total', 'Tokens of prompts.')
+  readonly #cachedTokens = this.#tokenCounter(
+    'polylora_cached_prompt_tokens_total',
+    'Prompt tokens taken from the prefix cache.',
+  )
+  readonly #outputTokens = this.#tokenCounter('polylora_generation_tokens_total', 'Tokens generated.')
+  readonly #firstToken = this.#histogram('polylora_time_to_first_token_seconds', 'From arrival to the first text.')
+  readonly #nextToken = this.#histogram('polylora_inter_token_seconds', 'Between one text of an answer and the next.')
+
+  constructor(engine: Engine) {
+    const gauges = GAUGES.map(([name, help, read]) => {
+      const gauge = new Gauge({ name, help, registers: [this.#registry] })
+      return { gauge, read }
+    })
+    this.#refresh = async () => {
+      const stats = await engine.stats()
+      for (const { gauge, read } of gauges) gauge.set(read(stats))
+    }
+  }
+
+  readonly #refresh: () => Promise<void>
+
+  request(route: string, status: number): void {
+    this.#requests.inc({ route, status: String(status) })
+  }
+
+  firstToken(delta: string | null, ms: number): void {
+    this.#firstToken.observe({ adapter: this.#label(delta) }, ms / 1000)
+  }
+
+  nextToken(delta: string | null, ms: number): void {
+    this.#nextToken.observe({ adapter: this.#label(delta) }, ms / 1000)
+  }
+
+  tokens(delta: string | null, prompt: number, cached: number, output: number): void {
+    const adapter = this.#label(delta)
+    this.#promptTokens.inc({ adapter }, prompt)
+    this.#cachedTokens.inc({ adapter }, cached)
+    this.#outputTokens.inc({ adapter }, output)
+  }
+
+  async render(): Promise<string> {
+    await this.#refresh()
+    return this.#registry.metrics()
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+
+  #label(delta: string | null): string {
+    const label = delta === null ? 'base' : delta.slice('sha256:'.length, 'sha256:'.length + 12)
+    if (this.#labels.has(label)) return label
+    if (this.#labels.size >= MAX_ADAPTER_LABELS) return 'other'
+    this.#labels.add(label)
+    return label
+  }
+
+  #tokenCounter(name: string, help: string): Counter<'adapter'> {
+    return new Counter({ name, help, labelNames: ['adapter'], registers: [this.#registry] })
+  }
+
+  #histogram(name: string, help: string): Histogram<'adapter'> {
+    return new Histogram({ name, help, labelNames: ['adapter'], buckets: SECONDS, registers: [this.#registry] })
+  }
+}
+
+const GAUGES: readonly (readonly [string, string, (stats: EngineStats) => number])[] = [
+  ['polylora_sequences_waiting', 'Sequences that wait for a row of the batch.', (stats) => stats.waiting],
+  ['polylora_sequences_running', 'Sequences in the running batch.', (stats) => stats.running],
+  ['polylora_batch_rows', 'Rows that the batch has.', (stats) => stats.batchRows],
+  ['polylora_decode_steps', 'Decode steps since the start.', (stats) => stats.steps],
+  ['polylora_prefill_tokens', 'Prompt tokens computed since the start.', (stats) => stats.prefillTokens],
+  ['polylora_deltas_in_memory', 'Deltas in host memory.', (stats) => stats.hostDeltas],
+  ['polylora_deltas_in_memory_bytes', 'Bytes of the deltas in host memory.', (stats) => stats.hostDeltaBytes],
+  ['polylora_deltas_on_disk', 'Deltas on disk.', (stats) => stats.diskDeltas],
+  ['polylora_delta_hits', 'Sequences whose delta was in memory, since the start.', (stats) => stats.deltaHits],
+  ['polylora_delta_loads', 'Deltas read from disk, since the start.', (stats) => stats.deltaLoads],
+  ['polylora_delta_evictions', 'Deltas that left memory, since the start.', (stats) => stats.deltaEvictions],
+]

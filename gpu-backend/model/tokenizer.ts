@@ -1,0 +1,142 @@
+// Text to tokens and back, and messages to a prompt, as the model's own files say: tokenizer.json and its chat template.
+// The work is done by @huggingface/tokenizers and @huggingface/jinja; this adds only streaming.
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Template } from '@huggingface/jinja'
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
+import * as z from 'zod/mini'
+import { BackendError, StartupError } from '../errors.ts'
+import type { ChatMessage } from '../protocol.ts'
+import { readJson } from './base-model-dir.ts'
+
+const SpecialToken = z.nullish(z.union([z.string(), z.looseObject({ content: z.string() })]))
+
+const TokenizerConfig = z.looseObject({
+  bos_token: SpecialToken,
+  eos_token: SpecialToken,
+  chat_template: z.nullish(z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))])),
+})
+type TokenizerConfig = z.infer<typeof TokenizerConfig>
+
+const GenerationConfig = z.looseObject({ eos_token_id: z.nullish(z.union([z.int(), z.array(z.int())])) })
+
+export class Tokenizer {
+  /** Ids of the generation config's end tokens, besides those of config.json. */
+  readonly eosTokenIds: readonly number[]
+  readonly #tokenizer: HuggingFaceTokenizer
+  readonly #specials: { readonly bos_token: string; readonly eos_token: string }
+  readonly #template: Template | undefined
+  /** Compiled templates that adapters brought with them, by their text. */
+  readonly #adapterTemplates = new Map<string, Template>()
+
+  /** @throws StartupError when a file is missing or damaged */
+  constructor(dir: string, eosTokenIds: readonly number[]) {
+    const configFile = join(dir, 'tokenizer_config.json')
+    const config = TokenizerConfig.parse(existsSync(configFile) ? readJson(configFile) : {})
+    const file = join(dir, 'tokenizer.json')
+    try {
+      this.#tokenizer = new HuggingFaceTokenizer(readJson(file) as object, config)
+    } catch (error) {
+      if (error instanceof StartupError) throw error
+      throw new StartupError(`${file} is not a tokenizer that can be read: ${(error as Error).message}.`)
+    }
+    this.#specials = { bos_token: content(config.bos_token), eos_token: content(config.eos_token) }
+    const template = chatTemplate(dir, config)
+    this.#template = template === undefined ? undefined : new Template(template)
+    const generationFile = join(dir, 'generation_config.json')
+    const generation = existsSync(generationFile) ? GenerationConfig.parse(readJson(generationFile)) : {}
+    this.eosTokenIds = [...new Set([...eosTokenIds, ...[generation.eos_token_id ?? []].flat()])]
+  }
+
+  /** Token ids of a plain prompt, with the special tokens that the tokenizer adds by itself. */
+  encode(text: string): Int32Array {
+    return Int32Array.from(this.#tokenizer.encode(text).ids)
+  }
+
+  /**
+   * Token ids of a conversation up to where the assistant's answer starts. `adapterTemplate` replaces the model's own.
+   * @throws BackendError `bad_request` when the template refuses these messages
+   */
+  encodeChat(messages: readonly ChatMessage[], adapterTemplate?: string): Int32Array {
+    const text = this.renderChat(messages, adapterTemplate)
+    return Int32Array.from(this.#tokenizer.encode(text, { add_special_tokens: false }).ids)
+  }
+
+  /** The prompt's text for a conversation. Errors as `encodeChat`. */
+  renderChat(messages: readonly ChatMessage[], adapterTemplate?: string): string {
+    const template = adapterTemplate === undefined ? this.#template : this.#compiled(adapterTemplate)
+    if (!template) {
+      throw new BackendError(
+        'bad_request',
+        'This base model has no chat template: send a prompt to /v1/completions instead.',
+      )
+    }
+    try {
+      return template.render({ messages, add_generation_prompt: true, ...this.#specials })
+    } catch (error) {
+      throw new BackendError(
+        'bad_request',
+        `The model's chat template refuses these messages: ${(error as Error).message}`,
+      )
+    }
+  }
+
+  /** The text of one token, as log probabilities name it. */
+  tokenText(id: number): string {
+    return this.#tokenizer.decode([id], { skip_special_tokens: false })
+  }
+
+  /** A decoder for one stream of tokens. */
+  stream(): TextStream {
+    return new TextStream((ids) => this.#tokenizer.decode(ids, { skip_special_tokens: true }))
+  }
+
+  #compiled(text: string): Template {
+    let template = this.#adapterTemplates.get(text)
+    if (!template) {
+      template = new Template(text)
+      this.#adapterTemplates.set(text, template)
+    }
+    return template
+  }
+}
+
+/** Turns tokens into text as they come, never showing half a character. */
+export class TextStream {
+  readonly #decode: (ids: number[]) => string
+  /** Tokens whose text is not all out yet, after enough earlier ones to decode them in context. */
+  #ids: number[] = []
+  #shown = 0
+
+  constructor(decode: (ids: number[]) => string) {
+    this.#decode = decode
+  }
+
+  /** The text that the token makes certain; empty while a character is incomplete. */
+  push(id: number): string {
+    this.#ids.push(id)
+    const text = this.#decode(this.#ids)
+    if (text.endsWith('\ufffd')) return ''
+    const fresh = text.slice(this.#shown)
+    // The newest token stays as the context that tells whether the next one starts with a space.
+    this.#ids = [id]
+    this.#shown = this.#decode(this.#ids).length
+    return fresh
+  }
+
+  /** What is left when the stream ends, incomplete characters included. */
+  flush(): string {
+    return this.#decode(this.#ids).slice(this.#shown)
+  }
+}
+
+function content(token: z.infer<typeof SpecialToken>): string {
+  return typeof token === 'string' ? token : (token?.content ?? '')
+}
+
+function chatTemplate(dir: string, config: TokenizerConfig): string | undefined {
+  const file = join(dir, 'chat_template.jinja')
+  if (existsSync(file)) return readFileSync(file, 'utf8')
+  const { chat_template: template } = config
+  return typeof template === 'string' ? template : template?.find(({ name }) => name === 'default')?.template
+}

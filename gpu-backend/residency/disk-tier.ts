@@ -1,0 +1,150 @@
+// The disk tier: packed deltas as files, one for each digest, least recently used out first.
+// It takes in canonical files, checking their digest and content, and never fetches anything by itself.
+// Invariant: a delta that is here has the digest it is named after and fits the base model.
+import { createHash } from 'node:crypto'
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { rm, utimes } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { BaseModel } from '../../adapters/base-model.ts'
+import { decodeDelta } from '../../adapters/canonical.ts'
+import { AdapterError } from '../../adapters/errors.ts'
+import { BackendError } from '../errors.ts'
+import type { ProjectionGroup } from '../model/graph.ts'
+import { readDeltaHeader, writeDeltaFile } from './delta-file.ts'
+import { packDelta } from './packed-delta.ts'
+
+/** What the server needs to know of a delta before it runs. */
+export interface DeltaInfo {
+  readonly chatTemplate: string | undefined
+}
+
+const SUFFIX = '.delta'
+
+export class DiskTier {
+  readonly dir: string
+  readonly #base: BaseModel
+  readonly #groups: readonly ProjectionGroup[]
+  readonly #capacityBytes: number
+  /** Sizes in bytes, in order of use: the least recently used first. */
+  readonly #sizes = new Map<string, number>()
+  readonly #infos = new Map<string, DeltaInfo>()
+  #bytes = 0
+
+  /** Opens, or makes, the tier in `dir`; leftovers of interrupted writes are removed. */
+  constructor(dir: string, base: BaseModel, groups: readonly ProjectionGroup[], capacityBytes: number) {
+    this.dir = dir
+    this.#base = base
+    this.#groups = groups
+    this.#capacityBytes = capacityBytes
+    mkdirSync(dir, { recursive: true })
+    const names = readdirSync(dir)
+    for (const name of names.filter((name) => !name.endsWith(SUFFIX))) rmSync(join(dir, name), { force: true })
+    const files = names
+      .filter((name) => name.endsWith(SUFFIX))
+      .map((name) => ({ digest: `sha256:${name.slice(0, -SUFFIX.length)}`, stat: statSync(join(dir, name)) }))
+      .sort((x, y) => x.stat.mtimeMs - y.stat.mtimeMs)
+    for (const { digest, stat } of files) this.#note(digest, stat.size)
+  }
+
+  get count(): number {
+    return this.#sizes.size
+  }
+
+  digests(): string[] {
+    return [...this.#sizes.keys()]
+  }
+
+  /**
+   * The delta's metadata, marking it as used.
+   * @throws BackendError `adapter_missing` when it is not here
+   */
+  async use(digest: string): Promise<DeltaInfo> {
+    const size = this.#sizes.get(digest)
+    if (size === undefined) throw missing(digest)
+    this.#sizes.delete(digest)
+    this.#sizes.set(digest, size)
+    const known = this.#infos.get(digest)
+    if (known) return known
+    try {
+      const { chatTemplate } = await readDeltaHeader(this.#path(digest))
+      const info = { chatTemplate }
+      this.#infos.set(digest, info)
+      // The order of use outlives the process as the files' times.
+      await utimes(this.#path(digest), new Date(), new Date())
+      return info
+    } catch {
+      // A damaged or vanished file is as good as none: the edge sends it again.
+      await this.remove(digest)
+      throw missing(digest)
+    }
+  }
+
+  /**
+   * Takes in the canonical file `body`; a delta that is here already is left as it is.
+   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`
+   */
+  async admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void> {
+    const bytes = await readBody(body, maxBytes)
+    const actual = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+    if (actual !== digest) {
+      throw new BackendError(
+        'digest_mismatch',
+        `The bytes sent have the digest ${actual}, not ${digest}: send the file again.`,
+      )
+    }
+    if (this.#sizes.has(digest)) return
+    try {
+      const delta = decodeDelta(bytes, this.#base)
+      const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
+      const { chatTemplate } = delta.metadata
+      await writeDeltaFile(this.#path(digest), { digest, base: this.#base.fingerprint, shape, values, chatTemplate })
+    } catch (error) {
+      if (error instanceof AdapterError) throw new BackendError('invalid_delta', error.message)
+      throw error
+    }
+    this.#note(digest, statSync(this.#path(digest)).size)
+    await this.#shrink(digest)
+  }
+
+  async remove(digest: string): Promise<void> {
+    this.#bytes -= this.#sizes.get(digest) ?? 0
+    this.#sizes.delete(digest)
+    this.#infos.delete(digest)
+    await rm(this.#path(digest), { force: true })
+  }
+
+  #note(digest: string, bytes: number): void {
+    this.#bytes += bytes - (this.#sizes.get(digest) ?? 0)
+    this.#sizes.set(digest, bytes)
+  }
+
+  async #shrink(newest: string): Promise<void> {
+    for (const digest of this.#sizes.keys()) {
+      if (this.#bytes <= this.#capacityBytes) return
+      if (digest !== newest) await this.remove(digest)
+    }
+  }
+
+  #path(digest: string): string {
+    return join(this.dir, digest.slice('sha256:'.length) + SUFFIX)
+  }
+}
+
+function missing(digest: string): BackendError {
+  return new BackendError(
+    'adapter_missing',
+    `The delta ${digest} is not on this backend: send it to PUT /v1/adapters/${digest}.`,
+  )
+}
+
+async function readBody(body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = []
+  let length = 0
+  for await (const piece of body) {
+    length += piece.length
+    if (length > maxBytes)
+      throw new BackendError('too_large', `The delta is larger than the ${maxBytes} bytes allowed here.`)
+    pieces.push(piece)
+  }
+  return Buffer.concat(pieces, length)
+}

@@ -1,0 +1,129 @@
+// Chooses the next token from one row of logits. Knows no other row, no text and no clock.
+// Invariant: the choice follows from the logits, the parameters, the seed and the tokens so far, and nothing else.
+import type { SamplingParams } from '../protocol.ts'
+
+/** What the choice may depend on besides the logits. */
+export interface SampleContext {
+  readonly params: SamplingParams
+  readonly seed: number
+  readonly prompt: ArrayLike<number>
+  readonly output: readonly number[]
+  /** Tokens that end the sequence: not chosen before `min_tokens`. */
+  readonly stopTokenIds: readonly number[]
+}
+
+/** A chosen token; `top` is filled where log probabilities were asked for, most likely first. */
+export interface Sampled {
+  readonly token: number
+  /** Natural logarithm of the token's probability under the model's own distribution. */
+  readonly logprob: number
+  readonly top: readonly { readonly token: number; readonly logprob: number }[]
+}
+
+/** Tokens this much less likely than the best (e^-24) never matter to top-p, and leaving them out saves the sort. */
+const NEGLIGIBLE = 24
+
+/** `logits` [vocab] f32 is changed in place. */
+export function sample(logits: Float32Array, context: SampleContext): Sampled {
+  const { params } = context
+  const wanted = params.logprobs
+  const normaliser = wanted === undefined ? 0 : logSumExp(logits)
+  const raw = wanted === undefined ? undefined : { top: largest(logits, wanted), logits: logits.slice() }
+  adjust(logits, context)
+  const token = params.temperature === 0 ? argmax(logits) : draw(logits, context)
+  if (!raw) return { token, logprob: 0, top: [] }
+  return {
+    token,
+    logprob: raw.logits[token]! - normaliser,
+    top: raw.top.map((id) => ({ token: id, logprob: raw.logits[id]! - normaliser })),
+  }
+}
+
+/** Bias, penalties and forbidden tokens, as OpenAI (presence, frequency) and CTRL (repetition, arXiv 1909.05858) define them. */
+function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds }: SampleContext): void {
+  for (const [id, bias] of Object.entries(params.logit_bias ?? {})) {
+    if (Number(id) < logits.length) logits[Number(id)]! += bias
+  }
+  if (params.repetition_penalty !== 1) {
+    for (const id of new Set([...Array.from(prompt), ...output])) {
+      const logit = logits[id]!
+      logits[id] = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty
+    }
+  }
+  if (params.presence_penalty !== 0 || params.frequency_penalty !== 0) {
+    const counts = new Map<number, number>()
+    for (const id of output) counts.set(id, (counts.get(id) ?? 0) + 1)
+    for (const [id, count] of counts) logits[id]! -= params.presence_penalty + params.frequency_penalty * count
+  }
+  if (output.length < params.min_tokens) for (const id of stopTokenIds) logits[id] = Number.NEGATIVE_INFINITY
+}
+
+function draw(logits: Float32Array, { params, seed, output }: SampleContext): number {
+  const inverse = 1 / params.temperature
+  const best = logits[argmax(logits)]!
+  const least = best - NEGLIGIBLE * params.temperature
+  const candidates: number[] = []
+  for (let id = 0; id < logits.length; id++) if (logits[id]! >= least) candidates.push(id)
+  // The order is total, so that the same logits give the same choice on any engine.
+  candidates.sort((x, y) => logits[y]! - logits[x]! || x - y)
+  const kept = params.top_k > 0 ? candidates.slice(0, params.top_k) : candidates
+  const weights = kept.map((id) => Math.exp((logits[id]! - best) * inverse))
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  let mass = 0
+  let count = 0
+  // The best token has weight 1: min_p is relative to it.
+  while (count < kept.length && mass < params.top_p * total && weights[count]! >= params.min_p)
+    mass += weights[count++]!
+  count = Math.max(1, count)
+  let remaining = uniform(seed, output.length) * (mass || weights[0]!)
+  for (let i = 0; i < count; i++) {
+    remaining -= weights[i]!
+    if (remaining < 0) return kept[i]!
+  }
+  return kept[count - 1]!
+}
+
+function argmax(logits: Float32Array): number {
+  let best = 0
+  let value = logits[0]!
+  for (let id = 1; id < logits.length; id++) {
+    if (logits[id]! > value) {
+      value = logits[id]!
+      best = id
+    }
+  }
+  return best
+}
+
+function logSumExp(logits: Float32Array): number {
+  const best = logits[argmax(logits)]!
+  let sum = 0
+  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id]! - best)
+  return best + Math.log(sum)
+}
+
+/** The ids of the `count` largest logits, largest first. */
+function largest(logits: Float32Array, count: number): number[] {
+  const top: number[] = []
+  for (let id = 0; id < logits.length; id++) {
+    if (top.length === count && !(logits[id]! > logits[top.at(-1) ?? 0]!)) continue
+    if (count === 0) break
+    let place = top.length
+    while (place > 0 && logits[id]! > logits[top[place - 1]!]!) place--
+    top.splice(place, 0, id)
+    if (top.length > count) top.pop()
+  }
+  return top
+}
+
+/** A number in [0, 1) from the seed and the position: two rounds of splitmix64's finaliser. */
+function uniform(seed: number, position: number): number {
+  const mask = (1n << 64n) - 1n
+  const mix = (value: bigint) => {
+    let z = (value + 0x9e3779b97f4a7c15n) & mask
+    z = ((z ^ (z >> 30n)) * 0xbf58476d1ce4e5b9n) & mask
+    z = ((z ^ (z >> 27n)) * 0x94d049bb133111ebn) & mask
+    return z ^ (z >> 31n)
+  }
+  return Number(mix((mix(BigInt(seed)) ^ BigInt(position)) & mask) >> 11n) / 2 ** 53
+}

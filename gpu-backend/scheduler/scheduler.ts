@@ -1,0 +1,123 @@
+// Decides what the next step does: which waiting sequences get a row, which prompt is read on, which rows decode.
+// Pure: it moves sequences between waiting, prefilling and running and holds no tensor, no clock and no file.
+// Invariants: rows 0 .. running-1 are the decoding batch without holes; a sequence that left never comes back.
+import { FairQueue } from './fair-queue.ts'
+import type { Sequence } from './sequence.ts'
+
+export interface SchedulerLimits {
+  readonly maxRows: number
+  /** Tokens of a prompt that are computed at a time, always at the same boundaries: an answer does not depend on load. */
+  readonly prefillChunkTokens: number
+}
+
+/** A piece of one prompt. */
+export interface PrefillChunk {
+  readonly sequence: Sequence
+  readonly start: number
+  readonly end: number
+}
+
+/** A row's cache moved: its new place must hold what its old one held. */
+export interface RowMove {
+  readonly sequence: Sequence
+  readonly from: number
+  readonly to: number
+}
+
+export class Scheduler {
+  readonly #limits: SchedulerLimits
+  readonly #waiting = new FairQueue<Sequence>()
+  /** The one sequence whose prompt is being computed. Its row is the first after the batch when it is admitted. */
+  #prefilling: Sequence | undefined
+  /** The decoding batch: the sequence at index i is in row i. */
+  readonly #running: Sequence[] = []
+
+  constructor(limits: SchedulerLimits) {
+    this.#limits = limits
+  }
+
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running
+  }
+
+  get isIdle(): boolean {
+    return this.#waiting.size + this.#running.length === 0 && !this.#prefilling
+  }
+
+  add(sequence: Sequence): void {
+    this.#waiting.push(sequence)
+  }
+
+  /** The sequences whose turn comes next, one of each tenant, to bring their deltas in ahead of time. */
+  upcoming(): Sequence[] {
+    return this.#waiting.heads()
+  }
+
+  /** Lets the next sequence that `isReady` start on its prompt, where a row is free and no other prompt is being computed. */
+  admit(isReady: (sequence: Sequence) => boolean): Sequence | undefined {
+    if (this.#prefilling || this.#running.length >= this.#limits.maxRows) return undefined
+    this.#prefilling = this.#waiting.take(isReady)
+    if (this.#prefilling) this.#prefilling.row = this.#running.length
+    return this.#prefilling
+  }
+
+  /** The next piece of the prompt that is being computed. */
+  nextChunk(): PrefillChunk | undefined {
+    const sequence = this.#prefilling
+    if (!sequence) return undefined
+    const start = sequence.numComputedTokens
+    const { prefillChunkTokens } = this.#limits
+    const boundary = (Math.floor(start / prefillChunkTokens) + 1) * prefillChunkTokens
+    return { sequence, start, end: Math.min(boundary, sequence.promptTokens.length) }
+  }
+
+  /** The prompt is done: its sequence joins the running batch at the end, moving up where rows have become free. */
+  join(): RowMove | undefined {
+    const sequence = this.#prefilling
+    if (!sequence) throw new Error('No prompt is being computed.')
+    this.#prefilling = undefined
+    const [from, to] = [sequence.row, this.#running.length]
+    this.#running.push(sequence)
+    sequence.row = to
+    return from === to ? undefined : { sequence, from, to }
+  }
+
+  /** Takes out a sequence, whatever it is doing; the last running row fills the hole. */
+  remove(sequence: Sequence): RowMove | undefined {
+    if (this.#prefilling === sequence) {
+      this.#prefilling = undefined
+      return undefined
+    }
+    if (this.#running[sequence.row] !== sequence) {
+      this.#waiting.remove((item) => item === sequence)
+      return undefined
+    }
+    const last = this.#running.pop()!
+    if (last === sequence) return undefined
+    const [from, to] = [last.row, sequence.row]
+    this.#running[to] = last
+    last.row = to
+    return { sequence: last, from, to }
+  }
+
+  /** Every sequence here for which `matches` holds. */
+  find(matches: (sequence: Sequence) => boolean): Sequence[] {
+    const active = this.#prefilling ? [this.#prefilling, ...this.#running] : this.#running
+    return [...active.filter(matches), ...this.#waiting.find(matches)]
+  }
+
+  /** Throws where the bookkeeping is broken. */
+  checkIntegrity(): void {
+    const outOfPlace = this.#running.some(({ row }, index) => row !== index)
+    const prefillRow = this.#prefilling?.row ?? this.#running.length
+    if (outOfPlace || prefillRow < this.#running.length || prefillRow > this.#limits.maxRows) {
+      throw new Error(
+        `The scheduler's rows are inconsistent: ${this.#running.map(({ row }) => row)}, prefill ${prefillRow}`,
+      )
+    }
+  }
+}

@@ -1,0 +1,289 @@
+// HTTP in, events out: the routes of a backend. Nothing but a capability token opens a route that does work.
+// Knows no engine beyond the seam. Invariant: an answer that has begun ends with `done` or `error`, or the client left.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type * as z from 'zod/mini'
+import { type Capability, type CapabilityKey, verifyCapability } from './capability.ts'
+import type { Engine, RequestContext } from './engine/engine.ts'
+import { BackendError } from './errors.ts'
+import { log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import {
+  Digest,
+  EmbedRequest,
+  ERROR_STATUS,
+  type ErrorCode,
+  type GenerateEvent,
+  GenerateRequest,
+  REQUEST_ID_HEADER,
+} from './protocol.ts'
+
+// zod/mini speaks no language by itself, and refusals quote its messages.
+z.config(z.locales.en())
+
+/** A request's JSON: prompts of two million characters fit. */
+const MAX_BODY_BYTES = 8 * 1024 * 1024
+/** Told to clients with 429 and 503, in seconds. */
+const RETRY_AFTER_S = 1
+
+interface Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly requestId: string
+}
+
+type Route = (exchange: Exchange, match: RegExpExecArray) => Promise<void>
+
+export interface BackendServer {
+  readonly http: Server
+  /** Stops taking requests and resolves once those that run have ended. */
+  drain(): Promise<void>
+}
+
+/** The server, not yet listening. */
+export function createBackendServer(engine: Engine, key: CapabilityKey, metrics: Metrics): BackendServer {
+  let draining = false
+
+  const authorize = async (exchange: Exchange, delta: string | null): Promise<Capability> => {
+    const token = /^Bearer (\S+)$/.exec(exchange.request.headers.authorization ?? '')?.[1]
+    const capability = token === undefined ? undefined : await verifyCapability(key, token, Date.now())
+    if (!capability)
+      throw new BackendError('unauthorized', 'The capability token is missing, wrong or expired: ask through the edge.')
+    if (capability.delta !== delta) {
+      throw new BackendError(
+        'forbidden',
+        `The capability token is for ${capability.delta ?? 'the base model'}, not for ${delta ?? 'the base model'}.`,
+      )
+    }
+    if (draining) throw new BackendError('unavailable', 'This backend is shutting down: use another one.')
+    return capability
+  }
+
+  const generate: Route = async (exchange) => {
+    const arrivedMs = performance.now()
+    const body = await readJsonBody(exchange.request, GenerateRequest)
+    const capability = await authorize(exchange, body.delta)
+    const { response } = exchange
+    const context = requestContext(exchange, capability)
+    let [startedMs, firstMs, lastMs] = [arrivedMs, 0, 0]
+    try {
+      for await (const event of engine.generate(body, context)) {
+        const nowMs = performance.now()
+        switch (event.event) {
+          case 'started':
+            startedMs = nowMs
+            response.writeHead(200, { 'content-type': 'application/x-ndjson', [REQUEST_ID_HEADER]: exchange.requestId })
+            await send(response, {
+              event: 'started',
+              base: engine.info.base.fingerprint,
+              delta: body.delta,
+              tier: event.tier,
+              prompt_tokens: event.promptTokens,
+            })
+            break
+          case 'text': {
+            if (lastMs > 0) metrics.nextToken(body.delta, (nowMs - lastMs) / Math.max(1, event.tokens))
+            else metrics.firstToken(body.delta, nowMs - arrivedMs)
+            firstMs ||= nowMs
+            lastMs = nowMs
+            const { index, text, tokens, logprobs } = event
+            await send(response, {
+              event: 'text',
+              index,
+              text,
+              tokens,
+              ...(logprobs ? { logprobs: [...logprobs] } : {}),
+            })
+            break
+          }
+          case 'finished':
+            await send(response, event)
+            break
+          case 'done':
+            metrics.tokens(
+              body.delta,
+              event.usage.prompt_tokens,
+              event.usage.cached_tokens,
+              event.usage.completion_tokens,
+            )
+            await send(response, {
+              ...event,
+              queue_ms: startedMs - arrivedMs,
+              ttft_ms: (firstMs || nowMs) - arrivedMs,
+              total_ms: nowMs - arrivedMs,
+            })
+        }
+      }
+    } catch (error) {
+      if (!response.headersSent) throw error
+      const { code, message } = toBackendError(error, exchange)
+      await send(response, { event: 'error', error: code, message })
+    }
+    response.end()
+  }
+
+  const embed: Route = async (exchange) => {
+    const body = await readJsonBody(exchange.request, EmbedRequest)
+    const capability = await authorize(exchange, body.delta)
+    const answer = await engine.embed(body.delta, body.input, requestContext(exchange, capability))
+    metrics.tokens(body.delta, answer.prompt_tokens, 0, 0)
+    sendJson(exchange, 200, answer)
+  }
+
+  const admit: Route = async (exchange, match) => {
+    const digest = parseDigest(match)
+    const capability = await authorize(exchange, digest)
+    await engine.admit(digest, exchange.request, capability.limits.max_delta_bytes)
+    sendJson(exchange, 201, { digest })
+  }
+
+  const evict: Route = async (exchange, match) => {
+    const digest = parseDigest(match)
+    await authorize(exchange, digest)
+    await engine.evict(digest)
+    sendJson(exchange, 200, { digest })
+  }
+
+  const residency: Route = async (exchange) => {
+    await authorize(exchange, null)
+    sendJson(exchange, 200, { adapters: await engine.residency() })
+  }
+
+  const ready: Route = async (exchange) => {
+    if (draining) throw new BackendError('unavailable', 'This backend is shutting down.')
+    await engine.stats()
+    sendJson(exchange, 200, { status: 'ready' })
+  }
+
+  const routes: readonly (readonly [method: string, path: RegExp, name: string, route: Route])[] = [
+    ['POST', /^\/v1\/generate$/, '/v1/generate', generate],
+    ['POST', /^\/v1\/embeddings$/, '/v1/embeddings', embed],
+    ['PUT', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', admit],
+    ['DELETE', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', evict],
+    ['GET', /^\/v1\/residency$/, '/v1/residency', residency],
+    ['GET', /^\/v1\/base$/, '/v1/base', async (exchange) => sendJson(exchange, 200, engine.info)],
+    ['GET', /^\/healthz$/, '/healthz', async (exchange) => sendJson(exchange, 200, { status: 'ok' })],
+    ['GET', /^\/readyz$/, '/readyz', ready],
+    [
+      'GET',
+      /^\/metrics$/,
+      '/metrics',
+      async ({ response }) => {
+        const text = await metrics.render()
+        response.writeHead(200, { 'content-type': metrics.contentType }).end(text)
+      },
+    ],
+  ]
+
+  const http = createServer(async (request, response) => {
+    const given = request.headers[REQUEST_ID_HEADER]
+    const requestId = typeof given === 'string' && /^[\w-]{1,128}$/.test(given) ? given : crypto.randomUUID()
+    const exchange = { request, response, requestId }
+    const path = (request.url ?? '').split('?', 1)[0]!
+    let name = 'unknown'
+    try {
+      const found = routes.find(([method, pattern]) => method === request.method && pattern.test(path))
+      if (!found) throw new BackendError('not_found', `There is no ${request.method} ${path} here.`)
+      name = found[2]
+      await found[3](exchange, found[1].exec(path)!)
+    } catch (error) {
+      sendError(exchange, toBackendError(error, exchange))
+    }
+    metrics.request(name, response.statusCode)
+  })
+
+  return {
+    http,
+    drain: () => {
+      draining = true
+      return new Promise((resolve) => {
+        http.close(() => resolve())
+        http.closeIdleConnections()
+      })
+    },
+  }
+}
+
+function requestContext({ request, response, requestId }: Exchange, capability: Capability): RequestContext {
+  const left = new AbortController()
+  response.once('close', () => left.abort())
+  request.once('aborted', () => left.abort())
+  return { requestId, tenant: capability.tenant, maxTokens: capability.limits.max_tokens, signal: left.signal }
+}
+
+/** The body as `schema` describes it. @throws BackendError `bad_request` or `too_large` */
+async function readJsonBody<T>(request: IncomingMessage, schema: z.ZodMiniType<T>): Promise<T> {
+  const pieces: Buffer[] = []
+  let length = 0
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    length += piece.length
+    if (length > MAX_BODY_BYTES)
+      throw new BackendError('too_large', `The request's body is larger than ${MAX_BODY_BYTES} bytes.`)
+    pieces.push(piece)
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)))
+  } catch {
+    throw new BackendError('bad_request', "The request's body is not JSON in UTF-8.")
+  }
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]!
+  throw new BackendError('bad_request', `${issue.path.join('.') || 'The body'}: ${issue.message}.`)
+}
+
+function parseDigest(match: RegExpExecArray): string {
+  const parsed = Digest.safeParse(match[1])
+  if (!parsed.success)
+    throw new BackendError(
+      'bad_request',
+      `"${match[1]}" is not a digest: it must be sha256:<64 lower-case hex digits>.`,
+    )
+  return parsed.data
+}
+
+/** Writes one event, waiting where the client reads slowly. */
+async function send(response: ServerResponse, event: GenerateEvent): Promise<void> {
+  if (response.destroyed || response.write(`${JSON.stringify(event)}\n`)) return
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      response.off('drain', done)
+      response.off('close', done)
+      resolve()
+    }
+    response.on('drain', done)
+    response.on('close', done)
+  })
+}
+
+function sendJson({ response, requestId }: Exchange, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json', [REQUEST_ID_HEADER]: requestId })
+  response.end(JSON.stringify(body))
+}
+
+function sendError(exchange: Exchange, error: BackendError): void {
+  const { response, request } = exchange
+  if (response.headersSent || response.destroyed) return
+  const status = ERROR_STATUS[error.code]
+  if (status === 429 || status === 503) response.setHeader('retry-after', RETRY_AFTER_S)
+  // What is left of a body that was refused is not read: the connection ends with this answer.
+  if (!request.complete) response.setHeader('connection', 'close')
+  const digest = /sha256:[0-9a-f]{64}/.exec(error.message)?.[0]
+  const body = {
+    error: error.code,
+    message: error.message,
+    ...(error.code === 'adapter_missing' && digest ? { digest } : {}),
+  }
+  sendJson(exchange, status, body)
+}
+
+function toBackendError(error: unknown, { requestId, request }: Exchange): BackendError {
+  if (error instanceof BackendError) return error
+  log('error', 'request_failed', {
+    request_id: requestId,
+    route: request.url,
+    reason: error instanceof Error ? (error.stack ?? error.message) : String(error),
+  })
+  const code: ErrorCode = 'internal'
+  return new BackendError(code, `The backend failed; its log has the reason under request ${requestId}.`)
+}
