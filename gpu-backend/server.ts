@@ -1,7 +1,7 @@
 // HTTP in, events out: the routes of a backend. Nothing but a capability token opens a route that does work.
 // Knows no engine beyond the seam. Invariant: an answer that has begun ends with `done` or `error`, or the client left.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type * as z from 'zod/mini'
+import * as z from 'zod/mini'
 import { type Capability, type CapabilityKey, verifyCapability } from './capability.ts'
 import type { Engine, RequestContext } from './engine/engine.ts'
 import { BackendError } from './errors.ts'
