@@ -1,0 +1,223 @@
+// `npm start`: the whole product on this machine. Reads as what happens: ports, local state, backend and edge, samples,
+// one question to all, then serving until Ctrl-C. Invariant: however it ends, neither server is left running.
+import { randomBytes } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { devNull } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import * as z from 'zod'
+import { CliError } from './cli-error.ts'
+import { callEdgeJson } from './edge-client.ts'
+import { runDemo } from './start/demo.ts'
+import { requireFreePort } from './start/free-port.ts'
+import { devKey, prepareRegistry } from './start/local-registry.ts'
+import { parseStartOptions, START_HELP, type StartOptions } from './start/options.ts'
+import { ensurePublished, listSamples, type Sample } from './start/samples.ts'
+import { ServerProcess } from './start/server-process.ts'
+import { step } from './start/steps.ts'
+
+const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
+const HOST = '127.0.0.1'
+const SECRET_BYTES = 32
+/** A tenant without samples, so that there is a key even where no sample is. */
+const DEMO_TENANT = 'demo'
+
+/** Nothing that is started here may go out to the network. */
+const OFFLINE = {
+  WRANGLER_SEND_METRICS: 'false',
+  WRANGLER_HIDE_BANNER: 'true',
+  CLOUDFLARE_CF_FETCH_ENABLED: 'false',
+  NO_UPDATE_NOTIFIER: '1',
+  NO_COLOR: '1',
+}
+
+interface Running {
+  readonly edge: ServerProcess
+  readonly backend: ServerProcess
+}
+
+async function main(): Promise<void> {
+  const options = parseStartOptions(process.argv.slice(2))
+  if (!options) return void process.stdout.write(START_HELP)
+  const servers: ServerProcess[] = []
+  const stop = stopOnSignal(servers)
+  try {
+    await Promise.race([run(options, servers, stop), aborted(stop)])
+  } finally {
+    // The edge first, so that no request finds its backend gone.
+    for (const server of servers.reverse()) await server.stop()
+  }
+}
+
+/** Starts everything, shows it, and serves until a server dies. */
+async function run(options: StartOptions, servers: ServerProcess[], stop: AbortSignal): Promise<void> {
+  const running = await start(options, servers, stop)
+  const died = [running.edge, running.backend].map(async (server) => {
+    await server.ended
+    if (!stop.aborted) throw server.failure('stopped')
+  })
+  await Promise.race([show(options), ...died])
+  await Promise.all(died)
+}
+
+async function start(options: StartOptions, servers: ServerProcess[], stop: AbortSignal): Promise<Running> {
+  const { port, backendPort } = options
+  await requireFreePort(port, '--port')
+  await requireFreePort(backendPort, '--backend-port')
+  const state = resolve(REPOSITORY, options.state)
+  makeFolder(join(state, 'logs'))
+  const secret = randomBytes(SECRET_BYTES).toString('hex')
+  const tenants = [...listSamples().map(({ tenant }) => tenant), DEMO_TENANT]
+
+  const backend = startBackend(options, state, secret)
+  servers.push(backend)
+  await step(process.stdout, 'local state', async (remark) => {
+    remark(options.state)
+    await prepareLocalState(state, tenants)
+  })
+  // Asked to stop meanwhile: whatever is started now would be left behind.
+  stop.throwIfAborted()
+  const edge = startEdge(options, state, secret)
+  servers.push(edge)
+  await step(process.stdout, 'GPU backend', async (remark) => {
+    remark(`http://${HOST}:${backendPort}`)
+    await backend.untilReady(`http://${HOST}:${backendPort}/readyz`)
+  })
+  await step(process.stdout, 'edge', async (remark) => {
+    remark(`http://${HOST}:${port}`)
+    await edge.untilReady(`http://${HOST}:${port}/healthz`)
+  })
+  return { edge, backend }
+}
+
+function startBackend(options: StartOptions, state: string, secret: string): ServerProcess {
+  const dataDir = join(state, 'backend')
+  makeFolder(dataDir)
+  const passedOn = (['model', 'weights', 'device'] as const).flatMap((name) => {
+    const value = options[name]
+    return value === undefined ? [] : [`--${name}`, value]
+  })
+  return new ServerProcess({
+    title: 'The GPU backend',
+    args: [
+      join(REPOSITORY, 'gpu-backend/main.ts'),
+      ...['--host', HOST, '--port', String(options.backendPort), '--data-dir', dataDir],
+      ...passedOn,
+    ],
+    cwd: REPOSITORY,
+    env: { ...process.env, POLYLORA_BACKEND_SECRET: secret },
+    logFile: join(state, 'logs/backend.log'),
+  })
+}
+
+function startEdge({ port, backendPort }: StartOptions, state: string, secret: string): ServerProcess {
+  const wrangler = join(
+    dirname(createRequire(import.meta.url).resolve('wrangler/package.json')),
+    'wrangler-dist/cli.js',
+  )
+  return new ServerProcess({
+    title: 'The edge',
+    args: [
+      '--no-warnings',
+      wrangler,
+      'dev',
+      ...['--config', join(REPOSITORY, 'wrangler.toml'), '--ip', HOST, '--port', String(port), '--inspector-port', '0'],
+      ...['--persist-to', join(state, 'edge'), '--var', `BACKENDS:http://${HOST}:${backendPort}`],
+      // No file of secrets: the one there is comes through the environment, as wrangler.toml's [secrets] says.
+      ...['--env-file', devNull, '--show-interactive-dev-session=false'],
+    ],
+    cwd: REPOSITORY,
+    env: { ...process.env, ...OFFLINE, POLYLORA_BACKEND_SECRET: secret },
+    logFile: join(state, 'logs/edge.log'),
+  })
+}
+
+async function prepareLocalState(state: string, tenants: readonly string[]): Promise<void> {
+  Object.assign(process.env, OFFLINE)
+  try {
+    await prepareRegistry(join(state, 'edge'), tenants)
+  } catch (error) {
+    const reason = (error instanceof Error ? error.message : String(error)).split('\n')[0]
+    throw new CliError(`The local state in ${state} is damaged (${reason}): delete that folder and start again.`)
+  }
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true })
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error ? error.code : String(error)
+    throw new CliError(`${path} cannot be created (${reason}): move what is in its place or give --state DIR.`)
+  }
+}
+
+/** Publishes the samples, asks them all one question, and says how to go on. */
+async function show(options: StartOptions): Promise<void> {
+  const url = `http://${HOST}:${options.port}`
+  const samples = listSamples()
+  await publishSamples(url, samples)
+  if (options.demo) process.stdout.write(`\n${await demo(url, samples)}\n`)
+  process.stdout.write(`\n${await invitation(url, samples)}\n`)
+}
+
+async function publishSamples(url: string, samples: readonly Sample[]): Promise<void> {
+  await step(process.stdout, 'sample adapters', async (remark) => {
+    const done: string[] = []
+    for (const sample of samples) {
+      await ensurePublished(url, sample)
+      done.push(sample.model)
+      remark(done.join(', '))
+    }
+    if (samples.length === 0) remark('none in adapters/samples')
+  })
+}
+
+async function demo(url: string, samples: readonly Sample[]): Promise<string> {
+  const base = { model: await baseName(url), apiKey: devKey(DEMO_TENANT) }
+  const adapters = samples.map(({ tenant, model }) => ({ model, apiKey: devKey(tenant) }))
+  return runDemo(url, [base, ...adapters], process.stdout.columns ?? 100)
+}
+
+const BaseAnswer = z.object({ base: z.object({ name: z.string() }) })
+
+async function baseName(url: string): Promise<string> {
+  const { base } = await callEdgeJson({ url, apiKey: devKey(DEMO_TENANT) }, '/v1/base', BaseAnswer)
+  return base.name
+}
+
+async function invitation(url: string, samples: readonly Sample[]): Promise<string> {
+  const { tenant, model } = samples[0] ?? { tenant: DEMO_TENANT, model: await baseName(url) }
+  const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'When are you open on Saturday?' }] })
+  return [
+    `Serving at ${url} until Ctrl-C. Try it:`,
+    '',
+    `curl ${url}/v1/chat/completions -H 'Authorization: Bearer ${devKey(tenant)}' -H 'Content-Type: application/json' -d '${body}'`,
+  ].join('\n')
+}
+
+/** Aborted by the first Ctrl-C (or its like); a second one ends the servers at once. */
+function stopOnSignal(servers: readonly ServerProcess[]): AbortSignal {
+  const controller = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) for (const server of servers) server.kill()
+      else process.stdout.write('\nStopping …\n')
+      controller.abort()
+    })
+  }
+  return controller.signal
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+}
+
+main().then(
+  () => process.exit(process.exitCode ?? 0),
+  (error: unknown) => {
+    const known = error instanceof CliError
+    process.stderr.write(`${known ? error.message : `Something unforeseen happened: ${String(error)}`}\n`)
+    process.exit(known ? error.exitCode : 1)
+  },
+)

@@ -1,0 +1,18 @@
+// Whether a port can be had, asked before anything is started. Knows nothing of who wants it.
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { CliError } from '../cli-error.ts'
+
+/** @throws CliError naming the option that gives another port */
+export async function requireFreePort(port: number, option: string): Promise<void> {
+  const server = createServer()
+  server.listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    const reason = code === 'EACCES' ? 'may not be used by you' : 'is in use'
+    throw new CliError(`Port ${port} ${reason}: stop what listens there or choose another with ${option}.`)
+  }
+  await new Promise((resolve) => server.close(resolve))
+}

@@ -1,0 +1,76 @@
+// The options of `npm start` and their help. Knows nothing of what is started.
+import { parseArgs } from 'node:util'
+import { CliError } from '../cli-error.ts'
+
+export interface StartOptions {
+  readonly port: number
+  readonly backendPort: number
+  /** Folder of everything that is kept between starts. */
+  readonly state: string
+  /** Passed on to the backend where given. */
+  readonly model: string | undefined
+  readonly weights: string | undefined
+  readonly device: string | undefined
+  /** Start, publish, serve; ask nothing. */
+  readonly demo: boolean
+}
+
+const DEFAULTS = { port: 8787, backendPort: 8788, state: '.polylora' }
+
+export const START_HELP = `npm start -- [options]
+
+Starts the GPU backend and the edge on this machine, publishes the sample adapters, asks them all one question at once,
+and keeps serving until Ctrl-C. Needs no network.
+
+  --port N           the edge's port (default ${DEFAULTS.port})
+  --backend-port N   the backend's port (default ${DEFAULTS.backendPort})
+  --state DIR        where everything local is kept (default ${DEFAULTS.state})
+  --model DIR        a base model in Hugging Face layout (default: the embedded one)
+  --weights KIND     f32, int8 or int4
+  --device KIND      cpu or webgpu
+  --no-demo          do not ask the question
+  --help             show this help
+`
+
+/** @throws CliError (exit code 2) where the command line makes no sense; undefined where help was asked for */
+export function parseStartOptions(argv: readonly string[]): StartOptions | undefined {
+  const values = parse(argv)
+  if (values.help) return undefined
+  const options = {
+    port: parsePort('--port', values.port, DEFAULTS.port),
+    backendPort: parsePort('--backend-port', values['backend-port'], DEFAULTS.backendPort),
+    state: values.state ?? DEFAULTS.state,
+    model: values.model,
+    weights: values.weights,
+    device: values.device,
+    demo: !values['no-demo'],
+  }
+  if (options.port !== options.backendPort) return options
+  throw new CliError(`--port and --backend-port are both ${options.port}: give them different numbers.`, 2)
+}
+
+function parse(argv: readonly string[]) {
+  const text = { type: 'string' } as const
+  const options = {
+    port: text,
+    'backend-port': text,
+    state: text,
+    model: text,
+    weights: text,
+    device: text,
+    'no-demo': { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  } as const
+  try {
+    return parseArgs({ args: [...argv], options, strict: true }).values
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split('.')[0] : String(error)
+    throw new CliError(`${reason}; see npm start -- --help.`, 2)
+  }
+}
+
+function parsePort(option: string, value: string | undefined, fallback: number): number {
+  if (value === undefined) return fallback
+  if (/^\d{1,5}$/.test(value) && Number(value) >= 1 && Number(value) <= 65535) return Number(value)
+  throw new CliError(`${option} ${value} is not a port: give a number from 1 to 65535.`, 2)
+}

@@ -1,0 +1,52 @@
+// The sample adapters: one folder a tenant, published through the edge as any customer would.
+// Invariant: a sample that is already published for this base model is left alone.
+import { existsSync, readdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import * as z from 'zod'
+import { CliError } from '../cli-error.ts'
+import { openAdapterPath } from '../directory-files.ts'
+import { callEdgeJson } from '../edge-client.ts'
+import { publishAdapter } from '../publish.ts'
+import { devKey } from './local-registry.ts'
+
+const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
+const ADAPTER_NAME = 'support'
+
+export interface Sample {
+  readonly tenant: string
+  readonly folder: string
+  /** `tenant/support` */
+  readonly model: string
+}
+
+export function listSamples(): Sample[] {
+  if (!existsSync(SAMPLES)) return []
+  return readdirSync(SAMPLES, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => ({ tenant: name, folder: `${SAMPLES}/${name}`, model: `${name}/${ADAPTER_NAME}` }))
+    .sort((a, b) => (a.tenant < b.tenant ? -1 : 1))
+}
+
+const Listed = z.object({ data: z.array(z.object({ id: z.string(), base: z.string() })) })
+const Base = z.object({ base: z.object({ fingerprint: z.string() }) })
+
+/** Publishes `sample` where the edge lacks it; tells whether it had to. Throws CliError. */
+export async function ensurePublished(edgeUrl: string, sample: Sample): Promise<boolean> {
+  const edge = { url: edgeUrl, apiKey: devKey(sample.tenant) }
+  const [{ base }, { data }] = await Promise.all([
+    callEdgeJson(edge, '/v1/base', Base),
+    callEdgeJson(edge, '/v1/adapters', Listed),
+  ])
+  if (data.some((adapter) => adapter.id === sample.model && adapter.base === base.fingerprint)) return false
+  const files = await openAdapterPath(sample.folder)
+  try {
+    await publishAdapter({ edge, files, tenant: sample.tenant, name: ADAPTER_NAME })
+  } catch (error) {
+    throw new CliError(`The sample ${sample.model} cannot be published: ${sentence(error)}`)
+  }
+  return true
+}
+
+function sentence(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,108 @@
+// A server that `npm start` runs as a child: its log file, the wait until it answers, and its end with all its children.
+// Knows nothing of what it serves. Invariant: after `stop` no process of its group is left.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { CliError } from '../cli-error.ts'
+
+interface ServerCommand {
+  /** For sentences: `The edge`. */
+  readonly title: string
+  readonly args: readonly string[]
+  readonly cwd: string
+  readonly env: NodeJS.ProcessEnv
+  readonly logFile: string
+}
+
+const POLL_MS = 50
+const START_TIMEOUT_MS = 120_000
+const STOP_TIMEOUT_MS = 10_000
+
+export class ServerProcess {
+  readonly title: string
+  readonly logFile: string
+  /** Settles when the process has ended. */
+  readonly ended: Promise<void>
+  readonly #child: ChildProcess
+  #running = true
+
+  constructor({ title, args, cwd, env, logFile }: ServerCommand) {
+    this.title = title
+    this.logFile = logFile
+    const log = openSync(logFile, 'w')
+    // A group of its own: Ctrl-C reaches only us, so that we stop things in order and can reach grandchildren.
+    this.#child = spawn(process.execPath, args, { cwd, env, stdio: ['ignore', log, log], detached: true })
+    closeSync(log)
+    this.ended = new Promise((resolve) => {
+      const end = () => {
+        this.#running = false
+        resolve()
+      }
+      this.#child.once('exit', end)
+      this.#child.once('error', end)
+    })
+  }
+
+  /**
+   * Waits until `url` answers with 2xx.
+   * @throws CliError where the process ends first or doesn't answer in time
+   */
+  async untilReady(url: string): Promise<void> {
+    const deadlineMs = performance.now() + START_TIMEOUT_MS
+    while (performance.now() < deadlineMs) {
+      if (!this.#running) throw this.failure('could not start')
+      const response = await fetch(url).catch(() => undefined)
+      await response?.body?.cancel()
+      if (response?.ok) return
+      await Promise.race([sleep(POLL_MS), this.ended])
+    }
+    throw new CliError(`${this.title} did not answer within ${START_TIMEOUT_MS / 1000} s: see ${this.logFile}.`)
+  }
+
+  /** What to tell of a process that ended by itself: its own last words, in one sentence. */
+  failure(what: string): CliError {
+    const words = lastWords(readFileSync(this.logFile, 'utf8'))
+    return new CliError(`${this.title} ${what}: ${words ?? `see ${this.logFile}.`}`)
+  }
+
+  /** Asks the process to finish what it does, and ends it where it takes too long. */
+  async stop(): Promise<void> {
+    // Only the server itself: it ends its own children, and what it leaves goes with the group below.
+    this.#child.kill('SIGTERM')
+    const timeout = new AbortController()
+    await Promise.race([
+      this.ended,
+      sleep(STOP_TIMEOUT_MS, undefined, { signal: timeout.signal }).catch(() => undefined),
+    ])
+    timeout.abort()
+    this.kill()
+  }
+
+  /** Ends the process and its children at once. */
+  kill(): void {
+    const { pid } = this.#child
+    if (pid === undefined) return
+    try {
+      process.kill(-pid, 'SIGKILL')
+    } catch {
+      // The group is gone already.
+    }
+  }
+}
+
+/** The last line of a log that says something: a plain sentence, or the message of a JSON log line. */
+function lastWords(log: string): string | undefined {
+  for (const line of log.trimEnd().split('\n').reverse()) {
+    const text = line.trim()
+    if (!text) continue
+    if (!text.startsWith('{')) return text
+    try {
+      const entry: Record<string, unknown> = JSON.parse(text)
+      const message = entry.message ?? entry.msg ?? entry.error
+      if (typeof message === 'string') return message
+    } catch {
+      return text
+    }
+  }
+  return undefined
+}
