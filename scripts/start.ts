@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
+import { checkState } from './start/check-state.ts'
 import { runDemo } from './start/demo.ts'
 import { requireFreePort } from './start/free-port.ts'
 import { devKey, prepareRegistry } from './start/local-registry.ts'
@@ -67,6 +68,7 @@ async function start(options: StartOptions, servers: ServerProcess[], stop: Abor
   await requireFreePort(backendPort, '--backend-port')
   const state = resolve(REPOSITORY, options.state)
   makeFolder(join(state, 'logs'))
+  checkState(state)
   const secret = randomBytes(SECRET_BYTES).toString('hex')
   const tenants = [...listSamples().map(({ tenant }) => tenant), DEMO_TENANT]
 
@@ -156,9 +158,15 @@ function makeFolder(path: string): void {
 async function show(options: StartOptions): Promise<void> {
   const url = `http://${HOST}:${options.port}`
   const samples = listSamples()
-  await publishSamples(url, samples)
-  if (options.demo) process.stdout.write(`\n${await demo(url, samples)}\n`)
-  process.stdout.write(`\n${await invitation(url, samples)}\n`)
+  try {
+    await publishSamples(url, samples)
+    if (options.demo) process.stdout.write(`\n${await demo(url, samples)}\n`)
+    process.stdout.write(`\n${await invitation(url, samples)}\n`)
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error
+    const advice = `${options.state}/logs may say more; if it stays so, delete ${options.state} and start again.`
+    throw new CliError(`${error.message} (${advice})`, error.exitCode)
+  }
 }
 
 async function publishSamples(url: string, samples: readonly Sample[]): Promise<void> {

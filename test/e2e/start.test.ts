@@ -1,0 +1,168 @@
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import OpenAI from 'openai'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { BackendInfo } from '../../gpu-backend/protocol.ts'
+import { digestOf, makeDelta } from '../support/edge-harness.ts'
+import { failToStart, freePort, type StartedProduct, startProduct } from '../support/started-product.ts'
+
+const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
+const BASE_MODEL = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
+const QUESTION = [{ role: 'user' as const, content: 'What is your return policy?' }]
+
+const folder = mkdtempSync(join(tmpdir(), 'polylora-start-'))
+const state = join(folder, 'state')
+const tenants = existsSync(SAMPLES)
+  ? readdirSync(SAMPLES, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name)
+  : []
+const models = ['polylora-base', ...tenants.map((tenant) => `${tenant}/support`)]
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+describe('npm start', () => {
+  let product: StartedProduct
+  let published: string
+
+  const client = (tenant: string) =>
+    new OpenAI({ apiKey: `dev-${tenant}`, baseURL: `${product.url}/v1`, maxRetries: 0 })
+
+  beforeAll(async () => {
+    product = await startProduct(state)
+  })
+  afterAll(async () => {
+    await product?.stop()
+  })
+
+  test('shows the answer of the base and of every sample adapter, and how many shared a batch', () => {
+    for (const model of models) expect(product.output()).toContain(`  ${model} `)
+    if (tenants.length > 1) expect(product.output()).toMatch(/\d different adapters shared one batch/)
+  })
+
+  test('prints a curl line whose request is answered', async () => {
+    const line = product
+      .output()
+      .split('\n')
+      .find((candidate) => candidate.startsWith('curl '))!
+    const [, url, , authorization, , body] = /^curl (\S+) -H '(Authorization): ([^']*)' -H '([^']*)' -d '(.*)'$/.exec(
+      line,
+    )!
+    const headers = { authorization: authorization!, 'content-type': 'application/json' }
+    const response = await fetch(url!, { method: 'POST', headers, body: body! })
+    expect(response.status).toBe(200)
+    expect(await response.json()).toMatchObject({ object: 'chat.completion', choices: [{ index: 0 }] })
+  })
+
+  test('answers the official client, whole and streamed, with the same text', async () => {
+    for (const [tenant, model] of [['demo', 'polylora-base'], ...tenants.map((name) => [name, `${name}/support`])]) {
+      const request = { model: model!, messages: QUESTION, temperature: 0, max_tokens: 24 }
+      const whole = await client(tenant!).chat.completions.create(request)
+      const stream = await client(tenant!).chat.completions.create({ ...request, stream: true })
+      const chunks = await Array.fromAsync(stream)
+      const streamed = chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('')
+      expect(streamed).toBe(whole.choices[0]?.message.content)
+      expect(whole.usage?.completion_tokens).toBeGreaterThan(0)
+    }
+  })
+
+  test('lists what a key may use', async () => {
+    for (const tenant of tenants) {
+      const ids = (await Array.fromAsync(client(tenant).models.list())).map(({ id }) => id)
+      expect(ids).toEqual(['polylora-base', `${tenant}/support`])
+    }
+  })
+
+  test('refuses an unknown model with 404 and a wrong key with 401', async () => {
+    const ask = (apiKey: string, model: string) =>
+      new OpenAI({ apiKey, baseURL: `${product.url}/v1`, maxRetries: 0 }).chat.completions.create({
+        model,
+        messages: QUESTION,
+      })
+    await expect(ask('dev-demo', 'demo/unknown')).rejects.toMatchObject({ status: 404, code: 'model_not_found' })
+    await expect(ask('wrong', 'polylora-base')).rejects.toMatchObject({ status: 401, code: 'invalid_api_key' })
+  })
+
+  test('serves an adapter that is published to it', async () => {
+    const headers = { authorization: 'Bearer dev-demo' }
+    const { base } = BackendInfo.parse(await (await fetch(`${product.url}/v1/base`, { headers })).json())
+    const bytes = makeDelta(3, base)
+    published = digestOf(bytes)
+    const response = await fetch(`${product.url}/v1/adapters/demo/mine`, {
+      method: 'PUT',
+      headers: { ...headers, 'x-polylora-digest': published },
+      body: bytes,
+    })
+    expect(response.status).toBe(201)
+    const answer = await client('demo').chat.completions.create({
+      model: 'demo/mine',
+      messages: QUESTION,
+      max_tokens: 4,
+    })
+    expect(answer).toMatchObject({ polylora: { adapter: published } })
+  })
+
+  test('stops cleanly on Ctrl-C, and finds on the next start what was published before', async () => {
+    expect(await product.stop()).toBe(0)
+    for (const url of [product.url, product.backendUrl]) await expect(fetch(url)).rejects.toThrow()
+    product = await startProduct(state, ['--no-demo'])
+    const answer = await client('demo').chat.completions.create({
+      model: 'demo/mine',
+      messages: QUESTION,
+      max_tokens: 4,
+    })
+    expect(answer).toMatchObject({ polylora: { adapter: published } })
+  })
+})
+
+describe('a start that cannot succeed ends with one sentence', () => {
+  const sentence = async (args: readonly string[]) => {
+    const { code, stderr } = await failToStart(args)
+    expect(code).not.toBe(0)
+    expect(stderr.trim().split('\n')).toHaveLength(1)
+    return stderr
+  }
+  const freePorts = async () => ['--port', String(await freePort()), '--backend-port', String(await freePort())]
+
+  test.each(['--port', '--backend-port'])('where the port of %s is taken', async (option) => {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as { port: number }
+    const args = [...(await freePorts()), '--state', join(folder, 'unused'), option, String(port)]
+    expect(await sentence(args)).toContain(
+      `Port ${port} is in use: stop what listens there or choose another with ${option}.`,
+    )
+    server.close()
+    expect(existsSync(join(folder, 'unused'))).toBe(false)
+  })
+
+  test('where the state folder is a file', async () => {
+    const file = join(folder, 'file')
+    writeFileSync(file, '')
+    expect(await sentence([...(await freePorts()), '--state', file])).toMatch(/cannot be created .* --state DIR/)
+  })
+
+  test('where a database of the state folder is damaged', async () => {
+    const damaged = join(folder, 'damaged')
+    cpSync(state, damaged, { recursive: true })
+    const database = readdirSync(damaged, { recursive: true, encoding: 'utf8' }).find((name) =>
+      /d1.*\.sqlite$/.test(name),
+    )!
+    writeFileSync(join(damaged, database), 'x'.repeat(5000))
+    expect(await sentence([...(await freePorts()), '--state', damaged])).toMatch(/damaged .* delete .* and start again/)
+  })
+
+  test('where the base model is missing, or its weights are truncated', async () => {
+    const args = [...(await freePorts()), '--state', join(folder, 'other')]
+    expect(await sentence([...args, '--model', join(folder, 'nowhere')])).toMatch(
+      /GPU backend could not start: .* is missing/,
+    )
+    const truncated = join(folder, 'truncated')
+    cpSync(BASE_MODEL, truncated, { recursive: true })
+    truncateSync(join(truncated, 'model.safetensors'), 100_000)
+    expect(await sentence([...args, '--model', truncated])).toMatch(/GPU backend could not start: .*truncated/)
+  })
+})

@@ -1,0 +1,69 @@
+// `npm start` as a child of a test: free ports, its own state folder, its output, and its end.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { fileURLToPath } from 'node:url'
+
+const SCRIPT = fileURLToPath(new URL('../../scripts/start.ts', import.meta.url))
+
+export interface StartedProduct {
+  readonly url: string
+  readonly backendUrl: string
+  /** Everything written so far. */
+  output(): string
+  /** Ctrl-C; resolves to the exit code. */
+  stop(): Promise<number | null>
+}
+
+/** Starts the product and waits until it says that it serves. Throws with its output where it ends before. */
+export async function startProduct(state: string, extra: readonly string[] = []): Promise<StartedProduct> {
+  const [port, backendPort] = [await freePort(), await freePort()]
+  const ports = ['--port', String(port), '--backend-port', String(backendPort)]
+  const { child, output } = run([...ports, '--state', state, ...extra])
+  const ended = once(child, 'exit')
+  await new Promise<void>((resolve, reject) => {
+    child.stdout?.on('data', () => {
+      if (/^curl /m.test(output())) resolve()
+    })
+    ended.then(([code]) => reject(new Error(`npm start ended with ${code}:\n${output()}`)))
+  })
+  return {
+    url: `http://127.0.0.1:${port}`,
+    backendUrl: `http://127.0.0.1:${backendPort}`,
+    output,
+    async stop() {
+      child.kill('SIGINT')
+      const [code] = await ended
+      return code
+    },
+  }
+}
+
+/** Runs a start that is expected to fail. */
+export async function failToStart(args: readonly string[]): Promise<{ code: number | null; stderr: string }> {
+  const { child, stderr } = run(args)
+  const [code] = await once(child, 'exit')
+  return { code, stderr: stderr() }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  if (typeof address !== 'object' || !address) throw new Error('no port')
+  return address.port
+}
+
+function run(args: readonly string[]): { child: ChildProcess; output: () => string; stderr: () => string } {
+  const child = spawn(process.execPath, [SCRIPT, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let [all, errors] = ['', '']
+  child.stdout.on('data', (piece: Buffer) => {
+    all += piece.toString()
+  })
+  child.stderr.on('data', (piece: Buffer) => {
+    all += piece.toString()
+    errors += piece.toString()
+  })
+  return { child, output: () => all, stderr: () => errors }
+}
