@@ -5,10 +5,13 @@ import type { DeltaSource, ModuleSource } from './delta-source.ts'
 import { AdapterError } from './errors.ts'
 import { type AdapterFile, baseName, type FileSet, readJson } from './file-set.ts'
 import { alpacaChatTemplate, isAlpacaTemplate } from './formats/alpaca-template.ts'
+import { readGguf } from './formats/gguf.ts'
 import { readLoralib } from './formats/loralib.ts'
 import { isMistralFinetune, readMistralFinetune } from './formats/mistral-finetune.ts'
+import { isMlxConfig, readMlx } from './formats/mlx.ts'
 import { readPeft } from './formats/peft.ts'
 import { parsePeftConfig } from './formats/peft-config.ts'
+import { isGguf, openGguf } from './gguf-file.ts'
 import type { ImportOptions } from './import-options.ts'
 import { headerEnd, LENGTH_BYTES, openSafetensors } from './safetensors.ts'
 import type { TensorFile } from './source-tensor.ts'
@@ -39,11 +42,17 @@ export async function identifyAdapter(files: FileSet): Promise<IdentifiedAdapter
   if (files.size === 0)
     throw new AdapterError('missing', 'There are no files; give the folder or the file that training saved.')
   const config = find(files, 'adapter_config.json')
-  if (config !== undefined) return identifyPeft(files, config)
+  if (config !== undefined) {
+    const json = await readJson(config)
+    return isMlxConfig(json) ? identifyMlx(files, config, json) : identifyPeft(files, config, json)
+  }
   const file = pickWeights(files)
   const weights = await openWeights(file)
   if (weights.metadata.get('format') === DELTA_FORMAT) {
     return { weights, read: (options) => importCanonical(file, weights, options) }
+  }
+  if (weights.metadata.has('general.architecture')) {
+    return { weights, read: async (options) => readGguf(weights, options) }
   }
   if (isMistralFinetune(weights)) {
     const params = find(files, 'params.json')
@@ -64,8 +73,21 @@ function find(files: FileSet, name: string): AdapterFile | undefined {
   return files.get(name) ?? [...files.values()].find((file) => baseName(file) === name)
 }
 
-async function identifyPeft(files: FileSet, configFile: AdapterFile): Promise<IdentifiedAdapter> {
-  const config = parsePeftConfig(await readJson(configFile), configFile.name)
+async function identifyMlx(files: FileSet, configFile: AdapterFile, json: unknown): Promise<IdentifiedAdapter> {
+  const folder = configFile.name.slice(0, configFile.name.length - 'adapter_config.json'.length)
+  const file = files.get(`${folder}adapters.safetensors`)
+  if (file === undefined) {
+    throw new AdapterError(
+      'missing',
+      `${configFile.name} is mlx_lm's, but no adapters.safetensors lies beside it; give the whole folder.`,
+    )
+  }
+  const weights = await openWeights(file)
+  return { weights, read: async (options) => readMlx(weights, json, options) }
+}
+
+async function identifyPeft(files: FileSet, configFile: AdapterFile, json: unknown): Promise<IdentifiedAdapter> {
+  const config = parsePeftConfig(json, configFile.name)
   const folder = configFile.name.slice(0, configFile.name.length - 'adapter_config.json'.length)
   const file = PEFT_WEIGHTS.map((name) => files.get(folder + name)).find((candidate) => candidate !== undefined)
   if (file === undefined) {
@@ -97,7 +119,7 @@ async function findAlpacaTemplate(files: FileSet): Promise<string | undefined> {
 
 /** The one file that can hold the tensors. */
 function pickWeights(files: FileSet): AdapterFile {
-  const candidates = [...files.values()].filter((file) => /\.(?:safetensors|pt|pth|bin|ckpt|th)$/.test(file.name))
+  const candidates = [...files.values()].filter((file) => /\.(?:safetensors|gguf|pt|pth|bin|ckpt|th)$/.test(file.name))
   const [first, second] = candidates
   if (first === undefined) {
     throw new AdapterError(
@@ -115,13 +137,14 @@ function pickWeights(files: FileSet): AdapterFile {
 }
 
 async function openWeights(file: AdapterFile): Promise<TensorFile> {
-  const head = new TextDecoder().decode(await file.read(0, Math.min(file.size, LFS_POINTER.length)))
-  if (head === LFS_POINTER) {
+  const head = await file.read(0, Math.min(file.size, LFS_POINTER.length))
+  if (new TextDecoder().decode(head) === LFS_POINTER) {
     throw new AdapterError(
       'malformed',
       `${file.name} is a git-LFS pointer, not the weights; run "git lfs pull" in its repository.`,
     )
   }
+  if (isGguf(head)) return openGguf(file)
   return file.name.endsWith('.safetensors') ? openSafetensors(file) : openTorchFile(file)
 }
 

@@ -12,7 +12,8 @@ const EPSILON = 1e-5
 /** Logits [tokens, vocab] of `ids` with `delta` applied to the weights of `base`. */
 export function referenceLogits(base: BaseModel, weights: Weights, ids: readonly number[], delta?: Delta): number[][] {
   const weight = (name: string) => {
-    const found = weights.get(`${name}.weight`)
+    const stored = name === 'lm_head' && base.tied_embeddings ? 'model.embed_tokens' : name
+    const found = weights.get(`${stored}.weight`)
     if (found === undefined) throw new Error(`no weight ${name}`)
     return found
   }

@@ -8,11 +8,11 @@ import type { Weights } from './reference-llama.ts'
 
 export const FORMATS = join(import.meta.dirname, '../golden/formats')
 
-/** `gqa` has fewer key/value heads than heads, `mha` as many. */
-export function tinyBase(name: 'gqa' | 'mha'): BaseModel {
+/** `gqa` has fewer key/value heads than heads, `mha` as many, `tied` has its embeddings as its head. */
+export function tinyBase(name: 'gqa' | 'mha' | 'tied'): BaseModel {
   const config = JSON.parse(readFileSync(join(FORMATS, `base-${name}/config.json`), 'utf8'))
   return {
-    fingerprint: `sha256:${(name === 'gqa' ? 'a' : 'b').repeat(64)}`,
+    fingerprint: `sha256:${{ gqa: 'a', mha: 'b', tied: 'c' }[name].repeat(64)}`,
     name: `tiny-${name}`,
     architecture: 'llama',
     layers: config.num_hidden_layers,
@@ -27,7 +27,7 @@ export function tinyBase(name: 'gqa' | 'mha'): BaseModel {
 }
 
 /** Its weights as float32. */
-export async function tinyWeights(name: 'gqa' | 'mha'): Promise<Weights> {
+export async function tinyWeights(name: 'gqa' | 'mha' | 'tied'): Promise<Weights> {
   const path = join(FORMATS, `base-${name}/model.safetensors`)
   const file = await openSafetensors(memoryFile('model.safetensors', new Uint8Array(readFileSync(path))))
   const weights = new Map<string, Float32Array>()

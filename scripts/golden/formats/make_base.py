@@ -8,7 +8,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--out", type=pathlib.Path, required=True)
 out = parser.parse_args().out
 goldens = tiny_base.Goldens(out, "bare")
-for name in ("gqa", "mha"):
+for name in ("gqa", "mha", "tied"):
     model = tiny_base.base(name)
     model.save_pretrained(out / f"base-{name}")
     (out / f"base-{name}" / "generation_config.json").unlink(missing_ok=True)

@@ -1,25 +1,29 @@
-"""Two tiny random Llamas that the goldens of adapters/formats are computed on, and what every maker shares.
+"""Three tiny random Llamas that the goldens of adapters/formats are computed on, and what every maker shares.
 
-`gqa` has fewer key/value heads than heads (so that mixing them up fails), `mha` has as many (a fused q/k/v has equal parts).
+`gqa` has fewer key/value heads than heads (so that mixing them up fails), `mha` has as many (a fused q/k/v has equal parts),
+`tied` uses its embeddings as its head.
 Everything is float32 and seeded; nothing here is trained.
 """
 import json
 import pathlib
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 PROMPT = [3, 17, 41, 9, 60, 22, 5, 33]
 SIZES = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, head_dim=8,
-             max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=False)
+             max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=10000.0)
 
 
-def base(name: str) -> LlamaForCausalLM:
-    """The tiny base `gqa` or `mha`, in eval mode."""
+def base(name: str, saved: pathlib.Path | None = None) -> LlamaForCausalLM:
+    """The tiny base `gqa`, `mha` or `tied`, in eval mode; from its file in `saved` where old libraries draw other random numbers."""
     torch.manual_seed(7)
-    config = LlamaConfig(**SIZES, num_key_value_heads={"gqa": 2, "mha": 4}[name])
+    config = LlamaConfig(**SIZES, num_key_value_heads=4 if name == "mha" else 2, tie_word_embeddings=name == "tied")
     model = LlamaForCausalLM(config).to(torch.float32)
+    if saved is not None:
+        model.load_state_dict(load_file(saved / f"base-{name}" / "model.safetensors"), strict=False)
+        return model.eval().requires_grad_(False)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.2) if parameter.dim() > 1 else parameter.uniform_(0.5, 1.5)
