@@ -11,7 +11,7 @@ Usage: node gpu-backend/main.ts [options]     (secret shared with the edge: POLY
 
   --host HOST             address to listen on (default 127.0.0.1)
   --port PORT             port to listen on; 0: any free one (default 8788)
-  --model DIR             base model, a Hugging Face directory (default: the embedded one)
+  --model PATH            base model, a Hugging Face directory or a .gguf file (default: the embedded one)
   --served-model-name N   the base model's name for clients (default: the directory's name)
   --engine onnx           what generates (default onnx)
   --device D              cpu, webgpu or cuda (default cpu)

@@ -49,7 +49,7 @@ async function main(): Promise<void> {
 function startEngine(config: Config): Promise<OnnxEngine> {
   return OnnxEngine.start(
     {
-      modelDir: config.model,
+      modelPath: config.model,
       modelName: config.modelName,
       dataDir: config['data-dir'],
       weights: config.weightFormat,

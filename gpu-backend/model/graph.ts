@@ -2,10 +2,10 @@
 // One graph serves prefill and decode, alone or in a batch; it knows nothing of which delta is whose.
 // Invariant: a row's result depends on that row and its delta alone, so an answer is the same alone or in a crowd.
 import type { ModelConfig } from './model-config.ts'
+import type { Weights } from './model-source.ts'
 import type { Attribute, DataType, GraphValue, Initializer, Node, OnnxGraph } from './onnx-file.ts'
 import { BLOCK, quantizeBlocks } from './quantize.ts'
 import { ropeTables } from './rope.ts'
-import type { Weights } from './weights.ts'
 
 export type WeightFormat = 'f32' | 'int8' | 'int4'
 

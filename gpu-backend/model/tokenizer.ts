@@ -1,27 +1,13 @@
 // Text to tokens and back, and messages to a prompt, as the model's own files say: tokenizer.json and its chat template.
 // The work is done by @huggingface/tokenizers and @huggingface/jinja; this adds only streaming.
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { Template } from '@huggingface/jinja'
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
-import * as z from 'zod/mini'
 import { BackendError, StartupError } from '../errors.ts'
 import type { ChatMessage } from '../protocol.ts'
-import { readJson } from './base-model-dir.ts'
-
-const SpecialToken = z.nullish(z.union([z.string(), z.looseObject({ content: z.string() })]))
-
-const TokenizerConfig = z.looseObject({
-  bos_token: SpecialToken,
-  eos_token: SpecialToken,
-  chat_template: z.nullish(z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))])),
-})
-type TokenizerConfig = z.infer<typeof TokenizerConfig>
-
-const GenerationConfig = z.looseObject({ eos_token_id: z.nullish(z.union([z.int(), z.array(z.int())])) })
+import type { TokenizerFiles } from './model-source.ts'
 
 export class Tokenizer {
-  /** Ids of the generation config's end tokens, besides those of config.json. */
+  /** Tokens that end an answer. */
   readonly eosTokenIds: readonly number[]
   readonly #tokenizer: HuggingFaceTokenizer
   readonly #specials: { readonly bos_token: string; readonly eos_token: string }
@@ -29,23 +15,16 @@ export class Tokenizer {
   /** Compiled templates that adapters brought with them, by their text. */
   readonly #adapterTemplates = new Map<string, Template>()
 
-  /** @throws StartupError when a file is missing or damaged */
-  constructor(dir: string, eosTokenIds: readonly number[]) {
-    const configFile = join(dir, 'tokenizer_config.json')
-    const config = TokenizerConfig.parse(existsSync(configFile) ? readJson(configFile) : {})
-    const file = join(dir, 'tokenizer.json')
+  /** @throws StartupError when the files are not a tokenizer or the chat template is not one */
+  constructor(files: TokenizerFiles) {
     try {
-      this.#tokenizer = new HuggingFaceTokenizer(readJson(file) as object, config)
+      this.#tokenizer = new HuggingFaceTokenizer(files.tokenizer, files.config)
+      this.#template = files.chatTemplate === undefined ? undefined : new Template(files.chatTemplate)
     } catch (error) {
-      if (error instanceof StartupError) throw error
-      throw new StartupError(`${file} is not a tokenizer that can be read: ${(error as Error).message}.`)
+      throw new StartupError(`The model's tokenizer.json or chat template cannot be read: ${(error as Error).message}.`)
     }
-    this.#specials = { bos_token: content(config.bos_token), eos_token: content(config.eos_token) }
-    const template = chatTemplate(dir, config)
-    this.#template = template === undefined ? undefined : new Template(template)
-    const generationFile = join(dir, 'generation_config.json')
-    const generation = existsSync(generationFile) ? GenerationConfig.parse(readJson(generationFile)) : {}
-    this.eosTokenIds = [...new Set([...eosTokenIds, ...[generation.eos_token_id ?? []].flat()])]
+    this.#specials = { bos_token: files.bosToken, eos_token: files.eosToken }
+    this.eosTokenIds = files.eosTokenIds
   }
 
   /** Token ids of a plain prompt, with the special tokens that the tokenizer adds by itself. */
@@ -128,15 +107,4 @@ export class TextStream {
   flush(): string {
     return this.#decode(this.#ids).slice(this.#shown)
   }
-}
-
-function content(token: z.infer<typeof SpecialToken>): string {
-  return typeof token === 'string' ? token : (token?.content ?? '')
-}
-
-function chatTemplate(dir: string, config: TokenizerConfig): string | undefined {
-  const file = join(dir, 'chat_template.jinja')
-  if (existsSync(file)) return readFileSync(file, 'utf8')
-  const { chat_template: template } = config
-  return typeof template === 'string' ? template : template?.find(({ name }) => name === 'default')?.template
 }

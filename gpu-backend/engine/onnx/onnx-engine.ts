@@ -5,8 +5,9 @@ import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { BackendError, StartupError } from '../../errors.ts'
-import { graphPath, openBaseModel } from '../../model/base-model-dir.ts'
+import { graphPath, identify } from '../../model/built-model.ts'
 import { projectionGroups, type WeightFormat } from '../../model/graph.ts'
+import { openModelSource } from '../../model/open-model.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
 import { type BackendInfo, type EmbedResponse, type GenerateRequest, SamplingParams } from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
@@ -18,7 +19,8 @@ import type { FromWorker, ToWorker, WorkerOptions, WorkerReport } from './messag
 import type { Device } from './ort.ts'
 
 export interface OnnxEngineOptions {
-  readonly modelDir: string
+  /** A Hugging Face directory or a GGUF file. */
+  readonly modelPath: string
   /** The base model's name for clients. */
   readonly modelName: string
   readonly dataDir: string
@@ -79,27 +81,25 @@ export class OnnxEngine implements Engine {
    */
   static async start(options: OnnxEngineOptions, progress: (line: string) => void): Promise<OnnxEngine> {
     const cacheDir = join(options.dataDir, 'models')
-    const model = await openBaseModel(options.modelDir, options.modelName, cacheDir)
-    const contextTokens = Math.min(options.contextTokens ?? DEFAULT_CONTEXT_TOKENS, model.config.maxPositions)
-    const plan = planMemory(model.config, options.memoryBytes, options.maxBatch, contextTokens)
-    const tokenizer = new Tokenizer(options.modelDir, model.config.eosTokenIds)
-    progress(`building the ${options.weights} graph of ${model.base.name}`)
-    const path = await graphPath(model, options.weights, contextTokens, cacheDir)
-    const deltaDir = join(
-      options.dataDir,
-      'deltas',
-      model.base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16),
-    )
-    const disk = new DiskTier(deltaDir, model.base, projectionGroups(model.config), options.diskBytes)
+    const source = await openModelSource(options.modelPath)
+    const base = await identify(source, options.modelName, cacheDir)
+    const { config } = source
+    const contextTokens = Math.min(options.contextTokens ?? DEFAULT_CONTEXT_TOKENS, config.maxPositions)
+    const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens)
+    const tokenizer = new Tokenizer(source.tokenizer)
+    progress(`building the ${options.weights} graph of ${base.name}`)
+    const path = await graphPath(source, base.fingerprint, options.weights, contextTokens, cacheDir)
+    const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
+    const disk = new DiskTier(deltaDir, base, projectionGroups(config), options.diskBytes)
     const workerData: WorkerOptions = {
       graphPath: path,
-      config: model.config,
-      base: model.base,
+      config,
+      base,
       device: options.device,
       threads: options.threads,
       maxRows: plan.maxRows,
       contextTokens,
-      prefillChunkTokens: prefillChunkTokens(model.config),
+      prefillChunkTokens: prefillChunkTokens(config),
       hostDeltaBytes: plan.hostDeltaBytes,
       prefixCacheBytes: plan.prefixCacheBytes,
       deltaDir,
@@ -111,7 +111,7 @@ export class OnnxEngine implements Engine {
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
     await ready(worker)
     const info: BackendInfo = {
-      base: model.base,
+      base,
       engine: 'onnx',
       device: options.device,
       weights: options.weights,

@@ -1,0 +1,95 @@
+// The tokenizer inside a GGUF file, as the tokenizer.json that it was made from.
+// Byte-level BPE only: the splitting expressions are those of the models' own tokenizer.json files.
+import type { GgufHeader } from '../../adapters/gguf.ts'
+import { StartupError } from '../errors.ts'
+import type { TokenizerFiles } from './model-source.ts'
+
+const LLAMA3 =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+const split = (pattern: string) => ({
+  type: 'Sequence',
+  pretokenizers: [
+    { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false },
+    { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
+  ],
+})
+
+/** By `tokenizer.ggml.pre`: how text is split before merging. */
+const PRE_TOKENIZERS: Readonly<Record<string, object>> = {
+  'gpt-2': { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+  smollm: {
+    type: 'Sequence',
+    pretokenizers: [
+      { type: 'Digits', individual_digits: true },
+      { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    ],
+  },
+  'llama-bpe': split(LLAMA3),
+  smaug_bpe: split(LLAMA3),
+  qwen2: split(LLAMA3.replace('\\p{N}{1,3}', '\\p{N}')),
+}
+
+/** GGUF's token types: 3 control, 4 user defined. */
+const CONTROL = 3
+const USER_DEFINED = 4
+
+/** @throws StartupError when the tokenizer is of a kind that cannot be rebuilt: its files must lie beside the GGUF then */
+export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenIds: readonly number[]): TokenizerFiles {
+  const model = metadata.get('tokenizer.ggml.model')
+  const pre = String(metadata.get('tokenizer.ggml.pre'))
+  const preTokenizer = PRE_TOKENIZERS[pre]
+  if (model !== 'gpt2' || !preTokenizer) {
+    throw new StartupError(
+      `${path}: the tokenizer "${String(model)}" (${pre}) in this file is not supported; put the model's tokenizer.json beside it.`,
+    )
+  }
+  const tokens = (metadata.get('tokenizer.ggml.tokens') as readonly string[] | undefined) ?? []
+  const types = (metadata.get('tokenizer.ggml.token_type') as readonly number[] | undefined) ?? []
+  const merges = (metadata.get('tokenizer.ggml.merges') as readonly string[] | undefined) ?? []
+  const added = tokens.flatMap((content, id) => {
+    const special = types[id] === CONTROL
+    if (!special && types[id] !== USER_DEFINED) return []
+    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }]
+  })
+  const tokenOf = (key: string) => tokens[Number(metadata.get(`tokenizer.ggml.${key}_token_id`))] ?? ''
+  const chatTemplate = metadata.get('tokenizer.chat_template')
+  const bosToken = tokenOf('bos')
+  return {
+    tokenizer: {
+      version: '1.0',
+      added_tokens: added,
+      normalizer: null,
+      pre_tokenizer: preTokenizer,
+      post_processor: metadata.get('tokenizer.ggml.add_bos_token') === true ? bosFirst(bosToken, tokens) : null,
+      decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+      model: {
+        type: 'BPE',
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: null,
+        end_of_word_suffix: null,
+        fuse_unk: false,
+        byte_fallback: false,
+        ignore_merges: pre === 'llama-bpe',
+        vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+        merges,
+      },
+    },
+    config: {},
+    bosToken,
+    eosToken: tokenOf('eos'),
+    chatTemplate: typeof chatTemplate === 'string' ? chatTemplate : undefined,
+    eosTokenIds,
+  }
+}
+
+function bosFirst(bosToken: string, tokens: readonly string[]): object {
+  const special = { SpecialToken: { id: bosToken, type_id: 0 } }
+  return {
+    type: 'TemplateProcessing',
+    single: [special, { Sequence: { id: 'A', type_id: 0 } }],
+    pair: [special, { Sequence: { id: 'A', type_id: 0 } }, special, { Sequence: { id: 'B', type_id: 1 } }],
+    special_tokens: { [bosToken]: { id: bosToken, ids: [tokens.indexOf(bosToken)], tokens: [bosToken] } },
+  }
+}
