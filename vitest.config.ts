@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
+// Where the counts go as JSON, beside the readable report.
+const resultsFile = process.env.POLYLORA_TEST_RESULTS
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
@@ -7,5 +10,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    reporters: resultsFile ? ['default', 'json'] : ['default'],
+    ...(resultsFile ? { outputFile: { json: resultsFile } } : {}),
   },
 })
