@@ -10,4 +10,6 @@ export interface ImportOptions {
   readonly enableLora?: readonly boolean[]
   /** mistral-finetune and MLX: the factor, where params.json or adapter_config.json is missing. */
   readonly scaling?: number
+  /** Leaves out a chat template that lies beside the adapter. */
+  readonly ignoreChatTemplate?: boolean
 }

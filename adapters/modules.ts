@@ -53,11 +53,12 @@ export class ModuleNames {
   ): number {
     const target = this.size(path)
     const rank = a.shape[0] ?? 0
-    if (rank < 1)
+    if (rank < 1 || b.shape.length < 2) {
       throw new AdapterError(
-        'mismatch',
-        `Tensor ${quote(a.name)} has shape [${a.shape.join(', ')}], so no rank; train the adapter again.`,
+        'malformed',
+        `Tensor ${quote(a.name)} is [${a.shape.join(', ')}] and ${quote(b.name)} is [${b.shape.join(', ')}]: shards that were not gathered (DeepSpeed ZeRO-3, FSDP); save the adapter again with the weights gathered.`,
       )
+    }
     checkShape(a, [rank, target.in], path, this.base)
     checkShape(b, [target.out, rank], path, this.base)
     return rank

@@ -55,6 +55,10 @@ export const FACT_OPTIONS: Readonly<Record<string, Option>> = {
   alpha: { type: 'string', value: 'N', help: 'loralib: lora_alpha, which its files do not hold' },
   'enable-lora': { type: 'string', value: 'LIST', help: "loralib's MergedLinear: such as true,false,true" },
   scaling: { type: 'string', value: 'X', help: 'mistral-finetune, MLX: the factor, where its params file is missing' },
+  'no-chat-template': {
+    type: 'boolean',
+    help: "keep the base model's chat template, whatever lies beside the adapter",
+  },
   dtype: { type: 'string', value: 'f16|f32', help: 'type of the stored values (default f32)' },
 }
 

@@ -4,7 +4,7 @@ import type { ImportOptions } from '../adapters/import-options.ts'
 import { CliError } from './cli-error.ts'
 import type { Arguments } from './command.ts'
 
-/** From --alpha, --enable-lora and --scaling. Throws CliError. */
+/** From --alpha, --enable-lora, --scaling and --no-chat-template. Throws CliError. */
 export function importFacts(args: Arguments): Omit<ImportOptions, 'base'> {
   const alpha = args.number('alpha')
   const scaling = args.number('scaling')
@@ -12,6 +12,7 @@ export function importFacts(args: Arguments): Omit<ImportOptions, 'base'> {
   return {
     ...(alpha === undefined ? {} : { alpha }),
     ...(scaling === undefined ? {} : { scaling }),
+    ...(args.flag('no-chat-template') ? { ignoreChatTemplate: true } : {}),
     ...(flags === undefined ? {} : { enableLora: parseFlags(flags) }),
   }
 }

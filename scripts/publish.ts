@@ -12,6 +12,7 @@ import { importAdapter } from '../adapters/import-adapter.ts'
 import type { ImportOptions } from '../adapters/import-options.ts'
 import { type AdapterReport, verifyAdapter } from '../adapters/verify.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
+import { checkChatTemplate } from './check-chat-template.ts'
 import { callEdge, callEdgeJson, type EdgeAddress, uploadToEdge } from './edge-client.ts'
 
 export type PublishPhase = 'reading' | 'checking' | 'uploading' | 'probing'
@@ -43,6 +44,7 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
   onProgress?.('reading', 0, 1)
   const source = await importAdapter(files, { ...request.facts, base: info.base })
   onProgress?.('checking', 0, 1)
+  if (source.metadata.chatTemplate !== undefined) checkChatTemplate(source.metadata.chatTemplate)
   const checked = await verifyAdapter(source, info.base, dtype, { maxRank: MAX_RANK, maxBytes: info.max_delta_bytes })
   const folder = await mkdtemp(join(tmpdir(), 'polylora-'))
   try {

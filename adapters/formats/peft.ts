@@ -19,7 +19,7 @@ interface Pair {
 }
 
 /** The part of a key after the module path; the adapter's own name may stand before `.weight`. */
-const LORA_KEY = /^(.+)\.lora_(embedding_)?([AB])(?:\.(?!weight$)[^.]+)?(?:\.weight)?$/
+const LORA_KEY = /^(.+)\.lora_(embedding_)?([AB])(?:\.(?!weight$|bias$)[^.]+)?(?:\.weight)?$/
 
 /** Tensors that make the adapter more than a plain pair, and what to do. */
 const REFUSED_KEYS: readonly (readonly [RegExp, string])[] = [

@@ -1,29 +1,35 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
 import { rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { MAX_RANK } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
-import { openBaseModel } from '../../gpu-backend/model/base-model-dir.ts'
+import { identify } from '../../gpu-backend/model/built-model.ts'
+import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
 import { openAdapterPath } from '../directory-files.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts, parseDtype } from '../import-facts.ts'
 import { writeDelta } from '../publish.ts'
 
+/** Hashes of weight files, kept from one run to the next. */
+const CACHE = join(tmpdir(), 'polylora-convert')
+
 export const convert: Command = {
   summary: 'Converts an adapter to the canonical delta file, without a server.',
   operands: '<dir|file> --base DIR --out FILE',
   options: {
-    base: { type: 'string', value: 'DIR', help: 'the base model, in Hugging Face layout' },
+    base: { type: 'string', value: 'DIR', help: 'the base model: a folder in Hugging Face layout or a .gguf file' },
+    'base-name': { type: 'string', value: 'NAME', help: "the base model's name (default its folder's)" },
     out: { type: 'string', value: 'FILE', help: 'where to write the delta (.safetensors)' },
     ...FACT_OPTIONS,
   },
   async run(args, terminal) {
     const out = args.required('out')
     const dtype = parseDtype(args)
-    const { base } = await openBaseModel(args.required('base'), join(tmpdir(), 'polylora'))
+    const model = args.required('base')
+    const base = await identify(await openModelSource(model), args.text('base-name') ?? basename(resolve(model)), CACHE)
     const source = await importAdapter(await openAdapterPath(onlyOperand(args, 'folder or file')), {
       ...importFacts(args),
       base,

@@ -42,6 +42,9 @@ describe.each(makers)('%s', (maker) => {
       const source = await importAdapter(directoryFiles(join(FORMATS, name)), { base: model })
       const delta = decodeDelta(encodeDelta(await loadDelta(source), model), model)
       expect(relativeError(referenceLogits(model, weights, goldens.prompt, delta), expected)).toBeLessThan(tolerance)
+      // A scale that is wrong by a tenth would not pass.
+      for (const module of delta.modules.values()) for (let i = 0; i < module.b.length; i++) module.b[i]! *= 1.1
+      expect(relativeError(referenceLogits(model, weights, goldens.prompt, delta), expected)).toBeGreaterThan(tolerance)
       // The change is large, so that a wrong factor or order could not hide in the tolerance.
       expect(relativeError(bare, expected)).toBeGreaterThan(0.05)
     },

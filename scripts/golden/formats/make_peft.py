@@ -7,6 +7,8 @@ import tiny_base
 import torch
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+# On the `tied` base.
+TIED = {"peft-tied-embeddings", "peft-tied-ensured"}
 CASES = {
     "peft-plain": (dict(r=4, lora_alpha=32, target_modules=LINEAR), {}),
     "peft-rslora": (dict(r=4, lora_alpha=12, use_rslora=True, target_modules=LINEAR), {}),
@@ -19,6 +21,8 @@ CASES = {
     "peft-one-layer": (dict(r=2, lora_alpha=4, target_modules=LINEAR, layers_to_transform=[1]), {}),
     "peft-embeddings": (dict(r=3, lora_alpha=6, target_modules=["embed_tokens", "lm_head", "q_proj"]), {}),
     "peft-bin": (dict(r=4, lora_alpha=16, target_modules=["q_proj", "k_proj", "v_proj"]), dict(safe_serialization=False)),
+    "peft-tied-embeddings": (dict(r=3, lora_alpha=6, target_modules=["embed_tokens", "q_proj"]), {}),
+    "peft-tied-ensured": (dict(r=3, lora_alpha=6, target_modules=["embed_tokens", "q_proj"], ensure_weight_tying=True), {}),
 }
 
 parser = argparse.ArgumentParser()
@@ -30,10 +34,11 @@ goldens = tiny_base.Goldens(args.out, f"peft{args.suffix}")
 for seed, (case, (config, saving)) in enumerate(CASES.items()):
     if args.only and case not in args.only:
         continue
-    model = peft.get_peft_model(tiny_base.base("gqa"), peft.LoraConfig(task_type="CAUSAL_LM", **config)).eval()
+    base_name = "tied" if case in TIED else "gqa"
+    model = peft.get_peft_model(tiny_base.base(base_name), peft.LoraConfig(task_type="CAUSAL_LM", **config)).eval()
     tiny_base.randomise([p for n, p in sorted(model.named_parameters()) if "lora_" in n], seed)
     folder = goldens.folder(case + args.suffix)
     model.save_pretrained(folder, **saving)
     (folder / "README.md").unlink(missing_ok=True)
-    goldens.add(case + args.suffix, "gqa", tiny_base.logits(model), peft=peft.__version__)
+    goldens.add(case + args.suffix, base_name, tiny_base.logits(model), peft=peft.__version__)
 goldens.write()

@@ -1,0 +1,364 @@
+import { describe, expect, test } from 'vitest'
+import { AdapterError } from '../../adapters/errors.ts'
+import { type FileSet, fileSet, memoryFile } from '../../adapters/file-set.ts'
+import { importAdapter } from '../../adapters/import-adapter.ts'
+import type { ImportOptions } from '../../adapters/import-options.ts'
+import { directoryFiles } from '../support/directory-files.ts'
+import { type NamedTensor, peftFiles, peftTensors, safetensorsBytes } from '../support/peft-files.ts'
+import { FORMATS, tinyBase } from '../support/tiny-base.ts'
+
+const base = tinyBase('gqa')
+const Q = 'model.layers.0.self_attn.q_proj'
+const PAIR = peftTensors(base, [Q])
+
+function text(name: string, content: string | object) {
+  return memoryFile(name, new TextEncoder().encode(typeof content === 'string' ? content : JSON.stringify(content)))
+}
+
+/** One file of tensors and whatever lies beside it. */
+function tensorFiles(name: string, tensors: readonly NamedTensor[], ...beside: ReturnType<typeof text>[]): FileSet {
+  return fileSet([memoryFile(name, safetensorsBytes(tensors)), ...beside])
+}
+
+async function refusal(files: FileSet, options: Partial<ImportOptions> = {}): Promise<AdapterError> {
+  try {
+    await importAdapter(files, { base, ...options })
+  } catch (error) {
+    if (error instanceof AdapterError) return error
+    throw error
+  }
+  throw new Error('was accepted')
+}
+
+const extra = (name: string, shape: readonly number[]) => peftFiles([...PAIR, { name, shape }])
+const prefix = `base_model.model.${Q}`
+const layerOf = (layer: number, module = 'self_attn.q_proj') => [
+  { name: `base_model.model.model.layers.${layer}.${module}.lora_A.weight`, shape: [2, 32] },
+  { name: `base_model.model.model.layers.${layer}.${module}.lora_B.weight`, shape: [32, 2] },
+]
+
+const REFUSALS: readonly [what: string, files: FileSet, code: string, message: RegExp][] = [
+  ['no files', new Map(), 'missing', /no files/],
+  ['another PEFT method', peftFiles(PAIR, { peft_type: 'ADALORA' }), 'unsupported', /peft_type "ADALORA"/],
+  ['DoRA', peftFiles(PAIR, { use_dora: true }), 'unsupported', /use_dora/],
+  [
+    'a DoRA magnitude',
+    extra(`${prefix}.lora_magnitude_vector`, [32]),
+    'unsupported',
+    /lora_magnitude_vector.*use_dora false/,
+  ],
+  ['QALoRA', peftFiles(PAIR, { use_qalora: true }), 'unsupported', /use_qalora/],
+  ['block-diagonal LoRA', peftFiles(PAIR, { use_bdlora: { match_strict: true } }), 'unsupported', /use_bdlora/],
+  ['an activated LoRA', peftFiles(PAIR, { alora_invocation_tokens: [1] }), 'unsupported', /alora_invocation_tokens/],
+  ['Arrow', peftFiles(PAIR, { arrow_config: { top_k: 2 } }), 'unsupported', /arrow_config/],
+  ['KaSA', peftFiles(PAIR, { kasa_config: { beta: 1 } }), 'unsupported', /kasa_config/],
+  ['MonteCLoRA', peftFiles(PAIR, { monteclora_config: { n: 1 } }), 'unsupported', /monteclora_config/],
+  ['target_parameters', peftFiles(PAIR, { target_parameters: ['experts.w1'] }), 'unsupported', /target_parameters/],
+  ['layer replication', peftFiles(PAIR, { layer_replication: [[0, 2]] }), 'unsupported', /layer_replication/],
+  ...['pissa', 'pissa_niter_16', 'olora', 'corda', 'lora_ga', 'loftq'].map(
+    (init): [string, FileSet, string, RegExp] => [
+      `init_lora_weights ${init}`,
+      peftFiles(PAIR, { init_lora_weights: init }),
+      'unsupported',
+      /path_initial_model/,
+    ],
+  ),
+  ['no lora_alpha', peftFiles(PAIR, { lora_alpha: undefined }), 'missing', /lora_alpha/],
+  ['a rank that is no number', peftFiles(PAIR, { r: 'eight' }), 'malformed', /"r"/],
+  ['a pattern that is no number', peftFiles(PAIR, { alpha_pattern: { q_proj: 'x' } }), 'malformed', /alpha_pattern/],
+  [
+    'a pattern with a look-ahead',
+    peftFiles(PAIR, { alpha_pattern: { '(?=q)q_proj': 4 } }),
+    'unsupported',
+    /look-around/,
+  ],
+  ['a bias of lora_B', extra(`${prefix}.lora_B.bias`, [32]), 'unsupported', /lora_bias false/],
+  ['a trained bias', extra(`${prefix}.base_layer.bias`, [32]), 'unsupported', /bias "none"/],
+  ['AdaLoRA tensors', extra(`${prefix}.lora_E`, [2, 1]), 'unsupported', /AdaLoRA/],
+  [
+    'trained token rows',
+    extra('base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta', [3, 32]),
+    'unsupported',
+    /trainable_token_indices/,
+  ],
+  ['nested parameters', extra(`${prefix}.base_layer.lora_A.weight`, [2, 32]), 'unsupported', /target_parameters/],
+  [
+    'modules_to_save',
+    peftFiles([...PAIR, { name: 'base_model.model.lm_head.weight', shape: [64, 32] }], {
+      modules_to_save: ['lm_head'],
+    }),
+    'unsupported',
+    /lm_head\.weight.*modules_to_save/,
+  ],
+  [
+    'a resized vocabulary',
+    extra('base_model.model.model.embed_tokens.base_layer.weight', [70, 32]),
+    'unsupported',
+    /vocabulary was resized/,
+  ],
+  [
+    'a full weight',
+    extra('base_model.model.model.norm.weight', [32]),
+    'unsupported',
+    /model\.norm\.weight.*not a LoRA tensor/,
+  ],
+  ['a lone A', peftFiles([PAIR[0]!]), 'malformed', /no matching lora_B/],
+  [
+    'two adapters in one file',
+    peftFiles([...PAIR, { ...PAIR[0]!, name: `${prefix}.lora_A.other.weight` }]),
+    'unsupported',
+    /two adapters/,
+  ],
+  ['a layer too many', peftFiles(layerOf(7)), 'mismatch', /layers\.7.*only 2 layers/],
+  ['an unknown module', peftFiles(layerOf(0, 'mlp.router')), 'mismatch', /mlp\.router/],
+  ['another width', peftFiles([{ ...PAIR[0]!, shape: [2, 40] }, PAIR[1]!]), 'mismatch', /\[2, 40\].*needs \[2, 32\]/],
+  ['A and B of different rank', peftFiles([PAIR[0]!, { ...PAIR[1]!, shape: [32, 3] }]), 'mismatch', /needs \[32, 2\]/],
+  ['shards that were not gathered', peftFiles([{ ...PAIR[0]!, shape: [0] }, PAIR[1]!]), 'malformed', /ZeRO-3/],
+  [
+    'only a configuration',
+    fileSet([text('adapter_config.json', { peft_type: 'LORA' })]),
+    'missing',
+    /adapter_model\.safetensors/,
+  ],
+  [
+    'PEFT weights without configuration',
+    tensorFiles('adapter_model.safetensors', PAIR),
+    'missing',
+    /no adapter_config\.json/,
+  ],
+  [
+    'two adapters in folders',
+    fileSet([text('a/adapter_config.json', {}), text('b/adapter_config.json', {})]),
+    'unsupported',
+    /a\/adapter_config\.json and b\//,
+  ],
+  [
+    'AdapterHub',
+    fileSet([text('adapter_config.json', { config: {}, model_class: 'BertModel', hidden_size: 8 })]),
+    'unsupported',
+    /AdapterHub/,
+  ],
+  [
+    "a model's own configuration",
+    fileSet([text('adapter_config.json', { architectures: ['LlamaForCausalLM'] })]),
+    'unsupported',
+    /whole model/,
+  ],
+  ['a strange configuration', fileSet([text('adapter_config.json', { hello: 1 })]), 'unsupported', /no peft_type/],
+  ['broken JSON', fileSet([text('adapter_config.json', '{"peft_type": "LORA",')]), 'malformed', /not valid JSON/],
+  ['a whole model', directoryFiles(`${FORMATS}/base-gqa`), 'unsupported', /whole model/],
+  ['a shard', tensorFiles('model-00001-of-00002.safetensors', PAIR), 'unsupported', /shard/],
+  [
+    'an image LoRA',
+    tensorFiles('x.safetensors', [{ name: 'lora_unet_down.lora_down.weight', shape: [2, 2] }]),
+    'unsupported',
+    /image model/,
+  ],
+  [
+    'LoHa',
+    tensorFiles('x.safetensors', [{ name: 'a.hada_w1_a', shape: [2, 2] }]),
+    'unsupported',
+    /another PEFT method/,
+  ],
+  [
+    'a soft prompt',
+    tensorFiles('x.safetensors', [{ name: 'prompt_embeddings', shape: [2, 2] }]),
+    'unsupported',
+    /soft prompt/,
+  ],
+  [
+    'a git-LFS pointer',
+    fileSet([
+      text('adapter_config.json', { peft_type: 'LORA' }),
+      text('adapter_model.safetensors', 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n'),
+    ]),
+    'malformed',
+    /git-LFS pointer/,
+  ],
+  ['an empty file', fileSet([text('adapter.safetensors', '')]), 'malformed', /empty/],
+  [
+    'a web page',
+    fileSet([text('adapter.safetensors', '<!doctype html><title>Not found</title>')]),
+    'too_large',
+    /not a safetensors file/,
+  ],
+  ['text named .pt', fileSet([text('adapter.pt', 'hello, I am not a pickle')]), 'malformed', /torch\.save/],
+  ['an archive', fileSet([text('adapter.zip', 'PK')]), 'unsupported', /unpack/],
+  ['two candidates', fileSet([text('a.pt', 'x'), text('b.pt', 'x')]), 'unsupported', /a\.pt and b\.pt/],
+  [
+    'mistral-finetune without params.json',
+    fileSet([directoryFiles(`${FORMATS}/mistral-finetune`).get('lora.safetensors')!]),
+    'missing',
+    /params\.json.*--scaling/,
+  ],
+  [
+    'a mixture of experts',
+    tensorFiles(
+      'lora.safetensors',
+      [{ name: 'layers.0.feed_forward.experts.0.w1.lora_A.weight', shape: [2, 32] }],
+      text('params.json', { lora: { rank: 2, scaling: 2 } }),
+    ),
+    'unsupported',
+    /mixture of experts/,
+  ],
+  [
+    'a merged mistral model',
+    tensorFiles(
+      'consolidated.safetensors',
+      [{ name: 'layers.0.attention.wq.weight', shape: [32, 32] }],
+      text('params.json', { lora: { rank: 2, scaling: 2 } }),
+    ),
+    'unsupported',
+    /merged model.*save_adapters/,
+  ],
+  [
+    'MLX DoRA',
+    tensorFiles(
+      'adapters.safetensors',
+      [],
+      text('adapter_config.json', { fine_tune_type: 'dora', lora_parameters: { scale: 1 } }),
+    ),
+    'unsupported',
+    /fine_tune_type "dora"/,
+  ],
+  [
+    'MLX without a scale',
+    tensorFiles('adapters.safetensors', [], text('adapter_config.json', { fine_tune_type: 'lora' })),
+    'missing',
+    /lora_parameters\.scale/,
+  ],
+  [
+    'loralib without alpha',
+    tensorFiles('x.safetensors', [
+      { name: `${Q}.lora_A`, shape: [2, 32] },
+      { name: `${Q}.lora_B`, shape: [32, 2] },
+    ]),
+    'missing',
+    /--alpha/,
+  ],
+]
+
+describe('an adapter that cannot be served is refused in one sentence', () => {
+  test.each(REFUSALS)('%s', async (_what, files, code, message) => {
+    const error = await refusal(files)
+    expect({ code: error.code, message: error.message }).toEqual({ code, message: expect.stringMatching(message) })
+    expect(error.message).toMatch(/^[^\n]*[.;:][^\n]*\.$/)
+  })
+
+  test('loralib: biases and full weights, which lora_state_dict(bias=...) adds', async () => {
+    const pair = [
+      { name: `${Q}.lora_A`, shape: [2, 32] },
+      { name: `${Q}.lora_B`, shape: [32, 2] },
+    ]
+    const withBias = tensorFiles('x.safetensors', [...pair, { name: `${Q}.bias`, shape: [32] }])
+    expect((await refusal(withBias, { alpha: 2 })).message).toMatch(/bias="none"/)
+    const withHead = tensorFiles('x.safetensors', [...pair, { name: 'classifier.weight', shape: [2, 32] }])
+    expect((await refusal(withHead, { alpha: 2 })).message).toMatch(/classifier\.weight/)
+  })
+
+  test('alpaca-lora: the empty file that its users report, with where to find the right one', async () => {
+    const files = fileSet(
+      [...peftFiles([]).values()]
+        .slice(0, 1)
+        .concat(directoryFiles(`${FORMATS}/alpaca-empty`).get('adapter_model.bin')!),
+    )
+    expect(await refusal(files)).toMatchObject({
+      code: 'ineffective',
+      message: expect.stringContaining('checkpoint-N/pytorch_model.bin'),
+    })
+  })
+})
+
+describe('what is odd but served', () => {
+  const read = (files: FileSet, options: Partial<ImportOptions> = {}) => importAdapter(files, { base, ...options })
+
+  test.each([
+    ['without the prefix', `${Q}.lora_A.weight`, `${Q}.lora_B.weight`],
+    ['with the adapter name', `${prefix}.lora_A.default.weight`, `${prefix}.lora_B.default.weight`],
+    ['compiled', `base_model.model._orig_mod.${Q}.lora_A.weight`, `base_model.model._orig_mod.${Q}.lora_B.weight`],
+    ['of AutoModel', `base_model.model.${Q.slice(6)}.lora_A.weight`, `base_model.model.${Q.slice(6)}.lora_B.weight`],
+  ])('PEFT keys %s', async (_how, a, b) => {
+    const source = await read(
+      peftFiles([
+        { name: a, shape: [2, 32] },
+        { name: b, shape: [32, 2] },
+      ]),
+    )
+    expect([...source.modules.keys()]).toEqual([Q])
+  })
+
+  test('the tensors win over the configuration, and the disagreement is told', async () => {
+    const source = await read(peftFiles(PAIR, { r: 16, lora_alpha: 16, target_modules: ['q_proj', 'v_proj'] }))
+    expect(source.modules.get(Q)).toMatchObject({ rank: 2, scale: 8 })
+    expect(source.notices).toEqual([
+      expect.stringContaining('says r 16 where the tensors have rank 2'),
+      expect.stringContaining('targets "v_proj"'),
+    ])
+  })
+
+  test('Unsloth: a long regular expression, its own mapping and a 4-bit base', async () => {
+    const pattern =
+      '(?:.*?(?:language|text).*?(?:self_attn|attention|attn|mlp|feed_forward|ffn|dense).*?(?:k_proj|v_proj|q_proj|o_proj).*?)|(?:\\bmodel\\.layers\\.[\\d]{1,}\\.(?:self_attn|mlp)\\.(?:(?:q_proj|k_proj|v_proj)))'
+    const config = {
+      auto_mapping: { base_model_class: 'LlamaForCausalLM', parent_library: 'transformers', unsloth_fixed: true },
+      base_model_name_or_path: 'unsloth/llama-3.2-3b-instruct-unsloth-bnb-4bit',
+      lora_dropout: 0,
+      bias: 'none',
+      target_modules: pattern,
+      peft_version: '0.18.1',
+      qalora_group_size: 16,
+      use_qalora: false,
+      alora_invocation_tokens: null,
+      target_parameters: null,
+      unknown_field_of_tomorrow: { a: 1 },
+    }
+    expect((await read(peftFiles(PAIR, config))).notices).toEqual([])
+  })
+
+  test('axolotl and LLaMA-Factory: nulls, empty objects and duplicates where others have nothing', async () => {
+    const config = {
+      fan_in_fan_out: null,
+      inference_mode: false,
+      loftq_config: {},
+      megatron_core: 'megatron.core',
+      modules_to_save: null,
+      rank_pattern: null,
+      alpha_pattern: {},
+      layer_replication: null,
+      target_modules: ['q_proj', 'q_proj'],
+      use_rslora: null,
+      init_lora_weights: true,
+    }
+    expect((await read(peftFiles(PAIR, config))).modules.get(Q)).toMatchObject({ scale: 2 })
+  })
+
+  test('a chat template beside a PEFT adapter travels with it, unless told not to', async () => {
+    const files = (name: string, content: object | string) =>
+      fileSet([...peftFiles(PAIR).values(), text(name, content)])
+    const jinja = files('chat_template.jinja', '{{ messages[0].content }}')
+    expect((await read(jinja)).metadata.chatTemplate).toBe('{{ messages[0].content }}')
+    expect((await read(jinja, { ignoreChatTemplate: true })).metadata.chatTemplate).toBeUndefined()
+    const named = [
+      { name: 'tool_use', template: 'no' },
+      { name: 'default', template: 'yes' },
+    ]
+    expect((await read(files('tokenizer_config.json', { chat_template: named }))).metadata.chatTemplate).toBe('yes')
+    const alpaca = { prompt_input: '{instruction}{input}', prompt_no_input: '{instruction}', response_split: '' }
+    expect((await read(files('alpaca.json', alpaca))).metadata).toMatchObject({ sourceFormat: 'alpaca-lora' })
+  })
+
+  test('mistral-finetune and loralib take what is missing from options', async () => {
+    const lora = fileSet([directoryFiles(`${FORMATS}/mistral-finetune`).get('lora.safetensors')!])
+    expect((await read(lora, { scaling: 2 })).modules.get(Q)).toMatchObject({ scale: 2 })
+    const pt = fileSet([directoryFiles(`${FORMATS}/loralib-linear`).get('adapter.pt')!])
+    expect((await read(pt, { alpha: 16 })).modules.get(Q)).toMatchObject({ scale: 4 })
+  })
+
+  test('a delta that is already canonical is taken as it is', async () => {
+    const { encodeDelta } = await import('../../adapters/canonical.ts')
+    const { loadDelta } = await import('../../adapters/delta-source.ts')
+    const bytes = encodeDelta(await loadDelta(await read(peftFiles(PAIR))), base)
+    const again = await read(fileSet([memoryFile('delta.safetensors', bytes)]))
+    expect(encodeDelta(await loadDelta(again), base)).toEqual(bytes)
+  })
+})
