@@ -6,13 +6,13 @@ import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { buildGraph, type WeightFormat } from './graph.ts'
+import { buildGraph, type DeltaProduct, type WeightFormat } from './graph.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { ModelSource } from './model-source.ts'
 import { encodeModel } from './onnx-file.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
-const GRAPH_VERSION = 1
+const GRAPH_VERSION = 2
 
 /** Identity and dimensions of the model that clients know as `name`; files' hashes are kept in `cacheDir`. */
 export async function identify(source: ModelSource, name: string, cacheDir: string): Promise<BaseModel> {
@@ -64,9 +64,10 @@ export async function graphPath(
   fingerprint: string,
   format: WeightFormat,
   positions: number,
+  deltaProduct: DeltaProduct,
   cacheDir: string,
 ): Promise<string> {
-  const id = `${fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}-${format}-${positions}-v${GRAPH_VERSION}`
+  const id = `${fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}-${format}-${positions}-${deltaProduct}-v${GRAPH_VERSION}`
   const target = join(cacheDir, 'graphs', id)
   const path = join(target, 'model.onnx')
   if (existsSync(path)) return path
@@ -75,7 +76,7 @@ export async function graphPath(
   const weights = await source.openWeights()
   const file = await open(join(building, 'weights.bin'), 'w')
   try {
-    const graph = await buildGraph(source.config, weights, format, positions, async (bytes) => {
+    const graph = await buildGraph(source.config, weights, format, positions, deltaProduct, async (bytes) => {
       await file.writeFile(bytes)
     })
     await writeFile(join(building, 'model.onnx'), encodeModel(graph, 'weights.bin'))

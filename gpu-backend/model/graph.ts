@@ -9,6 +9,12 @@ import { ropeTables } from './rope.ts'
 
 export type WeightFormat = 'f32' | 'int8' | 'int4'
 
+/**
+ * How x Aᵀ is written: `fused` with a MatMul that transposes its second input (CPU, CUDA), or `plain` as (A xᵀ)ᵀ for
+ * providers that have no such operator (WebGPU). The numbers are the same.
+ */
+export type DeltaProduct = 'fused' | 'plain'
+
 /** Projections that read the same input share one A: their parts lie side by side. */
 export interface ProjectionGroup {
   /** Prefix of the graph's inputs: `<name>.A` [parts * rank, in] and `<name>.B<i>` [out_i, rank], each with an optional leading row. */
@@ -68,9 +74,10 @@ export async function buildGraph(
   weights: Weights,
   format: WeightFormat,
   positions: number,
+  deltaProduct: DeltaProduct,
   write: (bytes: Uint8Array) => Promise<void>,
 ): Promise<OnnxGraph> {
-  const builder = new GraphBuilder(weights, format, write)
+  const builder = new GraphBuilder(weights, format, deltaProduct, write)
   await builder.build(config, positions)
   return builder
 }
@@ -82,12 +89,19 @@ class GraphBuilder implements OnnxGraph {
   readonly initializers: Initializer[] = []
   readonly #weights: Weights
   readonly #format: WeightFormat
+  readonly #deltaProduct: DeltaProduct
   readonly #write: (bytes: Uint8Array) => Promise<void>
   #offset = 0
 
-  constructor(weights: Weights, format: WeightFormat, write: (bytes: Uint8Array) => Promise<void>) {
+  constructor(
+    weights: Weights,
+    format: WeightFormat,
+    deltaProduct: DeltaProduct,
+    write: (bytes: Uint8Array) => Promise<void>,
+  ) {
     this.#weights = weights
     this.#format = format
+    this.#deltaProduct = deltaProduct
     this.#write = write
   }
 
@@ -165,14 +179,34 @@ class GraphBuilder implements OnnxGraph {
   #addDelta(x: string, y: string, group: ProjectionGroup): string {
     const { name, parts } = group
     this.#input(`${name}.A`, 'f32')
-    const low = this.#node('FusedMatMul', [x, `${name}.A`], `${name}.low`, { transB: 1 }, MICROSOFT)
-    const lows = parts.length === 1 ? [low] : this.#split(low, `${name}.low`, parts.length)
-    const changes = parts.map((_, i) => {
-      this.#input(`${name}.B${i}`, 'f32')
-      return this.#node('FusedMatMul', [lows[i]!, `${name}.B${i}`], `${name}.change${i}`, { transB: 1 }, MICROSOFT)
-    })
-    const change = changes.length === 1 ? changes[0]! : this.#node('Concat', changes, `${name}.change`, { axis: -1 })
+    for (const i of parts.keys()) this.#input(`${name}.B${i}`, 'f32')
+    const change =
+      this.#deltaProduct === 'fused'
+        ? this.#fusedChange(x, name, parts.length)
+        : this.#plainChange(x, name, parts.length)
     return this.#node('Add', [y, change], `${name}.y`)
+  }
+
+  /** B (A x), each product with its second input transposed: [B, T, out]. */
+  #fusedChange(x: string, name: string, parts: number): string {
+    const product = (left: string, right: string, output: string) =>
+      this.#node('FusedMatMul', [left, right], output, { transB: 1 }, MICROSOFT)
+    const low = product(x, `${name}.A`, `${name}.low`)
+    const lows = parts === 1 ? [low] : this.#split(low, `${name}.low`, parts, -1)
+    const changes = lows.map((part, i) => product(part, `${name}.B${i}`, `${name}.change${i}`))
+    return parts === 1 ? changes[0]! : this.#node('Concat', changes, `${name}.change`, { axis: -1 })
+  }
+
+  /** The same with x turned once, as columns, and the result turned back: A, B are read as they lie. */
+  #plainChange(x: string, name: string, parts: number): string {
+    const turn = (value: string, output: string) => this.#node('Transpose', [value], output, { perm: [0, 2, 1] })
+    const low = this.#node('MatMul', [`${name}.A`, turn(x, `${name}.columns`)], `${name}.low`)
+    const lows = parts === 1 ? [low] : this.#split(low, `${name}.low`, parts, 1)
+    const changes = lows.map((part, i) => this.#node('MatMul', [`${name}.B${i}`, part], `${name}.change${i}`))
+    return turn(
+      parts === 1 ? changes[0]! : this.#node('Concat', changes, `${name}.changes`, { axis: 1 }),
+      `${name}.change`,
+    )
   }
 
   /** x [.., in] -> [.., out]; `weight` is [out, in] as Hugging Face stores it. */
@@ -251,7 +285,7 @@ class GraphBuilder implements OnnxGraph {
   }
 
   #swiGlu(name: string, gateUp: string): string {
-    const [gate, up] = this.#split(gateUp, `${name}.gate_up`, 2)
+    const [gate, up] = this.#split(gateUp, `${name}.gate_up`, 2, -1)
     const sigmoid = this.#node('Sigmoid', [gate!], `${name}.sigmoid`)
     const silu = this.#node('Mul', [gate!, sigmoid], `${name}.silu`)
     return this.#node('Mul', [silu, up!], `${name}.swiglu`)
@@ -288,9 +322,9 @@ class GraphBuilder implements OnnxGraph {
     return stacked
   }
 
-  #split(input: string, name: string, parts: number): string[] {
+  #split(input: string, name: string, parts: number, axis: number): string[] {
     const outputs = Array.from({ length: parts }, (_, i) => `${name}.${i}`)
-    this.nodes.push({ op: 'Split', domain: '', inputs: [input], outputs, attributes: { axis: -1, num_outputs: parts } })
+    this.nodes.push({ op: 'Split', domain: '', inputs: [input], outputs, attributes: { axis, num_outputs: parts } })
     return outputs
   }
 

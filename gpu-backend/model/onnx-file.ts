@@ -4,7 +4,7 @@
 import protobuf from 'protobufjs/minimal.js'
 
 /** onnx.proto's TensorProto.DataType. */
-export const DATA_TYPE = { f32: 1, u8: 2, i8: 3, i32: 6, i64: 7, f16: 10 } as const
+export const DATA_TYPE = { f32: 1, u8: 2, i8: 3, i32: 6, i64: 7, bool: 9, f16: 10 } as const
 export type DataType = keyof typeof DATA_TYPE
 
 /** A number stands for an integer attribute; floats are marked, since 1.0 and 1 look the same. */

@@ -17,7 +17,7 @@ export interface PrefillChunk {
   readonly end: number
 }
 
-/** A row's cache moved: its new place must hold what its old one held. */
+/** A row's cache moves (or, where a prompt joins, may stay): its new place must hold what its old one held. */
 export interface RowMove {
   readonly sequence: Sequence
   readonly from: number
@@ -76,14 +76,14 @@ export class Scheduler {
   }
 
   /** The prompt is done: its sequence joins the running batch at the end, moving up where rows have become free. */
-  join(): RowMove | undefined {
+  join(): RowMove {
     const sequence = this.#prefilling
     if (!sequence) throw new Error('No prompt is being computed.')
     this.#prefilling = undefined
     const [from, to] = [sequence.row, this.#running.length]
     this.#running.push(sequence)
     sequence.row = to
-    return from === to ? undefined : { sequence, from, to }
+    return { sequence, from, to }
   }
 
   /** Takes out a sequence, whatever it is doing; the last running row fills the hole. */

@@ -1,5 +1,5 @@
 // The KV cache: for each layer one K and one V buffer with a row for each slot of the running batch.
-// Knows rows and lengths, not whose they are. Host memory: ONNX Runtime reads and writes these buffers in place.
+// Knows rows and lengths, not whose they are. This one is in host memory; device-kv-cache.ts is its twin on a device.
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { OnnxRuntime, Value } from './ort.ts'
 
@@ -22,14 +22,41 @@ export interface KvSnapshot {
   readonly values: Float32Array
 }
 
-export class KvCache {
+/** A tensor of the cache and the graph's input and output that it is bound to: read and written in place. */
+export interface KvTensor {
+  readonly past: string
+  readonly present: string
+  readonly value: Value
+}
+
+export interface KvCache {
+  /** The cache of the first `rows` rows, for a decode step. */
+  batch(rows: number): readonly KvTensor[]
+  /** The cache of the prompt that is being computed in `row`. */
+  prefill(row: number): readonly KvTensor[]
+  /** The prompt computed in row `from` is done: its first `tokens` tokens become those of row `to` of the batch. */
+  join(from: number, to: number, tokens: number): void
+  /** Copies the first `tokens` tokens of row `from` of the batch into row `to`. */
+  move(from: number, to: number, tokens: number): void
+  release(): void
+}
+
+/** Names the tensors of all buffers, K and V of each layer alternating. */
+export function kvTensors(values: readonly Value[]): KvTensor[] {
+  return values.map((value, i) => {
+    const name = `${i % 2 === 0 ? 'k' : 'v'}.${i >> 1}`
+    return { past: `past_${name}`, present: `present_${name}`, value }
+  })
+}
+
+export class HostKvCache implements KvCache {
   readonly #runtime: OnnxRuntime
   readonly #shape: KvShape
   /** K and V of each layer alternating: [rows, kvHeads, contextTokens, headDim] f32 */
   readonly #buffers: Float32Array<ArrayBuffer>[]
   readonly #rowValues: number
-  /** By "first row, rows": the tensors over those rows, in the order of the buffers. */
-  readonly #views = new Map<string, Value[]>()
+  /** By "first row, rows": the tensors over those rows. */
+  readonly #views = new Map<string, readonly KvTensor[]>()
 
   constructor(runtime: OnnxRuntime, shape: KvShape, rows: number) {
     this.#runtime = runtime
@@ -38,27 +65,19 @@ export class KvCache {
     this.#buffers = Array.from({ length: 2 * shape.layers }, () => new Float32Array(rows * this.#rowValues))
   }
 
-  /** The graph's inputs and outputs that hold the cache of rows `first` .. `first + count - 1`. */
-  tensors(first: number, count: number): { past: string; present: string; value: Value }[] {
-    const key = `${first},${count}`
-    let views = this.#views.get(key)
-    if (!views) {
-      const { kvHeads, contextTokens, headDim } = this.#shape
-      const dims = [count, kvHeads, contextTokens, headDim]
-      views = this.#buffers.map((buffer) => {
-        const rows = buffer.subarray(first * this.#rowValues, (first + count) * this.#rowValues)
-        return this.#runtime.hostTensor(rows, 'f32', dims)
-      })
-      this.#views.set(key, views)
-    }
-    return views.map((value, i) => {
-      const name = `${i % 2 === 0 ? 'k' : 'v'}.${i >> 1}`
-      return { past: `past_${name}`, present: `present_${name}`, value }
-    })
+  batch(rows: number): readonly KvTensor[] {
+    return this.#tensors(0, rows)
   }
 
-  /** Copies the first `tokens` tokens of row `from` into row `to`. */
-  copyRow(from: number, to: number, tokens: number): void {
+  prefill(row: number): readonly KvTensor[] {
+    return this.#tensors(row, 1)
+  }
+
+  join(from: number, to: number, tokens: number): void {
+    if (from !== to) this.move(from, to, tokens)
+  }
+
+  move(from: number, to: number, tokens: number): void {
     const { headDim } = this.#shape
     this.#forEachHead((buffer, head, stride) => {
       const source = from * this.#rowValues + head * stride
@@ -90,8 +109,24 @@ export class KvCache {
   }
 
   release(): void {
-    for (const views of this.#views.values()) for (const view of views) view.release()
+    for (const views of this.#views.values()) for (const { value } of views) value.release()
     this.#views.clear()
+  }
+
+  #tensors(first: number, count: number): readonly KvTensor[] {
+    const key = `${first},${count}`
+    let views = this.#views.get(key)
+    if (!views) {
+      const { kvHeads, contextTokens, headDim } = this.#shape
+      const dims = [count, kvHeads, contextTokens, headDim]
+      const values = this.#buffers.map((buffer) => {
+        const rows = buffer.subarray(first * this.#rowValues, (first + count) * this.#rowValues)
+        return this.#runtime.hostTensor(rows, 'f32', dims)
+      })
+      views = kvTensors(values)
+      this.#views.set(key, views)
+    }
+    return views
   }
 
   #forEachHead(visit: (buffer: Float32Array, head: number, stride: number) => void): void {

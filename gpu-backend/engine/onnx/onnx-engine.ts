@@ -88,7 +88,14 @@ export class OnnxEngine implements Engine {
     const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens)
     const tokenizer = new Tokenizer(source.tokenizer)
     progress(`building the ${options.weights} graph of ${base.name}`)
-    const path = await graphPath(source, base.fingerprint, options.weights, contextTokens, cacheDir)
+    const path = await graphPath(
+      source,
+      base.fingerprint,
+      options.weights,
+      contextTokens,
+      options.device === 'webgpu' ? 'plain' : 'fused',
+      cacheDir,
+    )
     const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
     const disk = new DiskTier(deltaDir, base, projectionGroups(config), options.diskBytes)
     const workerData: WorkerOptions = {

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import koffi from 'koffi'
 
 /** Tensor element types, with ONNX's numbers for them. */
-export const ELEMENT_TYPE = { f32: 1, u8: 2, i32: 6, i64: 7, f16: 10 } as const
+export const ELEMENT_TYPE = { f32: 1, u8: 2, i32: 6, i64: 7, bool: 9, f16: 10 } as const
 export type ElementType = keyof typeof ELEMENT_TYPE
 
 export type Device = 'cpu' | 'webgpu' | 'cuda'
@@ -20,6 +20,10 @@ const API = {
   GetErrorMessage: [2, 'const char *OrtGetErrorMessage(void *status)'],
   CreateEnv: [3, 'void *OrtCreateEnv(int level, const char *id, _Out_ void **out)'],
   CreateSession: [7, 'void *OrtCreateSession(void *env, const char *path, void *options, _Out_ void **out)'],
+  CreateSessionFromArray: [
+    8,
+    'void *OrtCreateSessionFromArray(void *env, void *data, size_t bytes, void *options, _Out_ void **out)',
+  ],
   CreateSessionOptions: [10, 'void *OrtCreateSessionOptions(_Out_ void **out)'],
   EnableProfiling: [14, 'void *OrtEnableProfiling(void *options, const char *prefix)'],
   SetGraphOptimizationLevel: [23, 'void *OrtSetGraphOptimizationLevel(void *options, int level)'],
@@ -91,17 +95,20 @@ export class OnnxRuntime {
   }
 
   /**
-   * Loads the model at `path` for `device`.
-   * @throws OrtError when the file is not a model, or the device's provider is not available here
+   * Loads `model`, a file's path or a whole model in memory, for `device`.
+   * @throws OrtError when it is not a model, or the device's provider is not available here
    */
-  createSession(path: string, device: Device, threads: number, profilePrefix?: string): Session {
+  createSession(model: string | Uint8Array, device: Device, threads: number, profilePrefix?: string): Session {
     const options = this.#create('CreateSessionOptions')
     try {
       this.#check(this.#api.SetIntraOpNumThreads(options, threads))
       this.#check(this.#api.SetGraphOptimizationLevel(options, ALL_OPTIMIZATIONS))
       if (profilePrefix) this.#check(this.#api.EnableProfiling(options, profilePrefix))
       if (device !== 'cpu') this.#appendProvider(options, device)
-      const session = this.#create('CreateSession', this.#env, path, options)
+      const session =
+        typeof model === 'string'
+          ? this.#create('CreateSession', this.#env, model, options)
+          : this.#create('CreateSessionFromArray', this.#env, model, model.byteLength, options)
       return new Session(this.#api, this.#check, session, device === 'cpu' ? undefined : PROVIDER[device].memory)
     } finally {
       this.#api.ReleaseSessionOptions(options)

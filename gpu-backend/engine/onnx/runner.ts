@@ -4,7 +4,8 @@ import { type ProjectionGroup, projectionGroups } from '../../model/graph.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
 import { DeltaInputs } from './delta-inputs.ts'
-import { KvCache } from './kv-cache.ts'
+import { DeviceKvCache } from './device-kv-cache.ts'
+import { HostKvCache, type KvCache } from './kv-cache.ts'
 import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
 
 export interface RunnerOptions {
@@ -58,7 +59,10 @@ export class Runner {
     this.#session = this.#runtime.createSession(options.graphPath, options.device, options.threads)
     this.groups = projectionGroups(config)
     const shape = { layers: config.layers, kvHeads: config.kvHeads, headDim: config.headDim, contextTokens }
-    this.kv = new KvCache(this.#runtime, shape, maxRows)
+    this.kv =
+      options.device === 'cpu'
+        ? new HostKvCache(this.#runtime, shape, maxRows)
+        : new DeviceKvCache(this.#runtime, this.#session, options.device, shape, maxRows, () => this.#forgetSteps())
     this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows)
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
@@ -92,7 +96,7 @@ export class Runner {
       const positions = ints(samplePositions.length, samplePositions)
       binding.input('sample_positions', host(this.#runtime.hostTensor(positions, 'i32', [positions.length])))
       this.#bindEmbeddingDelta(binding, [{ tokens, delta }], count, host)
-      for (const { past: name, present, value } of this.kv.tensors(row, 1)) {
+      for (const { past: name, present, value } of this.kv.prefill(row)) {
         binding.input(name, value)
         binding.output(present, value)
       }
@@ -107,8 +111,9 @@ export class Runner {
     return { logits, hidden }
   }
 
-  /** One token of every row, rows 0 .. rows.length-1. Returns logits [rows, vocab] f32, valid until the next step. */
-  decode(rows: readonly DecodeRow[]): Float32Array {
+  /** One token of every row, rows 0 .. running.length-1. Returns logits [rows, vocab] f32, valid until the next step. */
+  decode(running: readonly DecodeRow[]): Float32Array {
+    const rows = this.#padded(running)
     const step = this.#decodeStep(rows.length)
     let longest = 0
     for (const [i, row] of rows.entries()) {
@@ -150,16 +155,28 @@ export class Runner {
   }
 
   release(): void {
-    for (const { binding, values } of this.#decodeSteps.values()) {
-      binding.release()
-      for (const value of values) value.release()
-    }
+    this.#forgetSteps()
     this.#deltas.release()
     this.kv.release()
     this.#noEmbeddingDelta.release()
     this.#firstPosition.release()
     this.#session.release()
     this.#runtime.release()
+  }
+
+  /** A device's cache has no views, so its batch always has every row: those that do not run repeat the first's delta. */
+  #padded(running: readonly DecodeRow[]): readonly DecodeRow[] {
+    if (this.#options.device === 'cpu') return running
+    const idle = { token: 0, past: 0, delta: running[0]!.delta }
+    return Array.from({ length: this.#options.maxRows }, (_, row) => running[row] ?? idle)
+  }
+
+  #forgetSteps(): void {
+    for (const { binding, values } of this.#decodeSteps.values()) {
+      binding.release()
+      for (const value of values) value.release()
+    }
+    this.#decodeSteps.clear()
   }
 
   #decodeStep(rows: number): DecodeStep {
@@ -177,7 +194,7 @@ export class Runner {
     binding.input('sample_positions', this.#firstPosition)
     const out = this.#runtime.hostTensor(logits, 'f32', [rows, 1, vocabSize])
     binding.output('logits', out)
-    for (const { past, present, value } of this.kv.tensors(0, rows)) {
+    for (const { past, present, value } of this.kv.batch(rows)) {
       binding.input(past, value)
       binding.output(present, value)
     }

@@ -8,7 +8,7 @@ import type { PackedDelta } from '../../residency/packed-delta.ts'
 import { type Sampled, sample } from '../../sampling/sampler.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
-import { kvBytesPerToken } from './kv-cache.ts'
+import { HostKvCache, kvBytesPerToken } from './kv-cache.ts'
 import type { FromWorker, SequenceEnd, TokenMessage, WorkerOptions, WorkerReport } from './messages.ts'
 import { PrefixCache } from './prefix-cache.ts'
 import type { Runner } from './runner.ts'
@@ -26,6 +26,8 @@ export class Step {
   readonly #wake: () => void
   readonly #scheduler: Scheduler
   readonly #prefixes: PrefixCache
+  /** Where prefixes are saved from and restored to; a device's cache cannot do either. */
+  readonly #prefixStore: HostKvCache | undefined
   /** Pinned deltas of the admitted sequences. */
   readonly #deltas = new Map<Sequence, PackedDelta>()
   /** Sums of hidden states of prompts that are being embedded. */
@@ -52,6 +54,7 @@ export class Step {
     this.#wake = wake
     this.#scheduler = new Scheduler(options)
     this.#prefixes = new PrefixCache(options.prefixCacheBytes, options.prefillChunkTokens)
+    this.#prefixStore = runner.kv instanceof HostKvCache ? runner.kv : undefined
   }
 
   get isIdle(): boolean {
@@ -146,7 +149,7 @@ export class Step {
   #restorePrefix(sequence: Sequence): void {
     const prefix = this.#prefixes.find(sequence.tenant, sequence.digest, sequence.promptTokens)
     if (!prefix) return
-    this.#runner.kv.restore(prefix.snapshot, sequence.row, prefix.tokens)
+    this.#prefixStore!.restore(prefix.snapshot, sequence.row, prefix.tokens)
     sequence.numComputedTokens = prefix.tokens
     sequence.numCachedTokens = prefix.tokens
     this.#cachedPrefixTokens += prefix.tokens
@@ -199,8 +202,11 @@ export class Step {
   #startDecoding(sequence: Sequence, logits: Float32Array): void {
     const { tenant, digest, promptTokens, row } = sequence
     const worth = this.#prefixes.worthSaving(tenant, digest, promptTokens, kvBytesPerToken(this.#options.config))
-    if (worth > 0) this.#prefixes.save(tenant, digest, promptTokens, this.#runner.kv.save(row, worth))
-    this.#moveRow(this.#scheduler.join())
+    if (worth > 0 && this.#prefixStore) {
+      this.#prefixes.save(tenant, digest, promptTokens, this.#prefixStore.save(row, worth))
+    }
+    const { from, to } = this.#scheduler.join()
+    this.#runner.kv.join(from, to, sequence.numComputedTokens)
     sequence.maxBatchRows = Math.max(1, sequence.maxBatchRows)
     sequence.maxBatchDeltas = Math.max(digest === null ? 0 : 1, sequence.maxBatchDeltas)
     this.#append(sequence, logits)
@@ -263,7 +269,7 @@ export class Step {
   }
 
   #moveRow(move: RowMove | undefined): void {
-    if (move) this.#runner.kv.copyRow(move.from, move.to, move.sequence.numComputedTokens)
+    if (move) this.#runner.kv.move(move.from, move.to, move.sequence.numComputedTokens)
   }
 
   /** Runs the graph; where that fails, the sequences that were in it fail, and no others. */
