@@ -59,6 +59,7 @@ export const FACT_OPTIONS: Readonly<Record<string, Option>> = {
     type: 'boolean',
     help: "keep the base model's chat template, whatever lies beside the adapter",
   },
+  'shrink-rank': { type: 'string', value: 'R', help: 'approximate ranks above R by R; the report says what it costs' },
   dtype: { type: 'string', value: 'f16|f32', help: 'type of the stored values (default f32)' },
 }
 

@@ -32,3 +32,11 @@ export function parseDtype(args: Arguments): DeltaDtype {
   if (dtype !== 'f16' && dtype !== 'f32') throw new CliError(`--dtype ${dtype} is not f16 or f32.`, 2)
   return dtype
 }
+
+/** From --shrink-rank. Throws CliError. */
+export function parseShrinkRank(args: Arguments): number | undefined {
+  const rank = args.number('shrink-rank')
+  if (rank !== undefined && !Number.isInteger(rank))
+    throw new CliError(`--shrink-rank ${rank} is not a whole number.`, 2)
+  return rank
+}

@@ -10,6 +10,7 @@ import type { DeltaSource } from '../adapters/delta-source.ts'
 import type { FileSet } from '../adapters/file-set.ts'
 import { importAdapter } from '../adapters/import-adapter.ts'
 import type { ImportOptions } from '../adapters/import-options.ts'
+import { shrinkRank } from '../adapters/shrink-rank.ts'
 import { type AdapterReport, verifyAdapter } from '../adapters/verify.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
 import { checkChatTemplate } from './check-chat-template.ts'
@@ -23,6 +24,8 @@ export interface PublishRequest {
   readonly tenant: string
   readonly name: string
   readonly dtype?: DeltaDtype
+  /** Ranks above it are approximated. */
+  readonly shrinkRank?: number | undefined
   /** What the files may lack: see ImportOptions. */
   readonly facts?: Omit<ImportOptions, 'base'>
   readonly onProgress?: (phase: PublishPhase, done: number, total: number) => void
@@ -42,8 +45,9 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
   const { edge, files, tenant, name, dtype = 'f32', onProgress } = request
   const info = await callEdgeJson(edge, '/v1/base', BackendInfo)
   onProgress?.('reading', 0, 1)
-  const source = await importAdapter(files, { ...request.facts, base: info.base })
+  const imported = await importAdapter(files, { ...request.facts, base: info.base })
   onProgress?.('checking', 0, 1)
+  const source = request.shrinkRank === undefined ? imported : (await shrinkRank(imported, request.shrinkRank)).source
   if (source.metadata.chatTemplate !== undefined) checkChatTemplate(source.metadata.chatTemplate)
   const checked = await verifyAdapter(source, info.base, dtype, { maxRank: MAX_RANK, maxBytes: info.max_delta_bytes })
   const folder = await mkdtemp(join(tmpdir(), 'polylora-'))

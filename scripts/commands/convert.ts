@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { MAX_RANK } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
+import { shrinkRank } from '../../adapters/shrink-rank.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
 import { identify } from '../../gpu-backend/model/built-model.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
 import { openAdapterPath } from '../directory-files.ts'
 import { formatReport } from '../format-report.ts'
-import { importFacts, parseDtype } from '../import-facts.ts'
+import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
 import { writeDelta } from '../publish.ts'
 
 /** Hashes of weight files, kept from one run to the next. */
@@ -30,10 +31,12 @@ export const convert: Command = {
     const dtype = parseDtype(args)
     const model = args.required('base')
     const base = await identify(await openModelSource(model), args.text('base-name') ?? basename(resolve(model)), CACHE)
-    const source = await importAdapter(await openAdapterPath(onlyOperand(args, 'folder or file')), {
+    const imported = await importAdapter(await openAdapterPath(onlyOperand(args, 'folder or file')), {
       ...importFacts(args),
       base,
     })
+    const rank = parseShrinkRank(args)
+    const source = rank === undefined ? imported : (await shrinkRank(imported, rank)).source
     const report = await verifyAdapter(source, base, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
     const partial = `${out}.partial`

@@ -2,11 +2,12 @@
 import { MAX_RANK } from '../../adapters/canonical.ts'
 import { identifyAdapter } from '../../adapters/import-adapter.ts'
 import { inferBase } from '../../adapters/infer-base.ts'
+import { shrinkRank } from '../../adapters/shrink-rank.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
 import { openAdapterPath } from '../directory-files.ts'
 import { formatReport } from '../format-report.ts'
-import { importFacts, parseDtype } from '../import-facts.ts'
+import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
 
 export const inspect: Command = {
   summary: 'Reports what an adapter is, without a server: format, ranks, scale, norms, and what would be refused.',
@@ -21,7 +22,9 @@ export const inspect: Command = {
     const fingerprint = named !== undefined && /^sha256:[0-9a-f]{64}$/.test(named) ? named : base.fingerprint
     const name = adapter.weights.metadata.get('base_name') ?? base.name
     const known = { ...base, fingerprint, name }
-    const source = await adapter.read({ ...importFacts(args), base: known })
+    const imported = await adapter.read({ ...importFacts(args), base: known })
+    const rank = parseShrinkRank(args)
+    const source = rank === undefined ? imported : (await shrinkRank(imported, rank)).source
     const report = await verifyAdapter(source, known, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })
     terminal.stdout.write(args.flag('json') ? `${JSON.stringify(report)}\n` : `${formatReport(report).join('\n')}\n`)
   },

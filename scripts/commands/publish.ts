@@ -2,7 +2,7 @@
 import { type Command, EDGE_OPTIONS, edgeAddress, FACT_OPTIONS, onlyOperand, splitModel } from '../command.ts'
 import { openAdapterPath } from '../directory-files.ts'
 import { formatReport } from '../format-report.ts'
-import { importFacts, parseDtype } from '../import-facts.ts'
+import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
 import { terminalProgress } from '../progress.ts'
 import { publishAdapter } from '../publish.ts'
 
@@ -29,6 +29,7 @@ export const publish: Command = {
         name,
         dtype: parseDtype(args),
         facts: importFacts(args),
+        shrinkRank: parseShrinkRank(args),
         onProgress,
       })
       progress.finish()
