@@ -53,13 +53,14 @@ const API = {
     216,
     'void *OrtAppendProvider(void *options, const char *name, const char **keys, const char **values, size_t n)',
   ],
-  AppendCudaV2: [185, 'void *OrtAppendCudaV2(void *options, void *cuda)'],
-  CreateCudaOptions: [186, 'void *OrtCreateCudaOptions(_Out_ void **out)'],
-  ReleaseCudaOptions: [189, 'void OrtReleaseCudaOptions(void *p)'],
+  AppendCudaV2: [204, 'void *OrtAppendCudaV2(void *options, void *cuda)'],
+  CreateCudaOptions: [205, 'void *OrtCreateCudaOptions(_Out_ void **out)'],
+  ReleaseCudaOptions: [208, 'void OrtReleaseCudaOptions(void *p)'],
 } as const satisfies Record<string, readonly [number, string]>
 
 const API_VERSION = 23
-const LOG_ERRORS_ONLY = 3
+/** Errors are thrown with their message; the library need not print them as well. */
+const LOG_FATAL_ONLY = 4
 const ALL_OPTIMIZATIONS = 99
 /** OrtDeviceAllocator / OrtMemTypeDefault of the C API. */
 const DEVICE_ALLOCATOR = 0
@@ -90,7 +91,7 @@ export class OnnxRuntime {
   constructor() {
     loadedApi ??= loadApi(libraryPath())
     this.#api = loadedApi
-    this.#env = this.#create('CreateEnv', LOG_ERRORS_ONLY, 'polylora')
+    this.#env = this.#create('CreateEnv', LOG_FATAL_ONLY, 'polylora')
     this.#cpuMemory = this.#create('CreateCpuMemoryInfo', DEVICE_ALLOCATOR, DEFAULT_MEMORY)
   }
 
@@ -150,7 +151,15 @@ export class OnnxRuntime {
         this.#check(this.#api.AppendExecutionProvider(options, PROVIDER[device].name, [], [], 0))
       }
     } catch (error) {
-      throw new OrtError(`ONNX Runtime cannot use the device "${device}" on this machine: ${(error as Error).message}`)
+      // The library's message starts with its source line; what it says of the cause comes last.
+      const lines = (error as Error).message.trim().split('\n')
+      const cause = lines
+        .at(-1)!
+        .split(/(?:was false\.|\)&?) /)
+        .at(-1)!
+      throw new OrtError(
+        `The device "${device}" cannot be used here: ${cause.replace(/\.?$/, '.')} Choose another --device.`,
+      )
     }
   }
 
