@@ -16,11 +16,16 @@ export interface Bindings {
   /** URLs of the backends: a JSON array, or separated by commas. */
   readonly BACKENDS: string
   readonly POLYLORA_BACKEND_SECRET: string
+  /** Opens the admin API; without it there is none. */
+  readonly POLYLORA_ADMIN_KEY?: string
+  /** How long the meter waits for an edge that has gone silent; milliseconds. */
+  readonly METER_LEASE_MS?: string
 }
 
 export interface Config {
   readonly backends: readonly string[]
   readonly capabilityKey: CapabilityKey
+  readonly adminKey: string | undefined
 }
 
 /** Hono's context type: bindings, and what the middleware found out about the request. */
@@ -49,7 +54,8 @@ export async function readConfig(env: Bindings): Promise<Config> {
   }
   const backends = parseBackends(env.BACKENDS ?? '')
   try {
-    return Object.freeze({ backends, capabilityKey: await importCapabilityKey(env.POLYLORA_BACKEND_SECRET) })
+    const capabilityKey = await importCapabilityKey(env.POLYLORA_BACKEND_SECRET)
+    return Object.freeze({ backends, capabilityKey, adminKey: env.POLYLORA_ADMIN_KEY })
   } catch (error) {
     throw new ConfigError(error instanceof Error ? error.message : String(error))
   }

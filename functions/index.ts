@@ -8,9 +8,11 @@ import { edgeOnce } from './edge.ts'
 import { ConfigError, type EdgeEnv } from './env.ts'
 import { ApiError, errorResponse } from './errors.ts'
 import { adapters } from './routes/adapters.ts'
+import { admin } from './routes/admin.ts'
 import { chatCompletions } from './routes/chat-completions.ts'
 import { completions } from './routes/completions.ts'
 import { base, models } from './routes/models.ts'
+import { usage } from './routes/usage.ts'
 
 z.config(english())
 
@@ -25,6 +27,12 @@ app.use(async (c, next) => {
 
 app.get('/healthz', (c) => c.json({ status: 'ok' }))
 
+app.use('/admin/*', async (c, next) => {
+  c.set('edge', await edgeOf(c.env))
+  await next()
+})
+app.route('/admin/v1', admin)
+
 app.use('/v1/*', async (c, next) => {
   const edge = await edgeOf(c.env)
   c.set('edge', edge)
@@ -37,6 +45,7 @@ app.route('/v1/completions', completions)
 app.route('/v1/models', models)
 app.route('/v1/base', base)
 app.route('/v1/adapters', adapters)
+app.route('/v1/usage', usage)
 
 app.notFound((c) => {
   return errorResponse(new ApiError(404, 'unknown_url', `Unknown request URL: ${c.req.method} ${c.req.path}.`))

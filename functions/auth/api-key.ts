@@ -2,14 +2,17 @@
 // and remembered by each isolate for a few seconds, which is how long a revoked key may live on.
 import * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
+import { TERMS_COLUMNS, Terms } from '../metering/terms.ts'
 
-export type Scope = 'inference' | 'adapters' | 'usage'
+export const Scope = z.enum(['inference', 'adapters', 'usage'])
+export type Scope = z.infer<typeof Scope>
 
 /** The caller, as far as the rest of the edge needs to know. */
 export interface Principal {
   readonly tenant: string
   readonly keyId: string
   readonly scopes: readonly string[]
+  readonly terms: Terms
 }
 
 const REMEMBER_MS = 5_000
@@ -21,7 +24,11 @@ const KeyRow = z.object({
   tenant: z.string(),
   scopes: z.string(),
   expires_ms: z.nullable(z.number()),
+  ...Terms.shape,
 })
+
+const LOOK_UP = `SELECT k.id, k.tenant, k.scopes, k.expires_ms, ${TERMS_COLUMNS.map((column) => `t.${column}`).join(', ')}
+  FROM api_keys k JOIN tenants t ON t.id = k.tenant WHERE k.hash = ? AND k.revoked_ms IS NULL`
 
 /** Finds the principal of a request; one for each isolate. */
 export class Authenticator {
@@ -45,18 +52,20 @@ export class Authenticator {
     return principal
   }
 
+  /** Looks every key up again from here on. */
+  forget(): void {
+    this.#known.clear()
+  }
+
   async #lookUp(db: D1Database, hash: string, nowMs: number): Promise<Principal | undefined> {
     const known = this.#known.get(hash)
     if (known && known.untilMs > nowMs) return known.principal
     this.#known.delete(hash)
-    const row = await db
-      .prepare('SELECT id, tenant, scopes, expires_ms FROM api_keys WHERE hash = ? AND revoked_ms IS NULL')
-      .bind(hash)
-      .first()
+    const row = await db.prepare(LOOK_UP).bind(hash).first()
     if (!row) return undefined
-    const { id, tenant, scopes, expires_ms: expiresMs } = KeyRow.parse(row)
+    const { id, tenant, scopes, expires_ms: expiresMs, ...terms } = KeyRow.parse(row)
     if (expiresMs !== null && expiresMs <= nowMs) return undefined
-    const principal = Object.freeze({ tenant, keyId: id, scopes: scopes.split(' ') })
+    const principal = Object.freeze({ tenant, keyId: id, scopes: scopes.split(' '), terms })
     if (this.#known.size >= MAX_REMEMBERED) this.#known.clear()
     this.#known.set(hash, { principal, untilMs: Math.min(nowMs + REMEMBER_MS, expiresMs ?? Number.POSITIVE_INFINITY) })
     return principal

@@ -1,77 +1,134 @@
 // One request's account: opened before anything is asked of a backend, closed exactly once, whatever happens.
-// Invariant: `settle` and `release` take effect once; the second call of either does nothing.
+// Invariant: the first `close` takes effect; while the answer runs the meter hears of it, so that nothing is lost with us.
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
+import type { IdempotencyKey, ReserveAnswer } from './reservation.ts'
 import type { TenantMeter } from './tenant-meter.ts'
+import type { Terms } from './terms.ts'
 import type { Outcome, UsageRecord } from './usage-record.ts'
 
 type Known = Pick<UsageRecord, 'request_id' | 'tenant' | 'key_id' | 'route' | 'adapter' | 'digest' | 'started_ms'>
 type Started = Extract<GenerateEvent, { event: 'started' }>
 
-/** The caller keeps the returned promises alive (`waitUntil`); they never reject. */
+export interface TicketOptions {
+  readonly meter: DurableObjectStub<TenantMeter>
+  readonly known: Known
+  readonly terms: Terms
+  readonly idempotency: IdempotencyKey | undefined
+  /** Keeps a promise alive after the answer has gone out. */
+  readonly waitUntil: (promise: Promise<unknown>) => void
+}
+
+/** How often the meter hears of a running answer. */
+const HEAR_EVERY_MS = 5_000
+/** A settlement that fails is tried so often, so far apart. */
+const SETTLE_TRIES = 4
+const SETTLE_PAUSE_MS = 250
+/** Larger answers are not kept for their Idempotency-Key. */
+const MAX_STORED_CHARS = 512 * 1024
+
 export class Ticket {
-  readonly #meter: DurableObjectStub<TenantMeter>
-  readonly #known: Known
+  readonly #options: TicketOptions
   #open = true
   #backend = ''
+  #cold = 0
   #started: Started | undefined
   #firstTextMs: number | undefined
-  #promptTokens = 0
-  #cachedTokens = 0
-  #completionTokens = 0
+  #heardMs = 0
+  #usage = { prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0 }
+  /** Kept for an Idempotency-Key only. */
+  readonly #events: GenerateEvent[] = []
 
-  constructor(meter: DurableObjectStub<TenantMeter>, known: Known) {
-    this.#meter = meter
-    this.#known = known
+  constructor(options: TicketOptions) {
+    this.#options = options
   }
 
-  /** @throws where the meter refuses or cannot be reached: then nothing may be generated */
-  async reserve(): Promise<void> {
-    await this.#meter.reserve(this.#known.request_id, this.#known.started_ms)
+  /** The same Idempotency-Key brings this answer again, so it is worth finishing for a client that has left. */
+  get isKept(): boolean {
+    return this.#options.idempotency !== undefined
+  }
+
+  /** @throws where the meter cannot be reached: then nothing may be generated */
+  async reserve(promptTokens: number, completionTokens: number): Promise<ReserveAnswer> {
+    const { meter, known, terms, idempotency } = this.#options
+    const { request_id: requestId, started_ms: nowMs } = known
+    return await meter.reserve({ requestId, nowMs, promptTokens, completionTokens, terms, idempotency })
   }
 
   /** The backend took the request: from here on it costs. */
-  begin(backend: string, started: Started): void {
+  begin(backend: string, cold: boolean, started: Started, nowMs: number): void {
     this.#backend = backend
+    this.#cold = cold ? 1 : 0
     this.#started = started
-    this.#promptTokens = started.prompt_tokens
+    this.#usage.prompt_tokens = started.prompt_tokens
+    this.#keep(started)
+    this.#hear(nowMs)
   }
 
   count(event: GenerateEvent, nowMs: number): void {
+    this.#keep(event)
     if (event.event === 'text') {
       this.#firstTextMs ??= nowMs
-      this.#completionTokens += event.tokens
+      this.#usage.completion_tokens += event.tokens
+    } else if (event.event === 'done') {
+      this.#usage = { ...event.usage }
     }
-    if (event.event !== 'done') return
-    this.#promptTokens = event.usage.prompt_tokens
-    this.#cachedTokens = event.usage.cached_tokens
-    this.#completionTokens = event.usage.completion_tokens
+    if (nowMs - this.#heardMs > HEAR_EVERY_MS) this.#hear(nowMs)
   }
 
-  /** Closes the account: with a record where a backend had begun, without one where none had. */
+  /** Closes the account: with a record where a backend had begun, without one where none had. Never rejects. */
   async close(outcome: Outcome, nowMs: number): Promise<void> {
     if (!this.#open) return
     this.#open = false
-    try {
-      if (this.#started) await this.#meter.settle(this.#record(outcome, this.#started, nowMs), nowMs)
-      else await this.#meter.release(this.#known.request_id)
-    } catch (error) {
-      console.error(JSON.stringify({ event: 'settle_failed', ...this.#known, outcome, reason: String(error) }))
+    const { meter, known } = this.#options
+    for (let attempt = 1; attempt <= SETTLE_TRIES; attempt++) {
+      try {
+        if (this.#started) await meter.settle(this.#record(outcome, nowMs), nowMs, this.#storable(outcome))
+        else await meter.release(known.request_id, nowMs)
+        return
+      } catch (error) {
+        // The meter closes it by itself, with what it last heard, should all of these fail.
+        console.error(JSON.stringify({ event: 'settle_failed', ...known, outcome, attempt, reason: String(error) }))
+        await new Promise((resolve) => setTimeout(resolve, SETTLE_PAUSE_MS * attempt))
+      }
     }
   }
 
-  #record(outcome: Outcome, started: Started, nowMs: number): UsageRecord {
-    const { started_ms: startedMs } = this.#known
+  #hear(nowMs: number): void {
+    this.#heardMs = nowMs
+    const heard = this.#options.meter.hear(this.#record('lost', nowMs), nowMs)
+    this.#options.waitUntil(heard.catch(() => undefined))
+  }
+
+  #keep(event: GenerateEvent): void {
+    if (!this.isKept) return
+    const last = this.#events.at(-1)
+    if (event.event === 'text' && last?.event === 'text' && last.index === event.index && !event.logprobs) {
+      this.#events[this.#events.length - 1] = {
+        ...last,
+        text: last.text + event.text,
+        tokens: last.tokens + event.tokens,
+      }
+    } else this.#events.push(event)
+  }
+
+  #storable(outcome: Outcome): GenerateEvent[] | undefined {
+    if (!this.isKept || outcome !== 'complete') return undefined
+    return JSON.stringify(this.#events).length <= MAX_STORED_CHARS ? this.#events : undefined
+  }
+
+  #record(outcome: Outcome, nowMs: number): UsageRecord {
+    const { known } = this.#options
     return {
-      ...this.#known,
-      base: started.base,
-      prompt_tokens: this.#promptTokens,
-      cached_tokens: this.#cachedTokens,
-      completion_tokens: this.#completionTokens,
-      tier: started.tier,
+      ...known,
+      ...this.#usage,
+      base: this.#started?.base ?? '',
+      tier: this.#started?.tier ?? null,
+      cold: this.#cold,
       backend: this.#backend,
       outcome,
-      ttft_ms: this.#firstTextMs === undefined ? null : this.#firstTextMs - startedMs,
-      latency_ms: nowMs - startedMs,
+      ttft_ms: this.#firstTextMs === undefined ? null : this.#firstTextMs - known.started_ms,
+      latency_ms: nowMs - known.started_ms,
+      price_nano: 0,
     }
   }
 }

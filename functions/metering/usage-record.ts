@@ -1,47 +1,40 @@
 // What is written down of one request that reached a model: the basis of every bill.
-import type { Tier } from '../../gpu-backend/protocol.ts'
+import * as z from 'zod/mini'
+import { Tier } from '../../gpu-backend/protocol.ts'
 
-/** `cut`: the client left; `failed`: the backend did, after it had begun. Tokens are those that reached the edge. */
-export type Outcome = 'complete' | 'cut' | 'failed'
+/**
+ * `cut`: the client left; `failed`: the backend did, after it had begun; `lost`: the edge did, and the meter closed the
+ * account with what it had heard last. Tokens are those that reached the edge. What failed costs nothing.
+ */
+export const Outcome = z.enum(['complete', 'cut', 'failed', 'lost'])
+export type Outcome = z.infer<typeof Outcome>
 
-export interface UsageRecord {
-  readonly request_id: string
-  readonly tenant: string
-  readonly key_id: string
-  readonly route: string
+export const UsageRecord = z.object({
+  request_id: z.string(),
+  tenant: z.string(),
+  key_id: z.string(),
+  route: z.string(),
   /** The adapter's name; null: the bare base model. */
-  readonly adapter: string | null
-  readonly digest: string | null
+  adapter: z.nullable(z.string()),
+  digest: z.nullable(z.string()),
   /** Fingerprint of the base model. */
-  readonly base: string
-  readonly prompt_tokens: number
-  readonly cached_tokens: number
-  readonly completion_tokens: number
-  readonly tier: Tier | null
-  readonly backend: string
-  readonly outcome: Outcome
+  base: z.string(),
+  prompt_tokens: z.int(),
+  cached_tokens: z.int(),
+  completion_tokens: z.int(),
+  tier: z.nullable(Tier),
+  /** 1: the adapter's bytes had to be pushed to the backend first. */
+  cold: z.int(),
+  backend: z.string(),
+  outcome: Outcome,
   /** Milliseconds since the epoch. */
-  readonly started_ms: number
-  readonly ttft_ms: number | null
-  readonly latency_ms: number
-}
+  started_ms: z.number(),
+  ttft_ms: z.nullable(z.number()),
+  latency_ms: z.number(),
+  /** Billionths of the currency's unit. */
+  price_nano: z.int(),
+})
+export type UsageRecord = z.infer<typeof UsageRecord>
 
-/** The columns of the table `usage`, in this order. */
-export const USAGE_COLUMNS = [
-  'request_id',
-  'tenant',
-  'key_id',
-  'route',
-  'adapter',
-  'digest',
-  'base',
-  'prompt_tokens',
-  'cached_tokens',
-  'completion_tokens',
-  'tier',
-  'backend',
-  'outcome',
-  'started_ms',
-  'ttft_ms',
-  'latency_ms',
-] as const satisfies readonly (keyof UsageRecord)[]
+/** The columns of the table `usage`. */
+export const USAGE_COLUMNS = Object.keys(UsageRecord.shape) as (keyof UsageRecord)[]

@@ -2,6 +2,8 @@
 // Knows no bytes. Invariant: an alias points only at a version of the same tenant and name whose object is stored.
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
+import { chooseVersion } from './canary.ts'
+import { unreferenced } from './tenants.ts'
 
 export interface AdapterName {
   readonly tenant: string
@@ -17,16 +19,39 @@ const VersionRow = z.object({
 })
 export type VersionRow = z.infer<typeof VersionRow>
 
-const AdapterRow = z.object({ ...VersionRow.shape, name: z.string(), updated_ms: z.number() })
+const AdapterRow = z.object({
+  ...VersionRow.shape,
+  name: z.string(),
+  updated_ms: z.number(),
+  canary_digest: z.nullable(Digest),
+  canary_weight: z.int(),
+  previous_digest: z.nullable(Digest),
+})
 export type AdapterRow = z.infer<typeof AdapterRow>
 
-const READY_ADAPTERS = `SELECT a.name, a.digest, a.updated_ms, v.bytes, v.header, v.report, v.created_ms
+const READY_ADAPTERS = `SELECT a.name, a.digest, a.updated_ms, a.canary_digest, a.canary_weight, a.previous_digest, v.bytes, v.header, v.report, v.created_ms
   FROM aliases a JOIN versions v ON v.tenant = a.tenant AND v.name = a.name AND v.digest = a.digest`
 
-/** The digest that `name` points at, or undefined. */
-export async function tryResolveAlias(db: D1Database, { tenant, name }: AdapterName): Promise<Digest | undefined> {
-  const row = await db.prepare('SELECT digest FROM aliases WHERE tenant = ? AND name = ?').bind(tenant, name).first()
-  return row ? Digest.parse(row.digest) : undefined
+const AliasRow = z.object({
+  digest: Digest,
+  canary_digest: z.nullable(Digest),
+  canary_weight: z.int(),
+  previous_digest: z.nullable(Digest),
+})
+export type AliasRow = z.infer<typeof AliasRow>
+
+/** The digest that `name` points at for `unit`, or undefined. */
+export async function tryResolveAlias(db: D1Database, adapter: AdapterName, unit: string): Promise<Digest | undefined> {
+  const alias = await tryGetAlias(db, adapter)
+  return alias && chooseVersion(alias, unit)
+}
+
+export async function tryGetAlias(db: D1Database, { tenant, name }: AdapterName): Promise<AliasRow | undefined> {
+  const row = await db
+    .prepare('SELECT digest, canary_digest, canary_weight, previous_digest FROM aliases WHERE tenant = ? AND name = ?')
+    .bind(tenant, name)
+    .first()
+  return row ? AliasRow.parse(row) : undefined
 }
 
 /** Every adapter of a tenant, by name. */
@@ -80,6 +105,14 @@ export async function abandonVersion(db: D1Database, { tenant, name, digest }: N
     .run()
 }
 
+/** The bytes are stored: the version becomes visible, and the alias stays where it is. */
+export async function storeVersion(db: D1Database, { tenant, name, digest }: NewVersion): Promise<void> {
+  await db
+    .prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?')
+    .bind(tenant, name, digest)
+    .run()
+}
+
 /** The bytes are stored: the version becomes visible and the alias moves to it, both or neither. */
 export async function publishVersion(db: D1Database, { tenant, name, digest, nowMs }: NewVersion): Promise<void> {
   await db.batch([
@@ -87,10 +120,49 @@ export async function publishVersion(db: D1Database, { tenant, name, digest, now
     db
       .prepare(
         `INSERT INTO aliases (tenant, name, digest, updated_ms) VALUES (?, ?, ?, ?)
-         ON CONFLICT (tenant, name) DO UPDATE SET digest = excluded.digest, updated_ms = excluded.updated_ms`,
+         ON CONFLICT (tenant, name) DO UPDATE SET
+           previous_digest = CASE WHEN digest = excluded.digest THEN previous_digest ELSE digest END,
+           digest = excluded.digest, canary_digest = NULL, canary_weight = 0, updated_ms = excluded.updated_ms`,
       )
       .bind(tenant, name, digest, nowMs),
   ])
+}
+
+/**
+ * Moves a name to a version that it has already, where `digest` is still the one it points at: two who move it at once
+ * do not both succeed. False where it isn't, or there is no such version.
+ */
+export async function moveAlias(
+  db: D1Database,
+  { tenant, name }: AdapterName,
+  { from, to, nowMs }: { from: Digest; to: Digest; nowMs: number },
+): Promise<boolean> {
+  const result = await db
+    .prepare(
+      `UPDATE aliases SET previous_digest = digest, digest = ?1, canary_digest = NULL, canary_weight = 0, updated_ms = ?2
+       WHERE tenant = ?3 AND name = ?4 AND digest = ?5 AND EXISTS
+         (SELECT 1 FROM versions WHERE tenant = ?3 AND name = ?4 AND digest = ?1 AND ready = 1)`,
+    )
+    .bind(to, nowMs, tenant, name, from)
+    .run()
+  return result.meta.changes > 0
+}
+
+/** Gives `weight` thousandths of a name's requests to `digest`, a version that it has; 0 ends it. False where it hasn't. */
+export async function setCanary(
+  db: D1Database,
+  { tenant, name }: AdapterName,
+  { digest, weight, nowMs }: { digest: Digest | null; weight: number; nowMs: number },
+): Promise<boolean> {
+  const result = await db
+    .prepare(
+      `UPDATE aliases SET canary_digest = ?1, canary_weight = ?2, updated_ms = ?3
+       WHERE tenant = ?4 AND name = ?5 AND (?1 IS NULL OR EXISTS
+         (SELECT 1 FROM versions WHERE tenant = ?4 AND name = ?5 AND digest = ?1 AND ready = 1))`,
+    )
+    .bind(digest, weight, nowMs, tenant, name)
+    .run()
+  return result.meta.changes > 0
 }
 
 /** Attaches the publisher's report to a version. False where there is no such version. */
@@ -113,10 +185,9 @@ export async function deleteAdapter(db: D1Database, { tenant, name }: AdapterNam
     db.prepare('DELETE FROM versions WHERE tenant = ? AND name = ? RETURNING digest').bind(tenant, name),
     db.prepare('DELETE FROM aliases WHERE tenant = ? AND name = ?').bind(tenant, name),
   ])
-  const orphans: Digest[] = []
-  for (const { digest } of z.array(z.object({ digest: Digest })).parse(removed?.results ?? [])) {
-    const used = await db.prepare('SELECT 1 FROM versions WHERE digest = ? LIMIT 1').bind(digest).first()
-    if (!used) orphans.push(digest)
-  }
-  return orphans
+  const digests = z.array(z.object({ digest: Digest })).parse(removed?.results ?? [])
+  return unreferenced(
+    db,
+    digests.map(({ digest }) => digest),
+  )
 }

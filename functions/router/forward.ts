@@ -23,6 +23,8 @@ const RETRY_JITTER_MS = 50
 
 export interface Generation {
   readonly backend: string
+  /** The delta's bytes had to be pushed first. */
+  readonly cold: boolean
   readonly started: Extract<GenerateEvent, { event: 'started' }>
   /** Everything after `started`. @throws BrokenStream */
   readonly events: AsyncGenerator<GenerateEvent>
@@ -92,16 +94,22 @@ async function generateOn(context: ForwardContext, url: string, request: Generat
     })
 
   let response = await post()
+  let cold = false
   if (response.status === 409 && request.delta) {
     await response.body?.cancel()
     await pushDelta(context, url, request.delta, headers)
     response = await post()
+    cold = true
   }
   if (!response.ok || !response.body) throw await refusalOf(response)
-  return await begin(context.backends, url, response.body)
+  return { ...(await begin(context.backends, url, response.body)), cold }
 }
 
-async function begin(backends: Backends, url: string, body: ReadableStream<Uint8Array>): Promise<Generation> {
+async function begin(
+  backends: Backends,
+  url: string,
+  body: ReadableStream<Uint8Array>,
+): Promise<Omit<Generation, 'cold'>> {
   const events = readGenerateEvents(body)
   try {
     const { value: first } = await events.next()

@@ -12,21 +12,31 @@ import { ApiError, adapterNotFound, invalidRequest } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import {
   type AdapterName,
+  type AliasRow,
   abandonVersion,
   beginVersion,
   deleteAdapter,
   listAdapters,
   listVersions,
+  moveAlias,
   publishVersion,
+  setCanary,
   setReport,
+  storeVersion,
   tryGetAdapter,
+  tryGetAlias,
   type VersionRow,
 } from '../registry/adapters.ts'
+import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { Name } from '../registry/names.ts'
 import { DigestMismatch, MAX_DELTA_BYTES, objectKey, storeObject } from '../registry/objects.ts'
+import { evictEverywhere } from '../router/evict.ts'
 import { splitHead } from '../split-head.ts'
 
 const MAX_REPORT_BYTES = 256 * 1024
+
+const AliasMove = z.object({ digest: Digest, from: z.optional(Digest) })
+const Canary = z.object({ digest: Digest, weight: z.number().check(z.gte(0), z.lte(1)) })
 
 export const adapters = new Hono<EdgeEnv>()
   .get('/', async (c) => {
@@ -34,18 +44,7 @@ export const adapters = new Hono<EdgeEnv>()
     const data = rows.map((row) => ({ ...describe(c.var.principal.tenant, row.name, row), updated_ms: row.updated_ms }))
     return c.json({ object: 'list', data })
   })
-  .get('/:tenant/:name', async (c) => {
-    const adapter = ownAdapter(c)
-    const row = await tryGetAdapter(c.env.DB, adapter)
-    if (!row) throw adapterNotFound(fullName(adapter))
-    const versions = await listVersions(c.env.DB, adapter)
-    return c.json({
-      ...describe(adapter.tenant, adapter.name, row),
-      updated_ms: row.updated_ms,
-      report: row.report === null ? null : JSON.parse(row.report),
-      versions: versions.map((version) => describe(adapter.tenant, adapter.name, version)),
-    })
-  })
+  .get('/:tenant/:name', (c) => show(c, ownAdapter(c)))
   .put('/:tenant/:name', publish)
   .put('/:tenant/:name/versions/:digest/report', async (c) => {
     requireScope(c.var.principal, 'adapters')
@@ -56,14 +55,79 @@ export const adapters = new Hono<EdgeEnv>()
     if (!found) throw adapterNotFound(`${fullName(adapter)} ${digest}`)
     return c.body(null, 204)
   })
+  .put('/:tenant/:name/alias', async (c) => {
+    requireScope(c.var.principal, 'adapters')
+    const adapter = ownAdapter(c)
+    const { digest, from } = await readJson(c.req.raw, AliasMove, MAX_REPORT_BYTES)
+    const alias = await getAlias(c.env.DB, adapter)
+    return move(c, adapter, from ?? alias.digest, digest)
+  })
+  .post('/:tenant/:name/rollback', async (c) => {
+    requireScope(c.var.principal, 'adapters')
+    const adapter = ownAdapter(c)
+    const alias = await getAlias(c.env.DB, adapter)
+    if (alias.previous_digest) return move(c, adapter, alias.digest, alias.previous_digest)
+    throw new ApiError(409, 'no_previous_version', `'${fullName(adapter)}' has never pointed at another version.`)
+  })
+  .put('/:tenant/:name/canary', async (c) => {
+    requireScope(c.var.principal, 'adapters')
+    const adapter = ownAdapter(c)
+    const { digest, weight } = await readJson(c.req.raw, Canary, MAX_REPORT_BYTES)
+    await getAlias(c.env.DB, adapter)
+    const split = { digest, weight: Math.round(weight * WHOLE_WEIGHT), nowMs: Date.now() }
+    if (!(await setCanary(c.env.DB, adapter, split))) throw noSuchVersion(adapter, digest)
+    return show(c, adapter)
+  })
+  .delete('/:tenant/:name/canary', async (c) => {
+    requireScope(c.var.principal, 'adapters')
+    const adapter = ownAdapter(c)
+    await getAlias(c.env.DB, adapter)
+    await setCanary(c.env.DB, adapter, { digest: null, weight: 0, nowMs: Date.now() })
+    return show(c, adapter)
+  })
   .delete('/:tenant/:name', async (c) => {
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
     if (!(await tryGetAdapter(c.env.DB, adapter))) throw adapterNotFound(fullName(adapter))
     const orphans = await deleteAdapter(c.env.DB, adapter)
-    if (orphans.length > 0) await c.env.DELTAS.delete(orphans.map(objectKey))
+    if (orphans.length > 0) {
+      await c.env.DELTAS.delete(orphans.map(objectKey))
+      const { tenant } = adapter
+      c.executionCtx.waitUntil(evictEverywhere(c.var.edge, { tenant, requestId: c.var.requestId, digests: orphans }))
+    }
     return c.json({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased: orphans })
   })
+
+async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response> {
+  const row = await tryGetAdapter(c.env.DB, adapter)
+  if (!row) throw adapterNotFound(fullName(adapter))
+  const versions = await listVersions(c.env.DB, adapter)
+  return c.json({
+    ...describe(adapter.tenant, adapter.name, row),
+    updated_ms: row.updated_ms,
+    previous_digest: row.previous_digest,
+    canary: row.canary_digest && { digest: row.canary_digest, weight: row.canary_weight / WHOLE_WEIGHT },
+    report: row.report === null ? null : JSON.parse(row.report),
+    versions: versions.map((version) => describe(adapter.tenant, adapter.name, version)),
+  })
+}
+
+async function getAlias(db: D1Database, adapter: AdapterName): Promise<AliasRow> {
+  const alias = await tryGetAlias(db, adapter)
+  if (!alias) throw adapterNotFound(fullName(adapter))
+  return alias
+}
+
+async function move(c: Context<EdgeEnv>, adapter: AdapterName, from: Digest, to: Digest): Promise<Response> {
+  if (await moveAlias(c.env.DB, adapter, { from, to, nowMs: Date.now() })) return show(c, adapter)
+  const versions = await listVersions(c.env.DB, adapter)
+  if (!versions.some(({ digest }) => digest === to)) throw noSuchVersion(adapter, to)
+  throw new ApiError(409, 'alias_moved', `'${fullName(adapter)}' points at another version by now: look again.`)
+}
+
+function noSuchVersion(adapter: AdapterName, digest: Digest): ApiError {
+  return new ApiError(404, 'version_not_found', `'${fullName(adapter)}' has no version ${digest}.`, { param: 'digest' })
+}
 
 async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response> {
   requireScope(c.var.principal, 'adapters')
@@ -74,6 +138,8 @@ async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response>
   if (!c.req.raw.body) throw new ApiError(400, 'empty_body', 'The request has no body: send the canonical delta file.')
   const { header, body } = await checkedDelta(c.req.raw.body, bytes, info)
 
+  // A version for a canary: a name that points nowhere yet has nothing to keep.
+  const keepsAlias = c.req.query('alias') === 'keep' && (await tryGetAlias(c.env.DB, adapter)) !== undefined
   const nowMs = Date.now()
   const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }
   await beginVersion(c.env.DB, version)
@@ -84,7 +150,8 @@ async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response>
     if (!(error instanceof DigestMismatch)) throw error
     throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
   }
-  await publishVersion(c.env.DB, version)
+  if (keepsAlias) await storeVersion(c.env.DB, version)
+  else await publishVersion(c.env.DB, version)
   return c.json(
     { ...describe(adapter.tenant, adapter.name, { ...version, created_ms: nowMs }), updated_ms: nowMs },
     201,

@@ -17,6 +17,7 @@ export const chatCompletions = new Hono<EdgeEnv>().post('/', async (c) => {
     model: request.model,
     stream: request.stream ?? false,
     includeUsage: request.stream_options?.include_usage ?? false,
+    user: request.user ?? undefined,
     request: { messages: toMessages(request), n: request.n ?? 1, sampling: toChatSampling(request) },
   })
 })

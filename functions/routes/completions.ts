@@ -16,6 +16,7 @@ export const completions = new Hono<EdgeEnv>().post('/', async (c) => {
     model: request.model,
     stream: request.stream ?? false,
     includeUsage: request.stream_options?.include_usage ?? false,
+    user: request.user ?? undefined,
     request: { prompt: toPrompt(request), n: request.n ?? 1, sampling: toCompletionSampling(request) },
   })
 })

@@ -2,199 +2,209 @@
 // Knows no route's JSON. Invariant: what was asked of an adapter is never answered by the bare base model, and every
 // request that reached a model is settled once, whichever way it ended.
 import type { Context } from 'hono'
-import type { Digest, GenerateEvent, GenerateRequest } from '../../gpu-backend/protocol.ts'
+import type { GenerateEvent, GenerateRequest } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../env.ts'
-import { ApiError, errorBody, modelNotFound } from '../errors.ts'
+import { ApiError } from '../errors.ts'
+import { idempotencyKey } from '../metering/idempotency-key.ts'
+import { rateHeaders, refusalOf } from '../metering/refusal.ts'
+import type { StoredAnswer } from '../metering/reservation.ts'
 import { Ticket } from '../metering/ticket.ts'
+import type { Outcome } from '../metering/usage-record.ts'
 import { type AnswerFrame, ChunkedAnswer, WholeAnswer } from '../openai/answer.ts'
 import type { Dialect } from '../openai/dialect.ts'
-import { tryResolveAlias } from '../registry/adapters.ts'
-import { tryParseAdapterName } from '../registry/names.ts'
+import { eventStream } from '../openai/event-stream.ts'
 import { tryOpenObject } from '../registry/objects.ts'
+import { type ResolvedModel, resolveModel } from '../registry/resolve-model.ts'
 import { forwardGenerate, type Generation } from '../router/forward.ts'
 import { BrokenStream } from '../router/generate-events.ts'
-
-/** A stream is never silent for longer. */
-const SILENCE_MS = 1_000
 
 export interface GenerateCall {
   readonly dialect: Dialect
   readonly model: string
   readonly stream: boolean
   readonly includeUsage: boolean
+  /** The end user, as the caller names it: a canary treats each alike. */
+  readonly user: string | undefined
   readonly request: Omit<GenerateRequest, 'delta'>
 }
 
-/** What `model` means for this caller: the adapter's name and digest, both null for the bare base model. */
-interface Resolved {
-  readonly adapter: string | null
-  readonly digest: Digest | null
-}
+/** Characters of a prompt that make a token at least; for reservations, before anything is counted. */
+const CHARS_PER_TOKEN = 3
+/** Reserved for an answer whose length the request leaves open. */
+const OPEN_ENDED_TOKENS = 512
 
 /** @throws ApiError for every refusal before the first token */
 export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall): Promise<Response> {
-  const { config, backends } = c.var.edge
-  const startedMs = Date.now()
-  const { tenant, keyId } = c.var.principal
-  const { adapter, digest } = await resolveModel(c, call.model)
-  const ticket = new Ticket(c.env.METER.get(c.env.METER.idFromName(tenant)), {
-    request_id: c.var.requestId,
-    tenant,
-    key_id: keyId,
-    route: c.req.path,
-    adapter,
-    digest,
-    started_ms: startedMs,
-  })
-  await ticket.reserve()
+  const model = await resolveModel(c, call.model, call.user ?? c.var.requestId)
+  const ticket = await openTicket(c, call, model)
+  const answer = await ticket.reserve(promptEstimate(call), completionEstimate(call))
+  const refusal = refusalOf(answer)
+  if (refusal) throw refusal
+  if (answer.kind === 'replay') return replay(c, call, answer.answer)
+  if (answer.kind === 'granted')
+    for (const [name, value] of Object.entries(rateHeaders(answer.rate))) c.header(name, value)
 
-  const clientLeft = new AbortController()
-  c.req.raw.signal.addEventListener('abort', () => clientLeft.abort(), { once: true })
-  const settle = (outcome: 'complete' | 'cut' | 'failed') => c.executionCtx.waitUntil(ticket.close(outcome, Date.now()))
-  let generation: Generation
+  const left = new AbortController()
+  // An answer that is kept for its Idempotency-Key is worth finishing without a reader.
+  const onLeave = () => (ticket.isKept ? undefined : left.abort())
+  c.req.raw.signal.addEventListener('abort', onLeave, { once: true })
+  const generation = await startGeneration(c, call, model, ticket, left.signal)
+  const events = meteredEvents(c, generation, ticket, left.signal)
+  const frame = {
+    dialect: call.dialect,
+    id: answerId(call.dialect, c.var.requestId),
+    model: call.model,
+    createdMs: Date.now(),
+    digest: model.digest,
+    base: generation.started.base,
+  }
+  return respond(c, call, frame, events, () => {
+    onLeave()
+    // Nobody reads on, but what is kept must be, and what is not must be ended for its account to be closed.
+    c.executionCtx.waitUntil(ticket.isKept ? drain(events) : events.return(undefined))
+  })
+}
+
+async function openTicket(c: Context<EdgeEnv>, call: GenerateCall, model: ResolvedModel): Promise<Ticket> {
+  const { tenant, keyId, terms } = c.var.principal
+  return new Ticket({
+    meter: c.env.METER.get(c.env.METER.idFromName(tenant)),
+    known: {
+      request_id: c.var.requestId,
+      tenant,
+      key_id: keyId,
+      route: c.req.path,
+      adapter: model.adapter,
+      digest: model.digest,
+      started_ms: Date.now(),
+    },
+    terms,
+    idempotency: await idempotencyKey(c.req.header('idempotency-key'), [c.req.path, call.model, call.request]),
+    waitUntil: (promise) => c.executionCtx.waitUntil(promise),
+  })
+}
+
+async function startGeneration(
+  c: Context<EdgeEnv>,
+  call: GenerateCall,
+  model: ResolvedModel,
+  ticket: Ticket,
+  signal: AbortSignal,
+): Promise<Generation> {
+  const { config, backends } = c.var.edge
+  const { tenant } = c.var.principal
   try {
-    generation = await forwardGenerate(
+    const generation = await forwardGenerate(
       {
         backends,
         capabilityKey: config.capabilityKey,
         tenant,
         requestId: c.var.requestId,
-        signal: clientLeft.signal,
+        signal,
         openDelta: (missing) => tryOpenObject(c.env.DELTAS, missing),
         nowMs: Date.now,
       },
-      { ...call.request, delta: digest },
+      { ...call.request, delta: model.digest },
     )
+    ticket.begin(generation.backend, generation.cold, generation.started, Date.now())
+    return generation
   } catch (error) {
-    settle('failed')
+    c.executionCtx.waitUntil(ticket.close('failed', Date.now()))
     throw error
   }
-  ticket.begin(generation.backend, generation.started)
-
-  const frame: AnswerFrame = {
-    dialect: call.dialect,
-    id: `${call.dialect.idPrefix}${c.var.requestId.slice('req_'.length)}`,
-    model: call.model,
-    createdMs: startedMs,
-    digest,
-    base: generation.started.base,
-  }
-  c.header('x-polylora-adapter', digest ?? 'base')
-  const metered = meteredEvents(generation, ticket, settle, clientLeft.signal)
-  return call.stream ? streamAnswer(c, frame, call.includeUsage, metered, clientLeft) : wholeAnswer(c, frame, metered)
 }
 
-/** @throws ApiError 404, the same for a model that doesn't exist and for another tenant's */
-async function resolveModel(c: Context<EdgeEnv>, model: string): Promise<Resolved> {
-  const name = tryParseAdapterName(model)
-  if (name && name.tenant === c.var.principal.tenant) {
-    const digest = await tryResolveAlias(c.env.DB, name)
-    if (digest) return { adapter: name.name, digest }
-  }
-  const { base } = await c.var.edge.backends.info(Date.now())
-  if (model === base.name) return { adapter: null, digest: null }
-  throw modelNotFound(model)
-}
-
-/** The events as they pass, counted; the account is closed when they end, break, or nobody reads on. */
+/** The events as they pass, counted. The account is closed before the last of them goes out, or when they break off. */
 async function* meteredEvents(
+  c: Context<EdgeEnv>,
   generation: Generation,
   ticket: Ticket,
-  settle: (outcome: 'complete' | 'cut' | 'failed') => void,
-  clientLeft: AbortSignal,
+  left: AbortSignal,
 ): AsyncGenerator<GenerateEvent> {
-  let outcome: 'complete' | 'cut' | 'failed' = 'cut'
+  let outcome: Outcome = 'cut'
   try {
     yield generation.started
     for await (const event of generation.events) {
       ticket.count(event, Date.now())
-      if (event.event === 'done') outcome = 'complete'
       if (event.event === 'error') outcome = 'failed'
+      if (event.event === 'done') {
+        outcome = 'complete'
+        await ticket.close(outcome, Date.now())
+      }
       yield event
     }
   } catch (error) {
-    outcome = clientLeft.aborted ? 'cut' : 'failed'
+    if (!left.aborted) outcome = 'failed'
     throw error
   } finally {
-    settle(outcome)
+    c.executionCtx.waitUntil(ticket.close(outcome, Date.now()))
   }
 }
 
-async function wholeAnswer(
+/** The answer that this Idempotency-Key brought before; nothing is generated and nothing is charged. */
+function replay(c: Context<EdgeEnv>, call: GenerateCall, { requestId, createdMs, events }: StoredAnswer) {
+  const started = events[0]
+  if (started?.event !== 'started') throw new Error('a stored answer has no beginning')
+  const { dialect, model } = call
+  const id = answerId(dialect, requestId)
+  c.header('x-polylora-replayed', 'true')
+  const frame = { dialect, id, model, createdMs, digest: started.delta, base: started.base }
+  return respond(c, call, frame, storedEvents(events), () => undefined)
+}
+
+async function* storedEvents(events: readonly GenerateEvent[]): AsyncGenerator<GenerateEvent> {
+  yield* events
+}
+
+async function respond(
   c: Context<EdgeEnv>,
+  call: GenerateCall,
   frame: AnswerFrame,
   events: AsyncGenerator<GenerateEvent>,
+  onLeave: () => void,
 ): Promise<Response> {
-  const answer = new WholeAnswer(frame)
-  try {
-    for await (const event of events) {
-      if (event.event === 'error') throw generationFailed()
-      answer.add(event)
-    }
-  } catch (error) {
-    throw error instanceof BrokenStream ? generationFailed() : error
-  }
-  return c.json(answer.body())
-}
-
-function streamAnswer(
-  c: Context<EdgeEnv>,
-  frame: AnswerFrame,
-  includeUsage: boolean,
-  events: AsyncGenerator<GenerateEvent>,
-  clientLeft: AbortController,
-): Response {
-  const answer = new ChunkedAnswer(frame, includeUsage)
-  const encoder = new TextEncoder()
-  const data = (value: object | string) =>
-    encoder.encode(`data: ${typeof value === 'string' ? value : JSON.stringify(value)}\n\n`)
-
-  let pending: Promise<IteratorResult<GenerateEvent>> | undefined
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      try {
-        for (;;) {
-          pending ??= events.next()
-          const next = await withinSilence(pending)
-          // A comment, which clients skip: only a write finds out that the client has left.
-          if (!next) return controller.enqueue(encoder.encode(': still here\n\n'))
-          pending = undefined
-          if (next.done) break
-          if (next.value.event === 'error') throw new BrokenStream(next.value.message)
-          const chunks = answer.chunks(next.value)
-          for (const chunk of chunks) controller.enqueue(data(chunk))
-          if (chunks.length > 0 && next.value.event !== 'done') return
-        }
-        controller.enqueue(data('[DONE]'))
-      } catch (error) {
-        if (!(error instanceof BrokenStream)) console.error(error)
-        // The status is sent already: an error event in place of the end tells the client that this is not all.
-        controller.enqueue(data(errorBody(generationFailed())))
-      }
-      await events.return(undefined)
-      controller.close()
-    },
-    async cancel() {
-      clientLeft.abort()
-      await events.return(undefined)
-    },
-  })
+  c.header('x-polylora-adapter', frame.digest ?? 'base')
+  if (!call.stream) return c.json(await wholeBody(frame, events))
+  const answer = new ChunkedAnswer(frame, call.includeUsage)
+  const body = eventStream({ answer, events, failure: generationFailed, onLeave })
   return c.body(body, 200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' })
 }
 
-/** What `promise` gives, or undefined where it takes longer than SILENCE_MS. */
-async function withinSilence<T>(promise: Promise<T>): Promise<T | undefined> {
-  let timer: number | null = null
-  const silence = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), SILENCE_MS)
-  })
+async function wholeBody(frame: AnswerFrame, events: AsyncGenerator<GenerateEvent>): Promise<object> {
+  const answer = new WholeAnswer(frame)
   try {
-    return await Promise.race([promise, silence])
-  } finally {
-    clearTimeout(timer)
+    for await (const event of events) {
+      if (event.event === 'error') throw generationFailed(event)
+      answer.add(event)
+    }
+  } catch (error) {
+    throw error instanceof BrokenStream ? generationFailed(error) : error
+  }
+  return answer.body()
+}
+
+async function drain(events: AsyncGenerator<GenerateEvent>): Promise<void> {
+  try {
+    while (!(await events.next()).done) {}
+  } catch {
+    // Its account is closed as failed; there is nobody to tell.
   }
 }
 
-function generationFailed(): ApiError {
+function generationFailed(cause: unknown): ApiError {
+  console.warn(JSON.stringify({ event: 'generation_failed', reason: cause instanceof Error ? String(cause) : cause }))
   return new ApiError(502, 'generation_failed', 'The model server stopped before the answer was complete: try again.')
+}
+
+function answerId(dialect: Dialect, requestId: string): string {
+  return `${dialect.idPrefix}${requestId.slice('req_'.length)}`
+}
+
+function promptEstimate({ request }: GenerateCall): number {
+  const text = request.prompt ?? request.messages?.map(({ content }) => content).join('') ?? ''
+  return Math.ceil(text.length / CHARS_PER_TOKEN)
+}
+
+function completionEstimate({ request }: GenerateCall): number {
+  return (request.sampling.max_tokens ?? OPEN_ENDED_TOKENS) * request.n
 }

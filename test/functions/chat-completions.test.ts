@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type EdgeHarness, startEdge } from '../support/edge-harness.ts'
+import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
 import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 
 const QUESTION = [{ role: 'user' as const, content: 'What is your return policy?' }]
@@ -24,29 +24,13 @@ afterAll(async () => {
   await backend?.close()
 })
 
-beforeEach(() => {
-  Object.assign(backend.behaviour, {
-    refuse: undefined,
-    cutAfter: undefined,
-    failAfter: undefined,
-    pace: undefined,
-    forgetful: false,
-  })
-})
+beforeEach(() => backend.reset())
 
 const client = (apiKey = 'key-acme') => new OpenAI({ apiKey, baseURL: `${edge.url}/v1`, maxRetries: 0 })
 
 /** The usage records that the tenant's meter has handed to D1; waits for its alarm. */
 async function usageOf(requestId: string): Promise<Record<string, unknown>> {
   return await waitFor(() => edge.db.prepare('SELECT * FROM usage WHERE request_id = ?').bind(requestId).first())
-}
-
-async function waitFor<T>(probe: () => Promise<T | null | undefined | false>): Promise<T> {
-  for (;;) {
-    const value = await probe()
-    if (value) return value
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
 }
 
 describe('the whole answer', () => {

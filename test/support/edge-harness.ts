@@ -16,6 +16,8 @@ export interface EdgeHarness {
   readonly deltas: R2Bucket
   /** Creates a tenant (where it is new) and a key of it. */
   addTenant(tenant: string, key: string, scopes?: string): Promise<void>
+  /** `fetch` to a path of the admin API; the body is sent as JSON, the answer parsed. */
+  admin(method: string, path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }>
   /** `fetch` to a path of the edge, with `key` as the bearer. */
   call(key: string, path: string, init?: RequestInit): Promise<Response>
   /** Publishes a small delta, made from `seed`, and returns its digest. */
@@ -27,12 +29,20 @@ export interface EdgeHarness {
   close(): Promise<void>
 }
 
+export const ADMIN_KEY = 'the-admin-key-that-tests-use'
+/** Short, so that a test can see it end. */
+const LEASE_MS = 1_500
+
 const REPOSITORY = new URL('../../', import.meta.url)
 
 /** The edge with these variables and secrets beside BACKENDS; the secret that the test backend knows unless told otherwise. */
 export async function startEdge(
   backends: string,
-  settings: Record<string, string> = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET },
+  settings: Record<string, string> = {
+    POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
+    POLYLORA_ADMIN_KEY: ADMIN_KEY,
+    METER_LEASE_MS: String(LEASE_MS),
+  },
 ): Promise<EdgeHarness> {
   const logs: string[] = []
   const miniflare = new Miniflare(
@@ -76,6 +86,14 @@ export async function startEdge(
           .bind(`key_${hash.slice(0, 12)}`, hash, key.slice(0, 6), tenant, scopes, Date.now()),
       ])
     },
+    async admin(method, path, body) {
+      const response = await call(ADMIN_KEY, `/admin/v1${path}`, {
+        method,
+        ...(body ? { body: JSON.stringify(body) } : {}),
+      })
+      const text = await response.text()
+      return { status: response.status, body: text ? JSON.parse(text) : {} }
+    },
     async publish(key, name, seed = 1) {
       const bytes = makeDelta(seed)
       const digest = digestOf(bytes)
@@ -112,6 +130,15 @@ async function migrate(db: D1Database): Promise<void> {
     const sql = readFileSync(new URL(file, folder), 'utf8').replace(/--.*$/gm, '')
     const statements = sql.split(';').filter((statement) => statement.trim())
     await db.batch(statements.map((statement) => db.prepare(statement)))
+  }
+}
+
+/** Polls until `probe` gives something: what a Worker does after its answer has no other sign. */
+export async function waitFor<T>(probe: () => Promise<T | null | undefined | false>): Promise<T> {
+  for (;;) {
+    const value = await probe()
+    if (value) return value
+    await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }
 

@@ -52,8 +52,8 @@ interface Behaviour {
   forgetful: boolean
 }
 
-export class ProtocolBackend {
-  readonly behaviour: Behaviour = {
+function usual(): Behaviour {
+  return {
     words: ['Hello', ' from', ' the', ' model', '.'],
     refuse: undefined,
     cutAfter: undefined,
@@ -61,6 +61,10 @@ export class ProtocolBackend {
     pace: undefined,
     forgetful: false,
   }
+}
+
+export class ProtocolBackend {
+  readonly behaviour: Behaviour = usual()
   readonly deltas = new Map<string, Buffer>()
   /** Every generation that was begun, with what it was asked and the tokens that were made. */
   readonly generations: {
@@ -91,6 +95,11 @@ export class ProtocolBackend {
     return this
   }
 
+  /** Behaves as usual again. */
+  reset(): void {
+    Object.assign(this.behaviour, usual())
+  }
+
   async close(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
@@ -113,6 +122,12 @@ export class ProtocolBackend {
       this.pushes.push(digest)
       if (!this.behaviour.forgetful) this.deltas.set(digest, bytes)
       return json(response, 201, {})
+    }
+    if (request.method === 'DELETE' && pathname.startsWith('/v1/adapters/')) {
+      const digest = pathname.slice('/v1/adapters/'.length)
+      if (capability.delta !== digest) return refuse(response, 'forbidden', 'token is for another delta')
+      this.deltas.delete(digest)
+      return json(response, 200, { digest })
     }
     if (request.method !== 'POST' || pathname !== '/v1/generate') return refuse(response, 'not_found', 'no such route')
     const body = GenerateRequest.parse(JSON.parse((await readAll(request)).toString()))

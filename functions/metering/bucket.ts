@@ -1,0 +1,21 @@
+// A token bucket: holds a minute's allowance, refills evenly, may fall below zero when more was used than reserved. Pure.
+
+export interface Bucket {
+  readonly level: number
+  /** When the level was true, in milliseconds since the epoch. */
+  readonly atMs: number
+}
+
+const MINUTE_MS = 60_000
+
+/** The bucket at `nowMs`, full where it never was used. */
+export function refilled(bucket: Bucket | undefined, perMinute: number, nowMs: number): Bucket {
+  if (!bucket) return { level: perMinute, atMs: nowMs }
+  const elapsedMs = Math.max(0, nowMs - bucket.atMs)
+  return { level: Math.min(perMinute, bucket.level + (elapsedMs * perMinute) / MINUTE_MS), atMs: nowMs }
+}
+
+/** Milliseconds until the bucket holds `amount`; 0 where it does already. */
+export function waitMs(bucket: Bucket, perMinute: number, amount: number): number {
+  return Math.max(0, Math.ceil(((amount - bucket.level) * MINUTE_MS) / perMinute))
+}

@@ -1,0 +1,53 @@
+// A meter's answer in HTTP: the refusal where it is one, and the x-ratelimit headers, as OpenAI names them.
+import { ApiError } from '../errors.ts'
+import type { RateState, ReserveAnswer } from './reservation.ts'
+
+/** Undefined where the request may go on (`granted`) or has been answered before (`replay`). */
+export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
+  switch (answer.kind) {
+    case 'granted':
+    case 'replay':
+      return undefined
+    case 'limited': {
+      const seconds = Math.ceil(answer.retryAfterMs / 1000)
+      return new ApiError(
+        429,
+        'rate_limit_exceeded',
+        `The limit of ${answer.by} per minute is reached: try again in ${seconds} s.`,
+        { headers: { ...rateHeaders(answer.rate), 'retry-after': String(seconds) } },
+      )
+    }
+    case 'unpaid':
+      // Trying again doesn't help: OpenAI's clients do so on 429 unless they are told.
+      return new ApiError(429, 'insufficient_quota', 'The balance does not cover this request: top it up.', {
+        headers: { 'x-should-retry': 'false' },
+      })
+    case 'in_progress':
+      return new ApiError(
+        409,
+        'idempotency_key_in_use',
+        'A request with this Idempotency-Key is being answered: wait for it.',
+        {
+          headers: { 'x-should-retry': 'false' },
+        },
+      )
+    case 'other_request':
+      return new ApiError(
+        422,
+        'idempotency_key_reused',
+        'This Idempotency-Key came with another request before: use a new key for a new request.',
+      )
+  }
+}
+
+export function rateHeaders(rate: RateState): Record<string, string> {
+  const headers: Record<string, string> = {}
+  for (const name of ['requests', 'tokens'] as const) {
+    const limit = rate[name]
+    if (!limit) continue
+    headers[`x-ratelimit-limit-${name}`] = String(limit.limit)
+    headers[`x-ratelimit-remaining-${name}`] = String(limit.remaining)
+    headers[`x-ratelimit-reset-${name}`] = `${(limit.resetMs / 1000).toFixed(3)}s`
+  }
+  return headers
+}

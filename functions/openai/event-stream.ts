@@ -1,0 +1,62 @@
+// Generation events -> the body of a `text/event-stream`, at the pace of its reader.
+// Knows nothing of backends or accounts. Invariant: `[DONE]` is sent only after the whole answer; a broken one ends with an error.
+import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
+import { type ApiError, errorBody } from '../errors.ts'
+import type { ChunkedAnswer } from './answer.ts'
+
+/** A stream is never silent for longer: only a write finds out that the client has left. */
+const SILENCE_MS = 1_000
+/** A comment, which clients skip. */
+const STILL_HERE = ': still here\n\n'
+
+interface EventStreamOptions {
+  readonly answer: ChunkedAnswer
+  readonly events: AsyncGenerator<GenerateEvent>
+  /** What to tell the client where the events break off or end with `error`. */
+  readonly failure: (error: unknown) => ApiError
+  /** The client has left: nobody reads on. */
+  readonly onLeave: () => void
+}
+
+export function eventStream({ answer, events, failure, onLeave }: EventStreamOptions): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder()
+  const data = (value: object) => encoder.encode(`data: ${JSON.stringify(value)}\n\n`)
+  let pending: Promise<IteratorResult<GenerateEvent>> | undefined
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        for (;;) {
+          pending ??= events.next()
+          const next = await withinSilence(pending)
+          if (!next) return controller.enqueue(encoder.encode(STILL_HERE))
+          pending = undefined
+          if (next.done) break
+          if (next.value.event === 'error') throw next.value
+          const chunks = answer.chunks(next.value)
+          for (const chunk of chunks) controller.enqueue(data(chunk))
+          if (chunks.length > 0) return
+        }
+        controller.enqueue(encoder.encode('data: [DONE]\n\n'))
+      } catch (error) {
+        // The status is sent already: an error in place of the end tells the client that this is not all.
+        controller.enqueue(data(errorBody(failure(error))))
+        await events.return(undefined)
+      }
+      controller.close()
+    },
+    cancel: onLeave,
+  })
+}
+
+/** What `promise` gives, or undefined where it takes longer than SILENCE_MS. */
+async function withinSilence<T>(promise: Promise<T>): Promise<T | undefined> {
+  let timer: number | null = null
+  const silence = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), SILENCE_MS)
+  })
+  try {
+    return await Promise.race([promise, silence])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,28 @@
+// What the name in `model` means for a caller: an adapter of its own, or the bare base model.
+import type { Context } from 'hono'
+import type { Digest } from '../../gpu-backend/protocol.ts'
+import type { EdgeEnv } from '../env.ts'
+import { modelNotFound } from '../errors.ts'
+import { tryResolveAlias } from './adapters.ts'
+import { tryParseAdapterName } from './names.ts'
+
+/** The adapter's name and digest; both null for the bare base model. */
+export interface ResolvedModel {
+  readonly adapter: string | null
+  readonly digest: Digest | null
+}
+
+/**
+ * `unit` decides on which side of a canary the request falls: the same unit always on the same.
+ * @throws ApiError 404, the same for a model that doesn't exist and for another tenant's
+ */
+export async function resolveModel(c: Context<EdgeEnv>, model: string, unit: string): Promise<ResolvedModel> {
+  const name = tryParseAdapterName(model)
+  if (name && name.tenant === c.var.principal.tenant) {
+    const digest = await tryResolveAlias(c.env.DB, name, unit)
+    if (digest) return { adapter: name.name, digest }
+  }
+  const { base } = await c.var.edge.backends.info(Date.now())
+  if (model === base.name) return { adapter: null, digest: null }
+  throw modelNotFound(model)
+}

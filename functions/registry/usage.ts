@@ -1,0 +1,82 @@
+// What was used, summed up from D1's usage records, or record by record.
+// Invariant: every value reaches SQL as a bound parameter; the grouping is chosen from a fixed list.
+import * as z from 'zod/mini'
+
+const DIMENSIONS = {
+  tenant: 'tenant',
+  day: "strftime('%Y-%m-%d', started_ms / 1000, 'unixepoch')",
+  adapter: "IFNULL(adapter, '')",
+  digest: "IFNULL(digest, '')",
+  key: 'key_id',
+  base: 'base',
+  outcome: 'outcome',
+} as const
+type Dimension = keyof typeof DIMENSIONS
+
+const MAX_ROWS = 50_000
+const day = z.string().check(z.regex(/^\d{4}-\d{2}-\d{2}$/, 'must be a day, YYYY-MM-DD'))
+const names = Object.keys(DIMENSIONS) as Dimension[]
+
+export const UsageQuery = z.object({
+  /** First and last day, in UTC. */
+  from: z.optional(day),
+  to: z.optional(day),
+  /** Dimensions separated by commas; `request`: no sums, every record. */
+  group_by: z._default(
+    z.string().check(
+      z.refine((text) => text === 'request' || text.split(',').every((name) => names.includes(name as Dimension)), {
+        message: `must be request, or some of ${names.join(', ')}, separated by commas`,
+      }),
+    ),
+    'day,adapter',
+  ),
+  format: z._default(z.enum(['json', 'jsonl', 'csv']), 'json'),
+})
+export type UsageQuery = z.infer<typeof UsageQuery>
+
+export type UsageRow = Record<string, string | number | null>
+
+const DAY_MS = 86_400_000
+
+/** Rows for one tenant, or for all where `tenant` is undefined. */
+export async function queryUsage(db: D1Database, tenant: string | undefined, query: UsageQuery): Promise<UsageRow[]> {
+  const conditions: string[] = []
+  const values: (string | number)[] = []
+  const where = (condition: string, value: string | number) => {
+    conditions.push(condition)
+    values.push(value)
+  }
+  if (tenant !== undefined) where('tenant = ?', tenant)
+  if (query.from) where('started_ms >= ?', Date.parse(`${query.from}T00:00:00Z`))
+  if (query.to) where('started_ms < ?', Date.parse(`${query.to}T00:00:00Z`) + DAY_MS)
+  const filter = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
+  const { results } = await db
+    .prepare(`${selection(query.group_by, filter)} LIMIT ${MAX_ROWS}`)
+    .bind(...values)
+    .all<UsageRow>()
+  return results
+}
+
+function selection(groupBy: string, filter: string): string {
+  if (groupBy === 'request') return `SELECT * FROM usage ${filter} ORDER BY started_ms, request_id`
+  const dimensions = [...new Set(groupBy.split(','))] as Dimension[]
+  const columns = dimensions.map((name) => `${DIMENSIONS[name]} AS "${name}"`)
+  const positions = dimensions.map((_, index) => index + 1).join(', ')
+  return `SELECT ${columns.join(', ')}, COUNT(*) AS requests, SUM(prompt_tokens) AS prompt_tokens,
+    SUM(cached_tokens) AS cached_tokens, SUM(completion_tokens) AS completion_tokens, SUM(cold) AS cold_requests,
+    SUM(price_nano) AS price_nano FROM usage ${filter} GROUP BY ${positions} ORDER BY ${positions}`
+}
+
+/** RFC 4180, with a header line. Cells that a spreadsheet would run as a formula are kept from it. */
+export function toCsv(rows: readonly UsageRow[]): string {
+  const columns = Object.keys(rows[0] ?? {})
+  const cell = (value: string | number | null | undefined): string => {
+    if (typeof value === 'number') return String(value)
+    const text = value ?? ''
+    const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
+    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
+  }
+  return [columns.join(','), ...rows.map((row) => columns.map((column) => cell(row[column])).join(','))]
+    .map((line) => `${line}\r\n`)
+    .join('')
+}

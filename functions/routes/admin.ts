@@ -1,0 +1,146 @@
+// `/admin/v1`: the operator's API. Tenants, their terms, balance and keys; everybody's usage. Opened by POLYLORA_ADMIN_KEY.
+import { Hono } from 'hono'
+import * as z from 'zod/mini'
+import { requireAdmin } from '../auth/admin-key.ts'
+import { Scope } from '../auth/api-key.ts'
+import type { EdgeEnv } from '../env.ts'
+import { ApiError } from '../errors.ts'
+import { TermsChange } from '../metering/terms.ts'
+import { readJson } from '../read-json.ts'
+import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
+import { Name } from '../registry/names.ts'
+import { objectKey } from '../registry/objects.ts'
+import {
+  changeTerms,
+  createTenant,
+  eraseTenant,
+  listTenants,
+  type TenantRow,
+  tryGetTenant,
+} from '../registry/tenants.ts'
+import { queryUsage } from '../registry/usage.ts'
+import { evictEverywhere } from '../router/evict.ts'
+import { parseUsageQuery, usageResponse } from './usage.ts'
+
+const MAX_ADMIN_BYTES = 64 * 1024
+/** A billion units of the currency. */
+const MAX_CREDIT_NANO = 1e18
+
+const NewTenant = z.object({ id: Name, ...TermsChange.shape })
+const NewKey = z.object({
+  scopes: z._default(z.array(Scope).check(z.minLength(1)), ['inference']),
+  expires_ms: z._default(z.nullable(z.int()), null),
+})
+const Rotation = z.object({ overlap_seconds: z._default(z.int().check(z.nonnegative()), 0) })
+const Credit = z.object({
+  /** Chosen by the operator: the same id counts once. */
+  id: z.string().check(z.minLength(1), z.maxLength(128)),
+  amount_nano: z.int().check(z.gte(-MAX_CREDIT_NANO), z.lte(MAX_CREDIT_NANO)),
+})
+
+export const admin = new Hono<EdgeEnv>()
+
+admin.use(async (c, next) => {
+  await requireAdmin(c.var.edge.config.adminKey, c.req.header('authorization'))
+  await next()
+  // What was changed counts at once here; other isolates follow within seconds.
+  if (c.req.method !== 'GET') c.var.edge.authenticator.forget()
+})
+
+admin
+  .get('/tenants', async (c) => c.json({ object: 'list', data: (await listTenants(c.env.DB)).map(describeTenant) }))
+  .post('/tenants', async (c) => {
+    const { id, ...terms } = await readJson(c.req.raw, NewTenant, MAX_ADMIN_BYTES)
+    if (!(await createTenant(c.env.DB, id, Date.now()))) {
+      throw new ApiError(409, 'tenant_exists', `The tenant '${id}' exists already.`, { param: 'id' })
+    }
+    await changeTerms(c.env.DB, id, terms)
+    return c.json(describeTenant(await getTenant(c.env.DB, id)), 201)
+  })
+  .get('/tenants/:tenant', async (c) => {
+    const tenant = await getTenant(c.env.DB, c.req.param('tenant'))
+    return c.json({ ...describeTenant(tenant), ...(await meterOf(c.env, tenant.id).balance()) })
+  })
+  .patch('/tenants/:tenant', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    await changeTerms(c.env.DB, id, await readJson(c.req.raw, TermsChange, MAX_ADMIN_BYTES))
+    return c.json(describeTenant(await getTenant(c.env.DB, id)))
+  })
+  .delete('/tenants/:tenant', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    const { orphans, ...erased } = await eraseTenant(c.env.DB, id)
+    if (orphans.length > 0) await c.env.DELTAS.delete(orphans.map(objectKey))
+    const evicted = await evictEverywhere(c.var.edge, { tenant: id, requestId: c.var.requestId, digests: orphans })
+    await meterOf(c.env, id).erase()
+    return c.json({
+      id,
+      object: 'tenant.deleted',
+      deleted: true,
+      erased_ms: Date.now(),
+      keys: erased.keys,
+      adapters: erased.adapters,
+      // A digest that another tenant published too stays for that tenant.
+      objects: orphans.map(objectKey),
+      backend_caches: evicted,
+      kept: 'usage records',
+    })
+  })
+  .post('/tenants/:tenant/credits', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    const credit = await readJson(c.req.raw, Credit, MAX_ADMIN_BYTES)
+    const balance = await meterOf(c.env, id).credit(credit.id, credit.amount_nano, Date.now())
+    return c.json({ tenant: id, balance_nano: balance })
+  })
+  .get('/tenants/:tenant/keys', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    return c.json({ object: 'list', data: (await listKeys(c.env.DB, id)).map(describeKey) })
+  })
+  .post('/tenants/:tenant/keys', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    const { scopes, expires_ms: expiresMs } = await readJson(c.req.raw, NewKey, MAX_ADMIN_BYTES)
+    const { key, row } = await createKey(c.env.DB, { tenant: id, scopes, expiresMs, nowMs: Date.now() })
+    return c.json({ ...describeKey(row), key }, 201)
+  })
+  .post('/tenants/:tenant/keys/:key/rotate', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    const { overlap_seconds: overlap } = await readJson(c.req.raw, Rotation, MAX_ADMIN_BYTES)
+    const old = await tryGetKey(c.env.DB, id, c.req.param('key'))
+    if (!old || old.revoked_ms !== null) throw keyNotFound()
+    const nowMs = Date.now()
+    const renewed = { tenant: id, scopes: old.scopes.split(' '), expiresMs: old.expires_ms, nowMs }
+    const { key, row } = await createKey(c.env.DB, renewed)
+    await expireKey(c.env.DB, id, old.id, nowMs + overlap * 1000)
+    return c.json({ ...describeKey(row), key, replaces: old.id }, 201)
+  })
+  .delete('/tenants/:tenant/keys/:key', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    if (!(await revokeKey(c.env.DB, id, c.req.param('key'), Date.now()))) throw keyNotFound()
+    return c.body(null, 204)
+  })
+  .get('/usage', async (c) => {
+    const { tenant, ...parameters } = c.req.query()
+    const query = parseUsageQuery({ group_by: 'tenant,day', ...parameters })
+    return usageResponse(query, await queryUsage(c.env.DB, tenant, query))
+  })
+
+async function getTenant(db: D1Database, id: string): Promise<TenantRow> {
+  const tenant = await tryGetTenant(db, id)
+  if (!tenant) throw new ApiError(404, 'tenant_not_found', `There is no tenant '${id}'.`)
+  return tenant
+}
+
+function meterOf(env: EdgeEnv['Bindings'], tenant: string) {
+  return env.METER.get(env.METER.idFromName(tenant))
+}
+
+function describeTenant(tenant: TenantRow) {
+  return { object: 'tenant', ...tenant }
+}
+
+function describeKey({ scopes, ...row }: KeyRow) {
+  return { object: 'api_key', ...row, scopes: scopes.split(' ') }
+}
+
+function keyNotFound(): ApiError {
+  return new ApiError(404, 'key_not_found', 'This tenant has no such key.')
+}

@@ -1,0 +1,232 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ADMIN_KEY, type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
+
+let backend: ProtocolBackend
+let edge: EdgeHarness
+
+beforeAll(async () => {
+  backend = await new ProtocolBackend().listen()
+  edge = await startEdge(backend.url)
+})
+
+afterAll(async () => {
+  await edge?.close()
+  await backend?.close()
+})
+
+const ask = (key: string, model: string) =>
+  edge.call(key, '/v1/chat/completions', {
+    method: 'POST',
+    body: JSON.stringify({ model, messages: [{ role: 'user', content: 'hi' }] }),
+  })
+
+/** A tenant with one key of all scopes, both made through the API. */
+async function tenant(id: string): Promise<{ key: string; keyId: string }> {
+  expect((await edge.admin('POST', '/tenants', { id })).status).toBe(201)
+  const scopes = ['inference', 'adapters', 'usage']
+  const { status, body } = await edge.admin('POST', `/tenants/${id}/keys`, { scopes })
+  expect(status).toBe(201)
+  return { key: String(body.key), keyId: String(body.id) }
+}
+
+describe('the admin API', () => {
+  test('opens to the admin key only, and not at all where the deployment has none', async () => {
+    const { key } = await tenant('curious')
+    for (const wrong of [key, 'x', ADMIN_KEY.slice(0, -1)]) {
+      expect((await edge.call(wrong, '/admin/v1/tenants')).status).toBe(401)
+    }
+    expect((await fetch(`${edge.url}/admin/v1/tenants`)).status).toBe(401)
+    const without = await startEdge(backend.url, { POLYLORA_BACKEND_SECRET: BACKEND_SECRET })
+    expect((await without.call(ADMIN_KEY, '/admin/v1/tenants')).status).toBe(401)
+    expect((await without.call('undefined', '/admin/v1/tenants')).status).toBe(401)
+    await without.close()
+  })
+
+  test('creates a tenant once, shows and changes its terms', async () => {
+    const terms = { requests_per_minute: 60, billing: 'prepaid', prompt_price_nano: 150 }
+    expect((await edge.admin('POST', '/tenants', { id: 'newcomer', ...terms })).body).toMatchObject({
+      id: 'newcomer',
+      ...terms,
+    })
+    expect((await edge.admin('POST', '/tenants', { id: 'newcomer' })).status).toBe(409)
+    expect((await edge.admin('PATCH', '/tenants/newcomer', { requests_per_minute: null })).status).toBe(200)
+    const shown = { ...terms, requests_per_minute: null, balance_nano: 0 }
+    expect((await edge.admin('GET', '/tenants/newcomer')).body).toMatchObject(shown)
+    const { body } = await edge.admin('GET', '/tenants')
+    expect((body.data as { id: string }[]).map(({ id }) => id)).toContain('newcomer')
+    expect((await edge.admin('GET', '/tenants/nobody')).status).toBe(404)
+    expect((await edge.admin('POST', '/tenants', { id: 'Bad Name' })).status).toBe(400)
+  })
+
+  test('shows a key once and stores only its hash', async () => {
+    const { key, keyId } = await tenant('keyed')
+    expect(key).toMatch(/^pl-[\w-]{32}$/)
+    const listed = JSON.stringify((await edge.admin('GET', '/tenants/keyed/keys')).body)
+    expect(listed).toContain(keyId)
+    expect(listed).toContain(key.slice(0, 10))
+    expect(listed).not.toContain(key)
+    const row = await edge.db.prepare('SELECT * FROM api_keys WHERE id = ?').bind(keyId).first()
+    expect(JSON.stringify(row)).not.toContain(key)
+  })
+
+  test('revokes a key, and rotates one with or without overlap', async () => {
+    const { key, keyId } = await tenant('rotating')
+    expect((await ask(key, 'tiny-base')).status).toBe(200)
+    const overlapping = await edge.admin('POST', `/tenants/rotating/keys/${keyId}/rotate`, { overlap_seconds: 60 })
+    expect(overlapping.body).toMatchObject({ replaces: keyId, scopes: ['inference', 'adapters', 'usage'] })
+    const second = String(overlapping.body.key)
+    for (const valid of [key, second]) expect((await ask(valid, 'tiny-base')).status).toBe(200)
+
+    const third = await edge.admin('POST', `/tenants/rotating/keys/${overlapping.body.id}/rotate`, {})
+    expect((await ask(second, 'tiny-base')).status).toBe(401)
+    expect((await ask(String(third.body.key), 'tiny-base')).status).toBe(200)
+    expect((await edge.admin('DELETE', `/tenants/rotating/keys/${third.body.id}`)).status).toBe(204)
+    expect((await ask(String(third.body.key), 'tiny-base')).status).toBe(401)
+    expect((await edge.admin('DELETE', '/tenants/rotating/keys/key_none')).status).toBe(404)
+  })
+
+  test('lets no key outlive its expiry', async () => {
+    await edge.admin('POST', '/tenants', { id: 'expiring' })
+    const past = await edge.admin('POST', '/tenants/expiring/keys', { expires_ms: Date.now() - 1 })
+    expect((await ask(String(past.body.key), 'tiny-base')).status).toBe(401)
+  })
+
+  test('deleting a tenant erases keys, adapters, objects and backend caches, and says which', async () => {
+    const { key, keyId } = await tenant('leaving')
+    const { key: neighbour } = await tenant('staying')
+    const own = await edge.publish(key, 'leaving/one', 200)
+    const shared = await edge.publish(key, 'leaving/two', 201)
+    await edge.publish(neighbour, 'staying/two', 201)
+    await ask(key, 'leaving/one')
+    expect(backend.deltas.has(own)).toBe(true)
+
+    const { status, body } = await edge.admin('DELETE', '/tenants/leaving')
+    expect(status).toBe(200)
+    expect(body).toMatchObject({
+      deleted: true,
+      keys: [keyId],
+      adapters: ['leaving/one', 'leaving/two'],
+      objects: [`deltas/${own.replace(':', '/')}`],
+      backend_caches: [{ digest: own, evicted: 1, failed: 0 }],
+    })
+    expect(backend.deltas.has(own)).toBe(false)
+    expect(await edge.deltas.head(`deltas/${own.replace(':', '/')}`)).toBeNull()
+    expect(await edge.deltas.head(`deltas/${shared.replace(':', '/')}`)).not.toBeNull()
+    expect((await ask(key, 'leaving/one')).status).toBe(401)
+    expect((await ask(neighbour, 'staying/two')).status).toBe(200)
+    expect((await edge.admin('GET', '/tenants/leaving')).status).toBe(404)
+    // What it used stays in the books.
+    const rows = await edge.db
+      .prepare("SELECT COUNT(*) AS n FROM usage WHERE tenant = 'leaving'")
+      .first<{ n: number }>()
+    expect(rows?.n).toBe(1)
+  })
+})
+
+describe('usage', () => {
+  test('is summed by day and adapter for its tenant alone, as JSON, CSV and JSON lines', async () => {
+    const { key } = await tenant('spender')
+    const { key: other } = await tenant('other')
+    const digest = await edge.publish(key, 'spender/bot', 300)
+    for (let i = 0; i < 3; i++) await (await ask(key, 'spender/bot')).json()
+    await (await ask(key, 'tiny-base')).json()
+    await (await ask(other, 'tiny-base')).json()
+    const usage = async (query: string, as = key) => (await edge.call(as, `/v1/usage${query}`)).text()
+    const day = new Date().toISOString().slice(0, 10)
+    const rows = await waitFor(async () => {
+      const { data } = JSON.parse(await usage('')) as { data: { requests: number }[] }
+      return data.reduce((sum, row) => sum + row.requests, 0) === 4 && data
+    })
+    expect(rows).toEqual([
+      expect.objectContaining({ day, adapter: '', requests: 1, prompt_tokens: 7, completion_tokens: 5 }),
+      expect.objectContaining({
+        day,
+        adapter: 'bot',
+        requests: 3,
+        prompt_tokens: 21,
+        completion_tokens: 18,
+        cold_requests: 1,
+      }),
+    ])
+    const csv = (await usage('?format=csv&group_by=adapter')).split('\r\n')
+    expect(csv[0]).toBe('adapter,requests,prompt_tokens,cached_tokens,completion_tokens,cold_requests,price_nano')
+    expect(csv[2]).toBe('bot,3,21,6,18,1,0')
+    const lines = (await usage('?format=jsonl&group_by=request')).trim().split('\n')
+    expect(lines.map((line) => JSON.parse(line).digest).sort()).toEqual([null, digest, digest, digest].sort())
+    expect(await usage('?from=2001-01-01&to=2001-01-02')).toBe('{"object":"list","data":[]}')
+    expect(await usage('', other)).not.toContain('bot')
+    expect(await usage('?tenant=spender&group_by=tenant', other)).not.toContain('spender')
+  })
+
+  test('of everybody is the operator’s', async () => {
+    const { body } = await edge.admin('GET', '/usage?group_by=tenant')
+    expect((body.data as { tenant: string }[]).length).toBeGreaterThan(1)
+    const one = await edge.admin('GET', '/usage?tenant=spender&group_by=tenant')
+    expect(one.body.data).toMatchObject([{ tenant: 'spender', requests: 4 }])
+  })
+
+  test('refuses what it does not understand', async () => {
+    const { key } = await tenant('asker')
+    for (const query of ['?group_by=tenant%3B--', '?from=yesterday', '?format=xml']) {
+      expect((await edge.call(key, `/v1/usage${query}`)).status).toBe(400)
+    }
+    await edge.addTenant('asker', 'key-without', 'inference')
+    expect((await edge.call('key-without', '/v1/usage')).status).toBe(403)
+  })
+})
+
+describe('versions', () => {
+  const put = (key: string, path: string, body: object) =>
+    edge.call(key, path, { method: 'PUT', body: JSON.stringify(body) })
+  const digestOfAnswer = async (key: string, model: string, user: string) => {
+    const response = await edge.call(key, '/v1/chat/completions', {
+      method: 'POST',
+      body: JSON.stringify({ model, user, messages: [{ role: 'user', content: 'hi' }], max_tokens: 1 }),
+    })
+    await response.json()
+    return response.headers.get('x-polylora-adapter')
+  }
+
+  test('can be rolled back, and forward again', async () => {
+    const { key } = await tenant('roller')
+    const first = await edge.publish(key, 'roller/bot', 400)
+    const nothing = await edge.call(key, '/v1/adapters/roller/bot/rollback', { method: 'POST' })
+    expect(nothing.status).toBe(409)
+    const second = await edge.publish(key, 'roller/bot', 401)
+    for (const expected of [first, second]) {
+      const response = await edge.call(key, '/v1/adapters/roller/bot/rollback', { method: 'POST' })
+      expect(await response.json()).toMatchObject({ digest: expected })
+      expect(await digestOfAnswer(key, 'roller/bot', 'anyone')).toBe(expected)
+    }
+    const moved = await put(key, '/v1/adapters/roller/bot/alias', { digest: first })
+    expect(await moved.json()).toMatchObject({ digest: first, previous_digest: second })
+    const stale = await put(key, '/v1/adapters/roller/bot/alias', { digest: first, from: second })
+    expect(stale.status).toBe(409)
+    const unknown = await put(key, '/v1/adapters/roller/bot/alias', { digest: `sha256:${'0'.repeat(64)}` })
+    expect(unknown.status).toBe(404)
+  })
+
+  test('can share a name by weight, each user always on the same side', async () => {
+    const { key } = await tenant('canary')
+    const stable = await edge.publish(key, 'canary/bot', 500)
+    const candidate = await edge.publish(key, 'canary/bot?alias=keep', 501)
+    expect(await digestOfAnswer(key, 'canary/bot', 'anyone')).toBe(stable)
+    const split = await put(key, '/v1/adapters/canary/bot/canary', { digest: candidate, weight: 0.3 })
+    expect(await split.json()).toMatchObject({ digest: stable, canary: { digest: candidate, weight: 0.3 } })
+
+    const users = Array.from({ length: 120 }, (_, index) => `user-${index}`)
+    const sides = await Promise.all(users.map((user) => digestOfAnswer(key, 'canary/bot', user)))
+    const again = await Promise.all(users.map((user) => digestOfAnswer(key, 'canary/bot', user)))
+    expect(again).toEqual(sides)
+    const share = sides.filter((digest) => digest === candidate).length / users.length
+    expect(share).toBeGreaterThan(0.15)
+    expect(share).toBeLessThan(0.45)
+
+    await edge.call(key, '/v1/adapters/canary/bot/canary', { method: 'DELETE' })
+    const after = await Promise.all(users.slice(0, 20).map((user) => digestOfAnswer(key, 'canary/bot', user)))
+    expect(new Set(after)).toEqual(new Set([stable]))
+    const foreign = await put(key, '/v1/adapters/canary/bot/canary', { digest: `sha256:${'1'.repeat(64)}`, weight: 1 })
+    expect(foreign.status).toBe(404)
+  })
+})

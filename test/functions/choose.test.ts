@@ -1,0 +1,95 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { refilled, waitMs } from '../../functions/metering/bucket.ts'
+import { chooseVersion } from '../../functions/registry/canary.ts'
+import { type BackendState, chooseBackends } from '../../functions/router/choose.ts'
+
+const idle = (url: string): BackendState => ({ url, inFlight: 0, ailingUntilMs: 0 })
+const fleet = (size: number) => Array.from({ length: size }, (_, index) => idle(`https://backend-${index}.example`))
+const digests = Array.from({ length: 2000 }, (_, index) => `sha256:${index}`)
+
+describe('the choice of a backend', () => {
+  test('is the same every time, whatever the order of the list', () => {
+    const backends = fleet(5)
+    for (const digest of digests.slice(0, 50)) {
+      expect(chooseBackends(digest, backends.toReversed(), 0)).toEqual(chooseBackends(digest, backends, 0))
+    }
+  })
+
+  test('spreads digests evenly', () => {
+    const backends = fleet(4)
+    const counts = new Map<string, number>()
+    for (const digest of digests) {
+      const [first] = chooseBackends(digest, backends, 0)
+      counts.set(first!, (counts.get(first!) ?? 0) + 1)
+    }
+    for (const { url } of backends) {
+      expect(counts.get(url)).toBeGreaterThan(digests.length / 4 / 1.3)
+      expect(counts.get(url)).toBeLessThan((digests.length / 4) * 1.3)
+    }
+  })
+
+  test('moves only the digests of a backend that leaves', () => {
+    const backends = fleet(5)
+    const gone = backends[2]!.url
+    const left = backends.filter(({ url }) => url !== gone)
+    for (const digest of digests) {
+      const [before] = chooseBackends(digest, backends, 0)
+      const [after] = chooseBackends(digest, left, 0)
+      if (before !== gone) expect(after).toBe(before)
+    }
+  })
+
+  test('leaves an ailing backend for last until its time is up', () => {
+    const [first, ...others] = chooseBackends('sha256:x', fleet(3), 0)
+    const ailing = fleet(3).map((backend) => (backend.url === first ? { ...backend, ailingUntilMs: 100 } : backend))
+    expect(chooseBackends('sha256:x', ailing, 99)).toEqual([...others, first])
+    expect(chooseBackends('sha256:x', ailing, 100)[0]).toBe(first)
+  })
+
+  test('spreads an adapter to the next backend while its own is over its share', () => {
+    const [first, second] = chooseBackends('sha256:hot', fleet(4), 0)
+    const loaded = fleet(4).map((backend) => (backend.url === first ? { ...backend, inFlight: 20 } : backend))
+    expect(chooseBackends('sha256:hot', loaded, 0)[0]).toBe(second)
+  })
+
+  test('always tries every backend once', () => {
+    const state = fc.record({ inFlight: fc.nat(100), ailingUntilMs: fc.nat(100) })
+    fc.assert(
+      fc.property(fc.string(), fc.array(state, { minLength: 1, maxLength: 8 }), fc.nat(100), (key, states, nowMs) => {
+        const backends = states.map((known, index) => ({ ...known, url: `u${index}` }))
+        expect(chooseBackends(key, backends, nowMs).sort()).toEqual(backends.map(({ url }) => url).sort())
+      }),
+    )
+  })
+})
+
+test('a canary of weight 0 gets nothing and one of 1000 everything', () => {
+  fc.assert(
+    fc.property(fc.string(), (unit) => {
+      const split = { digest: 'stable', canary_digest: 'canary' }
+      expect(chooseVersion({ ...split, canary_weight: 0 }, unit)).toBe('stable')
+      expect(chooseVersion({ ...split, canary_weight: 1000 }, unit)).toBe('canary')
+    }),
+  )
+})
+
+test('whatever is drawn, a bucket gives at most its capacity and a minute’s refill in a minute', () => {
+  const draws = fc.array(fc.record({ afterMs: fc.nat(5_000), amount: fc.integer({ min: 1, max: 50 }) }), {
+    maxLength: 60,
+  })
+  fc.assert(
+    fc.property(draws, fc.integer({ min: 1, max: 200 }), (attempts, perMinute) => {
+      let bucket = refilled(undefined, perMinute, 0)
+      let [nowMs, given] = [0, 0]
+      for (const { afterMs, amount } of attempts) {
+        nowMs += afterMs
+        bucket = refilled(bucket, perMinute, nowMs)
+        if (waitMs(bucket, perMinute, amount) > 0) continue
+        given += amount
+        bucket = { ...bucket, level: bucket.level - amount }
+      }
+      expect(given).toBeLessThanOrEqual(perMinute + (perMinute * nowMs) / 60_000 + 1)
+    }),
+  )
+})

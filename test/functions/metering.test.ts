@@ -1,0 +1,213 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ProtocolBackend } from '../support/protocol-backend.ts'
+
+let backend: ProtocolBackend
+let edge: EdgeHarness
+
+beforeAll(async () => {
+  backend = await new ProtocolBackend().listen()
+  edge = await startEdge(backend.url)
+})
+
+afterAll(async () => {
+  await edge?.close()
+  await backend?.close()
+})
+
+beforeEach(() => backend.reset())
+
+/** A tenant under these terms; its key is its name. */
+async function tenant(id: string, terms: object = {}): Promise<string> {
+  const { status } = await edge.admin('POST', '/tenants', { id, ...terms })
+  expect(status).toBe(201)
+  await edge.addTenant(id, id)
+  return id
+}
+
+const ask = (key: string, extra: object = {}, headers: Record<string, string> = {}) =>
+  edge.call(key, '/v1/chat/completions', {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], max_tokens: 10, ...extra }),
+  })
+
+const errorCode = async (response: Response) => ((await response.json()) as { error: { code: string } }).error.code
+
+const recordsOf = async (id: string) =>
+  (await edge.db.prepare('SELECT * FROM usage WHERE tenant = ?').bind(id).all<Record<string, unknown>>()).results
+
+describe('limits', () => {
+  test('of requests are told in every answer, and end in 429 with Retry-After', async () => {
+    const key = await tenant('few-requests', { requests_per_minute: 2 })
+    const first = await ask(key)
+    expect(first.headers.get('x-ratelimit-limit-requests')).toBe('2')
+    expect(first.headers.get('x-ratelimit-remaining-requests')).toBe('1')
+    expect(first.headers.get('x-ratelimit-reset-requests')).toMatch(/^\d+\.\d{3}s$/)
+    expect((await ask(key)).status).toBe(200)
+    const third = await ask(key)
+    expect(third.status).toBe(429)
+    expect(Number(third.headers.get('retry-after'))).toBeGreaterThan(0)
+    expect(third.headers.get('x-ratelimit-remaining-requests')).toBe('0')
+    expect(await errorCode(third)).toBe('rate_limit_exceeded')
+  })
+
+  test('of tokens count what was reserved, and give back what was not used', async () => {
+    const key = await tenant('few-tokens', { tokens_per_minute: 1000 })
+    // 900 may be used, 12 are: prompt 7, answer 5.
+    const first = await ask(key, { max_tokens: 900 })
+    await first.json()
+    const second = await ask(key, { max_tokens: 900 })
+    expect(second.status).toBe(200)
+    await second.json()
+    const third = await ask(key, { max_tokens: 10 })
+    const remaining = Number(third.headers.get('x-ratelimit-remaining-tokens'))
+    expect(remaining).toBeGreaterThan(1000 - 2 * 12 - 11 - 5)
+    expect(remaining).toBeLessThan(1000)
+  })
+
+  test('of one tenant are nobody else’s', async () => {
+    const key = await tenant('loud', { requests_per_minute: 1 })
+    const other = await tenant('quiet', { requests_per_minute: 1 })
+    await ask(key)
+    expect((await ask(key)).status).toBe(429)
+    expect((await ask(other)).status).toBe(200)
+  })
+
+  test('survive a restart of the meter', async () => {
+    const key = await tenant('restarted', { requests_per_minute: 1 })
+    await (await ask(key)).json()
+    await edge.evictMeter(key)
+    expect((await ask(key)).status).toBe(429)
+  })
+})
+
+describe('a prepaid balance', () => {
+  const prices = { prompt_price_nano: 100, cached_price_nano: 10, completion_price_nano: 1000 }
+
+  test('pays for what was used at the agreed prices, and refuses what it does not cover', async () => {
+    const key = await tenant('prepaid', { billing: 'prepaid', ...prices })
+    const unpaid = await ask(key)
+    expect(unpaid.status).toBe(429)
+    expect(unpaid.headers.get('x-should-retry')).toBe('false')
+    expect(await errorCode(unpaid)).toBe('insufficient_quota')
+
+    const credit = { id: 'invoice-1', amount_nano: 20_000 }
+    expect((await edge.admin('POST', '/tenants/prepaid/credits', credit)).body).toMatchObject({ balance_nano: 20_000 })
+    // The same payment again counts once.
+    expect((await edge.admin('POST', '/tenants/prepaid/credits', credit)).body).toMatchObject({ balance_nano: 20_000 })
+    await (await ask(key)).json()
+    // 5 prompt tokens, 2 cached ones, 5 of the answer.
+    const price = 5 * 100 + 2 * 10 + 5 * 1000
+    expect((await edge.admin('GET', '/tenants/prepaid')).body).toMatchObject({
+      balance_nano: 20_000 - price,
+      held_nano: 0,
+    })
+    const records = await waitFor(async () => {
+      const rows = await recordsOf('prepaid')
+      return rows.length > 0 && rows
+    })
+    expect(records).toMatchObject([{ price_nano: price }])
+    expect((await ask(key, { max_tokens: 5000 })).status).toBe(429)
+  })
+
+  test('is not charged for an answer that the backend broke off', async () => {
+    const key = await tenant('broken', { billing: 'prepaid', ...prices })
+    await edge.admin('POST', '/tenants/broken/credits', { id: 'a', amount_nano: 1_000_000 })
+    backend.behaviour.failAfter = 2
+    expect((await ask(key)).status).toBe(502)
+    const balance = async () => (await edge.admin('GET', '/tenants/broken')).body
+    expect(await waitFor(async () => (await balance()).held_nano === 0 && balance())).toMatchObject({
+      balance_nano: 1_000_000,
+    })
+  })
+})
+
+describe('an Idempotency-Key', () => {
+  test('brings the same answer again, generated and charged once', async () => {
+    const key = await tenant('twice')
+    const headers = { 'idempotency-key': 'order-1' }
+    const first = await ask(key, {}, headers)
+    const second = await ask(key, {}, headers)
+    expect(first.headers.get('x-polylora-replayed')).toBeNull()
+    expect(second.headers.get('x-polylora-replayed')).toBe('true')
+    expect(await second.json()).toMatchObject({
+      ...((await first.json()) as object),
+      created: expect.any(Number),
+    })
+    expect(backend.generations.filter((generation) => generation.tenant === key)).toHaveLength(1)
+    await ask(key, {}, { 'idempotency-key': 'order-2' })
+    await waitFor(async () => (await recordsOf(key)).length === 2)
+  })
+
+  test('brings an answer that was whole as a stream, too', async () => {
+    const key = await tenant('streamed-again')
+    const headers = { 'idempotency-key': 'x' }
+    await (await ask(key, {}, headers)).json()
+    const text = await (await ask(key, { stream: true }, headers)).text()
+    expect(text).toContain('Hello from the model.')
+    expect(text).toContain('data: [DONE]')
+  })
+
+  test('finishes the answer of a client that left, for it to come back to', async () => {
+    const key = await tenant('came-back')
+    const headers = { 'idempotency-key': 'y' }
+    const gate = Promise.withResolvers<void>()
+    let words = 0
+    backend.behaviour.pace = async () => {
+      if (words++ > 0) await gate.promise
+    }
+    const response = await ask(key, { stream: true }, headers)
+    const reader = response.body!.getReader()
+    await reader.read()
+    await reader.cancel()
+    const busy = await ask(key, { stream: true }, headers)
+    expect(busy.status).toBe(409)
+    expect(await errorCode(busy)).toBe('idempotency_key_in_use')
+    gate.resolve()
+    const replayed = await waitFor(async () => {
+      const again = await ask(key, {}, headers)
+      return again.status === 200 && again
+    })
+    expect(await replayed.json()).toMatchObject({ choices: [{ message: { content: 'Hello from the model.' } }] })
+    const records = await waitFor(async () => {
+      const rows = await recordsOf(key)
+      return rows.length > 0 && rows
+    })
+    expect(records).toMatchObject([{ outcome: 'complete', completion_tokens: 5 }])
+  })
+
+  test('may be tried again after a failure, and not with another request', async () => {
+    const key = await tenant('again')
+    const headers = { 'idempotency-key': 'z' }
+    backend.behaviour.refuse = 'unavailable'
+    expect((await ask(key, {}, headers)).status).toBe(503)
+    backend.behaviour.refuse = undefined
+    await waitFor(async () => (await ask(key, {}, headers)).status === 200)
+    const other = await ask(key, { max_tokens: 3 }, headers)
+    expect(other.status).toBe(422)
+    expect(await errorCode(other)).toBe('idempotency_key_reused')
+  })
+})
+
+describe('a request whose edge disappears', () => {
+  test('is closed by the meter with what was heard of it last', async () => {
+    const key = await tenant('vanished', { tokens_per_minute: 1000 })
+    const gate = Promise.withResolvers<void>()
+    backend.behaviour.pace = () => gate.promise
+    const stream = ask(key, { stream: true })
+    await waitFor(async () => backend.generations.some((generation) => generation.tenant === key))
+    // Nothing is heard for longer than the lease: the meter cannot tell this from a dead edge.
+    const records = await waitFor(async () => {
+      const rows = await recordsOf(key)
+      return rows.length > 0 && rows
+    })
+    expect(records).toMatchObject([{ outcome: 'lost', prompt_tokens: 7, completion_tokens: 0 }])
+    gate.resolve()
+    await (await stream).text()
+    // What comes late is not counted a second time.
+    await (await ask(key)).json()
+    await waitFor(async () => (await recordsOf(key)).length === 2)
+    expect((await recordsOf(key)).map(({ outcome }) => outcome).sort()).toEqual(['complete', 'lost'])
+  })
+})
