@@ -16,15 +16,20 @@ export interface EdgeAddress {
 
 const ErrorAnswer = z.object({ error: z.object({ message: z.string(), code: z.string().nullable().optional() }) })
 
-/** `fetch` to a path of the edge. Throws CliError unless the answer is 2xx. */
-export async function callEdge(edge: EdgeAddress, path: string, init: RequestInit = {}): Promise<Response> {
+/** `fetch` to a path of the edge. Throws CliError unless the answer is 2xx or one of `accepted`. */
+export async function callEdge(
+  edge: EdgeAddress,
+  path: string,
+  init: RequestInit = {},
+  accepted: readonly number[] = [],
+): Promise<Response> {
   const headers = new Headers(init.headers)
   headers.set('authorization', `Bearer ${edge.apiKey}`)
   if (typeof init.body === 'string') headers.set('content-type', 'application/json')
   const response = await fetch(edgeUrl(edge, path), { ...init, headers }).catch((error: unknown) => {
     throw unreachable(edge, error)
   })
-  if (!response.ok) throw refused(edge, response.status, await response.text())
+  if (!response.ok && !accepted.includes(response.status)) throw refused(edge, response.status, await response.text())
   return response
 }
 

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import * as z from 'zod'
 import type { BaseModel } from '../adapters/base-model.ts'
 import { type DeltaDtype, encodeDeltaStream, MAX_RANK } from '../adapters/canonical.ts'
 import type { DeltaSource } from '../adapters/delta-source.ts'
@@ -15,6 +16,7 @@ import { type AdapterReport, verifyAdapter } from '../adapters/verify.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
 import { checkChatTemplate } from './check-chat-template.ts'
 import { callEdge, callEdgeJson, type EdgeAddress, uploadToEdge } from './edge-client.ts'
+import { type ProbeReport, probeAdapter } from './probe.ts'
 
 export type PublishPhase = 'reading' | 'checking' | 'uploading' | 'probing'
 
@@ -28,14 +30,19 @@ export interface PublishRequest {
   readonly shrinkRank?: number | undefined
   /** What the files may lack: see ImportOptions. */
   readonly facts?: Omit<ImportOptions, 'base'>
+  /** False: publish without asking the backend whether the adapter has an effect. */
+  readonly probe?: boolean
   readonly onProgress?: (phase: PublishPhase, done: number, total: number) => void
 }
+
+/** What is printed and stored with the version. */
+export type PublishReport = AdapterReport & { readonly digest: string; readonly probe?: ProbeReport }
 
 export interface PublishedAdapter {
   /** `tenant/name` */
   readonly model: string
   readonly digest: string
-  readonly report: AdapterReport & { readonly digest: string }
+  readonly report: PublishReport
 }
 
 /**
@@ -54,18 +61,54 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
   try {
     const file = join(folder, 'delta.safetensors')
     const digest = await writeDelta(file, source, info.base, dtype)
-    const report = { ...checked, digest }
     const path = `/v1/adapters/${encodeURIComponent(tenant)}/${encodeURIComponent(name)}`
+    const previous = await tryCurrentDigest(edge, path)
     await uploadToEdge(edge, path, {
       file,
-      bytes: report.bytes,
+      bytes: checked.bytes,
       headers: { 'x-polylora-digest': digest },
-      onProgress: (sent) => onProgress?.('uploading', sent, report.bytes),
+      onProgress: (sent) => onProgress?.('uploading', sent, checked.bytes),
     })
+    const model = `${tenant}/${name}`
+    onProgress?.('probing', 0, 1)
+    const probe =
+      request.probe === false ? undefined : await probeOrRestore({ edge, model, path, digest, previous }, info.base)
+    const report = { ...checked, digest, ...(probe === undefined ? {} : { probe }) }
     await callEdge(edge, `${path}/versions/${digest}/report`, { method: 'PUT', body: JSON.stringify(report) })
-    return { model: `${tenant}/${name}`, digest, report }
+    return { model, digest, report }
   } finally {
     await rm(folder, { recursive: true, force: true })
+  }
+}
+
+const Current = z.looseObject({ digest: z.string() })
+
+/** The digest that the name points at before publishing; undefined when there is no such name. */
+async function tryCurrentDigest(edge: EdgeAddress, path: string): Promise<string | undefined> {
+  const response = await callEdge(edge, path, { method: 'GET' }, [404])
+  if (response.status === 404) return undefined
+  return Current.parse(await response.json()).digest
+}
+
+interface Publication {
+  readonly edge: EdgeAddress
+  readonly model: string
+  readonly path: string
+  readonly digest: string
+  readonly previous: string | undefined
+}
+
+/** Probes what was just published; when that fails, the name points again at what it pointed at before, and the failure goes on. */
+async function probeOrRestore(publication: Publication, base: BaseModel): Promise<ProbeReport> {
+  const { edge, model, path, digest, previous } = publication
+  try {
+    return await probeAdapter(edge, model, digest, base.name)
+  } catch (error) {
+    if (previous === undefined) await callEdge(edge, path, { method: 'DELETE' })
+    else if (previous !== digest) {
+      await callEdge(edge, `${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest: previous, from: digest }) })
+    }
+    throw error
   }
 }
 

@@ -11,6 +11,7 @@ export const publish: Command = {
   operands: '<dir|file> --as tenant/name',
   options: {
     as: { type: 'string', value: 'TENANT/NAME', help: 'the name to publish under' },
+    'no-probe': { type: 'boolean', help: 'do not ask the backend whether the adapter has an effect' },
     ...EDGE_OPTIONS,
     ...FACT_OPTIONS,
   },
@@ -30,10 +31,21 @@ export const publish: Command = {
         dtype: parseDtype(args),
         facts: importFacts(args),
         shrinkRank: parseShrinkRank(args),
+        probe: !args.flag('no-probe'),
         onProgress,
       })
       progress.finish()
-      const lines = [...formatReport(published.report), `published ${published.model}`, `digest    ${published.digest}`]
+      const { probe } = published.report
+      const effect =
+        probe === undefined
+          ? []
+          : [`effect    a probe's log probabilities move by up to ${probe.difference.toPrecision(3)}`]
+      const lines = [
+        ...formatReport(published.report),
+        ...effect,
+        `published ${published.model}`,
+        `digest    ${published.digest}`,
+      ]
       terminal.stdout.write(args.flag('json') ? `${JSON.stringify(published)}\n` : `${lines.join('\n')}\n`)
     } finally {
       progress.finish()

@@ -1,0 +1,48 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { EdgeAddress } from '../../scripts/edge-client.ts'
+import { probeAdapter } from '../../scripts/probe.ts'
+
+const DIGEST = `sha256:${'d'.repeat(64)}`
+let server: Server | undefined
+
+afterEach(() => new Promise<void>((resolve) => (server ? server.close(() => resolve()) : resolve())))
+
+/** An edge that answers completions with the given top log probabilities, by model. */
+async function edgeAnswering(answers: Record<string, unknown>, digest = DIGEST): Promise<EdgeAddress> {
+  server = createServer(async (request, response) => {
+    let text = ''
+    for await (const piece of request) text += piece
+    const { model } = JSON.parse(text)
+    response.setHeader('x-polylora-adapter', model === 'base' ? 'base' : digest)
+    response.end(JSON.stringify({ choices: [{ index: 0, logprobs: { top_logprobs: [answers[model]] } }] }))
+  })
+  await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve))
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, apiKey: 'k' }
+}
+
+describe('the probe of a published adapter', () => {
+  const base = { ' a': -1, ' b': -2, ' c': -3 }
+  const probe = (edge: EdgeAddress) => probeAdapter(edge, 'acme/x', DIGEST, 'base')
+
+  test('reports the largest difference of the likeliest tokens', async () => {
+    const edge = await edgeAnswering({ base, 'acme/x': { ' a': -1.25, ' b': -2, ' d': -2.5 } })
+    expect(await probe(edge)).toMatchObject({ difference: 0.5 })
+  })
+
+  test('refuses an adapter that changes nothing', async () => {
+    const edge = await edgeAnswering({ base, 'acme/x': { ' a': -1.00001, ' b': -2, ' c': -3 } })
+    await expect(probe(edge)).rejects.toThrow(/has no effect/)
+  })
+
+  test('refuses values that are not finite, which JSON writes as null', async () => {
+    const edge = await edgeAnswering({ base, 'acme/x': { ' a': Number.NaN } })
+    await expect(probe(edge)).rejects.toThrow(/not finite/)
+  })
+
+  test('notices that another version answered', async () => {
+    const edge = await edgeAnswering({ base, 'acme/x': { ' a': -4 } }, `sha256:${'e'.repeat(64)}`)
+    await expect(probe(edge)).rejects.toThrow(/not by the version just published/)
+  })
+})
