@@ -216,7 +216,8 @@ class GraphBuilder implements OnnxGraph {
       await this.#constant(`${name}.weight`, 'f32', [inSize, out], transpose(weight, out, inSize))
       return this.#node('MatMul', [x, `${name}.weight`], `${name}.base`)
     }
-    const bits = this.#format === 'int8' ? 8 : 4
+    // The head decides between tokens directly: four bits cost it more than they save.
+    const bits = this.#format === 'int8' || name === 'head' ? 8 : 4
     const { values, scales } = quantizeBlocks(weight, bits)
     await this.#constant(`${name}.weight`, 'u8', [out, inSize / BLOCK, (BLOCK * bits) / 8], values)
     await this.#constant(`${name}.scales`, 'f32', [scales.length], scales)

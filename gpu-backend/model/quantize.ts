@@ -19,9 +19,7 @@ export function quantizeBlocks(weight: Float32Array, bits: 4 | 8): QuantizedWeig
   const scales = new Float32Array(blocks)
   for (let block = 0; block < blocks; block++) {
     const start = block * BLOCK
-    const extreme = largest(weight, start)
-    // The extreme itself lands on the range's far end, which has one value more than the near one.
-    const scale = bits === 4 ? extreme / -zero : Math.abs(extreme) / (zero - 1)
+    const scale = bits === 8 ? Math.abs(largest(weight, start)) / (zero - 1) : bestScale(weight, start, zero)
     scales[block] = scale
     const inverse = scale === 0 ? 0 : 1 / scale
     for (let i = 0; i < BLOCK; i++) {
@@ -31,6 +29,29 @@ export function quantizeBlocks(weight: Float32Array, bits: 4 | 8): QuantizedWeig
     }
   }
   return { values, scales }
+}
+
+/** Candidates for a 4-bit block's scale, as shares of the one that just holds the extreme. */
+const SCALE_SHARES = [1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7]
+
+/**
+ * The candidate with the least squared error: clipping the extreme a little often serves the other values better.
+ * The sign is chosen so that the extreme lands on the range's far end, which has one value more than the near one.
+ */
+function bestScale(weight: Float32Array, start: number, zero: number): number {
+  const full = largest(weight, start) / -zero
+  if (full === 0) return 0
+  let best = { scale: full, error: Number.POSITIVE_INFINITY }
+  for (const share of SCALE_SHARES) {
+    const scale = full * share
+    let error = 0
+    for (let i = start; i < start + BLOCK; i++) {
+      const q = Math.min(zero - 1, Math.max(-zero, Math.round(weight[i]! / scale)))
+      error += (weight[i]! - q * scale) ** 2
+    }
+    if (error < best.error) best = { scale, error }
+  }
+  return best.scale
 }
 
 /** The value of largest magnitude in a block, with its sign. */
