@@ -1,0 +1,110 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { AdapterCache } from '../../../gpu-backend/residency/adapter-cache.ts'
+import type { PackedDelta } from '../../../gpu-backend/residency/packed-delta.ts'
+
+function packed(digest: string, bytes: number): PackedDelta {
+  return { digest, bytes, groups: [], embedding: undefined }
+}
+
+/** A cache over deltas whose size is in their name, like "x:40", with a record of what was read and evicted. */
+function recordedCache(capacityBytes: number) {
+  const [reads, evicted] = [[] as string[], [] as string[]]
+  const read = async (digest: string) => {
+    reads.push(digest)
+    if (digest.startsWith('bad')) throw new Error(`${digest} is damaged`)
+    return packed(digest, Number(digest.split(':')[1]))
+  }
+  const cache = new AdapterCache(capacityBytes, read, ({ digest }) => void evicted.push(digest))
+  return { cache, reads, evicted }
+}
+
+describe('the adapter cache', () => {
+  test('evicts the least recently used first, counted in bytes', async () => {
+    const { cache, evicted } = recordedCache(100)
+    for (const digest of ['a:40', 'b:40']) await cache.load(digest)
+    cache.tryPin('a:40')
+    cache.unpin('a:40')
+    await cache.load('c:40')
+    expect(evicted).toEqual(['b:40'])
+    expect(cache.digests()).toEqual(['a:40', 'c:40'])
+    expect(cache.stats()).toEqual({ entries: 2, bytes: 80, hits: 1, loads: 3, evictions: 1 })
+  })
+
+  test('never evicts what is pinned, and shrinks once it is unpinned', async () => {
+    const { cache, evicted } = recordedCache(50)
+    await cache.load('a:40')
+    expect(cache.tryPin('a:40')?.digest).toBe('a:40')
+    await cache.load('b:40')
+    expect(evicted).toEqual([])
+    expect(cache.evict('a:40')).toBe(false)
+    cache.unpin('a:40')
+    expect(evicted).toEqual(['a:40'])
+    expect(cache.evict('b:40')).toBe(true)
+    expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0 })
+  })
+
+  test('keeps a delta larger than itself until whoever asked for it is done', async () => {
+    const { cache, evicted } = recordedCache(10)
+    await cache.load('a:40')
+    expect(cache.tryPin('a:40')).toBeDefined()
+    cache.unpin('a:40')
+    expect(evicted).toEqual(['a:40'])
+  })
+
+  test('reads a digest once however many ask for it at the same time', async () => {
+    const { cache, reads } = recordedCache(100)
+    await Promise.all([cache.load('a:40'), cache.load('a:40'), cache.load('a:40')])
+    await cache.load('a:40')
+    expect(reads).toEqual(['a:40'])
+  })
+
+  test('passes a failed read on to everybody who waits, and reads again the next time', async () => {
+    const { cache, reads } = recordedCache(100)
+    const results = await Promise.allSettled([cache.load('bad:1'), cache.load('bad:1')])
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+    expect(cache.isLoading('bad:1')).toBe(false)
+    await expect(cache.load('bad:1')).rejects.toThrow('damaged')
+    expect(reads).toHaveLength(2)
+    expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0, loads: 0 })
+  })
+
+  test('refuses to unpin what is not pinned', async () => {
+    const { cache } = recordedCache(100)
+    await cache.load('a:40')
+    expect(() => cache.unpin('a:40')).toThrow('not pinned')
+    expect(() => cache.unpin('b:40')).toThrow('not pinned')
+  })
+
+  test('stays within its capacity but for what is pinned or newest, whatever is asked of it', async () => {
+    const event = fc.record({
+      kind: fc.constantFrom('load', 'load', 'pin', 'pin', 'unpin', 'evict'),
+      digest: fc.tuple(fc.nat(5), fc.constantFrom(10, 30, 60)).map(([name, bytes]) => `${name}:${bytes}`),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(event, { maxLength: 60 }), async (events) => {
+        const { cache, evicted } = recordedCache(100)
+        const pins = new Map<string, number>()
+        for (const { kind, digest } of events) {
+          const pinned = pins.get(digest) ?? 0
+          if (kind === 'load') await cache.load(digest)
+          else if (kind === 'pin' && cache.tryPin(digest)) pins.set(digest, pinned + 1)
+          else if (kind === 'unpin' && pinned > 0) {
+            pins.set(digest, pinned - 1)
+            cache.unpin(digest)
+          } else if (kind === 'evict') expect(cache.evict(digest)).toBe(pinned === 0)
+          const sizes = new Map(cache.digests().map((held) => [held, Number(held.split(':')[1])]))
+          const bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0)
+          expect(cache.stats()).toMatchObject({ entries: sizes.size, bytes, evictions: evicted.length })
+          for (const [held, count] of pins) if (count > 0) expect(cache.has(held)).toBe(true)
+          const fixed = [...sizes].filter(([held]) => (pins.get(held) ?? 0) > 0 || (kind === 'load' && held === digest))
+          const fixedBytes = fixed.reduce((sum, [, size]) => sum + size, 0)
+          if (kind === 'load' || kind === 'unpin') expect(bytes).toBeLessThanOrEqual(Math.max(100, fixedBytes))
+        }
+        for (const [digest, count] of pins) for (let i = 0; i < count; i++) cache.unpin(digest)
+        for (const digest of cache.digests()) cache.evict(digest)
+        expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0 })
+      }),
+    )
+  })
+})

@@ -1,0 +1,179 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { Scheduler } from '../../../gpu-backend/scheduler/scheduler.ts'
+import { finishReason, newSequence, type Sequence } from '../../../gpu-backend/scheduler/sequence.ts'
+import { sequenceRequest } from '../../support/sequence-request.ts'
+
+const always = () => true
+
+function sequence(id: number, tenant = 'acme', promptTokens = 3): Sequence {
+  return newSequence(sequenceRequest({ id, tenant, promptTokens: new Int32Array(promptTokens) }))
+}
+
+/** Lets the next sequence through its whole prompt and into the batch. */
+function start(scheduler: Scheduler): Sequence | undefined {
+  const admitted = scheduler.admit(always)
+  if (admitted) scheduler.join()
+  return admitted
+}
+
+describe('the scheduler', () => {
+  test('reads one prompt at a time, and none where no row is free', () => {
+    const scheduler = new Scheduler({ maxRows: 2, prefillChunkTokens: 4 })
+    for (const id of [1, 2, 3]) scheduler.add(sequence(id))
+    expect(scheduler.admit(always)?.id).toBe(1)
+    expect(scheduler.admit(always)).toBeUndefined()
+    scheduler.join()
+    expect(start(scheduler)?.id).toBe(2)
+    expect(scheduler.admit(always)).toBeUndefined()
+    scheduler.remove(scheduler.running[0]!)
+    expect(start(scheduler)?.id).toBe(3)
+    scheduler.checkIntegrity()
+  })
+
+  test('cuts prompts at multiples of the chunk size, wherever the computation starts', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 200 }),
+        fc.integer({ min: 1, max: 64 }),
+        fc.nat(),
+        (prompt, prefillChunkTokens, cached) => {
+          const scheduler = new Scheduler({ maxRows: 1, prefillChunkTokens })
+          scheduler.add(sequence(1, 'acme', prompt))
+          const admitted = scheduler.admit(always)!
+          admitted.numComputedTokens = cached % prompt
+          let position = admitted.numComputedTokens
+          while (position < prompt) {
+            const chunk = scheduler.nextChunk()!
+            expect(chunk.start).toBe(position)
+            expect(chunk.end - chunk.start).toBeLessThanOrEqual(prefillChunkTokens)
+            expect(chunk.end === prompt || chunk.end % prefillChunkTokens === 0).toBe(true)
+            position = chunk.end
+            admitted.numComputedTokens = position
+          }
+          expect(position).toBe(prompt)
+        },
+      ),
+    )
+  })
+
+  test('fills a hole in the batch with the last row and says what must be moved', () => {
+    const scheduler = new Scheduler({ maxRows: 3, prefillChunkTokens: 4 })
+    const [first, second, third] = [sequence(1), sequence(2), sequence(3)]
+    for (const one of [first, second, third]) {
+      scheduler.add(one)
+      start(scheduler)
+    }
+    expect(scheduler.remove(first)).toEqual({ sequence: third, from: 2, to: 0 })
+    expect(scheduler.running).toEqual([third, second])
+    expect(scheduler.remove(second)).toBeUndefined()
+    scheduler.checkIntegrity()
+  })
+
+  test('moves a prompt up when rows before it became free while it was read', () => {
+    const scheduler = new Scheduler({ maxRows: 3, prefillChunkTokens: 4 })
+    const [first, second, third] = [sequence(1), sequence(2), sequence(3)]
+    for (const one of [first, second]) {
+      scheduler.add(one)
+      start(scheduler)
+    }
+    scheduler.add(third)
+    scheduler.admit(always)
+    scheduler.remove(first)
+    scheduler.remove(second)
+    expect(scheduler.join()).toMatchObject({ from: 2, to: 0 })
+    expect(scheduler.running).toEqual([third])
+    scheduler.checkIntegrity()
+  })
+
+  test('leaks no row, keeps rows a prefix and each tenant in order, whatever arrives, is cancelled or ends', () => {
+    const event = fc.oneof(
+      { weight: 4, arbitrary: fc.record({ kind: fc.constant('add'), tenant: fc.constantFrom('a', 'b', 'c') }) },
+      { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('admit', 'join'), tenant: fc.constant('') }) },
+      { weight: 3, arbitrary: fc.record({ kind: fc.constant('remove'), tenant: fc.constant(''), which: fc.nat() }) },
+    )
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 120 }), fc.integer({ min: 1, max: 5 }), (events, maxRows) => {
+        const scheduler = new Scheduler({ maxRows, prefillChunkTokens: 4 })
+        const alive = new Set<Sequence>()
+        const admitted: Sequence[] = []
+        // What each row of a cache would hold, moved as the scheduler says.
+        const rows: (number | undefined)[] = []
+        let [nextId, prefilling] = [1, undefined as Sequence | undefined]
+        for (const step of events) {
+          switch (step.kind) {
+            case 'add': {
+              const added = sequence(nextId++, step.tenant)
+              alive.add(added)
+              scheduler.add(added)
+              break
+            }
+            case 'admit': {
+              const taken = scheduler.admit(always)
+              if (!taken) break
+              prefilling = taken
+              admitted.push(taken)
+              rows[taken.row] = taken.id
+              break
+            }
+            case 'join': {
+              if (!prefilling) break
+              const move = scheduler.join()
+              if (move) rows[move.to] = rows[move.from]
+              prefilling = undefined
+              break
+            }
+            case 'remove': {
+              const victim = [...alive][('which' in step ? step.which : 0) % alive.size]
+              if (!victim) break
+              const move = scheduler.remove(victim)
+              if (move) rows[move.to] = rows[move.from]
+              alive.delete(victim)
+              if (victim === prefilling) prefilling = undefined
+            }
+          }
+          scheduler.checkIntegrity()
+          expect(scheduler.running.length + (prefilling ? 1 : 0)).toBeLessThanOrEqual(maxRows)
+          expect(new Set(scheduler.find(always))).toEqual(alive)
+          for (const running of scheduler.running) expect(rows[running.row]).toBe(running.id)
+        }
+        for (const tenant of ['a', 'b', 'c']) {
+          const order = admitted.filter((one) => one.tenant === tenant).map(({ id }) => id)
+          expect(order).toEqual(order.toSorted((x, y) => x - y))
+        }
+        for (const left of alive) scheduler.remove(left)
+        expect(scheduler.isIdle).toBe(true)
+        expect(scheduler.waiting).toBe(0)
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  test('lets a small tenant in after at most one turn of every other, however much they queue', () => {
+    const scheduler = new Scheduler({ maxRows: 1, prefillChunkTokens: 4 })
+    for (let id = 1; id <= 50; id++) scheduler.add(sequence(id, id % 2 === 0 ? 'large' : 'larger'))
+    start(scheduler)
+    scheduler.add(sequence(99, 'small'))
+    const order: string[] = []
+    while (!scheduler.isIdle) {
+      scheduler.remove(scheduler.running[0]!)
+      const next = start(scheduler)
+      if (next) order.push(next.tenant)
+    }
+    expect(order.indexOf('small')).toBeLessThanOrEqual(2)
+    expect(order).toHaveLength(50)
+  })
+})
+
+describe('a sequence', () => {
+  test('ends with a stop token, with its last token, and not before', () => {
+    const one = newSequence(sequenceRequest({ id: 1, stopTokenIds: [7], maxTokens: 3 }))
+    expect(finishReason(one)).toBeUndefined()
+    one.outputTokens.push(5)
+    expect(finishReason(one)).toBeUndefined()
+    one.outputTokens.push(5, 5)
+    expect(finishReason(one)).toBe('length')
+    one.outputTokens[2] = 7
+    expect(finishReason(one)).toBe('stop')
+  })
+})
