@@ -1,0 +1,97 @@
+// Starts a real backend as a process of its own and talks to it as the edge does.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
+import { BackendInfo, GenerateEvent, type GenerateRequest } from '../../gpu-backend/protocol.ts'
+
+const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
+const SECRET = 'a secret of the benchmark, on loopback only'
+const MAX_TOKENS = 100_000
+
+/** One answer's timing: when each text event came, in milliseconds of `performance.now()`. */
+export interface Timing {
+  readonly sentMs: number
+  readonly tokenTimesMs: readonly number[]
+}
+
+export class BackendProcess {
+  readonly #child: ChildProcess
+  readonly #url: string
+  readonly #key: Awaited<ReturnType<typeof importCapabilityKey>>
+
+  private constructor(child: ChildProcess, url: string, key: Awaited<ReturnType<typeof importCapabilityKey>>) {
+    this.#child = child
+    this.#url = url
+    this.#key = key
+  }
+
+  get pid(): number {
+    return this.#child.pid!
+  }
+
+  /** Starts the backend on a free port; rejects with its last line when it does not come up. */
+  static async start(args: readonly string[]): Promise<BackendProcess> {
+    const child = spawn(process.execPath, [MAIN, '--port', '0', ...args], {
+      env: { ...process.env, POLYLORA_BACKEND_SECRET: SECRET },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    let last = 'it said nothing'
+    const url = await new Promise<string>((resolve, reject) => {
+      child.once('exit', () => reject(new Error(`The backend did not start: ${last}`)))
+      createInterface({ input: child.stderr! }).on('line', (line) => {
+        last = line
+        const found = /"url":"([^"]+)"/.exec(line)?.[1]
+        if (found) resolve(found)
+      })
+    })
+    return new BackendProcess(child, url, await importCapabilityKey(SECRET))
+  }
+
+  async info(): Promise<BackendInfo> {
+    return BackendInfo.parse(await (await fetch(`${this.#url}/v1/base`)).json())
+  }
+
+  async admit(digest: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const headers = { authorization: `Bearer ${await this.#token(digest)}` }
+    const response = await fetch(`${this.#url}/v1/adapters/${digest}`, { method: 'PUT', headers, body: bytes })
+    if (!response.ok) throw new Error(`The backend refused a delta: ${await response.text()}`)
+  }
+
+  /** Generates and reports when each token came. */
+  async generate(request: GenerateRequest): Promise<Timing> {
+    const headers = { authorization: `Bearer ${await this.#token(request.delta)}` }
+    const sentMs = performance.now()
+    const response = await fetch(`${this.#url}/v1/generate`, { method: 'POST', headers, body: JSON.stringify(request) })
+    if (!response.ok || !response.body) throw new Error(`The backend refused a request: ${await response.text()}`)
+    const tokenTimesMs: number[] = []
+    let rest = ''
+    for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+      const nowMs = performance.now()
+      const lines = (rest + piece).split('\n')
+      rest = lines.pop()!
+      for (const line of lines) {
+        const event = GenerateEvent.parse(JSON.parse(line))
+        if (event.event === 'error') throw new Error(event.message)
+        if (event.event === 'text') for (let i = 0; i < event.tokens; i++) tokenTimesMs.push(nowMs)
+      }
+    }
+    return { sentMs, tokenTimesMs }
+  }
+
+  async stop(): Promise<void> {
+    const exited = new Promise((resolve) => this.#child.once('exit', resolve))
+    this.#child.kill('SIGTERM')
+    await exited
+  }
+
+  #token(delta: string | null): Promise<string> {
+    return mintCapability(this.#key, {
+      tenant: 'bench',
+      delta,
+      request_id: crypto.randomUUID(),
+      expires_ms: Date.now() + 600_000,
+      limits: { max_tokens: MAX_TOKENS, max_delta_bytes: Number.MAX_SAFE_INTEGER },
+    })
+  }
+}
