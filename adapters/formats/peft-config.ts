@@ -27,6 +27,8 @@ export interface PeftConfig {
   readonly rslora: boolean
   readonly rankPattern: ReadonlyMap<string, number>
   readonly alphaPattern: ReadonlyMap<string, number>
+  /** PEFT 0.6 to 0.13: the first key of both patterns together that hits a module decides for rank and alpha alike. */
+  readonly jointPatterns: boolean
   /** As in the file: a list, one regular expression, or absent (the architecture's default). */
   readonly targetModules: readonly string[] | string | undefined
   readonly modulesToSave: readonly string[]
@@ -50,6 +52,9 @@ const REFUSED: readonly (readonly [field: string, why: string])[] = [
 
 /** Initialisations that move part of the base weights into A and B. */
 const RESIDUAL_INITS = /^(?:pissa.*|olora|corda|lora_ga|loftq)$/i
+
+/** Every PEFT since 0.14 writes its first two; the version itself only since 0.18. */
+const SINCE_0_14 = ['lora_bias', 'exclude_modules', 'peft_version']
 
 /** Throws AdapterError `unsupported` or `malformed` with the name of the field. */
 export function parsePeftConfig(json: unknown, file: string): PeftConfig {
@@ -84,6 +89,7 @@ export function parsePeftConfig(json: unknown, file: string): PeftConfig {
     rslora: config.use_rslora === true,
     rankPattern: numbers(config.rank_pattern, 'rank_pattern', file),
     alphaPattern: numbers(config.alpha_pattern, 'alpha_pattern', file),
+    jointPatterns: !SINCE_0_14.some((field) => field in config),
     targetModules: targets(config.target_modules, file),
     modulesToSave: config.modules_to_save ?? [],
     enableLora: flags(config.enable_lora),

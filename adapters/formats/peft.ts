@@ -145,17 +145,27 @@ function escapeRegex(text: string): string {
 
 /** s = alpha/r, or alpha/sqrt(r) with rsLoRA, with the module's own alpha and its tensors' own r. */
 function scales(config: PeftConfig, notices: string[]): (path: string, rank: number) => number {
-  const rankMatchers = matchers(config.rankPattern, 'rank_pattern')
-  const alphaMatchers = matchers(config.alphaPattern, 'alpha_pattern')
-  const disagreements = new Map<string, number>()
+  const ranks = matchers(config.rankPattern, 'rank_pattern')
+  const alphas = matchers(config.alphaPattern, 'alpha_pattern')
+  const told = new Set<string>()
+  const tell = (text: string, path: string) => {
+    if (!told.has(text)) notices.push(`${text} (first at ${path}).`)
+    told.add(text)
+  }
   return (path, rank) => {
-    const expected = rankMatchers.find(({ matches }) => matches(path))?.value ?? config.r
+    const rankHit = ranks.find(({ matches }) => matches(path))
+    const alphaHit = alphas.find(({ matches }) => matches(path))
+    const expected = rankHit?.value ?? config.r
     if (expected !== undefined && expected !== rank) {
-      const text = `adapter_config.json says r ${expected} where the tensors have rank ${rank}; the tensors win`
-      if (!disagreements.has(text)) notices.push(`${text} (first at ${path}).`)
-      disagreements.set(text, 1)
+      tell(`adapter_config.json says r ${expected} where the tensors have rank ${rank}; the tensors win`, path)
     }
-    const alpha = alphaMatchers.find(({ matches }) => matches(path))?.value ?? config.alpha
+    // In one joint list a key of rank_pattern hides every other key of alpha_pattern.
+    const joint = rankHit === undefined ? alphaHit?.value : config.alphaPattern.get(rankHit.key)
+    if (joint !== alphaHit?.value) {
+      const rule = config.jointPatterns ? 'as PEFT until 0.13 does' : 'as PEFT since 0.14 does'
+      tell(`rank_pattern and alpha_pattern hit the same module by different keys, which is read ${rule}`, path)
+    }
+    const alpha = (config.jointPatterns ? joint : alphaHit?.value) ?? config.alpha
     if (alpha === undefined) {
       throw new AdapterError(
         'missing',
@@ -166,18 +176,20 @@ function scales(config: PeftConfig, notices: string[]): (path: string, rank: num
   }
 }
 
+interface Matcher {
+  readonly key: string
+  readonly value: number
+  matches(path: string): boolean
+}
+
 /** PEFT since 0.15: re.match of `(.*\.)?(KEY)$` on the module path, the first hit in the file's order wins. */
-function matchers(
-  patterns: ReadonlyMap<string, number>,
-  field: string,
-): { matches: (path: string) => boolean; value: number }[] {
+function matchers(patterns: ReadonlyMap<string, number>, field: string): Matcher[] {
   return Array.from(patterns, ([key, value]) => {
-    if (/^[\w.]+$/.test(key) && !key.includes('..')) {
+    if (/^[\w.]+$/.test(key)) {
       // Every character but the dot is itself, and a dot in these keys always meets a dot: no machine needed.
-      return { matches: (path: string) => path === key || path.endsWith(`.${key}`), value }
+      return { key, value, matches: (path: string) => path === key || path.endsWith(`.${key}`) }
     }
-    const matches = fullMatcher(`(.*\\.)?(${key})`, `adapter_config.json ${field}`)
-    return { matches, value }
+    return { key, value, matches: fullMatcher(`(.*\\.)?(${key})`, `adapter_config.json ${field}`) }
   })
 }
 

@@ -62,6 +62,10 @@ if minor >= 6:
 if minor >= 8:
     config |= dict(use_rslora=True)
 save(f"peft-{version}", config, tiny_base.base("mha", args.out))
+if minor >= 6:
+    # Two different keys hit q_proj: until 0.13 the first of both lists decided for rank and alpha alike.
+    save(f"peft-{version}-two-keys", dict(r=4, lora_alpha=12, lora_dropout=0.0, target_modules=["q_proj", "v_proj"], rank_pattern={"q_proj": 2},
+                                          alpha_pattern={"self_attn.q_proj": 40}), tiny_base.base("mha", args.out))
 if minor <= 2:
     model = tiny_base.base("mha", args.out)
     for layer in model.model.layers:
