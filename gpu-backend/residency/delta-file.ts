@@ -65,11 +65,18 @@ export async function writeDeltaFile(path: string, content: DeltaFileContent): P
   }
 }
 
-/** The header of the file at `path`. @throws Error when it is not such a file */
-export async function readDeltaHeader(path: string): Promise<DeltaFileHeader> {
+/** The header of the file at `path`. @throws Error when it is missing, damaged or not as long as its header says */
+export async function readDeltaHeader(
+  path: string,
+  groups: readonly ProjectionGroup[],
+  base: BaseModel,
+): Promise<DeltaFileHeader> {
   const file = await open(path)
   try {
-    return (await readFront(file, path)).header
+    const { header, start } = await readFront(file, path)
+    const bytes = start + packedValues(header, groups, base) * Float32Array.BYTES_PER_ELEMENT
+    if ((await file.stat()).size !== bytes) throw new Error(`${path} is damaged: it must have ${bytes} bytes.`)
+    return header
   } finally {
     await file.close()
   }

@@ -63,11 +63,8 @@ export class DiskTier {
     if (size === undefined) throw missing(digest)
     this.#sizes.delete(digest)
     this.#sizes.set(digest, size)
-    const known = this.#infos.get(digest)
-    if (known) return known
     try {
-      const { chatTemplate } = await readDeltaHeader(this.#path(digest))
-      const info = { chatTemplate }
+      const info = this.#infos.get(digest) ?? (await this.#readInfo(digest))
       this.#infos.set(digest, info)
       // The order of use outlives the process as the files' times.
       await utimes(this.#path(digest), new Date(), new Date())
@@ -111,6 +108,14 @@ export class DiskTier {
     this.#sizes.delete(digest)
     this.#infos.delete(digest)
     await rm(this.#path(digest), { force: true })
+  }
+
+  async #readInfo(digest: string): Promise<DeltaInfo> {
+    const header = await readDeltaHeader(this.#path(digest), this.#groups, this.#base)
+    if (header.digest !== digest || header.base !== this.#base.fingerprint) {
+      throw new Error(`${this.#path(digest)} holds ${header.digest} for ${header.base}.`)
+    }
+    return { chatTemplate: header.chatTemplate }
   }
 
   #note(digest: string, bytes: number): void {
