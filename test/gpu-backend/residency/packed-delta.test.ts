@@ -1,0 +1,85 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { targetModules } from '../../../adapters/base-model.ts'
+import type { Delta } from '../../../adapters/delta.ts'
+import type { ProjectionGroup } from '../../../gpu-backend/model/graph.ts'
+import { type PackedDelta, packDelta, packedValues, viewPacked } from '../../../gpu-backend/residency/packed-delta.ts'
+import { projectionGroupsOf } from '../../support/projection-groups.ts'
+import { randomDelta } from '../../support/random-delta.ts'
+import { tinyBase } from '../../support/tiny-base.ts'
+
+const base = tinyBase('gqa')
+const groups = projectionGroupsOf(base)
+const paths = [...targetModules(base).keys()]
+
+function pack(delta: Delta): PackedDelta {
+  const { shape, values } = packDelta('sha256:0', delta, groups, base)
+  expect(values).toHaveLength(packedValues(shape, groups, base))
+  return viewPacked('sha256:0', shape, groups, base, values)
+}
+
+/** B A [out, in] of one part, from what the graph would read. */
+function change(packed: PackedDelta, group: ProjectionGroup, index: number, part: number): Float64Array {
+  const { rank, a, b } = packed.groups[index]!
+  const out = group.parts[part]!.out
+  const product = new Float64Array(out * group.in)
+  for (let row = 0; row < out; row++) {
+    for (let k = 0; k < rank; k++) {
+      const factor = b[part]![row * rank + k]!
+      for (let i = 0; i < group.in; i++) product[row * group.in + i]! += factor * a[(part * rank + k) * group.in + i]!
+    }
+  }
+  return product
+}
+
+describe('a packed delta', () => {
+  test('makes the same change to every module, whatever modules and ranks it has', () => {
+    const recipe = fc.record({
+      seed: fc.nat(),
+      ranks: fc.array(fc.constantFrom(0, 1, 2, 3, 8), { minLength: paths.length, maxLength: paths.length }),
+    })
+    fc.assert(
+      fc.property(recipe, ({ seed, ranks }) => {
+        const rank = (path: string) => ranks[paths.indexOf(path)]!
+        const delta = randomDelta(base, { seed, rank, modules: (path) => rank(path) > 0 })
+        const packed = pack(delta)
+        for (const [index, group] of groups.entries()) {
+          for (const [part, { module }] of group.parts.entries()) {
+            const source = delta.modules.get(module)
+            const actual = change(packed, group, index, part)
+            for (let cell = 0; cell < actual.length; cell += 13) {
+              const [row, column] = [Math.floor(cell / group.in), cell % group.in]
+              let wanted = 0
+              for (let k = 0; source && k < source.rank; k++) {
+                wanted += source.b[row * source.rank + k]! * source.a[k * source.in + column]!
+              }
+              expect(actual[cell]).toBeCloseTo(wanted, 6)
+            }
+          }
+        }
+        const embedding = delta.modules.get('model.embed_tokens')
+        expect(packed.embedding?.rank).toBe(embedding?.rank)
+        if (embedding) {
+          expect(packed.embedding?.a).toEqual(embedding.a)
+          expect(packed.embedding?.b).toEqual(embedding.b)
+        }
+      }),
+      { numRuns: 15 },
+    )
+  })
+
+  test('takes no room for modules that it leaves alone', () => {
+    const path = 'model.layers.0.self_attn.o_proj'
+    const packed = pack(randomDelta(base, { seed: 1, rank: 4, modules: (other) => other === path }))
+    const { in: columns, out } = targetModules(base).get(path)!
+    expect(packed.bytes).toBe(4 * 4 * (columns + out))
+    expect(packed.groups.filter(({ rank }) => rank > 0)).toHaveLength(1)
+  })
+
+  test('is refused when it changes a module that the engine does not have', () => {
+    const delta = randomDelta(base, { seed: 1, rank: 1 })
+    expect(() => packDelta('sha256:0', delta, groups.slice(1), base)).toThrow(
+      /^The delta changes model\.layers\.0\.self_attn\.q_proj, which tiny-gqa does not have\.$/,
+    )
+  })
+})
