@@ -23,6 +23,7 @@ app.use(async (c, next) => {
   c.set('requestId', `req_${crypto.randomUUID().replaceAll('-', '')}`)
   await next()
   c.header(REQUEST_ID_HEADER, c.var.requestId)
+  c.header('cache-control', 'private, no-store')
 })
 
 app.get('/healthz', (c) => c.json({ status: 'ok' }))

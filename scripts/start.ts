@@ -163,7 +163,8 @@ async function show(options: StartOptions): Promise<void> {
     if (options.demo) process.stdout.write(`\n${await demo(url, samples)}\n`)
     process.stdout.write(`\n${await invitation(url, samples)}\n`)
   } catch (error) {
-    if (!(error instanceof CliError)) throw error
+    // Of what a server refuses, its log or its state may be the cause.
+    if (!(error instanceof CliError) || error.exitCode !== 3) throw error
     const advice = `${options.state}/logs may say more; if it stays so, delete ${options.state} and start again.`
     throw new CliError(`${error.message} (${advice})`, error.exitCode)
   }

@@ -167,7 +167,7 @@ async function respond(
   if (!call.stream) return c.json(await wholeBody(frame, events))
   const answer = new ChunkedAnswer(frame, call.includeUsage)
   const body = eventStream({ answer, events, failure: generationFailed, onLeave })
-  return c.body(body, 200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' })
+  return c.body(body, 200, { 'content-type': 'text/event-stream; charset=utf-8' })
 }
 
 async function wholeBody(frame: AnswerFrame, events: AsyncGenerator<GenerateEvent>): Promise<object> {

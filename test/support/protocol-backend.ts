@@ -3,7 +3,12 @@
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { type CapabilityKey, importCapabilityKey, verifyCapability } from '../../gpu-backend/capability.ts'
+import {
+  type Capability,
+  type CapabilityKey,
+  importCapabilityKey,
+  verifyCapability,
+} from '../../gpu-backend/capability.ts'
 import {
   type BackendInfo,
   ERROR_STATUS,
@@ -48,6 +53,8 @@ interface Behaviour {
   failAfter: number | undefined
   /** Wait for this before each word. */
   pace: (() => Promise<void>) | undefined
+  /** Changes the behaviour of one generation, by its number. */
+  fault: ((generation: number) => Partial<Behaviour>) | undefined
   /** Forget a delta at once after taking it. */
   forgetful: boolean
 }
@@ -60,6 +67,7 @@ function usual(): Behaviour {
     failAfter: undefined,
     pace: undefined,
     forgetful: false,
+    fault: undefined,
   }
 }
 
@@ -78,6 +86,8 @@ export class ProtocolBackend {
   readonly pushes: string[] = []
   readonly #server: Server
   #key: CapabilityKey | undefined
+  /** Generations asked for, refused ones included. */
+  asked = 0
 
   constructor() {
     this.#server = createServer((request, response) => {
@@ -132,14 +142,16 @@ export class ProtocolBackend {
     if (request.method !== 'POST' || pathname !== '/v1/generate') return refuse(response, 'not_found', 'no such route')
     const body = GenerateRequest.parse(JSON.parse((await readAll(request)).toString()))
     if (capability.delta !== body.delta) return refuse(response, 'forbidden', 'token is for another delta')
-    if (this.behaviour.refuse) return refuse(response, this.behaviour.refuse, 'scripted refusal')
+    const number = this.asked++
+    const behaviour = { ...this.behaviour, ...this.behaviour.fault?.(number) }
+    if (behaviour.refuse) return refuse(response, behaviour.refuse, 'scripted refusal')
     if (body.delta && !this.deltas.has(body.delta)) {
       return json(response, 409, { error: 'adapter_missing', message: 'not resident', digest: body.delta })
     }
-    await this.#generate(body, capability, response)
+    await this.#generate(body, capability, behaviour, response)
   }
 
-  async #generate(body: GenerateRequest, capability: { tenant: string; request_id: string }, response: ServerResponse) {
+  async #generate(body: GenerateRequest, capability: Capability, behaviour: Behaviour, response: ServerResponse) {
     const generation = {
       request: body,
       requestId: capability.request_id,
@@ -153,7 +165,6 @@ export class ProtocolBackend {
     })
     response.writeHead(200, { 'content-type': 'application/x-ndjson' })
     const send = (event: GenerateEvent) => response.write(`${JSON.stringify(event)}\n`)
-    const { behaviour } = this
     send({
       event: 'started',
       base: BASE_INFO.base.fingerprint,

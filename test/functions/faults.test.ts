@@ -1,0 +1,226 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ProtocolBackend } from '../support/protocol-backend.ts'
+
+let backends: ProtocolBackend[]
+let edge: EdgeHarness
+
+beforeAll(async () => {
+  backends = await Promise.all([new ProtocolBackend().listen(), new ProtocolBackend().listen()])
+  edge = await startEdge(JSON.stringify(backends.map(({ url }) => url)))
+  await edge.addTenant('acme', 'key-acme')
+})
+
+afterAll(async () => {
+  await edge?.close()
+  for (const backend of backends ?? []) await backend.close()
+})
+
+afterEach(() => {
+  for (const backend of backends) backend.reset()
+})
+
+const ask = (extra: object = {}, key = 'key-acme') =>
+  edge.call(key, '/v1/chat/completions', {
+    method: 'POST',
+    body: JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], ...extra }),
+  })
+
+const recordOf = (response: Response) =>
+  waitFor(() =>
+    edge.db
+      .prepare('SELECT * FROM usage WHERE request_id = ?')
+      .bind(response.headers.get('x-request-id'))
+      .first<Record<string, unknown>>(),
+  )
+
+/** A generator of the same numbers in [0, 1) every time (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+describe('before the first token', () => {
+  test.each(['unavailable', 'overloaded'] as const)(
+    'a backend that is %s is passed over for the other',
+    async (code) => {
+      for (const [sick, well] of [backends, backends.toReversed()] as [ProtocolBackend, ProtocolBackend][]) {
+        sick.behaviour.refuse = code
+        for (let i = 0; i < 4; i++) {
+          const response = await ask()
+          expect(response.status).toBe(200)
+          expect(await recordOf(response)).toMatchObject({ backend: well.url, outcome: 'complete' })
+        }
+        sick.reset()
+      }
+    },
+  )
+
+  test('a backend that cannot be reached is passed over', async () => {
+    const alone = await new ProtocolBackend().listen()
+    const gone = await new ProtocolBackend().listen()
+    const two = await startEdge(`${alone.url},${gone.url}`)
+    await gone.close()
+    await two.addTenant('acme', 'key-acme')
+    const body = JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }] })
+    for (let i = 0; i < 6; i++) {
+      const response = await two.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
+      expect(response.status).toBe(200)
+      await response.text()
+    }
+    await alone.close()
+    const response = await two.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
+    expect(response.status).toBe(503)
+    expect(response.headers.get('retry-after')).toBe('1')
+    await two.close()
+  })
+
+  test('an adapter is pushed to whichever backend takes the request', async () => {
+    const digest = await edge.publish('key-acme', 'acme/wanders', 7)
+    for (const [sick, well] of [backends, backends.toReversed()] as [ProtocolBackend, ProtocolBackend][]) {
+      sick.behaviour.refuse = 'unavailable'
+      const response = await ask({ model: 'acme/wanders' })
+      expect(response.headers.get('x-polylora-adapter')).toBe(digest)
+      expect(well.deltas.has(digest)).toBe(true)
+      sick.reset()
+    }
+  })
+
+  test('a refusal that another backend would share is not tried there', async () => {
+    for (const backend of backends) backend.behaviour.refuse = 'context_length_exceeded'
+    const before = backends.reduce((sum, backend) => sum + backend.asked, 0)
+    expect((await ask()).status).toBe(400)
+    expect(backends.reduce((sum, backend) => sum + backend.asked, 0)).toBe(before + 1)
+  })
+})
+
+describe('after the first token', () => {
+  test('a backend that dies is not replaced in secret: the client sees an error, and pays nothing', async () => {
+    for (const backend of backends) backend.behaviour.cutAfter = 3
+    const streamed = await ask({ stream: true })
+    const text = await streamed.text()
+    expect(text).toContain('"code":"generation_failed"')
+    expect(text).not.toContain('[DONE]')
+    expect(await recordOf(streamed)).toMatchObject({ outcome: 'failed', completion_tokens: 3, price_nano: 0 })
+    const whole = await ask()
+    expect(whole.status).toBe(502)
+    expect(await recordOf(whole)).toMatchObject({ outcome: 'failed', completion_tokens: 3 })
+  })
+
+  test('a meter that restarts in the middle settles the request once', async () => {
+    await edge.addTenant('restarting', 'key-restarting')
+    const gate = Promise.withResolvers<void>()
+    for (const backend of backends) {
+      let words = 0
+      backend.behaviour.pace = async () => {
+        if (words++ === 2) await gate.promise
+      }
+    }
+    const response = await ask({ stream: true }, 'key-restarting')
+    await edge.evictMeter('restarting')
+    gate.resolve()
+    expect(await response.text()).toContain('[DONE]')
+    expect(await recordOf(response)).toMatchObject({ outcome: 'complete', completion_tokens: 5 })
+  })
+})
+
+describe('the registry', () => {
+  test('that is down is an error without details, and nobody gets in', async () => {
+    await edge.db.exec('ALTER TABLE api_keys RENAME TO hidden')
+    await edge.addTenant('late', 'key-late').catch(() => undefined)
+    const response = await ask({}, 'never-seen-key')
+    await edge.db.exec('ALTER TABLE hidden RENAME TO api_keys')
+    expect(response.status).toBe(500)
+    const body = await response.text()
+    expect(JSON.parse(body)).toMatchObject({ error: { type: 'server_error', code: 'internal_error' } })
+    expect(body).not.toMatch(/D1|SQL|api_keys/)
+  })
+
+  test('that cannot take usage records gets them later, each once', async () => {
+    await edge.db.exec('ALTER TABLE usage RENAME TO hidden')
+    const responses = await Promise.all([ask(), ask(), ask()])
+    await waitFor(async () => edge.logs.some((line) => line.includes('usage_flush_failed')))
+    await edge.db.exec('ALTER TABLE hidden RENAME TO usage')
+    for (const response of responses) expect(await recordOf(response)).toMatchObject({ outcome: 'complete' })
+  })
+
+  test('ends with one of two versions that are published under one name at once, and has both', async () => {
+    for (let round = 0; round < 5; round++) {
+      const name = `acme/race-${round}`
+      const digests = await Promise.all([
+        edge.publish('key-acme', name, 1000 + round),
+        edge.publish('key-acme', name, 2000 + round),
+      ])
+      const shown = (await (await edge.call('key-acme', `/v1/adapters/${name}`)).json()) as {
+        digest: string
+        versions: { digest: string }[]
+      }
+      expect(digests).toContain(shown.digest)
+      expect(shown.versions.map(({ digest }) => digest).sort()).toEqual(digests.toSorted())
+      expect((await ask({ model: name })).headers.get('x-polylora-adapter')).toBe(shown.digest)
+    }
+  })
+})
+
+test('the books balance to the token over 1,000 requests with every tenth a fault', async () => {
+  const REQUESTS = 1000
+  const STREAMS = 16
+  const random = seeded(2026)
+  const tenants = ['books-a', 'books-b', 'books-c']
+  for (const tenant of tenants) {
+    await edge.addTenant(tenant, `key-${tenant}`)
+    await edge.publish(`key-${tenant}`, `${tenant}/bot`, tenant.charCodeAt(6))
+  }
+  const faults = [
+    () => ({ refuse: 'unavailable' as const }),
+    () => ({ refuse: 'overloaded' as const }),
+    () => ({ refuse: 'internal' as const }),
+    () => ({ cutAfter: Math.floor(random() * 5) }),
+    () => ({ failAfter: Math.floor(random() * 5) }),
+  ]
+  for (const backend of backends) {
+    backend.generations.length = 0
+    backend.behaviour.fault = () => (random() < 0.1 ? faults[Math.floor(random() * faults.length)]!() : {})
+  }
+  let next = 0
+  let answered = 0
+  const stream = async () => {
+    while (next < REQUESTS) {
+      const number = next++
+      const tenant = tenants[number % tenants.length]!
+      // One that is at rest has nothing to restart.
+      if (number % 50 === 0) await edge.evictMeter(tenant).catch(() => undefined)
+      if (number % 70 === 0) for (const backend of backends) backend.deltas.clear()
+      const model = number % 4 === 0 ? 'tiny-base' : `${tenant}/bot`
+      const response = await ask({ model, stream: number % 2 === 0, max_tokens: 1 + (number % 6) }, `key-${tenant}`)
+      const text = await response.text()
+      const complete = response.status === 200 && !text.includes('generation_failed')
+      if (complete) answered++
+      // An adapter's answer begins with its digest: none ever came from the base.
+      if (complete && model !== 'tiny-base') expect(text).toContain(response.headers.get('x-polylora-adapter'))
+    }
+  }
+  await Promise.all(Array.from({ length: STREAMS }, stream))
+  expect(answered).toBeGreaterThan(REQUESTS * 0.85)
+  expect(answered).toBeLessThan(REQUESTS)
+
+  const generations = backends.flatMap((backend) => backend.generations)
+  const books = await waitFor(async () => {
+    const rows = await edge.db
+      .prepare(
+        `SELECT COUNT(*) AS records, COUNT(DISTINCT request_id) AS requests, SUM(completion_tokens) AS tokens,
+         SUM(outcome = 'complete') AS complete FROM usage WHERE tenant LIKE 'books-%'`,
+      )
+      .first<Record<string, number>>()
+    return rows && rows.records! >= generations.length && rows
+  })
+  expect(books.records).toBe(generations.length)
+  expect(books.requests).toBe(generations.length)
+  expect(books.complete).toBe(answered)
+  expect(books.tokens).toBe(generations.reduce((sum, { tokens }) => sum + tokens, 0))
+})

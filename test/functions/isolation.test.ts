@@ -1,0 +1,259 @@
+import { request as httpRequest } from 'node:http'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ProtocolBackend } from '../support/protocol-backend.ts'
+
+// `victim` owns an adapter; `attacker` has a key of all scopes and knows every name, digest and request id of the victim.
+let backend: ProtocolBackend
+let edge: EdgeHarness
+let digest: string
+let ownDigest: string
+const VICTIM_DELTA = makeDelta(1)
+
+beforeAll(async () => {
+  backend = await new ProtocolBackend().listen()
+  edge = await startEdge(backend.url)
+  await edge.addTenant('victim', 'key-victim')
+  await edge.addTenant('attacker', 'key-attacker')
+  digest = await edge.publish('key-victim', 'victim/secret', 1)
+  ownDigest = await edge.publish('key-attacker', 'attacker/own', 2)
+  await ask('key-victim', { model: 'victim/secret' })
+})
+
+afterAll(async () => {
+  await edge?.close()
+  await backend?.close()
+})
+
+const ask = (key: string, body: object, headers: Record<string, string> = {}) =>
+  edge.call(key, '/v1/chat/completions', {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ messages: [{ role: 'user', content: 'hi' }], max_tokens: 2, ...body }),
+  })
+
+/** A request whose path is sent byte for byte, as no well-behaved client would. */
+function raw(method: string, path: string, headers: Record<string, string | string[]> = {}, body?: Uint8Array) {
+  return new Promise<{ status: number; text: string }>((resolve, reject) => {
+    const { hostname, port } = new URL(edge.url)
+    const sent = httpRequest({
+      hostname,
+      port,
+      method,
+      path,
+      headers: { authorization: 'Bearer key-attacker', ...headers },
+    })
+    sent.on('error', reject)
+    sent.on('response', (response) => {
+      let text = ''
+      response.on('data', (piece: Buffer) => {
+        text += piece.toString()
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+    })
+    sent.end(body)
+  })
+}
+
+describe('an adapter of another tenant', () => {
+  test.each([
+    'victim/secret',
+    'victim/Secret',
+    'VICTIM/secret',
+    ' victim/secret',
+    'victim/secret ',
+    'victim%2Fsecret',
+    'victim//secret',
+    './victim/secret',
+    'attacker/../victim/secret',
+    'attacker/own/../../victim/secret',
+    'attacker/victim/secret',
+    'attacker/secret',
+    'victim\\secret',
+    'victim/secret\u0000',
+    'attacker/own\u0000victim/secret',
+    'vi\u0441tim/secret',
+    "victim/secret' OR '1'='1",
+    'victim/%',
+    '*/secret',
+    'DIGEST',
+    'victim/secret@DIGEST',
+    'attacker/DIGEST',
+  ])('is not found as model %j, like any model that does not exist', async (name) => {
+    const model = name.replace('DIGEST', digest)
+    const response = await ask('key-attacker', { model })
+    expect(response.status).toBe(404)
+    expect(response.headers.get('x-polylora-adapter')).toBeNull()
+    const body = (await response.text()).replace(JSON.stringify(model).slice(1, -1), 'MODEL')
+    const unknown = await (await ask('key-attacker', { model: 'attacker/unknown' })).text()
+    expect(body).toBe(unknown.replace('attacker/unknown', 'MODEL'))
+  })
+
+  test('is not reached by fields and headers that only insiders would know', async () => {
+    const smuggled = {
+      delta: digest,
+      digest,
+      adapter: digest,
+      tenant: 'victim',
+      polylora: { adapter: digest },
+      user: 'victim',
+    }
+    const headers = {
+      'x-polylora-adapter': digest,
+      'x-polylora-digest': digest,
+      'x-polylora-tenant': 'victim',
+      'x-tenant': 'victim',
+      'x-forwarded-user': 'victim',
+      'x-original-url': '/v1/adapters/victim/secret',
+      'x-rewrite-url': '/v1/adapters/victim/secret',
+      'x-http-method-override': 'DELETE',
+    }
+    for (const [model, expected] of [
+      ['attacker/own', ownDigest],
+      ['tiny-base', 'base'],
+    ] as const) {
+      const response = await ask('key-attacker', { model, ...smuggled }, headers)
+      expect(response.headers.get('x-polylora-adapter')).toBe(expected)
+      const seen = backend.generations.at(-1)!
+      expect(seen).toMatchObject({ tenant: 'attacker', request: { delta: expected === 'base' ? null : expected } })
+      await response.text()
+    }
+  })
+
+  test.each([
+    ['GET', '/v1/adapters/victim/secret'],
+    ['GET', '/v1/adapters/attacker/../victim/secret'],
+    ['GET', '/v1/adapters/attacker/%2e%2e/victim/secret'],
+    ['GET', '/v1/adapters/attacker/..%2fvictim%2fsecret'],
+    ['GET', '/v1/adapters/victim%2Fsecret'],
+    ['GET', '/v1/adapters//victim/secret'],
+    ['GET', '/v1/adapters/victim/secret/'],
+    ['GET', '/v1/models/victim/secret'],
+    ['GET', '/v1/models/attacker/../victim/secret'],
+    ['GET', '/v1/models/DIGEST'],
+    ['DELETE', '/v1/adapters/victim/secret'],
+    ['DELETE', '/v1/adapters/attacker/%2e%2e/victim/secret'],
+    ['DELETE', '/v1/adapters/DIGEST'],
+    ['POST', '/v1/adapters/victim/secret/rollback'],
+    ['DELETE', '/v1/adapters/victim/secret/canary'],
+  ])('is refused as if it did not exist: %s %s', async (method, path) => {
+    const { status, text } = await raw(method, path.replace('DIGEST', digest))
+    // 400: it isn't even a name.
+    expect([400, 404]).toContain(status)
+    expect(text.replace(path.replace('DIGEST', digest), '').replace(`'${digest}'`, '')).not.toContain('sha256:')
+    expect((await edge.call('key-victim', '/v1/adapters/victim/secret')).status).toBe(200)
+  })
+
+  test('cannot be overwritten, split, moved or reported on', async () => {
+    const own = makeDelta(2)
+    const headers = { 'x-polylora-digest': digestOf(own), 'content-length': String(own.byteLength) }
+    expect((await raw('PUT', '/v1/adapters/victim/secret', headers, own)).status).toBe(404)
+    expect((await raw('PUT', '/v1/adapters/attacker/../victim/secret', headers, own)).status).toBe(404)
+    for (const path of ['alias', 'canary', `versions/${digest}/report`]) {
+      const body = new TextEncoder().encode(JSON.stringify({ digest: ownDigest, weight: 1 }))
+      const length = { 'content-length': String(body.byteLength) }
+      expect((await raw('PUT', `/v1/adapters/victim/secret/${path}`, length, body)).status).toBe(404)
+    }
+    const shown = await (await edge.call('key-victim', '/v1/adapters/victim/secret')).json()
+    expect(shown).toMatchObject({ digest, report: null, canary: null, versions: [{ digest }] })
+  })
+
+  test('cannot be adopted by its digest: who has not the bytes has nothing', async () => {
+    const put = (path: string, body: object) =>
+      edge.call('key-attacker', `/v1/adapters/attacker/${path}`, { method: 'PUT', body: JSON.stringify(body) })
+    expect((await put('own/alias', { digest })).status).toBe(404)
+    expect((await put('own/canary', { digest, weight: 1 })).status).toBe(404)
+    expect((await put(`own/versions/${digest}/report`, {})).status).toBe(404)
+    // Declared, but sent are other bytes of the same length.
+    const other = makeDelta(77)
+    expect(other.byteLength).toBe(VICTIM_DELTA.byteLength)
+    const headers = { 'x-polylora-digest': digest, 'content-length': String(other.byteLength) }
+    expect((await raw('PUT', '/v1/adapters/attacker/stolen', headers, other)).status).toBe(422)
+    expect((await ask('key-attacker', { model: 'attacker/stolen' })).status).toBe(404)
+    expect((await put('stolen/alias', { digest })).status).toBe(404)
+    expect((await ask('key-victim', { model: 'victim/secret' })).headers.get('x-polylora-adapter')).toBe(digest)
+  })
+
+  test('leaves no trace in lists, by whatever parameter', async () => {
+    for (const path of [
+      '/v1/adapters',
+      '/v1/models',
+      '/v1/usage?group_by=request',
+      '/v1/usage?group_by=tenant,adapter,digest,key',
+    ]) {
+      for (const suffix of ['', 'tenant=victim', 'owner=victim', 'tenant[]=victim&tenant=attacker']) {
+        const response = await edge.call('key-attacker', `${path}${path.includes('?') ? '&' : '?'}${suffix}`)
+        expect(response.status).toBe(200)
+        const text = await response.text()
+        expect(text).not.toContain('victim')
+        expect(text).not.toContain(digest)
+      }
+    }
+  })
+})
+
+describe('a caller', () => {
+  test('cannot choose its request id, and so settle or hide in another’s account', async () => {
+    const first = await ask('key-victim', { model: 'tiny-base' })
+    const taken = first.headers.get('x-request-id')!
+    const second = await ask('key-attacker', { model: 'tiny-base' }, { 'x-request-id': taken })
+    expect(second.headers.get('x-request-id')).not.toBe(taken)
+    const record = await waitFor(() =>
+      edge.db.prepare('SELECT tenant FROM usage WHERE request_id = ?').bind(taken).first<{ tenant: string }>(),
+    )
+    expect(record.tenant).toBe('victim')
+  })
+
+  test('gets no answer of another tenant by its Idempotency-Key', async () => {
+    const headers = { 'idempotency-key': 'shared-key' }
+    backend.behaviour.words = ['the', ' victim', "'s", ' words']
+    await (await ask('key-victim', { model: 'tiny-base' }, headers)).text()
+    backend.reset()
+    const response = await ask('key-attacker', { model: 'tiny-base' }, headers)
+    expect(response.headers.get('x-polylora-replayed')).toBeNull()
+    expect(await response.text()).toContain('Hello')
+  })
+
+  test('gets nothing by two keys, a key in the wrong place, or a key with decoration', async () => {
+    const attempts: Record<string, string | string[]>[] = [
+      { authorization: 'Bearer key-attacker, Bearer key-victim' },
+      { authorization: 'Bearer key-attacker key-victim' },
+      { authorization: 'Basic a2V5LXZpY3RpbTo=' },
+      { authorization: 'key-victim' },
+      { authorization: 'Bearer ' },
+      { authorization: 'Bearer KEY-VICTIM' },
+      { authorization: '', 'x-api-key': 'key-victim' },
+    ]
+    for (const headers of attempts) {
+      const { status, text } = await raw('GET', '/v1/models', headers)
+      expect(status).toBe(401)
+      expect(text).not.toContain('victim')
+    }
+    expect((await raw('GET', '/v1/models?api_key=key-victim', { authorization: '' })).status).toBe(401)
+  })
+
+  test('of one kind is not the other: a tenant’s key opens no admin route', async () => {
+    for (const path of ['/admin/v1/tenants', '/admin/v1/usage', '/admin/v1/tenants/victim/keys']) {
+      expect((await raw('GET', path)).status).toBe(401)
+    }
+    expect([401, 404]).toContain((await raw('GET', '/v1/../admin/v1/tenants')).status)
+    expect((await raw('DELETE', '/admin/v1/tenants/victim')).status).toBe(401)
+  })
+
+  test('is told to keep no answer where others could find it', async () => {
+    for (const path of ['/v1/models', '/v1/adapters', '/v1/usage']) {
+      const response = await edge.call('key-victim', path)
+      expect(response.headers.get('cache-control')).toBe('private, no-store')
+    }
+    expect((await ask('key-victim', { model: 'tiny-base' })).headers.get('cache-control')).toBe('private, no-store')
+  })
+})
+
+test('another tenant’s answers are the same whether or not its name exists, down to the work that is done', async () => {
+  // No look-up is made for a foreign name at all, so there is nothing whose time could tell.
+  const existing = await ask('key-attacker', { model: 'victim/secret' })
+  const missing = await ask('key-attacker', { model: 'victim/nothing' })
+  const headersOf = (response: Response) => [...response.headers.keys()].filter((name) => name !== 'date').sort()
+  expect(headersOf(existing)).toEqual(headersOf(missing))
+  expect((await existing.text()).replace('secret', 'nothing')).toBe(await missing.text())
+})
