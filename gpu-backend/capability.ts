@@ -57,8 +57,16 @@ export async function verifyCapability(
   if (!valid) return undefined
   const payloadBytes = tryFromBase64Url(payload)
   if (!payloadBytes) return undefined
-  const parsed = Capability.safeParse(JSON.parse(new TextDecoder().decode(payloadBytes)))
+  const parsed = Capability.safeParse(tryParseJson(new TextDecoder().decode(payloadBytes)))
   return parsed.success && parsed.data.expires_ms > nowMs ? parsed.data : undefined
+}
+
+function tryParseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
 function toBase64Url(bytes: Uint8Array): string {

@@ -43,19 +43,19 @@ export class Tokenizer {
 
   /** The prompt's text for a conversation. Errors as `encodeChat`. */
   renderChat(messages: readonly ChatMessage[], adapterTemplate?: string): string {
-    const template = adapterTemplate === undefined ? this.#template : this.#compiled(adapterTemplate)
-    if (!template) {
+    if (adapterTemplate === undefined && !this.#template) {
       throw new BackendError(
         'bad_request',
         'This base model has no chat template: send a prompt to /v1/completions instead.',
       )
     }
     try {
+      const template = adapterTemplate === undefined ? this.#template! : this.#compiled(adapterTemplate)
       return template.render({ messages, add_generation_prompt: true, ...this.#specials })
     } catch (error) {
       throw new BackendError(
         'bad_request',
-        `The model's chat template refuses these messages: ${(error as Error).message}`,
+        `The model's chat template refuses these messages: ${(error as Error).message.replace(/\.?$/, '.')}`,
       )
     }
   }
@@ -105,6 +105,7 @@ export class TextStream {
 
   /** What is left when the stream ends, incomplete characters included. */
   flush(): string {
+    if (this.#ids.length === 0) return ''
     return this.#decode(this.#ids).slice(this.#shown)
   }
 }
