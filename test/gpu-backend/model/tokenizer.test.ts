@@ -1,0 +1,97 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { BackendError } from '../../../gpu-backend/errors.ts'
+import { TextStream, Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
+import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
+
+const files = embeddedTokenizerFiles()
+const tokenizer = new Tokenizer(files)
+
+/** A byte-level decoder in which token n is byte n: every character of several bytes is split over as many tokens. */
+const byteStream = () => new TextStream((ids) => new TextDecoder().decode(Uint8Array.from(ids)))
+
+/** The pieces as they would be shown, the rest of the end included. */
+function shown(stream: TextStream, ids: Iterable<number>): string[] {
+  return [...Array.from(ids, (id) => stream.push(id)), stream.flush()]
+}
+
+describe('a stream of tokens', () => {
+  test('never shows half a character, and shows every character as soon as it is whole', () => {
+    const stream = byteStream()
+    expect(shown(stream, new TextEncoder().encode('aä漢🙂b'))).toEqual([
+      ...['a', '', 'ä', '', '', '漢', '', '', '', '🙂', 'b'],
+      '',
+    ])
+  })
+
+  test('joins to the text, in any script', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), (text) => {
+        // A byte-order mark at the start is no text to a decoder.
+        fc.pre(!text.includes('\ufeff'))
+        expect(shown(byteStream(), new TextEncoder().encode(text)).join('')).toBe(text)
+      }),
+    )
+  })
+
+  test('shows what is left incomplete at the end', () => {
+    expect(shown(byteStream(), [97, 0xf0, 0x9f]).join('')).toBe('a\ufffd')
+    expect(byteStream().flush()).toBe('')
+  })
+
+  test('of the real tokenizer joins to what it decodes at once, spaces and all', () => {
+    const texts = fc.array(
+      fc.oneof(fc.string({ unit: 'grapheme' }), fc.constantFrom(' ', '\n', ' the', 'Ünïcödé', '🙂')),
+    )
+    fc.assert(
+      fc.property(texts, (parts) => {
+        const text = parts.join('')
+        const ids = tokenizer.encode(text)
+        const pieces = shown(tokenizer.stream(), ids)
+        expect(pieces.join('')).toBe(text)
+        for (const piece of pieces) expect(piece.isWellFormed()).toBe(true)
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  test('shows nothing of special tokens', () => {
+    const ids = [...tokenizer.encode('one'), ...files.eosTokenIds, ...tokenizer.encode(' two')]
+    expect(shown(tokenizer.stream(), ids).join('')).toBe('one two')
+  })
+})
+
+describe('the tokenizer', () => {
+  test("renders a conversation with the model's template, ready for the answer", () => {
+    const messages = [{ role: 'user' as const, content: 'Hello' }]
+    expect(tokenizer.renderChat(messages)).toBe('<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n')
+    expect(tokenizer.encodeChat(messages)).toEqual(tokenizer.encode(tokenizer.renderChat(messages)))
+  })
+
+  test("uses an adapter's own template instead", () => {
+    const template = '### {{ messages[0].content }} {{ eos_token }}'
+    expect(tokenizer.renderChat([{ role: 'user', content: 'Hi' }], template)).toBe('### Hi <|im_end|>')
+  })
+
+  test('refuses messages that the template refuses, and chat where there is no template', () => {
+    const refused = (action: () => unknown) => {
+      try {
+        action()
+      } catch (error) {
+        expect(error).toBeInstanceOf(BackendError)
+        return (error as BackendError).code
+      }
+      throw new Error('was accepted')
+    }
+    const messages = [{ role: 'user' as const, content: 'Hi' }]
+    expect(refused(() => tokenizer.renderChat(messages, "{{ raise_exception('system first') }}"))).toBe('bad_request')
+    expect(refused(() => tokenizer.renderChat(messages, '{% for %}'))).toBe('bad_request')
+    const bare = new Tokenizer({ ...files, chatTemplate: undefined })
+    expect(refused(() => bare.renderChat(messages))).toBe('bad_request')
+  })
+
+  test('says in a sentence that a tokenizer or a template cannot be read', () => {
+    expect(() => new Tokenizer({ ...files, tokenizer: {} })).toThrow(/^The model's tokenizer\.json/)
+    expect(() => new Tokenizer({ ...files, chatTemplate: '{% for %}' })).toThrow(/^The model's tokenizer\.json/)
+  })
+})
