@@ -60,7 +60,8 @@ export class OnnxEngine implements Engine {
   readonly #disk: DiskTier
   readonly #maxSequences: number
   readonly #listeners = new Map<number, Listener>()
-  readonly #calls = new Map<number, (message: FromWorker) => void>()
+  readonly #calls = new Map<number, PromiseWithResolvers<FromWorker>>()
+  readonly #exited: Promise<void>
   #nextId = 1
   #failure: BackendError | undefined
 
@@ -72,7 +73,12 @@ export class OnnxEngine implements Engine {
     this.#maxSequences = info.max_batch + maxQueue
     worker.on('message', (message: FromWorker) => this.#receive(message))
     worker.on('error', (error) => this.#fail(`the engine's thread failed: ${error.message}`))
-    worker.on('exit', () => this.#fail('the engine has stopped'))
+    this.#exited = new Promise((resolve) => {
+      worker.once('exit', () => {
+        this.#fail('the engine has stopped')
+        resolve()
+      })
+    })
   }
 
   /**
@@ -142,6 +148,9 @@ export class OnnxEngine implements Engine {
       ? this.#tokenizer.encodeChat(request.messages, delta?.chatTemplate)
       : this.#tokenizer.encode(request.prompt ?? '')
     const maxTokens = this.#maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
+    // To a sequence, no tokens at all would mean an embedding.
+    if (maxTokens < 1)
+      throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
     this.#checkCapacity(request.n)
     const seed = sampling.seed ?? randomInt(2 ** 47)
     const sequences = Array.from(
@@ -271,9 +280,8 @@ export class OnnxEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    const exited = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()))
     this.#post({ type: 'close' })
-    await exited
+    await this.#exited
   }
 
   /** Tokens that may be generated after a prompt. @throws BackendError where the context does not hold it */
@@ -326,7 +334,12 @@ export class OnnxEngine implements Engine {
     try {
       this.#post({ type: 'add', sequences })
       while (open.size > 0 && !signal.aborted) {
-        if (failure) throw failure
+        if (failure) {
+          const { digest } = sequences[0]!
+          // What cannot be read is as good as not there: the edge sends it again.
+          if (failure.code === 'adapter_missing' && digest !== null) await this.#disk.remove(digest)
+          throw failure
+        }
         for (const item of inbox.splice(0)) {
           const [id, message] = item
           if (message.type === 'ended' || message.type === 'embedded') {
@@ -363,14 +376,21 @@ export class OnnxEngine implements Engine {
         return
       case 'evicted':
       case 'report':
-        this.#calls.get(message.call)?.(message)
+        this.#calls.get(message.call)?.resolve(message)
         this.#calls.delete(message.call)
+        return
+      case 'failed-to-start':
+        // It had started: its loop has failed, and the thread would sit there for ever.
+        this.#fail(message.message)
+        void this.#worker.terminate()
     }
   }
 
   #fail(reason: string): void {
     this.#failure ??= new BackendError('unavailable', `This backend cannot generate: ${reason}.`)
     for (const listener of this.#listeners.values()) listener.onFailure(this.#failure)
+    for (const call of this.#calls.values()) call.reject(this.#failure)
+    this.#calls.clear()
   }
 
   async #report(): Promise<WorkerReport> {
@@ -382,10 +402,10 @@ export class OnnxEngine implements Engine {
   #call(make: (call: number) => ToWorker): Promise<FromWorker> {
     if (this.#failure) return Promise.reject(this.#failure)
     const call = this.#nextId++
-    return new Promise((resolve) => {
-      this.#calls.set(call, resolve)
-      this.#post(make(call))
-    })
+    const answer = Promise.withResolvers<FromWorker>()
+    this.#calls.set(call, answer)
+    this.#post(make(call))
+    return answer.promise
   }
 
   #post(message: ToWorker): void {
