@@ -11,6 +11,7 @@ import { adapters } from './routes/adapters.ts'
 import { admin } from './routes/admin.ts'
 import { chatCompletions } from './routes/chat-completions.ts'
 import { completions } from './routes/completions.ts'
+import { embeddings } from './routes/embeddings.ts'
 import { base, models } from './routes/models.ts'
 import { usage } from './routes/usage.ts'
 
@@ -43,6 +44,7 @@ app.use('/v1/*', async (c, next) => {
 
 app.route('/v1/chat/completions', chatCompletions)
 app.route('/v1/completions', completions)
+app.route('/v1/embeddings', embeddings)
 app.route('/v1/models', models)
 app.route('/v1/base', base)
 app.route('/v1/adapters', adapters)

@@ -1,6 +1,7 @@
 // One request's account: opened before anything is asked of a backend, closed exactly once, whatever happens.
 // Invariant: the first `close` takes effect; while the answer runs the meter hears of it, so that nothing is lost with us.
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
+import type { Embedding } from '../router/forward.ts'
 import type { IdempotencyKey, ReserveAnswer } from './reservation.ts'
 import type { TenantMeter } from './tenant-meter.ts'
 import type { Terms } from './terms.ts'
@@ -62,6 +63,15 @@ export class Ticket {
     this.#usage.prompt_tokens = started.prompt_tokens
     this.#keep(started)
     this.#hear(nowMs)
+  }
+
+  /** As `begin` and `count` for an answer that comes in one piece and has no tokens of its own. */
+  embedded({ backend, cold, answer }: Embedding, base: string): void {
+    this.#backend = backend
+    this.#cold = cold ? 1 : 0
+    const { prompt_tokens } = answer
+    this.#started = { event: 'started', base, delta: null, tier: null, prompt_tokens }
+    this.#usage.prompt_tokens = prompt_tokens
   }
 
   count(event: GenerateEvent, nowMs: number): void {

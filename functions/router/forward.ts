@@ -1,8 +1,11 @@
-// One generation on the backends: token, POST, and where the delta is missing PUT it and repeat; the next backend where
-// one cannot be reached. Invariant: returns only after the first event, so every refusal until then is an HTTP status.
+// One request on the backends: token, POST, and where the delta is missing PUT it and repeat; the next backend where
+// one cannot be reached. Invariant: a generation is returned only after
+// its first event, so every refusal until then is an HTTP status.
 import { type CapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
 import {
   type Digest,
+  type EmbedRequest,
+  EmbedResponse,
   ErrorBody,
   type GenerateEvent,
   type GenerateRequest,
@@ -58,16 +61,45 @@ class TryNext extends Error {
  * Starts `request` on the best backend that takes it.
  * @throws ApiError where it was refused, or no backend could be reached
  */
-export async function forwardGenerate(context: ForwardContext, request: GenerateRequest): Promise<Generation> {
+export function forwardGenerate(context: ForwardContext, request: GenerateRequest): Promise<Generation> {
+  return onBestBackend(context, request.delta, async (backend) => {
+    const maxTokens = request.sampling.max_tokens ?? UNLIMITED_TOKENS
+    const work = { path: '/v1/generate', delta: request.delta, maxTokens, body: JSON.stringify(request) }
+    const { response, cold } = await askBackend(context, backend, work)
+    return { ...(await begin(context.backends, backend, response)), cold }
+  })
+}
+
+export interface Embedding {
+  readonly backend: string
+  readonly cold: boolean
+  readonly answer: EmbedResponse
+}
+
+/** Embeds `request` on the best backend that takes it. Throws as `forwardGenerate`. */
+export function forwardEmbed(context: ForwardContext, request: EmbedRequest): Promise<Embedding> {
+  return onBestBackend(context, request.delta, async (backend) => {
+    const work = { path: '/v1/embeddings', delta: request.delta, maxTokens: 0, body: JSON.stringify(request) }
+    const { response, cold } = await askBackend(context, backend, work)
+    return { backend, cold, answer: EmbedResponse.parse(await response.json()) }
+  })
+}
+
+/** Tries `work` on one backend after another, as long as the failure is one that another may not share. */
+async function onBestBackend<Result>(
+  context: ForwardContext,
+  delta: Digest | null,
+  work: (backend: string) => Promise<Result>,
+): Promise<Result> {
   const { backends, nowMs } = context
   let refusal = backendUnavailable()
-  const urls = backends.order(request.delta ?? context.requestId, nowMs()).slice(0, MAX_TRIES)
+  const urls = backends.order(delta ?? context.requestId, nowMs()).slice(0, MAX_TRIES)
   for (const [attempt, url] of urls.entries()) {
     if (attempt > 0) await jitter()
     try {
-      const generation = await generateOn(context, url, request)
+      const result = await work(url)
       backends.answered(url)
-      return generation
+      return result
     } catch (error) {
       if (!(error instanceof TryNext) || context.signal.aborted) throw error
       if (error.ailing) backends.failed(url, nowMs())
@@ -77,39 +109,39 @@ export async function forwardGenerate(context: ForwardContext, request: Generate
   throw refusal
 }
 
-async function generateOn(context: ForwardContext, url: string, request: GenerateRequest): Promise<Generation> {
-  const token = await mintCapability(context.capabilityKey, {
-    tenant: context.tenant,
-    delta: request.delta,
-    request_id: context.requestId,
-    expires_ms: context.nowMs() + TOKEN_LIFE_MS,
-    limits: { max_tokens: request.sampling.max_tokens ?? UNLIMITED_TOKENS, max_delta_bytes: MAX_DELTA_BYTES },
-  })
-  const headers = { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: context.requestId }
-  const post = () =>
-    send(context, `${url}/v1/generate`, {
-      method: 'POST',
-      headers: { ...headers, 'content-type': 'application/json' },
-      body: JSON.stringify(request),
-    })
-
-  let response = await post()
-  let cold = false
-  if (response.status === 409 && request.delta) {
-    await response.body?.cancel()
-    await pushDelta(context, url, request.delta, headers)
-    response = await post()
-    cold = true
-  }
-  if (!response.ok || !response.body) throw await refusalOf(response)
-  return { ...(await begin(context.backends, url, response.body)), cold }
+interface Work {
+  readonly path: string
+  readonly delta: Digest | null
+  readonly maxTokens: number
+  readonly body: string
 }
 
-async function begin(
-  backends: Backends,
-  url: string,
-  body: ReadableStream<Uint8Array>,
-): Promise<Omit<Generation, 'cold'>> {
+/** One request to one backend; where the delta is missing there, its bytes first. */
+async function askBackend(context: ForwardContext, url: string, { path, delta, maxTokens, body }: Work) {
+  const token = await mintCapability(context.capabilityKey, {
+    tenant: context.tenant,
+    delta,
+    request_id: context.requestId,
+    expires_ms: context.nowMs() + TOKEN_LIFE_MS,
+    limits: { max_tokens: maxTokens, max_delta_bytes: MAX_DELTA_BYTES },
+  })
+  const headers = { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: context.requestId }
+  const json = { ...headers, 'content-type': 'application/json' }
+  const post = () => send(context, `${url}${path}`, { method: 'POST', headers: json, body })
+
+  let response = await post()
+  const cold = response.status === 409 && delta !== null
+  if (cold) {
+    await response.body?.cancel()
+    await pushDelta(context, url, delta, headers)
+    response = await post()
+  }
+  if (!response.ok) throw await refusalOf(response)
+  return { response, cold }
+}
+
+async function begin(backends: Backends, url: string, { body }: Response): Promise<Omit<Generation, 'cold'>> {
+  if (!body) throw new TryNext(backendUnavailable(), true)
   const events = readGenerateEvents(body)
   try {
     const { value: first } = await events.next()

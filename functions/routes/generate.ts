@@ -6,17 +6,16 @@ import type { GenerateEvent, GenerateRequest } from '../../gpu-backend/protocol.
 import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { idempotencyKey } from '../metering/idempotency-key.ts'
-import { rateHeaders, refusalOf } from '../metering/refusal.ts'
 import type { StoredAnswer } from '../metering/reservation.ts'
-import { Ticket } from '../metering/ticket.ts'
+import type { Ticket } from '../metering/ticket.ts'
 import type { Outcome } from '../metering/usage-record.ts'
 import { type AnswerFrame, ChunkedAnswer, WholeAnswer } from '../openai/answer.ts'
 import type { Dialect } from '../openai/dialect.ts'
 import { eventStream } from '../openai/event-stream.ts'
-import { tryOpenObject } from '../registry/objects.ts'
 import { type ResolvedModel, resolveModel } from '../registry/resolve-model.ts'
 import { forwardGenerate, type Generation } from '../router/forward.ts'
 import { BrokenStream } from '../router/generate-events.ts'
+import { estimateTokens, forwardContext, openTicket, reserve } from './request-account.ts'
 
 export interface GenerateCall {
   readonly dialect: Dialect
@@ -28,21 +27,15 @@ export interface GenerateCall {
   readonly request: Omit<GenerateRequest, 'delta'>
 }
 
-/** Characters of a prompt that make a token at least; for reservations, before anything is counted. */
-const CHARS_PER_TOKEN = 3
 /** Reserved for an answer whose length the request leaves open. */
 const OPEN_ENDED_TOKENS = 512
 
 /** @throws ApiError for every refusal before the first token */
 export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall): Promise<Response> {
   const model = await resolveModel(c, call.model, call.user ?? c.var.requestId)
-  const ticket = await openTicket(c, call, model)
-  const answer = await ticket.reserve(promptEstimate(call), completionEstimate(call))
-  const refusal = refusalOf(answer)
-  if (refusal) throw refusal
-  if (answer.kind === 'replay') return replay(c, call, answer.answer)
-  if (answer.kind === 'granted')
-    for (const [name, value] of Object.entries(rateHeaders(answer.rate))) c.header(name, value)
+  const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity(c, call)))
+  const stored = await reserve(c, ticket, promptEstimate(call), completionEstimate(call))
+  if (stored) return replay(c, call, stored)
 
   const left = new AbortController()
   // An answer that is kept for its Idempotency-Key is worth finishing without a reader.
@@ -65,25 +58,6 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   })
 }
 
-async function openTicket(c: Context<EdgeEnv>, call: GenerateCall, model: ResolvedModel): Promise<Ticket> {
-  const { tenant, keyId, terms } = c.var.principal
-  return new Ticket({
-    meter: c.env.METER.get(c.env.METER.idFromName(tenant)),
-    known: {
-      request_id: c.var.requestId,
-      tenant,
-      key_id: keyId,
-      route: c.req.path,
-      adapter: model.adapter,
-      digest: model.digest,
-      started_ms: Date.now(),
-    },
-    terms,
-    idempotency: await idempotencyKey(c.req.header('idempotency-key'), [c.req.path, call.model, call.request]),
-    waitUntil: (promise) => c.executionCtx.waitUntil(promise),
-  })
-}
-
 async function startGeneration(
   c: Context<EdgeEnv>,
   call: GenerateCall,
@@ -91,21 +65,8 @@ async function startGeneration(
   ticket: Ticket,
   signal: AbortSignal,
 ): Promise<Generation> {
-  const { config, backends } = c.var.edge
-  const { tenant } = c.var.principal
   try {
-    const generation = await forwardGenerate(
-      {
-        backends,
-        capabilityKey: config.capabilityKey,
-        tenant,
-        requestId: c.var.requestId,
-        signal,
-        openDelta: (missing) => tryOpenObject(c.env.DELTAS, missing),
-        nowMs: Date.now,
-      },
-      { ...call.request, delta: model.digest },
-    )
+    const generation = await forwardGenerate(forwardContext(c, signal), { ...call.request, delta: model.digest })
     ticket.begin(generation.backend, generation.cold, generation.started, Date.now())
     return generation
   } catch (error) {
@@ -200,9 +161,13 @@ function answerId(dialect: Dialect, requestId: string): string {
   return `${dialect.idPrefix}${requestId.slice('req_'.length)}`
 }
 
+/** What makes two requests the same to an Idempotency-Key: not whether the answer is streamed. */
+function identity(c: Context<EdgeEnv>, { model, request }: GenerateCall): unknown {
+  return [c.req.path, model, request]
+}
+
 function promptEstimate({ request }: GenerateCall): number {
-  const text = request.prompt ?? request.messages?.map(({ content }) => content).join('') ?? ''
-  return Math.ceil(text.length / CHARS_PER_TOKEN)
+  return estimateTokens(request.prompt ?? request.messages?.map(({ content }) => content).join('') ?? '')
 }
 
 function completionEstimate({ request }: GenerateCall): number {

@@ -11,6 +11,7 @@ import {
 } from '../../gpu-backend/capability.ts'
 import {
   type BackendInfo,
+  EmbedRequest,
   ERROR_STATUS,
   type ErrorCode,
   type GenerateEvent,
@@ -138,6 +139,15 @@ export class ProtocolBackend {
       if (capability.delta !== digest) return refuse(response, 'forbidden', 'token is for another delta')
       this.deltas.delete(digest)
       return json(response, 200, { digest })
+    }
+    if (request.method === 'POST' && pathname === '/v1/embeddings') {
+      const { delta, input } = EmbedRequest.parse(JSON.parse((await readAll(request)).toString()))
+      if (capability.delta !== delta) return refuse(response, 'forbidden', 'token is for another delta')
+      if (delta && !this.deltas.has(delta)) {
+        return json(response, 409, { error: 'adapter_missing', message: 'not resident', digest: delta })
+      }
+      const embeddings = input.map((text) => [text.length, delta ? 1 : 0, 0.5])
+      return json(response, 200, { embeddings, prompt_tokens: input.length * 3 })
     }
     if (request.method !== 'POST' || pathname !== '/v1/generate') return refuse(response, 'not_found', 'no such route')
     const body = GenerateRequest.parse(JSON.parse((await readAll(request)).toString()))

@@ -1,0 +1,34 @@
+// `POST /v1/embeddings`: the request as OpenAI defines it, and its answer's vectors as the client asked for them.
+import * as z from 'zod/mini'
+import type { EmbedRequest } from '../../gpu-backend/protocol.ts'
+import { modelField } from './chat-request.ts'
+
+const text = z.string().check(z.minLength(1))
+
+export const EmbeddingRequest = z.looseObject({
+  model: modelField,
+  input: z.union([text, z.array(text).check(z.minLength(1), z.maxLength(256))]),
+  encoding_format: z.nullish(z.enum(['float', 'base64'])),
+  user: z.nullish(z.string()),
+})
+export type EmbeddingRequest = z.infer<typeof EmbeddingRequest>
+
+export const UNSUPPORTED_EMBEDDING = ['dimensions']
+
+export function toInputs({ input }: EmbeddingRequest): EmbedRequest['input'] {
+  return typeof input === 'string' ? [input] : input
+}
+
+/** Little-endian f32 in base64 where that was asked for, which is what OpenAI's clients do by themselves. */
+export function encodeVector(
+  vector: readonly number[],
+  format: EmbeddingRequest['encoding_format'],
+): number[] | string {
+  if (format !== 'base64') return [...vector]
+  const bytes = new Uint8Array(vector.length * 4)
+  const view = new DataView(bytes.buffer)
+  for (const [index, value] of vector.entries()) view.setFloat32(index * 4, value, true)
+  let binary = ''
+  for (const byte of bytes) binary += String.fromCharCode(byte)
+  return btoa(binary)
+}

@@ -1,0 +1,71 @@
+import OpenAI from 'openai'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ProtocolBackend } from '../support/protocol-backend.ts'
+
+let backend: ProtocolBackend
+let edge: EdgeHarness
+let client: OpenAI
+let digest: string
+
+beforeAll(async () => {
+  backend = await new ProtocolBackend().listen()
+  edge = await startEdge(backend.url)
+  await edge.addTenant('acme', 'key-acme')
+  digest = await edge.publish('key-acme', 'acme/support')
+  client = new OpenAI({ apiKey: 'key-acme', baseURL: `${edge.url}/v1`, maxRetries: 0 })
+})
+
+afterAll(async () => {
+  await edge?.close()
+  await backend?.close()
+})
+
+test('a text completion continues a bare prompt, whole and streamed', async () => {
+  const request = { model: 'acme/support', prompt: 'Once upon a time', max_tokens: 3, logprobs: 1 }
+  const whole = await client.completions.create(request)
+  expect(backend.generations.at(-1)?.request).toMatchObject({ prompt: 'Once upon a time', delta: digest })
+  expect(whole).toMatchObject({
+    object: 'text_completion',
+    choices: [{ text: `${digest}Hello from`, finish_reason: 'length' }],
+  })
+  expect(whole.choices[0]?.logprobs).toMatchObject({
+    tokens: [digest, 'Hello', ' from'],
+    text_offset: [0, digest.length, digest.length + 5],
+  })
+  const chunks = await Array.fromAsync(await client.completions.create({ ...request, stream: true }))
+  expect(chunks.map((chunk) => chunk.choices[0]?.text).join('')).toBe(`${digest}Hello from`)
+  expect(chunks[2]?.choices[0]?.logprobs?.text_offset).toEqual([digest.length + 5])
+})
+
+test('a text completion is 16 tokens long where nothing is said, as OpenAI’s', async () => {
+  await client.completions.create({ model: 'tiny-base', prompt: 'x' })
+  expect(backend.generations.at(-1)?.request.sampling.max_tokens).toBe(16)
+})
+
+test('embeddings come as the client asks, from the adapter, and are metered', async () => {
+  const request = { model: 'acme/support', input: ['ab', 'abcd'] }
+  // The client asks for base64 by itself, and decodes it.
+  const { data: answer, response } = await client.embeddings.create(request).withResponse()
+  expect(answer.data.map(({ embedding }) => Array.from(embedding))).toEqual([
+    [2, 1, 0.5],
+    [4, 1, 0.5],
+  ])
+  expect(answer.usage).toEqual({ prompt_tokens: 6, total_tokens: 6 })
+  expect(response.headers.get('x-polylora-adapter')).toBe(digest)
+  const floats = await client.embeddings.create({ model: 'tiny-base', input: 'abc', encoding_format: 'float' })
+  expect(floats.data).toEqual([{ object: 'embedding', index: 0, embedding: [3, 0, 0.5] }])
+  const record = await waitFor(() =>
+    edge.db
+      .prepare('SELECT * FROM usage WHERE request_id = ?')
+      .bind(response.headers.get('x-request-id'))
+      .first<Record<string, unknown>>(),
+  )
+  expect(record).toMatchObject({
+    route: '/v1/embeddings',
+    prompt_tokens: 6,
+    completion_tokens: 0,
+    digest,
+    outcome: 'complete',
+  })
+})
