@@ -4,15 +4,33 @@ import { AdapterError } from '../adapters/errors.ts'
 import { StartupError } from '../gpu-backend/errors.ts'
 import { CliError } from './cli-error.ts'
 import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
+import { alias } from './commands/alias.ts'
 import { chat } from './commands/chat.ts'
 import { convert } from './commands/convert.ts'
 import { inspect } from './commands/inspect.ts'
+import { keys } from './commands/keys.ts'
 import { list } from './commands/list.ts'
 import { publish } from './commands/publish.ts'
+import { pull } from './commands/pull.ts'
 import { remove } from './commands/remove.ts'
+import { rollback } from './commands/rollback.ts'
 import { show } from './commands/show.ts'
+import { usage } from './commands/usage.ts'
 
-const COMMANDS: Readonly<Record<string, Command>> = { publish, list, show, inspect, convert, remove, chat }
+const COMMANDS: Readonly<Record<string, Command>> = {
+  publish,
+  list,
+  show,
+  chat,
+  inspect,
+  convert,
+  pull,
+  alias,
+  rollback,
+  remove,
+  usage,
+  keys,
+}
 
 /** Runs one command line and returns its exit code. */
 export async function polylora(argv: readonly string[], terminal: Terminal): Promise<number> {

@@ -9,9 +9,9 @@ import { verifyAdapter } from '../../adapters/verify.ts'
 import { identify } from '../../gpu-backend/model/built-model.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
-import { openAdapterPath } from '../directory-files.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
+import { openAdapter } from '../open-adapter.ts'
 import { writeDelta } from '../publish.ts'
 
 /** Hashes of weight files, kept from one run to the next. */
@@ -19,7 +19,7 @@ const CACHE = join(tmpdir(), 'polylora-convert')
 
 export const convert: Command = {
   summary: 'Converts an adapter to the canonical delta file, without a server.',
-  operands: '<dir|file> --base DIR --out FILE',
+  operands: '<dir|file|hf:owner/name> --base DIR --out FILE',
   options: {
     base: { type: 'string', value: 'DIR', help: 'the base model: a folder in Hugging Face layout or a .gguf file' },
     'base-name': { type: 'string', value: 'NAME', help: "the base model's name (default its folder's)" },
@@ -31,7 +31,7 @@ export const convert: Command = {
     const dtype = parseDtype(args)
     const model = args.required('base')
     const base = await identify(await openModelSource(model), args.text('base-name') ?? basename(resolve(model)), CACHE)
-    const imported = await importAdapter(await openAdapterPath(onlyOperand(args, 'folder or file')), {
+    const imported = await importAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal), {
       ...importFacts(args),
       base,
     })

@@ -5,18 +5,18 @@ import { inferBase } from '../../adapters/infer-base.ts'
 import { shrinkRank } from '../../adapters/shrink-rank.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
-import { openAdapterPath } from '../directory-files.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
+import { openAdapter } from '../open-adapter.ts'
 
 export const inspect: Command = {
   summary: 'Reports what an adapter is, without a server: format, ranks, scale, norms, and what would be refused.',
-  operands: '<dir|file>',
+  operands: '<dir|file|hf:owner/name>',
   options: FACT_OPTIONS,
   notes: ["Sizes are compared among the adapter's own tensors; publish and convert compare them with the base model."],
   async run(args, terminal) {
     const dtype = parseDtype(args)
-    const adapter = await identifyAdapter(await openAdapterPath(onlyOperand(args, 'folder or file')))
+    const adapter = await identifyAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal))
     const base = inferBase(adapter.weights.tensors.values())
     const named = adapter.weights.metadata.get('base')
     const fingerprint = named !== undefined && /^sha256:[0-9a-f]{64}$/.test(named) ? named : base.fingerprint

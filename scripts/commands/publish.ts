@@ -1,14 +1,14 @@
 // `polylora publish`: files in, a served adapter out.
 import { type Command, EDGE_OPTIONS, edgeAddress, FACT_OPTIONS, onlyOperand, splitModel } from '../command.ts'
-import { openAdapterPath } from '../directory-files.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
+import { openAdapter } from '../open-adapter.ts'
 import { terminalProgress } from '../progress.ts'
 import { publishAdapter } from '../publish.ts'
 
 export const publish: Command = {
   summary: 'Converts an adapter that some LoRA project saved, checks it and publishes it under a name.',
-  operands: '<dir|file> --as tenant/name',
+  operands: '<dir|file|hf:owner/name> --as tenant/name',
   options: {
     as: { type: 'string', value: 'TENANT/NAME', help: 'the name to publish under' },
     'no-probe': { type: 'boolean', help: 'do not ask the backend whether the adapter has an effect' },
@@ -19,7 +19,7 @@ export const publish: Command = {
   async run(args, terminal) {
     const { tenant, name } = splitModel(args.required('as'))
     const edge = edgeAddress(args, terminal)
-    const files = await openAdapterPath(onlyOperand(args, 'folder or file'))
+    const files = await openAdapter(onlyOperand(args, 'folder or file'), terminal)
     const progress = terminalProgress(terminal.stderr)
     try {
       const onProgress = progress.update

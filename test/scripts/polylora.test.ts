@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { polylora } from '../../scripts/polylora.ts'
-import { type EdgeHarness, startEdge } from '../support/edge-harness.ts'
+import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 import { FORMATS } from '../support/tiny-base.ts'
@@ -57,6 +57,42 @@ describe('polylora', () => {
     expect(answer.answer).not.toBe('')
     expect((await run('remove', 'acme/support', ...atEdge())).out).toBe('removed acme/support\n')
     expect((await run('list', ...atEdge())).out).toContain('No adapters yet')
+  })
+
+  test('alias and rollback move a name between its versions', async () => {
+    const publish = async (...options: string[]) =>
+      JSON.parse((await run('publish', folder, '--as', 'acme/moving', '--json', ...options, ...atEdge())).out).digest
+    const [first, second] = [await publish(), await publish('--dtype', 'f16')]
+    expect(second).not.toBe(first)
+    expect((await run('rollback', 'acme/moving', ...atEdge())).out).toBe(`acme/moving points at ${first}\n`)
+    expect((await run('alias', 'acme/moving', second, ...atEdge())).out).toBe(`acme/moving points at ${second}\n`)
+    expect((await run('show', 'acme/moving', ...atEdge())).out).toContain(`* ${second}`)
+    await run('remove', 'acme/moving', ...atEdge())
+  })
+
+  test('keys are made, listed, replaced and revoked with the admin key alone', async () => {
+    const atAdmin = ['--edge', edge.url, '--admin-key', ADMIN_KEY]
+    const made = await run('keys', 'create', 'acme', '--scopes', 'inference,adapters', ...atAdmin)
+    expect(made).toMatchObject({ code: 0, out: expect.stringMatching(/^pl-\S+\n$/) })
+    expect(await run('list', '--edge', edge.url, '--api-key', made.out.trim())).toMatchObject({ code: 0 })
+    const listed = JSON.parse((await run('keys', 'list', 'acme', ...atAdmin, '--json')).out)
+    const { id } = listed.find(({ prefix }: { prefix: string }) => made.out.startsWith(prefix))
+    const rotated = await run('keys', 'rotate', 'acme', id, ...atAdmin)
+    expect(rotated.out).toMatch(/^pl-\S+\n$/)
+    expect((await run('keys', 'revoke', 'acme', id, ...atAdmin)).out).toBe(`revoked ${id}\n`)
+    expect((await run('keys', 'list', 'acme', ...atAdmin)).out).toContain('revoked')
+    expect(await run('keys', 'list', 'acme', '--edge', edge.url, '--admin-key', 'wrong')).toMatchObject({ code: 1 })
+    expect(await run('keys', 'revoke', 'acme', ...atAdmin)).toMatchObject({ code: 2 })
+  })
+
+  test('usage is a table, or JSON', async () => {
+    const byAdapter = await run('usage', '--group-by', 'adapter', ...atEdge())
+    expect(byAdapter).toMatchObject({ code: 0, err: '' })
+    expect((await run('usage', '--from', 'yesterday', ...atEdge())).code).toBe(1)
+    expect((await run('usage', '--from', '1999-01-01', '--to', '1999-01-02', ...atEdge())).out).toBe(
+      'Nothing was used in this time.\n',
+    )
+    expect((await run('usage', '--to', '1999-01-02', '--json', ...atEdge())).out).toBe('[]\n')
   })
 
   test('publish refuses a wrong adapter with its sentence and exit code 1, and uploads nothing', async () => {

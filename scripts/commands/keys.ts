@@ -1,0 +1,76 @@
+// `polylora keys`: the operator lists, makes, replaces and revokes a tenant's API keys.
+import * as z from 'zod'
+import { CliError } from '../cli-error.ts'
+import { type Arguments, type Command, EDGE_OPTIONS, type Terminal } from '../command.ts'
+import { callEdge, callEdgeJson, type EdgeAddress } from '../edge-client.ts'
+
+const Key = z.looseObject({
+  id: z.string(),
+  prefix: z.string(),
+  scopes: z.array(z.string()),
+  created_ms: z.number(),
+  expires_ms: z.number().nullable(),
+  revoked_ms: z.number().nullable(),
+})
+const Keys = z.looseObject({ data: z.array(Key) })
+const NewKey = z.looseObject({ ...Key.shape, key: z.string() })
+
+export const keys: Command = {
+  summary: "Lists, makes, replaces and revokes a tenant's API keys (operators only).",
+  operands: 'list|create|rotate|revoke <tenant> [key id]',
+  options: {
+    'admin-key': { type: 'string', value: 'KEY', help: "the operator's key (default $POLYLORA_ADMIN_KEY)" },
+    edge: EDGE_OPTIONS.edge!,
+    scopes: { type: 'string', value: 'LIST', help: 'create: some of inference,adapters,usage (default inference)' },
+    'overlap-seconds': { type: 'string', value: 'N', help: 'rotate: how long the old key still works (default 0)' },
+  },
+  notes: ['A new key is shown once and stored nowhere: keep it.'],
+  async run(args, terminal) {
+    const [action = '', tenant, id, ...rest] = args.positionals
+    const needsId = action === 'rotate' || action === 'revoke'
+    if (
+      !['list', 'create', 'rotate', 'revoke'].includes(action) ||
+      tenant === undefined ||
+      rest.length > 0 ||
+      (id !== undefined) !== needsId
+    ) {
+      throw new CliError(
+        'Give list or create and a tenant, or rotate or revoke, a tenant and a key id; see polylora keys --help.',
+        2,
+      )
+    }
+    const edge = adminAddress(args, terminal)
+    const path = `/admin/v1/tenants/${encodeURIComponent(tenant)}/keys`
+    if (action === 'list') return list(await callEdgeJson(edge, path, Keys), args, terminal)
+    if (action === 'revoke') {
+      await callEdge(edge, `${path}/${encodeURIComponent(id!)}`, { method: 'DELETE' })
+      terminal.stdout.write(args.flag('json') ? `${JSON.stringify({ id, revoked: true })}\n` : `revoked ${id}\n`)
+      return
+    }
+    const rotate = action === 'rotate'
+    const body = rotate
+      ? { overlap_seconds: args.number('overlap-seconds') ?? 0 }
+      : { scopes: (args.text('scopes') ?? 'inference').split(',') }
+    const url = rotate ? `${path}/${encodeURIComponent(id!)}/rotate` : path
+    const made = await callEdgeJson(edge, url, NewKey, { method: 'POST', body: JSON.stringify(body) })
+    terminal.stdout.write(args.flag('json') ? `${JSON.stringify(made)}\n` : `${made.key}\n`)
+  },
+}
+
+function adminAddress(args: Arguments, terminal: Terminal): EdgeAddress {
+  const apiKey = args.text('admin-key') ?? terminal.env.POLYLORA_ADMIN_KEY
+  if (!apiKey) throw new CliError('No admin key: give --admin-key or set POLYLORA_ADMIN_KEY.', 2)
+  return { url: args.text('edge') ?? terminal.env.POLYLORA_EDGE ?? 'http://127.0.0.1:8787', apiKey }
+}
+
+function list({ data }: z.infer<typeof Keys>, args: Arguments, terminal: Terminal): void {
+  const lines = data.map(
+    ({ id, prefix, scopes, created_ms: createdMs, expires_ms: expiresMs, revoked_ms: revokedMs }) => {
+      const day = (ms: number) => new Date(ms).toISOString().slice(0, 10)
+      const state =
+        revokedMs !== null ? `revoked ${day(revokedMs)}` : expiresMs !== null ? `until ${day(expiresMs)}` : 'valid'
+      return `${id}  ${prefix}…  ${scopes.join(',').padEnd(24)}  ${day(createdMs)}  ${state}`
+    },
+  )
+  terminal.stdout.write(args.flag('json') ? `${JSON.stringify(data)}\n` : `${lines.join('\n') || 'No keys yet.'}\n`)
+}

@@ -1,0 +1,105 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { importAdapter } from '../../adapters/import-adapter.ts'
+import { openHub } from '../../scripts/hub.ts'
+import { polylora } from '../../scripts/polylora.ts'
+import { directoryFiles } from '../support/directory-files.ts'
+import { FORMATS, tinyBase } from '../support/tiny-base.ts'
+
+const SHA = 'c'.repeat(40)
+const repository = directoryFiles(`${FORMATS}/peft-plain`)
+
+describe('an adapter on the Hugging Face hub', () => {
+  let server: Server
+  let endpoint: string
+  let listed: { rfilename: string; size: number }[]
+  const requests: { url: string; range: string | undefined; authorization: string | undefined }[] = []
+  const folder = mkdtempSync(join(tmpdir(), 'polylora-hub-'))
+
+  beforeAll(async () => {
+    server = createServer(async (request, response) => {
+      const url = request.url ?? ''
+      requests.push({ url, range: request.headers.range, authorization: request.headers.authorization })
+      if (url === '/api/models/acme/lora/revision/main?blobs=true') {
+        response.end(JSON.stringify({ sha: SHA, siblings: listed }))
+        return
+      }
+      const file = repository.get(url.replace(`/acme/lora/resolve/${SHA}/`, ''))
+      const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
+      if (file === undefined || range === null) {
+        response.writeHead(404).end()
+        return
+      }
+      response.writeHead(206).end(await file.read(Number(range[1]), Number(range[2]) + 1))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  })
+  beforeEach(() => {
+    listed = Array.from(repository.values(), ({ name, size }) => ({ rfilename: name, size }))
+    requests.length = 0
+  })
+  afterAll(async () => {
+    rmSync(folder, { recursive: true, force: true })
+    await new Promise((resolve) => server.close(resolve))
+  })
+
+  async function run(...argv: string[]) {
+    let [out, err] = ['', '']
+    const stdout = { write: (text: string) => (out += text) }
+    const stderr = { isTTY: false, write: (text: string) => (err += text) }
+    const code = await polylora(argv, { stdout, stderr, env: { HF_ENDPOINT: endpoint, HF_TOKEN: 'secret' } })
+    return { code, out, err }
+  }
+
+  test('is read by ranges, of one commit, with the token', async () => {
+    const source = await importAdapter(await openHub('hf:acme/lora', { endpoint, token: 'secret' }), {
+      base: tinyBase('gqa'),
+    })
+    const { a } = await source.modules.get('model.layers.0.self_attn.q_proj')!.load()
+    expect(a.length).toBe(4 * 32)
+    expect(requests.at(-1)).toMatchObject({ authorization: 'Bearer secret', url: expect.stringContaining(SHA) })
+    const whole = repository.get('adapter_model.safetensors')!.size
+    for (const { range } of requests.slice(1)) {
+      const [, start, end] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '')!
+      expect(Number(end) - Number(start)).toBeLessThan(whole / 2)
+    }
+  })
+
+  test('is inspected without a download', async () => {
+    expect(await run('inspect', 'hf:acme/lora', '--json')).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('"peft"'),
+    })
+  })
+
+  test('is pulled into a folder, going on where an interrupted pull stopped', async () => {
+    const file = repository.get('adapter_model.safetensors')!
+    const whole = await file.read(0, file.size)
+    writeFileSync(join(folder, `${file.name}.partial`), whole.subarray(0, 5000))
+    expect(await run('pull', 'hf:acme/lora', '--out', folder)).toMatchObject({ code: 0, err: '' })
+    expect(new Uint8Array(readFileSync(join(folder, file.name)))).toEqual(whole)
+    expect(requests.map(({ range }) => range)).toContain(`bytes=5000-${file.size - 1}`)
+    requests.length = 0
+    await run('pull', 'hf:acme/lora', '--out', folder)
+    expect(requests).toHaveLength(1)
+  })
+
+  test('is refused when a file would leave the folder', async () => {
+    listed.push({ rfilename: '../../.bashrc', size: 1 })
+    const { code, err } = await run('pull', 'hf:acme/lora', '--out', folder)
+    expect(code).toBe(1)
+    expect(err).toMatch(/no safe path/)
+  })
+
+  test('that does not exist is one sentence', async () => {
+    const { code, err } = await run('inspect', 'hf:acme/nothing')
+    expect(code).toBe(1)
+    expect(err).toMatch(/^polylora: .*HTTP status 404; check the name.*\n$/)
+    expect(await run('inspect', 'hf:acme')).toMatchObject({ code: 2 })
+  })
+})
