@@ -3,7 +3,7 @@
 // Why not `InferenceSession.run` of onnxruntime-node: it copies each output into new memory, the KV cache included.
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import koffi from 'koffi'
+import koffi, { type LibraryHandle } from 'koffi'
 
 /** Tensor element types, with ONNX's numbers for them. */
 export const ELEMENT_TYPE = { f32: 1, u8: 2, i32: 6, i64: 7, bool: 9, f16: 10 } as const
@@ -77,7 +77,7 @@ export class OrtError extends Error {
 }
 
 // koffi's prototypes are global by name, so the table is made once in a thread.
-let loadedApi: ApiFunctions | undefined
+let loaded: { readonly library: LibraryHandle; readonly api: ApiFunctions } | undefined
 
 type ApiFunctions = { [name in keyof typeof API]: (...args: unknown[]) => unknown }
 
@@ -89,8 +89,8 @@ export class OnnxRuntime {
 
   /** @throws OrtError when the library that onnxruntime-node ships cannot be loaded */
   constructor() {
-    loadedApi ??= loadApi(libraryPath())
-    this.#api = loadedApi
+    loaded ??= loadApi(libraryPath())
+    this.#api = loaded.api
     this.#env = this.#create('CreateEnv', LOG_FATAL_ONLY, 'polylora')
     this.#cpuMemory = this.#create('CreateCpuMemoryInfo', DEVICE_ALLOCATOR, DEFAULT_MEMORY)
   }
@@ -272,9 +272,11 @@ function createNative(
   return out[0]
 }
 
-function loadApi(path: string): ApiFunctions {
+/** The handle must be kept: koffi unloads a library that nobody holds, whatever functions were taken from it. */
+function loadApi(path: string): NonNullable<typeof loaded> {
   try {
-    const base = koffi.load(path).func('void *OrtGetApiBase()')()
+    const library = koffi.load(path)
+    const base = library.func('void *OrtGetApiBase()')()
     const [getApiPointer] = koffi.decode(base, koffi.array('void *', 1)) as [Pointer]
     const getApi = koffi.decode(getApiPointer, koffi.proto('void *OrtGetApi(uint32_t version)')) as (
       v: number,
@@ -285,7 +287,7 @@ function loadApi(path: string): ApiFunctions {
       name,
       koffi.decode(table[position], koffi.proto(signature)),
     ])
-    return Object.fromEntries(functions) as ApiFunctions
+    return { library, api: Object.fromEntries(functions) as ApiFunctions }
   } catch (error) {
     throw new OrtError(`ONNX Runtime's library cannot be loaded from ${path}: ${(error as Error).message}`)
   }
