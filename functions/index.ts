@@ -13,6 +13,7 @@ import { chatCompletions } from './routes/chat-completions.ts'
 import { completions } from './routes/completions.ts'
 import { embeddings } from './routes/embeddings.ts'
 import { base, models } from './routes/models.ts'
+import { reference } from './routes/reference.ts'
 import { usage } from './routes/usage.ts'
 
 z.config(english())
@@ -28,6 +29,8 @@ app.use(async (c, next) => {
 })
 
 app.get('/healthz', (c) => c.json({ status: 'ok' }))
+
+app.route('/', reference)
 
 app.use('/admin/*', async (c, next) => {
   c.set('edge', await edgeOf(c.env))

@@ -3,9 +3,7 @@
 import * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
 import { TERMS_COLUMNS, Terms } from '../metering/terms.ts'
-
-export const Scope = z.enum(['inference', 'adapters', 'usage'])
-export type Scope = z.infer<typeof Scope>
+import type { Scope } from './scope.ts'
 
 /** The caller, as far as the rest of the edge needs to know. */
 export interface Principal {

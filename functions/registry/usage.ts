@@ -1,38 +1,8 @@
 // What was used, summed up from D1's usage records, or record by record.
 // Invariant: every value reaches SQL as a bound parameter; the grouping is chosen from a fixed list.
-import * as z from 'zod/mini'
-
-const DIMENSIONS = {
-  tenant: 'tenant',
-  day: "strftime('%Y-%m-%d', started_ms / 1000, 'unixepoch')",
-  adapter: "IFNULL(adapter, '')",
-  digest: "IFNULL(digest, '')",
-  key: 'key_id',
-  base: 'base',
-  outcome: 'outcome',
-} as const
-type Dimension = keyof typeof DIMENSIONS
+import { DIMENSIONS, type Dimension, type UsageQuery } from './usage-query.ts'
 
 const MAX_ROWS = 50_000
-const day = z.string().check(z.regex(/^\d{4}-\d{2}-\d{2}$/, 'must be a day, YYYY-MM-DD'))
-const names = Object.keys(DIMENSIONS) as Dimension[]
-
-export const UsageQuery = z.object({
-  /** First and last day, in UTC. */
-  from: z.optional(day),
-  to: z.optional(day),
-  /** Dimensions separated by commas; `request`: no sums, every record. */
-  group_by: z._default(
-    z.string().check(
-      z.refine((text) => text === 'request' || text.split(',').every((name) => names.includes(name as Dimension)), {
-        message: `must be request, or some of ${names.join(', ')}, separated by commas`,
-      }),
-    ),
-    'day,adapter',
-  ),
-  format: z._default(z.enum(['json', 'jsonl', 'csv']), 'json'),
-})
-export type UsageQuery = z.infer<typeof UsageQuery>
 
 export type UsageRow = Record<string, string | number | null>
 

@@ -1,7 +1,6 @@
 // `/v1/adapters`: publish, show, list and delete a tenant's adapters. Bytes pass through, never gathered in memory.
 // Invariant: publishing is all or nothing; a name points at a delta that is stored, canonical and made for this base.
 import { type Context, Hono } from 'hono'
-import * as z from 'zod/mini'
 import { checkDeltaHeader, type DeltaHeader } from '../../adapters/canonical.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
@@ -32,11 +31,9 @@ import { Name } from '../registry/names.ts'
 import { DigestMismatch, MAX_DELTA_BYTES, objectKey, storeObject } from '../registry/objects.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import { splitHead } from '../split-head.ts'
+import { AliasMove, Canary, Report } from './adapter-requests.ts'
 
 const MAX_REPORT_BYTES = 256 * 1024
-
-const AliasMove = z.object({ digest: Digest, from: z.optional(Digest) })
-const Canary = z.object({ digest: Digest, weight: z.number().check(z.gte(0), z.lte(1)) })
 
 export const adapters = new Hono<EdgeEnv>()
   .get('/', async (c) => {
@@ -50,7 +47,7 @@ export const adapters = new Hono<EdgeEnv>()
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
     const digest = parseDigest(c.req.param('digest'), 'digest')
-    const report = await readJson(c.req.raw, z.record(z.string(), z.unknown()), MAX_REPORT_BYTES)
+    const report = await readJson(c.req.raw, Report, MAX_REPORT_BYTES)
     const found = await setReport(c.env.DB, adapter, digest, JSON.stringify(report))
     if (!found) throw adapterNotFound(`${fullName(adapter)} ${digest}`)
     return c.body(null, 204)

@@ -1,14 +1,10 @@
 // `/admin/v1`: the operator's API. Tenants, their terms, balance and keys; everybody's usage. Opened by POLYLORA_ADMIN_KEY.
 import { Hono } from 'hono'
-import * as z from 'zod/mini'
 import { requireAdmin } from '../auth/admin-key.ts'
-import { Scope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
-import { TermsChange } from '../metering/terms.ts'
 import { readJson } from '../read-json.ts'
 import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
-import { Name } from '../registry/names.ts'
 import { objectKey } from '../registry/objects.ts'
 import {
   changeTerms,
@@ -20,23 +16,10 @@ import {
 } from '../registry/tenants.ts'
 import { queryUsage } from '../registry/usage.ts'
 import { evictEverywhere } from '../router/evict.ts'
+import { Credit, NewKey, NewTenant, Rotation, TermsChange } from './admin-requests.ts'
 import { parseUsageQuery, usageResponse } from './usage.ts'
 
 const MAX_ADMIN_BYTES = 64 * 1024
-/** A billion units of the currency. */
-const MAX_CREDIT_NANO = 1e18
-
-const NewTenant = z.object({ id: Name, ...TermsChange.shape })
-const NewKey = z.object({
-  scopes: z._default(z.array(Scope).check(z.minLength(1)), ['inference']),
-  expires_ms: z._default(z.nullable(z.int()), null),
-})
-const Rotation = z.object({ overlap_seconds: z._default(z.int().check(z.nonnegative()), 0) })
-const Credit = z.object({
-  /** Chosen by the operator: the same id counts once. */
-  id: z.string().check(z.minLength(1), z.maxLength(128)),
-  amount_nano: z.int().check(z.gte(-MAX_CREDIT_NANO), z.lte(MAX_CREDIT_NANO)),
-})
 
 export const admin = new Hono<EdgeEnv>()
 

@@ -3,7 +3,8 @@ import { Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { invalidRequest } from '../errors.ts'
-import { queryUsage, toCsv, UsageQuery, type UsageRow } from '../registry/usage.ts'
+import { queryUsage, toCsv, type UsageRow } from '../registry/usage.ts'
+import { UsageQuery } from '../registry/usage-query.ts'
 
 export const usage = new Hono<EdgeEnv>().get('/', async (c) => {
   requireScope(c.var.principal, 'usage')

@@ -1,0 +1,100 @@
+// The operations as an OpenAPI 3.1 document. Pure.
+import * as z from 'zod/mini'
+import type { Operation } from './operations.ts'
+
+const ERROR = {
+  type: 'object',
+  properties: {
+    error: {
+      type: 'object',
+      properties: {
+        message: { type: 'string' },
+        type: { type: 'string' },
+        param: { type: ['string', 'null'] },
+        code: { type: 'string' },
+      },
+    },
+  },
+}
+
+export interface JsonSchema {
+  readonly type?: string | readonly string[]
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly required?: readonly string[]
+  readonly enum?: readonly unknown[]
+  readonly const?: unknown
+  readonly anyOf?: readonly JsonSchema[]
+  readonly items?: JsonSchema
+  readonly [keyword: string]: unknown
+}
+
+export function openApiDocument(operations: readonly Operation[], serverUrl: string) {
+  const paths: Record<string, Record<string, object>> = {}
+  for (const operation of operations) {
+    paths[operation.path] = { ...paths[operation.path], [operation.method]: describeOperation(operation) }
+  }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Polylora',
+      version: '1',
+      description:
+        'One personalised model per customer for the price of one shared model. Compatible with OpenAI’s API.',
+    },
+    servers: [{ url: serverUrl }],
+    security: [{ apiKey: [] }],
+    paths,
+    components: {
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer', description: 'A tenant’s API key.' },
+        adminKey: { type: 'http', scheme: 'bearer', description: 'POLYLORA_ADMIN_KEY, the operator’s key.' },
+      },
+      schemas: { Error: ERROR },
+    },
+  }
+}
+
+/** A schema as JSON Schema, as clients may send it. */
+export function jsonSchema(schema: z.ZodMiniType): JsonSchema {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
+  return rest as JsonSchema
+}
+
+function describeOperation({ method, path, summary, scope, body, query, headers, file, answers }: Operation): object {
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => parameter('path', name!, true, { type: 'string' }))
+  const inHeader = Object.entries(headers ?? {}).map(([name, description]) => ({
+    ...parameter('header', name, false, { type: 'string' }),
+    description,
+  }))
+  const querySchema = query && jsonSchema(query)
+  const inQuery = Object.entries(querySchema?.properties ?? {}).map(([name, schema]) =>
+    parameter('query', name, querySchema?.required?.includes(name) ?? false, schema),
+  )
+  const content = body && { 'application/json': { schema: jsonSchema(body) } }
+  const fileContent = file && { [file]: { schema: { type: 'string', format: 'binary' } } }
+  return {
+    operationId: `${method}_${path.replaceAll(/[^a-z0-9]+/gi, '_').replace(/^_|_$/g, '')}`,
+    summary,
+    ...(scope === 'admin' ? { security: [{ adminKey: [] }] } : {}),
+    ...(scope && scope !== 'admin' ? { description: `Needs the scope \`${scope}\`.` } : {}),
+    parameters: [...inPath, ...inQuery, ...inHeader],
+    ...(content || fileContent ? { requestBody: { required: true, content: content || fileContent } } : {}),
+    responses: {
+      ...Object.fromEntries(Object.entries(answers).map(([status, text]) => answer(status, text))),
+      default: failure(),
+    },
+  }
+}
+
+function parameter(place: 'path' | 'query' | 'header', name: string, required: boolean, schema: object) {
+  return { name, in: place, required, schema }
+}
+
+function answer(status: string, description: string): [string, object] {
+  return [status, Number(status) < 400 ? { description } : { ...failure(), description }]
+}
+
+function failure() {
+  const content = { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } }
+  return { description: 'A refusal, in OpenAI’s error format.', content }
+}

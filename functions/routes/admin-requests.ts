@@ -1,0 +1,25 @@
+// The JSON bodies of the admin routes.
+import * as z from 'zod/mini'
+import { Scope } from '../auth/scope.ts'
+import { TermsChange } from '../metering/terms.ts'
+import { Name } from '../registry/names.ts'
+
+export { TermsChange }
+
+/** Balances are whole nano units that a JavaScript number holds exactly: nine million units of the currency. */
+const MAX_CREDIT_NANO = Number.MAX_SAFE_INTEGER
+
+export const NewTenant = z.object({ id: Name, ...TermsChange.shape })
+
+export const NewKey = z.object({
+  scopes: z._default(z.array(Scope).check(z.minLength(1)), ['inference']),
+  expires_ms: z._default(z.nullable(z.int()), null),
+})
+
+export const Rotation = z.object({ overlap_seconds: z._default(z.int().check(z.nonnegative()), 0) })
+
+export const Credit = z.object({
+  /** Chosen by the operator: the same id counts once. */
+  id: z.string().check(z.minLength(1), z.maxLength(128)),
+  amount_nano: z.int().check(z.gte(-MAX_CREDIT_NANO), z.lte(MAX_CREDIT_NANO)),
+})

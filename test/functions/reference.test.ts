@@ -1,0 +1,51 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { OPERATIONS } from '../../functions/openapi/operations.ts'
+import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
+import { ProtocolBackend } from '../support/protocol-backend.ts'
+
+let backend: ProtocolBackend
+let edge: EdgeHarness
+
+beforeAll(async () => {
+  backend = await new ProtocolBackend().listen()
+  edge = await startEdge(backend.url)
+  await edge.addTenant('acme', 'key-acme')
+})
+
+afterAll(async () => {
+  await edge?.close()
+  await backend?.close()
+})
+
+interface Document {
+  openapi: string
+  paths: Record<
+    string,
+    Record<string, { requestBody?: { content: Record<string, { schema: Record<string, unknown> }> } }>
+  >
+}
+
+test('the OpenAPI document describes requests by the schemas that parse them', async () => {
+  const document = (await (await fetch(`${edge.url}/openapi.json`)).json()) as Document
+  expect(document.openapi).toBe('3.1.0')
+  const chat = document.paths['/v1/chat/completions']?.post?.requestBody?.content['application/json']?.schema
+  expect(chat).toMatchObject({ type: 'object', required: ['model', 'messages'] })
+  expect(JSON.stringify(chat)).toContain('"temperature"')
+})
+
+test('every operation in the document is a route', async () => {
+  for (const { method, path, scope } of OPERATIONS) {
+    const url = path.replaceAll('{tenant}', 'acme').replaceAll(/\{\w+\}/g, 'x')
+    const init = { method: method.toUpperCase(), ...(method === 'get' ? {} : { body: '{' }) }
+    const response = await edge.call(scope === 'admin' ? ADMIN_KEY : 'key-acme', url, init)
+    expect(await response.text(), `${method} ${path}`).not.toContain('unknown_url')
+  }
+})
+
+test('the reference page names every operation and runs no script', async () => {
+  const response = await fetch(`${edge.url}/docs`)
+  expect(response.headers.get('content-type')).toContain('text/html')
+  const page = await response.text()
+  for (const { path } of OPERATIONS) expect(page).toContain(path)
+  expect(page).not.toContain('<script')
+})
