@@ -1,0 +1,192 @@
+// `npm run model -- pull`: brings a base model from the Hugging Face Hub, or looks at one that is here, and says how to
+// serve it. Invariant: what it leaves under the model's folder is verified, or has a name that ends in .part.
+import { existsSync, readFileSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { StartupError } from '../gpu-backend/errors.ts'
+import { CliError } from './cli-error.ts'
+import type { Terminal } from './command.ts'
+import { describeModel } from './model/describe-model.ts'
+import { bytesPresent, downloadFile } from './model/download-file.ts'
+import { type Hub, type HubFile, type HubRevision, hubFromEnvironment, listRevision } from './model/hub.ts'
+import { ggufFile, huggingFaceFiles, INDEX, shardFiles } from './model/model-files.ts'
+import { formatBytes, terminalProgress } from './progress.ts'
+
+const HELP = `npm run model -- pull <hub id | path> [options]
+
+Downloads a base model from the Hugging Face Hub, going on where an earlier pull stopped, and verifies every file; then
+opens it and says what it is. A path of a model that is here already is only opened.
+
+  --revision R   branch, tag or commit (default main)
+  --file F       pull one .gguf file of the repository
+  --to DIR       where to put it (default .polylora/models/<org>--<name>)
+  --help         show this help
+
+HF_ENDPOINT names another Hub; HF_TOKEN opens gated and private models, as does the token that hf auth login keeps.
+`
+
+const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
+const HUB_ID = /^[\w.-]+(?:\/[\w.-]+)?$/
+const SECOND_MS = 1000
+
+/** What the tests replace. */
+export interface Surroundings {
+  /** Where default folders lie. */
+  readonly root: string
+  readonly freeBytes: (dir: string) => Promise<number>
+  readonly retryDelayMs: (attempt: number) => number
+}
+
+const MACHINE: Surroundings = {
+  root: REPOSITORY,
+  freeBytes: async (dir) => {
+    const { bavail, bsize } = await statfs(dir)
+    return bavail * bsize
+  },
+  retryDelayMs: (attempt) => 2 ** attempt * SECOND_MS,
+}
+
+/** Runs one command line and returns its exit code. */
+export async function model(
+  argv: readonly string[],
+  terminal: Terminal,
+  surroundings: Surroundings = MACHINE,
+): Promise<number> {
+  try {
+    const { positionals, values } = parse(argv)
+    const [verb, what, ...rest] = positionals
+    if (values.help) {
+      terminal.stdout.write(HELP)
+      return 0
+    }
+    if (verb !== 'pull' || what === undefined || rest.length > 0)
+      throw new CliError('Say what to pull: npm run model -- pull <hub id | path>; see --help.', 2)
+    const path = existsSync(what) ? what : await pull(what, values, terminal, surroundings)
+    await describe(path, terminal, surroundings)
+    return 0
+  } catch (error) {
+    const known = error instanceof CliError || error instanceof StartupError || isSystemError(error)
+    if (!known) throw error
+    terminal.stderr.write(`${error.message}\n`)
+    return error instanceof CliError ? error.exitCode : 1
+  }
+}
+
+interface Flags {
+  readonly revision?: string | undefined
+  readonly file?: string | undefined
+  readonly to?: string | undefined
+  readonly help?: boolean | undefined
+}
+
+function parse(argv: readonly string[]): { positionals: string[]; values: Flags } {
+  const text = { type: 'string' } as const
+  const options = { revision: text, file: text, to: text, help: { type: 'boolean' } } as const
+  try {
+    return parseArgs({ args: [...argv], options, allowPositionals: true })
+  } catch (error) {
+    throw new CliError(`${(error as Error).message.split('.')[0]}; see --help.`, 2)
+  }
+}
+
+/** Downloads what is missing of `id` and returns the path of the model. */
+async function pull(id: string, flags: Flags, terminal: Terminal, surroundings: Surroundings): Promise<string> {
+  if (!HUB_ID.test(id) || /^\.+(?:\/|$)|\.gguf$/.test(id)) {
+    throw new CliError(`There is no model at ${id}: give a path that exists or a Hub id like org/name.`)
+  }
+  if (['1', 'true', 'yes', 'on'].includes((terminal.env.HF_HUB_OFFLINE ?? '').toLowerCase())) {
+    throw new CliError(`HF_HUB_OFFLINE is set, so ${id} is not downloaded; give the path of a model that is here.`)
+  }
+  const hub = hubFromEnvironment(terminal.env)
+  const revision = await listRevision(hub, id, flags.revision ?? 'main')
+  const dir = resolve(flags.to ?? join(surroundings.root, '.polylora', 'models', id.replace('/', '--')))
+  terminal.stdout.write(`${id} at ${revision.commit.slice(0, 12)} -> ${shown(dir)}\n`)
+  if (flags.file !== undefined) {
+    const file = ggufFile(id, revision.files, flags.file)
+    await download(hub, revision, [file], dir, terminal, surroundings)
+    return join(dir, basename(file.path))
+  }
+  const files = huggingFaceFiles(id, revision.files)
+  await download(hub, revision, files, dir, terminal, surroundings)
+  if (files.some(({ path }) => path === INDEX)) {
+    const shards = shardFiles(id, revision.files, readFileSync(join(dir, INDEX), 'utf8'))
+    await download(hub, revision, shards, dir, terminal, surroundings)
+  }
+  return dir
+}
+
+async function download(
+  hub: Hub,
+  revision: HubRevision,
+  files: readonly HubFile[],
+  dir: string,
+  terminal: Terminal,
+  surroundings: Surroundings,
+): Promise<void> {
+  const targets = files.map((file) => ({ file, target: join(dir, basename(file.path)) }))
+  await requireRoom(targets, dir, surroundings)
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0)
+  const progress = terminalProgress(terminal.stderr)
+  let done = 0
+  try {
+    for (const { file, target } of targets) {
+      const onProgress = (bytes: number) => progress.update(basename(file.path), done + bytes, total)
+      const fetched = await downloadFile(hub, revision, file, target, {
+        onProgress,
+        retryDelayMs: surroundings.retryDelayMs,
+      })
+      done += file.bytes
+      progress.finish()
+      terminal.stdout.write(`  ${basename(file.path)}  ${formatBytes(file.bytes)}${fetched ? '' : '  (is here)'}\n`)
+    }
+  } finally {
+    progress.finish()
+  }
+}
+
+/** Refuses before the first byte what cannot fit. */
+async function requireRoom(
+  targets: readonly { readonly file: HubFile; readonly target: string }[],
+  dir: string,
+  { freeBytes }: Surroundings,
+): Promise<void> {
+  const missing = targets.reduce((sum, { file, target }) => sum + file.bytes - bytesPresent(file, target), 0)
+  let existing = dir
+  while (!existsSync(existing)) existing = dirname(existing)
+  const free = await freeBytes(existing)
+  if (missing <= free) return
+  throw new CliError(
+    `${formatBytes(missing)} are needed but ${formatBytes(free)} are free at ${existing}: make room, or choose another place with --to.`,
+  )
+}
+
+async function describe(path: string, terminal: Terminal, { root }: Surroundings): Promise<void> {
+  const name = basename(resolve(path))
+  const found = await describeModel(path, name, join(root, '.polylora', 'backend', 'models'))
+  const parameters = `${(found.parameters / 1e6).toFixed(found.parameters < 1e7 ? 2 : 0)} M parameters`
+  terminal.stdout.write(`${found.architecture}, ${parameters}, ${found.contextTokens} tokens of context\n`)
+  terminal.stdout.write(`fingerprint ${found.fingerprint}\n`)
+  if (!found.chatTemplate) terminal.stdout.write('no chat template: it serves /v1/completions only\n')
+  terminal.stdout.write(`Serve it: npm start -- --model ${shown(path)}\n`)
+}
+
+/** As the user would type it. */
+function shown(path: string): string {
+  const short = relative(process.cwd(), path)
+  return short.startsWith('..') || short === '' ? path : short
+}
+
+/** A missing permission and the like: the system's own words name the path. */
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error
+}
+
+if (import.meta.main) {
+  process.exitCode = await model(process.argv.slice(2), {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+  })
+}
