@@ -7,8 +7,8 @@ import type { Edge } from './edge.ts'
 import type { TenantMeter } from './metering/tenant-meter.ts'
 
 export interface Bindings {
-  /** Canonical delta files, by digest. */
-  readonly DELTAS: R2Bucket
+  /** Canonical delta files, by digest; absent where they are in an S3-compatible store. */
+  readonly DELTAS?: R2Bucket
   /** Registry and usage. */
   readonly DB: D1Database
   /** One meter for each tenant. */
@@ -44,7 +44,7 @@ const Url = z.url({ protocol: /^https?$/ })
  * @throws ConfigError naming the first binding, variable or secret that is missing or wrong
  */
 export async function readConfig(env: Bindings): Promise<Config> {
-  for (const binding of ['DELTAS', 'DB', 'METER'] as const) {
+  for (const binding of ['DB', 'METER'] as const) {
     if (!env[binding]) throw new ConfigError(`The binding ${binding} is missing: add it to wrangler.toml.`)
   }
   if (!env.POLYLORA_BACKEND_SECRET) {

@@ -28,7 +28,7 @@ import {
 } from '../registry/adapters.ts'
 import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { Name } from '../registry/names.ts'
-import { DigestMismatch, MAX_DELTA_BYTES, objectKey, storeObject } from '../registry/objects.ts'
+import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import { splitHead } from '../split-head.ts'
 import { AliasMove, Canary, Report } from './adapter-requests.ts'
@@ -88,7 +88,7 @@ export const adapters = new Hono<EdgeEnv>()
     if (!(await tryGetAdapter(c.env.DB, adapter))) throw adapterNotFound(fullName(adapter))
     const orphans = await deleteAdapter(c.env.DB, adapter)
     if (orphans.length > 0) {
-      await c.env.DELTAS.delete(orphans.map(objectKey))
+      await c.var.edge.objects.delete(orphans)
       const { tenant } = adapter
       c.executionCtx.waitUntil(evictEverywhere(c.var.edge, { tenant, requestId: c.var.requestId, digests: orphans }))
     }
@@ -141,7 +141,7 @@ async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response>
   const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }
   await beginVersion(c.env.DB, version)
   try {
-    await storeObject(c.env.DELTAS, digest, body)
+    await c.var.edge.objects.put(digest, body, bytes)
   } catch (error) {
     await abandonVersion(c.env.DB, version)
     if (!(error instanceof DigestMismatch)) throw error

@@ -52,7 +52,7 @@ admin
   .delete('/tenants/:tenant', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
     const { orphans, ...erased } = await eraseTenant(c.env.DB, id)
-    if (orphans.length > 0) await c.env.DELTAS.delete(orphans.map(objectKey))
+    await c.var.edge.objects.delete(orphans)
     const evicted = await evictEverywhere(c.var.edge, { tenant: id, requestId: c.var.requestId, digests: orphans })
     await meterOf(c.env, id).erase()
     return c.json({

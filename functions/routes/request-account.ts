@@ -4,7 +4,6 @@ import type { EdgeEnv } from '../env.ts'
 import { rateHeaders, refusalOf } from '../metering/refusal.ts'
 import type { IdempotencyKey, StoredAnswer } from '../metering/reservation.ts'
 import { Ticket } from '../metering/ticket.ts'
-import { tryOpenObject } from '../registry/objects.ts'
 import type { ResolvedModel } from '../registry/resolve-model.ts'
 import type { ForwardContext } from '../router/forward.ts'
 
@@ -59,14 +58,14 @@ export async function reserve(
 }
 
 export function forwardContext(c: Context<EdgeEnv>, signal: AbortSignal): ForwardContext {
-  const { config, backends } = c.var.edge
+  const { config, backends, objects } = c.var.edge
   return {
     backends,
     capabilityKey: config.capabilityKey,
     tenant: c.var.principal.tenant,
     requestId: c.var.requestId,
     signal,
-    openDelta: (digest) => tryOpenObject(c.env.DELTAS, digest),
+    openDelta: (digest) => objects.tryOpen(digest),
     nowMs: Date.now,
   }
 }

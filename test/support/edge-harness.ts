@@ -49,7 +49,7 @@ export async function startEdge(
     convertV4MiniflareOptions({
       name: 'polylora',
       modules: true,
-      script: await bundle(),
+      script: await bundle(settings.S3_ENDPOINT ? 'functions/index-s3.ts' : 'functions/index.ts'),
       compatibilityDate: '2026-10-01',
       compatibilityFlags: ['enable_request_signal'],
       cf: false,
@@ -111,9 +111,9 @@ export async function startEdge(
 }
 
 /** The Worker as one module. `wrangler deploy` bundles with the same tool. */
-async function bundle(): Promise<string> {
+async function bundle(entry: string): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('functions/index.ts', REPOSITORY))],
+    entryPoints: [fileURLToPath(new URL(entry, REPOSITORY))],
     bundle: true,
     write: false,
     format: 'esm',

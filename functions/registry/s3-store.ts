@@ -1,0 +1,134 @@
+// Object storage in any S3-compatible store, through the AWS SDK.
+// Method: the payload's SHA-256 is part of an S3 request's signature (AWS Signature Version 4), and here it is the digest
+// that the client declared, so that a store which follows the protocol refuses other bytes. Not all do: the bytes are
+// hashed on the way as well, and what does not match is removed. An object that exists is never written again.
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
+import * as z from 'zod/mini'
+import type { Digest } from '../../gpu-backend/protocol.ts'
+import { type Bindings, ConfigError } from '../env.ts'
+import { DigestMismatch, type ObjectStore, objectKey } from './objects.ts'
+
+const Settings = z.object({
+  S3_ENDPOINT: z.url({ protocol: /^https?$/ }),
+  S3_BUCKET: z.string().check(z.minLength(1)),
+  S3_REGION: z._default(z.string(), 'auto'),
+  S3_ACCESS_KEY_ID: z.string().check(z.minLength(1)),
+  S3_SECRET_ACCESS_KEY: z.string().check(z.minLength(1)),
+})
+
+/** @throws ConfigError naming the variable or secret that is missing */
+export function s3Store(env: Bindings): ObjectStore {
+  const parsed = Settings.safeParse(env)
+  if (!parsed.success) {
+    throw new ConfigError(
+      `The setting ${String(parsed.error.issues[0]!.path[0])} is missing or wrong: see functions/README.md.`,
+    )
+  }
+  const { S3_ENDPOINT: endpoint, S3_BUCKET: Bucket, S3_REGION: region, ...keys } = parsed.data
+  const client = new S3Client({
+    endpoint,
+    region,
+    forcePathStyle: true,
+    credentials: { accessKeyId: keys.S3_ACCESS_KEY_ID, secretAccessKey: keys.S3_SECRET_ACCESS_KEY },
+    // The SDK's own checksums would need a second encoding of the body; the signature covers it already.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // A stream can be sent once.
+    maxAttempts: 1,
+  })
+  const send = (digest: Digest, body: ReadableStream<Uint8Array>, bytes: number) => {
+    const command = new PutObjectCommand({ Bucket, Key: objectKey(digest), Body: body, ContentLength: bytes })
+    command.middlewareStack.add(
+      (next) => (args) => {
+        const { headers } = args.request as { headers: Record<string, string> }
+        headers['x-amz-content-sha256'] = digest.slice('sha256:'.length)
+        return next(args)
+      },
+      { step: 'build', name: 'declaredPayloadHash' },
+    )
+    return client.send(command)
+  }
+  const remove = (digest: Digest) => client.send(new DeleteObjectCommand({ Bucket, Key: objectKey(digest) }))
+  const exists = async (digest: Digest): Promise<boolean> => {
+    const head = new HeadObjectCommand({ Bucket, Key: objectKey(digest) })
+    return await client.send(head).then(
+      () => true,
+      (error: unknown) => absent(error, false),
+    )
+  }
+
+  return {
+    async put(digest, body, bytes) {
+      const hash = new crypto.DigestStream('SHA-256')
+      if (await exists(digest)) {
+        // Who publishes a delta must have it, even where it is stored already.
+        await body.pipeTo(hash)
+        if ((await hexOf(hash)) !== digest) throw new DigestMismatch()
+        return
+      }
+      const hashed = copyTo(hash)
+      const stream = body.pipeThrough(hashed.through).pipeThrough(new FixedLengthStream(bytes))
+      const sent = await send(digest, stream, bytes).then(
+        () => undefined,
+        (error: unknown) => error ?? new Error('the store failed'),
+      )
+      // Broken off: nobody can say what the rest would have been.
+      if (sent && !hashed.complete()) throw sent
+      const matches = (await hexOf(hash)) === digest
+      if (sent && matches) throw sent
+      if (matches) return
+      if (!sent) await remove(digest)
+      throw new DigestMismatch()
+    },
+    async tryOpen(digest) {
+      try {
+        const { Body, ContentLength } = await client.send(new GetObjectCommand({ Bucket, Key: objectKey(digest) }))
+        if (!Body || ContentLength === undefined) return undefined
+        return { body: Body.transformToWebStream() as ReadableStream<Uint8Array>, bytes: ContentLength }
+      } catch (error) {
+        return absent(error, undefined)
+      }
+    },
+    async delete(digests) {
+      for (const digest of digests) await remove(digest)
+    },
+  }
+}
+
+/** Passes bytes on, and into `hash`; `complete` once all have passed. */
+function copyTo(hash: DigestStream) {
+  const writer = hash.getWriter()
+  let complete = false
+  const through = new TransformStream<Uint8Array, Uint8Array>({
+    async transform(piece, controller) {
+      await writer.write(piece)
+      controller.enqueue(piece)
+    },
+    async flush() {
+      await writer.close()
+      complete = true
+    },
+  })
+  return { through, complete: () => complete }
+}
+
+async function hexOf(hash: DigestStream): Promise<string> {
+  const digest = new Uint8Array(await hash.digest)
+  return `sha256:${[...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`
+}
+
+/** `otherwise` where the store said 404. The SDK cannot read its XML in a Worker, so the status decides. */
+function absent<T>(error: unknown, otherwise: T): T {
+  const { $metadata, $response } = error as {
+    $metadata?: { httpStatusCode?: number }
+    $response?: { statusCode?: number }
+  }
+  if ($metadata?.httpStatusCode === 404 || $response?.statusCode === 404) return otherwise
+  throw error
+}

@@ -1,0 +1,71 @@
+// What happens to every request, and which route answers it. Start reading at routes/chat-completions.ts.
+// Invariant: every answer has an x-request-id, and every failure is OpenAI's error JSON.
+import { Hono } from 'hono'
+import * as z from 'zod/mini'
+import english from 'zod/v4/locales/en.js'
+import { REQUEST_ID_HEADER } from '../gpu-backend/protocol.ts'
+import { edgeOnce } from './edge.ts'
+import { type Bindings, ConfigError, type EdgeEnv } from './env.ts'
+import { ApiError, errorResponse } from './errors.ts'
+import type { ObjectStore } from './registry/objects.ts'
+import { adapters } from './routes/adapters.ts'
+import { admin } from './routes/admin.ts'
+import { chatCompletions } from './routes/chat-completions.ts'
+import { completions } from './routes/completions.ts'
+import { embeddings } from './routes/embeddings.ts'
+import { base, models } from './routes/models.ts'
+import { reference } from './routes/reference.ts'
+import { usage } from './routes/usage.ts'
+
+z.config(english())
+
+/** The Worker over whichever object storage. */
+export function createWorker(makeStore: (env: Bindings) => ObjectStore): Hono<EdgeEnv> {
+  const edgeOf = edgeOnce(makeStore)
+  const app = new Hono<EdgeEnv>()
+
+  app.use(async (c, next) => {
+    c.set('requestId', `req_${crypto.randomUUID().replaceAll('-', '')}`)
+    await next()
+    c.header(REQUEST_ID_HEADER, c.var.requestId)
+    c.header('cache-control', 'private, no-store')
+  })
+
+  app.get('/healthz', (c) => c.json({ status: 'ok' }))
+
+  app.route('/', reference)
+
+  app.use('/admin/*', async (c, next) => {
+    c.set('edge', await edgeOf(c.env))
+    await next()
+  })
+  app.route('/admin/v1', admin)
+
+  app.use('/v1/*', async (c, next) => {
+    const edge = await edgeOf(c.env)
+    c.set('edge', edge)
+    c.set('principal', await edge.authenticator.authenticate(c.env.DB, c.req.header('authorization'), Date.now()))
+    await next()
+  })
+
+  app.route('/v1/chat/completions', chatCompletions)
+  app.route('/v1/completions', completions)
+  app.route('/v1/embeddings', embeddings)
+  app.route('/v1/models', models)
+  app.route('/v1/base', base)
+  app.route('/v1/adapters', adapters)
+  app.route('/v1/usage', usage)
+
+  app.notFound((c) => {
+    return errorResponse(new ApiError(404, 'unknown_url', `Unknown request URL: ${c.req.method} ${c.req.path}.`))
+  })
+
+  app.onError((error, c) => {
+    if (error instanceof ApiError) return errorResponse(error)
+    console.error(JSON.stringify({ event: 'unexpected_error', request_id: c.var.requestId, reason: String(error) }))
+    if (error instanceof ConfigError) return errorResponse(new ApiError(500, 'misconfigured', error.message))
+    return errorResponse(new ApiError(500, 'internal_error', 'Something went wrong on our side: try again.'))
+  })
+
+  return app
+}
