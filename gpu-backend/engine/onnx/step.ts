@@ -171,8 +171,9 @@ export class Step {
     if (!logits) return true
     this.#steps++
     const { vocabSize } = this.#options.config
+    // All of them first: a sequence that ends moves another's row, with every token that is in it.
+    for (const sequence of running) sequence.numComputedTokens++
     for (const [row, sequence] of running.entries()) {
-      sequence.numComputedTokens++
       sequence.maxBatchRows = Math.max(sequence.maxBatchRows, running.length)
       sequence.maxBatchDeltas = Math.max(sequence.maxBatchDeltas, deltas)
       this.#append(sequence, logits.subarray(row * vocabSize, (row + 1) * vocabSize))
