@@ -1,10 +1,7 @@
 // `npm start`: the whole product on this machine. Reads as what happens: ports, local state, backend and edge, samples,
 // one question to all, then serving until Ctrl-C. Invariant: however it ends, neither server is left running.
 import { randomBytes } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { devNull } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
 import { CliError } from './cli-error.ts'
@@ -12,26 +9,17 @@ import { callEdgeJson } from './edge-client.ts'
 import { checkState } from './start/check-state.ts'
 import { runDemo } from './start/demo.ts'
 import { requireFreePort } from './start/free-port.ts'
+import { HOST, launchBackend, launchEdge, makeFolder, OFFLINE } from './start/launch.ts'
 import { devKey, prepareRegistry } from './start/local-registry.ts'
 import { parseStartOptions, START_HELP, type StartOptions } from './start/options.ts'
 import { ensurePublished, listSamples, type Sample } from './start/samples.ts'
-import { ServerProcess } from './start/server-process.ts'
+import type { ServerProcess } from './start/server-process.ts'
 import { step } from './start/steps.ts'
 
 const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
-const HOST = '127.0.0.1'
 const SECRET_BYTES = 32
 /** A tenant without samples, so that there is a key even where no sample is. */
 const DEMO_TENANT = 'demo'
-
-/** Nothing that is started here may go out to the network. */
-const OFFLINE = {
-  WRANGLER_SEND_METRICS: 'false',
-  WRANGLER_HIDE_BANNER: 'true',
-  CLOUDFLARE_CF_FETCH_ENABLED: 'false',
-  NO_UPDATE_NOTIFIER: '1',
-  NO_COLOR: '1',
-}
 
 interface Running {
   readonly edge: ServerProcess
@@ -72,7 +60,7 @@ async function start(options: StartOptions, servers: ServerProcess[], stop: Abor
   const secret = randomBytes(SECRET_BYTES).toString('hex')
   const tenants = [...listSamples().map(({ tenant }) => tenant), DEMO_TENANT]
 
-  const backend = startBackend(options, state, secret)
+  const backend = launchBackend({ ...options, state, secret })
   servers.push(backend)
   await step(process.stdout, 'local state', async (remark) => {
     remark(options.state)
@@ -80,7 +68,7 @@ async function start(options: StartOptions, servers: ServerProcess[], stop: Abor
   })
   // Asked to stop meanwhile: whatever is started now would be left behind.
   stop.throwIfAborted()
-  const edge = startEdge(options, state, secret)
+  const edge = launchEdge({ ...options, state, secret })
   servers.push(edge)
   await step(process.stdout, 'GPU backend', async (remark) => {
     remark(`http://${HOST}:${backendPort}`)
@@ -93,48 +81,6 @@ async function start(options: StartOptions, servers: ServerProcess[], stop: Abor
   return { edge, backend }
 }
 
-function startBackend(options: StartOptions, state: string, secret: string): ServerProcess {
-  const dataDir = join(state, 'backend')
-  makeFolder(dataDir)
-  const passedOn = (['model', 'weights', 'device'] as const).flatMap((name) => {
-    const value = options[name]
-    return value === undefined ? [] : [`--${name}`, value]
-  })
-  return new ServerProcess({
-    title: 'The GPU backend',
-    args: [
-      join(REPOSITORY, 'gpu-backend/main.ts'),
-      ...['--host', HOST, '--port', String(options.backendPort), '--data-dir', dataDir],
-      ...passedOn,
-    ],
-    cwd: REPOSITORY,
-    env: { ...process.env, POLYLORA_BACKEND_SECRET: secret },
-    logFile: join(state, 'logs/backend.log'),
-  })
-}
-
-function startEdge({ port, backendPort }: StartOptions, state: string, secret: string): ServerProcess {
-  const wrangler = join(
-    dirname(createRequire(import.meta.url).resolve('wrangler/package.json')),
-    'wrangler-dist/cli.js',
-  )
-  return new ServerProcess({
-    title: 'The edge',
-    args: [
-      '--no-warnings',
-      wrangler,
-      'dev',
-      ...['--config', join(REPOSITORY, 'wrangler.toml'), '--ip', HOST, '--port', String(port), '--inspector-port', '0'],
-      ...['--persist-to', join(state, 'edge'), '--var', `BACKENDS:http://${HOST}:${backendPort}`],
-      // No file of secrets: the one there is comes through the environment, as wrangler.toml's [secrets] says.
-      ...['--env-file', devNull, '--show-interactive-dev-session=false'],
-    ],
-    cwd: REPOSITORY,
-    env: { ...process.env, ...OFFLINE, POLYLORA_BACKEND_SECRET: secret },
-    logFile: join(state, 'logs/edge.log'),
-  })
-}
-
 async function prepareLocalState(state: string, tenants: readonly string[]): Promise<void> {
   Object.assign(process.env, OFFLINE)
   try {
@@ -142,15 +88,6 @@ async function prepareLocalState(state: string, tenants: readonly string[]): Pro
   } catch (error) {
     const reason = (error instanceof Error ? error.message : String(error)).split('\n')[0]
     throw new CliError(`The local state in ${state} is damaged (${reason}): delete that folder and start again.`)
-  }
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true })
-  } catch (error) {
-    const reason = error instanceof Error && 'code' in error ? error.code : String(error)
-    throw new CliError(`${path} cannot be created (${reason}): move what is in its place or give --state DIR.`)
   }
 }
 
