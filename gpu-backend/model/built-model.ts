@@ -71,9 +71,9 @@ export async function graphPath(
   const target = join(cacheDir, 'graphs', id)
   const path = join(target, 'model.onnx')
   if (existsSync(path)) return path
+  const weights = await source.openWeights()
   const building = `${target}.${process.pid}.building`
   await mkdir(building, { recursive: true })
-  const weights = await source.openWeights()
   const file = await open(join(building, 'weights.bin'), 'w')
   try {
     const graph = await buildGraph(source.config, weights, format, positions, deltaProduct, async (bytes) => {
