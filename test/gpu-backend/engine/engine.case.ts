@@ -1,0 +1,574 @@
+// What every engine must do, whatever it runs on. A suite calls `engineConformance` with a way to make its engine;
+// a case that an engine cannot pass is to be skipped there, with the reason.
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { digestOf } from '../../../adapters/digest.ts'
+import type { Engine } from '../../../gpu-backend/engine/engine.ts'
+import { BackendError } from '../../../gpu-backend/errors.ts'
+import type { SamplingParams } from '../../../gpu-backend/protocol.ts'
+import { type Answer, ask, body, contextOf, type Question, requestOf, stream } from '../../support/ask.ts'
+import { expectOneSentence } from '../../support/one-sentence.ts'
+import { type DeltaRecipe, type EncodedDelta, encodedRandomDelta } from '../../support/random-delta.ts'
+
+export interface EngineLimits {
+  readonly rows: number
+  readonly queue: number
+  readonly contextTokens: number
+  /** `scarce`: room in memory for a few of the suite's deltas only. */
+  readonly memory: 'plenty' | 'scarce'
+}
+
+export interface EngineUnderTest {
+  start(limits: EngineLimits): Promise<Engine>
+  /** By how much log probabilities may differ between a row alone and the same row in a batch. */
+  readonly tolerance: number
+  /** Runs of the random workload; each is a few dozen requests. */
+  readonly workloads: number
+}
+
+const PLENTY: EngineLimits = { rows: 8, queue: 200, contextTokens: 512, memory: 'plenty' }
+const MANY_BYTES = 1e9
+/** Groups in which the requests of a random workload come. */
+const WAVES = 4
+const LONG_PROMPT = 'Our shop is open from nine to five, and returns are free within thirty days. '.repeat(16)
+
+/** Deltas of every kind in one batch: ranks from 1 to 32, all modules or one, the head, the embeddings. */
+const RECIPES: readonly DeltaRecipe[] = [
+  { seed: 11, rank: 1, strength: 0.5 },
+  { seed: 12, rank: 4 },
+  { seed: 13, rank: 32, modules: (path) => /self_attn\.[qv]_proj$/.test(path), strength: 1 },
+  { seed: 14, rank: (path) => 1 + (path.length % 7), modules: () => true },
+  { seed: 15, rank: 8, modules: (path) => path === 'model.embed_tokens', strength: 1 },
+  { seed: 16, rank: 16, modules: (path) => path === 'lm_head', strength: 1 },
+]
+
+export function engineConformance(underTest: EngineUnderTest): void {
+  let engine: Engine
+  let deltas: EncodedDelta[]
+  const started: Engine[] = []
+
+  const start = async (limits: Partial<EngineLimits> = {}) => {
+    const made = await underTest.start({ ...PLENTY, ...limits })
+    started.push(made)
+    return made
+  }
+  const digests = () => deltas.map(({ digest }) => digest)
+
+  beforeAll(async () => {
+    engine = await start()
+    deltas = await Promise.all(RECIPES.map((recipe) => encodedRandomDelta(engine.info.base, recipe)))
+    for (const delta of deltas) await admit(engine, delta)
+  })
+  afterAll(async () => {
+    for (const one of started) await one.close()
+  })
+
+  describe('an answer', () => {
+    test('begins with started, streams text, says why it ended and what it cost', async () => {
+      const { events, text, tokens, usage } = await ask(engine, { sampling: { max_tokens: 12 } })
+      expect(events[0]).toMatchObject({ event: 'started', tier: null })
+      expect(events.at(-2)).toEqual({ event: 'finished', index: 0, reason: 'length' })
+      const texts = events.slice(1, -2)
+      expect(texts.length).toBeGreaterThan(1)
+      expect(texts.every(({ event }) => event === 'text')).toBe(true)
+      expect(tokens).toHaveLength(12)
+      expect(text.isWellFormed()).toBe(true)
+      const promptTokens = events[0]?.event === 'started' ? events[0].promptTokens : 0
+      expect(usage).toEqual({ prompt_tokens: promptTokens, cached_tokens: 0, completion_tokens: 12 })
+    })
+
+    test('is the same every time it is greedy', async () => {
+      expect((await ask(engine)).tokens).toEqual((await ask(engine)).tokens)
+    })
+
+    test('to messages is the answer to the prompt that the template makes of them', async () => {
+      const messages = [{ role: 'user' as const, content: 'Hello' }]
+      const prompt = '<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n'
+      expect((await ask(engine, { messages })).tokens).toEqual((await ask(engine, { prompt })).tokens)
+    })
+
+    test('ends with the request, the token or the context, whichever allows least', async () => {
+      expect((await ask(engine, { sampling: { max_tokens: 1 } })).usage?.completion_tokens).toBe(1)
+      const limited = await ask(engine, { allowedTokens: 3, sampling: { max_tokens: 9, min_tokens: 0 } })
+      expect(limited.usage?.completion_tokens).toBeLessThanOrEqual(3)
+      expect(limited.reason).toBe('length')
+      const open = requestOf({ prompt: LONG_PROMPT })
+      const { max_tokens: _, ...sampling } = { ...open.sampling, min_tokens: 1000 }
+      let tokens = 0
+      for await (const event of engine.generate({ ...open, sampling }, contextOf())) {
+        if (event.event === 'started') tokens += event.promptTokens
+        if (event.event === 'text') tokens += event.tokens
+      }
+      expect(tokens).toBe(engine.info.context_tokens)
+    })
+
+    test('goes on after the prompt, however the prompt is cut into chunks', async () => {
+      const whole = await ask(engine, { prompt: LONG_PROMPT, sampling: { max_tokens: 6 } })
+      const longer = await ask(engine, { prompt: LONG_PROMPT + whole.text, sampling: { max_tokens: 1 }, tenant: 'b' })
+      const again = await ask(engine, { prompt: LONG_PROMPT + whole.text, sampling: { max_tokens: 1 }, tenant: 'c' })
+      expect(longer.tokens).toEqual(again.tokens)
+    })
+  })
+
+  describe('adapters', () => {
+    test('each change the answer, and in their own way', async () => {
+      const answers = await Promise.all([null, ...digests()].map((delta) => ask(engine, { delta })))
+      expect(new Set(answers.map(({ tokens }) => tokens.join())).size).toBe(answers.length)
+    })
+
+    test('in one batch with each other and the base give what each gives alone', async () => {
+      const sampling = { max_tokens: 100 }
+      const alone: Answer[] = []
+      for (const delta of [null, ...digests()]) alone.push(await ask(engine, { delta, sampling }))
+      const together = await Promise.all([null, ...digests()].map((delta) => ask(engine, { delta, sampling })))
+      for (const [i, answer] of together.entries()) {
+        expect(answer.tokens).toEqual(alone[i]!.tokens)
+        for (const [t, logprob] of answer.choices[0]!.logprobs.entries()) {
+          expect(Math.abs(logprob - alone[i]!.choices[0]!.logprobs[t]!)).toBeLessThan(underTest.tolerance)
+        }
+      }
+      expect(together[3]!.batch).toEqual({ rows: together.length, deltas: digests().length })
+      expect(alone[3]!.batch).toEqual({ rows: 1, deltas: 1 })
+    })
+
+    test('of which several sequences run with one share it', async () => {
+      const delta = digests()[1]!
+      const prompts = ['One', 'Two', 'Three']
+      const alone: Answer[] = []
+      for (const prompt of prompts) alone.push(await ask(engine, { delta, prompt }))
+      const together = await Promise.all(prompts.map((prompt) => ask(engine, { delta, prompt })))
+      expect(together.map(({ tokens }) => tokens)).toEqual(alone.map(({ tokens }) => tokens))
+      expect(together[0]!.batch).toEqual({ rows: 3, deltas: 1 })
+    })
+
+    test('that are not here are named in the refusal', async () => {
+      const digest = `sha256:${'0'.repeat(64)}`
+      const error = await refusal(ask(engine, { delta: digest }))
+      expect(error.code).toBe('adapter_missing')
+      expect(error.message).toContain(digest)
+      expect((await refusal(engine.embed(digest, ['x'], contextOf()))).code).toBe('adapter_missing')
+    })
+
+    test('that are forgotten are forgotten everywhere, once no running sequence uses them', async () => {
+      const delta = await encodedRandomDelta(engine.info.base, { seed: 21, rank: 2 })
+      await admit(engine, delta)
+      const events = stream(engine, { delta: delta.digest, sampling: { max_tokens: 40 } })[Symbol.asyncIterator]()
+      await events.next()
+      const evicted = engine.evict(delta.digest)
+      let last = await events.next()
+      for (let next = last; !next.done; next = await events.next()) last = next
+      expect(last.value.event).toBe('done')
+      await evicted
+      expect((await engine.residency()).map(({ digest }) => digest)).not.toContain(delta.digest)
+      expect((await refusal(ask(engine, { delta: delta.digest }))).code).toBe('adapter_missing')
+      await admit(engine, delta)
+      expect((await ask(engine, { delta: delta.digest })).reason).toBe('length')
+      await engine.evict(delta.digest)
+    })
+
+    test('say in which tier they are', async () => {
+      const delta = await encodedRandomDelta(engine.info.base, { seed: 22, rank: 2 })
+      await admit(engine, delta)
+      const tier = async () => (await engine.residency()).find(({ digest }) => digest === delta.digest)?.tier
+      expect(await tier()).toBe('disk')
+      const answer = ask(engine, { delta: delta.digest, sampling: { max_tokens: 200 } })
+      const beside = await ask(engine, { delta: delta.digest, sampling: { max_tokens: 2 } })
+      expect(beside.events[0]).toMatchObject({ event: 'started', tier: expect.stringMatching(/^(disk|device)$/) })
+      expect(await tier()).toBe('device')
+      expect((await answer).events[0]).toMatchObject({ event: 'started', tier: 'disk' })
+      expect(await tier()).toBe('host')
+      const again = await ask(engine, { delta: delta.digest })
+      expect(again.events[0]).toMatchObject({ event: 'started', tier: 'host' })
+      await engine.evict(delta.digest)
+      expect(await tier()).toBeUndefined()
+    })
+
+    test('with the wrong digest, damaged or too large are refused and not kept', async () => {
+      const before = await engine.residency()
+      const { digest, bytes } = await encodedRandomDelta(engine.info.base, { seed: 23, rank: 2 })
+      const wrong = `sha256:${'1'.repeat(64)}`
+      expect((await refusal(engine.admit(wrong, body(bytes), MANY_BYTES))).code).toBe('digest_mismatch')
+      expect((await refusal(engine.admit(digest, body(bytes), bytes.length - 1))).code).toBe('too_large')
+      const cut = bytes.slice(0, -4)
+      expect((await refusal(engine.admit(await digestOf(cut), body(cut), MANY_BYTES))).code).toBe('invalid_delta')
+      expect(await engine.residency()).toEqual(before)
+    })
+  })
+
+  describe('ending early', () => {
+    test('a request that is cancelled ends without a word and frees its row at once', async () => {
+      const control = new AbortController()
+      const question = { delta: digests()[0]!, sampling: { max_tokens: 400 }, signal: control.signal }
+      const events = stream(engine, question)[Symbol.asyncIterator]()
+      for (let seen = 0; seen < 4; seen++) await events.next()
+      expect((await engine.stats()).running).toBe(1)
+      control.abort()
+      while (!(await events.next()).done) {}
+      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+    })
+
+    test('a reader that simply stops reading frees its row as well', async () => {
+      for await (const event of stream(engine, { sampling: { max_tokens: 400 } })) if (event.event === 'text') break
+      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+    })
+
+    test('a request that was cancelled before it began does nothing', async () => {
+      const { events } = await ask(engine, { signal: AbortSignal.abort() })
+      expect(events).toEqual([])
+      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+    })
+
+    test('others in the batch do not notice', async () => {
+      const sampling = { max_tokens: 30 }
+      const questions = digests().map((delta) => ({ delta, sampling }))
+      const undisturbed: Answer[] = []
+      for (const question of questions) undisturbed.push(await ask(engine, question))
+      const controls = questions.map(() => new AbortController())
+      const answers = await Promise.all(
+        questions.map((question, i) =>
+          ask(engine, { ...question, signal: controls[i]!.signal }, (event) => {
+            if (i % 2 === 0 && event.event === 'text') controls[i]!.abort()
+          }),
+        ),
+      )
+      for (const [i, { tokens }] of answers.entries()) {
+        if (i % 2 === 1) expect(tokens).toEqual(undisturbed[i]!.tokens)
+        else expect(undisturbed[i]!.tokens.slice(0, tokens.length)).toEqual(tokens)
+      }
+    })
+
+    test('a stop string ends the text before it, wherever it falls between tokens', async () => {
+      const whole = await ask(engine, { delta: digests()[1]!, sampling: { max_tokens: 30 } })
+      for (const [from, to] of [
+        [5, 9],
+        [9, 10],
+        [1, 6],
+      ] as const) {
+        const stop = whole.text.slice(from, to)
+        const stopped = await ask(engine, { delta: digests()[1]!, sampling: { max_tokens: 30, stop: ['\0', stop] } })
+        expect(stopped.text).toBe(whole.text.slice(0, whole.text.indexOf(stop)))
+        expect(stopped.reason).toBe('stop')
+        expect(stopped.usage?.completion_tokens).toBeLessThanOrEqual(30)
+      }
+      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+    })
+
+    test('a stop token ends the answer and is no part of its text', async () => {
+      const whole = await ask(engine, { sampling: { max_tokens: 20 } })
+      const id = whole.tokens[7]!
+      const first = whole.tokens.indexOf(id)
+      const stopped = await ask(engine, { sampling: { max_tokens: 20, min_tokens: 0, stop_token_ids: [id] } })
+      expect(stopped.tokens).toEqual(whole.tokens.slice(0, first))
+      expect(stopped).toMatchObject({ reason: 'stop', usage: { completion_tokens: first + 1 } })
+    })
+
+    test('a deadline ends a running answer with what there is', async () => {
+      const answer = await ask(engine, { deadline_ms: 5, prompt: LONG_PROMPT, sampling: { max_tokens: 150 } })
+      expect(answer.reason).toBe('deadline')
+      expect(answer.tokens.length).toBeLessThan(150)
+      expect(answer.usage?.completion_tokens).toBe(answer.tokens.length)
+    })
+
+    test('a deadline ends a waiting request', async () => {
+      const one = await start({ rows: 1 })
+      const control = new AbortController()
+      const blocking = stream(one, { sampling: { max_tokens: 500 }, signal: control.signal })[Symbol.asyncIterator]()
+      await blocking.next()
+      const waiting = await ask(one, { deadline_ms: 1, sampling: { max_tokens: 500 } })
+      expect(waiting).toMatchObject({ text: '', reason: 'deadline', usage: { completion_tokens: 0 } })
+      expect(waiting.events.map(({ event }) => event)).toEqual(['started', 'finished', 'done'])
+      control.abort()
+      while (!(await blocking.next()).done) {}
+    })
+  })
+
+  describe('sampling', () => {
+    const warm: Partial<SamplingParams> = { temperature: 1, max_tokens: 16, seed: 42 }
+
+    test('gives the same answer for a seed and another for another', async () => {
+      const first = await ask(engine, { sampling: warm })
+      expect((await ask(engine, { sampling: warm })).tokens).toEqual(first.tokens)
+      expect((await ask(engine, { sampling: { ...warm, seed: 43 } })).tokens).not.toEqual(first.tokens)
+    })
+
+    test('gives the same answer for a seed whatever else is in the batch', async () => {
+      const alone = await ask(engine, { delta: digests()[0]!, sampling: warm })
+      const crowd = digests().map((delta, seed) => ask(engine, { delta, sampling: { ...warm, seed } }))
+      const [inCrowd] = await Promise.all([ask(engine, { delta: digests()[0]!, sampling: warm }), ...crowd])
+      expect(inCrowd!.tokens).toEqual(alone.tokens)
+    })
+
+    test('makes n different choices, the same n for the same seed', async () => {
+      const { choices, usage, events } = await ask(engine, { n: 3, sampling: warm })
+      expect(new Set(choices.map(({ tokens }) => tokens.join())).size).toBe(3)
+      expect(choices.map(({ reason }) => reason)).toEqual(['length', 'length', 'length'])
+      expect(usage?.completion_tokens).toBe(48)
+      expect(events.filter(({ event }) => event === 'started')).toHaveLength(1)
+      expect((await ask(engine, { n: 3, sampling: warm })).choices).toEqual(choices)
+    })
+
+    test('reports log probabilities of the tokens of the text, with alternatives in order', async () => {
+      const { events, text } = await ask(engine, { sampling: { max_tokens: 6, logprobs: 3 } })
+      const reported = events.flatMap((event) => (event.event === 'text' ? (event.logprobs ?? []) : []))
+      expect(reported.map(({ token }) => token).join('')).toBe(text)
+      for (const { id, logprob, top } of reported) {
+        expect(top).toHaveLength(3)
+        expect(top[0]).toMatchObject({ id, logprob })
+        expect(top[0]!.logprob).toBeGreaterThanOrEqual(top[1]!.logprob)
+        expect(top.reduce((sum, other) => sum + Math.exp(other.logprob), 0)).toBeLessThanOrEqual(1 + 1e-6)
+      }
+    })
+  })
+
+  describe('embeddings', () => {
+    test('have length one, one for each input, and know which adapter made them', async () => {
+      const inputs = ['one', 'two', LONG_PROMPT]
+      const base = await engine.embed(null, inputs, contextOf())
+      expect(base.embeddings).toHaveLength(3)
+      for (const vector of base.embeddings) {
+        expect(vector).toHaveLength(engine.info.base.hidden_size)
+        expect(Math.hypot(...vector)).toBeCloseTo(1, 5)
+      }
+      const adapted = await engine.embed(digests()[1]!, inputs, contextOf())
+      expect(cosine(base.embeddings[0]!, adapted.embeddings[0]!)).toBeLessThan(0.9999)
+      expect(cosine(base.embeddings[0]!, base.embeddings[1]!)).toBeLessThan(0.9999)
+    })
+
+    test('are the same alone and beside running answers, prefixes in the cache or not', async () => {
+      const delta = digests()[0]!
+      const [alone] = (await engine.embed(delta, [LONG_PROMPT], contextOf())).embeddings
+      const answer = ask(engine, { delta, prompt: LONG_PROMPT, sampling: { max_tokens: 40 } })
+      const [beside] = (await engine.embed(delta, [LONG_PROMPT], contextOf())).embeddings
+      await answer
+      const [after] = (await engine.embed(delta, [LONG_PROMPT], contextOf())).embeddings
+      expect(cosine(alone!, beside!)).toBeCloseTo(1, 5)
+      expect(cosine(alone!, after!)).toBeCloseTo(1, 5)
+    })
+  })
+
+  describe('the prefix cache', () => {
+    const sampling = { max_tokens: 12 }
+
+    test('saves the beginning of a prompt that was seen before and changes nothing of the answer', async () => {
+      const question = { prompt: LONG_PROMPT, sampling, tenant: 'prefix-1' }
+      const first = await ask(engine, question)
+      const second = await ask(engine, question)
+      expect(first.usage?.cached_tokens).toBe(0)
+      expect(second.usage?.cached_tokens).toBeGreaterThan(0)
+      expect(second.usage?.cached_tokens).toBeLessThan(second.usage!.prompt_tokens)
+      expect(second.choices).toEqual(first.choices)
+      const other = await ask(engine, { ...question, prompt: `${LONG_PROMPT} And on Sundays?` })
+      expect(other.usage?.cached_tokens).toBeGreaterThan(0)
+      const uncached = await ask(engine, { ...question, prompt: `${LONG_PROMPT} And on Sundays?`, tenant: 'prefix-2' })
+      expect(uncached.usage?.cached_tokens).toBe(0)
+      expect(other.tokens).toEqual(uncached.tokens)
+    })
+
+    test('is never shared between tenants or digests, nor kept for a delta that was forgotten', async () => {
+      const delta = await encodedRandomDelta(engine.info.base, { seed: 24, rank: 2 })
+      await admit(engine, delta)
+      const question = { prompt: LONG_PROMPT, sampling, tenant: 'prefix-3', delta: delta.digest }
+      await ask(engine, question)
+      const cached = async (changes: Question) => (await ask(engine, { ...question, ...changes })).usage?.cached_tokens
+      expect(await cached({ tenant: 'prefix-4' })).toBe(0)
+      expect(await cached({ delta: null })).toBe(0)
+      expect(await cached({ delta: digests()[0]! })).toBe(0)
+      expect(await cached({})).toBeGreaterThan(0)
+      await engine.evict(delta.digest)
+      await admit(engine, delta)
+      expect(await cached({})).toBe(0)
+      await engine.evict(delta.digest)
+    })
+  })
+
+  describe('limits', () => {
+    test('a prompt beyond the context is refused, alone or with the tokens wanted', async () => {
+      const long = LONG_PROMPT.repeat(3)
+      expect((await refusal(ask(engine, { prompt: long }))).code).toBe('context_length_exceeded')
+      const wanted = ask(engine, { sampling: { max_tokens: engine.info.context_tokens } })
+      expect((await refusal(wanted)).code).toBe('context_length_exceeded')
+      expect((await refusal(engine.embed(null, ['x', long], contextOf()))).code).toBe('context_length_exceeded')
+    })
+
+    test('an empty prompt is refused', async () => {
+      expect((await refusal(ask(engine, { prompt: '' }))).code).toBe('bad_request')
+      expect((await refusal(engine.embed(null, [''], contextOf()))).code).toBe('bad_request')
+    })
+
+    test('a token that allows nothing is refused', async () => {
+      expect((await refusal(ask(engine, { allowedTokens: 0 }))).code).toBe('forbidden')
+    })
+
+    test('more requests than may wait are refused at once, and none of the others is hurt', async () => {
+      const small = await start({ rows: 2, queue: 3 })
+      const sampling = { max_tokens: 20 }
+      const results = await Promise.allSettled(Array.from({ length: 9 }, () => ask(small, { sampling })))
+      const answered = results.filter(({ status }) => status === 'fulfilled')
+      expect(answered).toHaveLength(5)
+      for (const result of results) {
+        if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'overloaded' })
+      }
+      expect((await refusal(ask(small, { n: 6 }))).code).toBe('overloaded')
+      expect((await ask(small, { n: 5 })).choices).toHaveLength(5)
+    })
+
+    test('more tenants than rows take turns, and a tenant keeps its order', async () => {
+      const small = await start({ rows: 2, queue: 100 })
+      const order: string[] = []
+      const one = async (tenant: string, name: string) => {
+        await ask(
+          small,
+          { tenant, sampling: { max_tokens: 6 } },
+          ({ event }) => event === 'started' && order.push(name),
+        )
+      }
+      const greedy = Array.from({ length: 12 }, (_, i) => one('greedy', `greedy-${i}`))
+      const modest = [one('modest', 'modest-0'), one('other', 'other-0'), one('modest', 'modest-1')]
+      await Promise.all([...greedy, ...modest])
+      expect(order.indexOf('modest-0')).toBeLessThanOrEqual(4)
+      expect(order.indexOf('other-0')).toBeLessThanOrEqual(4)
+      expect(order.indexOf('modest-1')).toBeLessThanOrEqual(7)
+      const ofGreedy = order.filter((name) => name.startsWith('greedy'))
+      expect(ofGreedy).toEqual(ofGreedy.toSorted((x, y) => Number(x.slice(7)) - Number(y.slice(7))))
+    })
+
+    test('more adapters than memory holds are all served, with answers as from memory', async () => {
+      const scarce = await start({ memory: 'scarce', rows: 3 })
+      const many = await Promise.all(
+        Array.from({ length: 24 }, (_, i) =>
+          encodedRandomDelta(engine.info.base, { seed: 100 + i, rank: 1 + (i % 8) }),
+        ),
+      )
+      for (const delta of many) {
+        await admit(scarce, delta)
+        await admit(engine, delta)
+      }
+      const questions = [...many, ...many].map(({ digest }, i) => ({ delta: digest, tenant: `t${i % 5}` }))
+      const answers = await Promise.all(questions.map((question) => ask(scarce, question)))
+      const wanted = await Promise.all(questions.map((question) => ask(engine, question)))
+      expect(answers.map(({ tokens }) => tokens)).toEqual(wanted.map(({ tokens }) => tokens))
+      const stats = await scarce.stats()
+      expect(stats.deltaEvictions).toBeGreaterThan(0)
+      expect(stats.hostDeltas).toBeLessThan(many.length)
+      expect(stats).toMatchObject({ running: 0, waiting: 0, diskDeltas: many.length })
+      for (const { digest } of many) await engine.evict(digest)
+    })
+  })
+
+  describe('any workload', () => {
+    test('ends every request exactly once, as if it were alone, and leaves nothing behind', async () => {
+      const busy = await start({ rows: 4, memory: 'scarce' })
+      const recipes: DeltaRecipe[] = Array.from({ length: 10 }, (_, i) => ({
+        seed: 200 + i,
+        rank: (path) => 1 + ((path.length * 7 + i * 5) % 32),
+        modules: (path) => path !== 'lm_head' && path !== 'model.embed_tokens' && (path.length + i) % 3 > 0,
+        strength: 0.5,
+      }))
+      const pool = await Promise.all(recipes.map((recipe) => encodedRandomDelta(engine.info.base, recipe)))
+      for (const delta of pool) await admit(engine, delta)
+      const alone = new Map<string, Promise<Answer>>()
+      const request = fc.record({
+        which: fc.integer({ min: -1, max: pool.length - 1 }),
+        tenant: fc.constantFrom('a', 'b', 'c'),
+        prompt: fc.constantFrom('Hi', 'What is your return policy?', LONG_PROMPT),
+        max_tokens: fc.integer({ min: 1, max: 20 }),
+        temperature: fc.constantFrom(0, 0, 1),
+        n: fc.constantFrom(1, 1, 1, 2),
+        /** Text events after which it is cancelled; beyond the answer's length: never. */
+        cancelAfter: fc.oneof(
+          { weight: 1, arbitrary: fc.integer({ min: 0, max: 8 }) },
+          { weight: 3, arbitrary: fc.constant(99) },
+        ),
+        wave: fc.integer({ min: 0, max: WAVES - 1 }),
+      })
+      const send = async (one: Parameters<Parameters<typeof request.map>[0]>[0]) => {
+        const { which, tenant, prompt, max_tokens, temperature, n, cancelAfter } = one
+        const delta = which < 0 ? null : pool[which]!.digest
+        const control = new AbortController()
+        const question = { delta, prompt, n, sampling: { max_tokens, temperature, seed: 7 } }
+        const key = JSON.stringify(question)
+        let wanted = alone.get(key)
+        if (!wanted) {
+          wanted = ask(engine, { ...question, tenant: key })
+          alone.set(key, wanted)
+        }
+        let texts = 0
+        const running = { ...question, tenant, signal: control.signal }
+        const attempt = () =>
+          ask(busy, running, ({ event }) => event === 'text' && texts++ === cancelAfter && control.abort())
+        // What the edge does: a delta that is not there, any more or yet, is sent and the request repeated.
+        let answer: Answer | undefined
+        while (!answer) {
+          answer = await attempt().catch(async (error: unknown) => {
+            if (!(error instanceof BackendError) || error.code !== 'adapter_missing') throw error
+            await admit(busy, pool[which]!)
+            return undefined
+          })
+        }
+        const expected = await wanted
+        for (const [i, { tokens }] of answer.choices.entries()) {
+          expect(expected.choices[i]!.tokens.slice(0, tokens.length)).toEqual(tokens)
+        }
+        const names = answer.events.map(({ event }) => event)
+        const finished = names.filter((name) => name === 'finished')
+        expect(names.filter((name) => name === 'started').length).toBeLessThanOrEqual(1)
+        if (control.signal.aborted) expect(names).not.toContain('done')
+        else {
+          expect(answer.choices.map(({ tokens }) => tokens.length)).toEqual(new Array(n).fill(max_tokens))
+          expect([finished.length, names.at(-1)]).toEqual([n, 'done'])
+        }
+      }
+      await fc.assert(
+        fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 24 }), async (requests) => {
+          const ends: Promise<unknown>[] = []
+          for (let wave = 0; wave < WAVES; wave++) {
+            const sent = requests.filter((one) => one.wave === wave).map(send)
+            ends.push(...sent.map((one) => one.catch((error: unknown) => error)))
+            // The next wave comes while this one runs, and deltas are forgotten under everybody's feet.
+            await ends.at(-1)
+            if (wave % 2 === 1) await busy.evict(pool[requests.length % pool.length]!.digest)
+          }
+          expect((await Promise.all(ends)).filter((error) => error !== undefined)).toEqual([])
+          expect(await busy.stats()).toMatchObject({ running: 0, waiting: 0 })
+        }),
+        { numRuns: underTest.workloads, seed: 1, endOnFailure: true },
+      )
+      for (const { digest } of pool) await busy.evict(digest)
+      expect(await busy.residency()).toEqual([])
+      expect(await busy.stats()).toMatchObject({ hostDeltas: 0, hostDeltaBytes: 0, diskDeltas: 0 })
+      for (const { digest } of pool) await engine.evict(digest)
+    })
+  })
+
+  describe('closing', () => {
+    test('ends what runs with a refusal, and everything that comes later', async () => {
+      const closing = await underTest.start(PLENTY)
+      const running = ask(closing, { sampling: { max_tokens: 400 } })
+      const ended = refusal(running)
+      await closing.stats()
+      await closing.close()
+      expect((await ended).code).toBe('unavailable')
+      expect((await refusal(ask(closing))).code).toBe('unavailable')
+      expect((await refusal(closing.stats())).code).toBe('unavailable')
+    })
+  })
+}
+
+async function admit(engine: Engine, { digest, bytes }: EncodedDelta): Promise<void> {
+  await engine.admit(digest, body(bytes), MANY_BYTES)
+}
+
+/** The refusal, in one sentence, with which `action` ends. */
+async function refusal(action: Promise<unknown>): Promise<BackendError> {
+  const error = await action.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  if (!(error instanceof BackendError)) throw error ?? new Error('was accepted')
+  expectOneSentence(error.message)
+  return error
+}
+
+function cosine(x: readonly number[], y: readonly number[]): number {
+  return x.reduce((sum, value, i) => sum + value * y[i]!, 0)
+}

@@ -1,0 +1,139 @@
+import { copyFileSync, existsSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { StartupError } from '../../../../gpu-backend/errors.ts'
+import { ask, body } from '../../../support/ask.ts'
+import { expectOneSentence } from '../../../support/one-sentence.ts'
+import { encodedRandomDelta } from '../../../support/random-delta.ts'
+import { tinyEngines } from '../../../support/tiny-engine.ts'
+import { writeTinyModel } from '../../../support/tiny-model.ts'
+import { engineConformance } from '../engine.case.ts'
+
+const SCARCE_BYTES = 3e6
+const engines = tinyEngines()
+const modelPath = writeTinyModel(join(engines.root, 'tiny'))
+
+describe('the onnx engine on the CPU', () => {
+  engineConformance({
+    start: ({ rows, queue, contextTokens, memory }) =>
+      engines.start({
+        modelPath,
+        maxBatch: rows,
+        maxQueue: queue,
+        contextTokens,
+        ...(memory === 'scarce' ? { memoryBytes: SCARCE_BYTES } : {}),
+      }),
+    tolerance: 1e-4,
+    workloads: 20,
+  })
+})
+
+describe.each(['int8', 'int4'] as const)('the onnx engine with %s weights', (weights) => {
+  test('gives the same tokens alone and in a mixed batch', async () => {
+    const engine = await engines.start({ modelPath, weights })
+    const deltas = await Promise.all(
+      [1, 2, 8].map((rank) => encodedRandomDelta(engine.info.base, { seed: rank, rank })),
+    )
+    for (const { digest, bytes } of deltas) await engine.admit(digest, body(bytes), 1e9)
+    const questions = [null, ...deltas.map(({ digest }) => digest)].map((delta) => ({
+      delta,
+      sampling: { max_tokens: 40 },
+    }))
+    const alone: (readonly number[])[] = []
+    for (const question of questions) alone.push((await ask(engine, question)).tokens)
+    const together = await Promise.all(questions.map((question) => ask(engine, question)))
+    expect(together.map(({ tokens }) => tokens)).toEqual(alone)
+  })
+})
+
+describe('an onnx engine that starts', () => {
+  test('builds its graph once and finds it, and the deltas that it was sent, the next time', async () => {
+    const dataDir = join(engines.root, 'kept')
+    const first = await engines.start({ modelPath, dataDir })
+    const delta = await encodedRandomDelta(first.info.base, { seed: 1, rank: 2 })
+    await first.admit(delta.digest, body(delta.bytes), 1e9)
+    const before = await ask(first, { delta: delta.digest })
+    const [graph] = readdirSync(join(dataDir, 'models/graphs'))
+    const built = () => statSync(join(dataDir, 'models/graphs', graph!, 'model.onnx'))
+    const { mtimeMs, ino } = built()
+    const second = await engines.start({ modelPath, dataDir })
+    expect(built()).toMatchObject({ mtimeMs, ino })
+    expect((await ask(second, { delta: delta.digest })).tokens).toEqual(before.tokens)
+  })
+
+  test('does not take a delta for another model, even one of the same shape', async () => {
+    const [one, other] = [await engines.start({ modelPath }), await engines.start({}, { seed: 2 })]
+    const delta = await encodedRandomDelta(one.info.base, { seed: 1, rank: 2 })
+    await expect(other.admit(delta.digest, body(delta.bytes), 1e9)).rejects.toMatchObject({ code: 'invalid_delta' })
+  })
+
+  test.each([
+    ['nothing is there', () => join(engines.root, 'nowhere'), 'no model at'],
+    ['the weights are missing', () => brokenModel('no-weights', 'model.safetensors', 'remove'), 'weights are missing'],
+    ['the weights are cut short', () => brokenModel('cut', 'model.safetensors', 'cut'), 'model.safetensors'],
+    ['the weights are of another shape', () => brokenModel('shape', 'config.json', { intermediate_size: 128 }), 'mlp'],
+    ['the configuration is not JSON', () => brokenModel('json', 'config.json', 'cut'), 'config.json'],
+    ['the architecture is unknown', () => brokenModel('type', 'config.json', { model_type: 'gpt2' }), 'model_type'],
+    ['the tokenizer is damaged', () => brokenModel('tokenizer', 'tokenizer.json', 'cut'), 'tokenizer.json'],
+  ])('says in one sentence that %s, and leaves no half-built graph', async (_, model, named) => {
+    const dataDir = join(engines.root, `data-of-${named.replaceAll(/\W/g, '-')}`)
+    const error = await engines.start({ modelPath: model(), dataDir }).catch((reason: unknown) => reason)
+    if (!(error instanceof StartupError)) throw error
+    expectOneSentence(error.message)
+    expect(error.message).toContain(named)
+    const graphs = join(dataDir, 'models/graphs')
+    expect(existsSync(graphs) ? readdirSync(graphs) : []).toEqual([])
+  })
+
+  test('says in one sentence that its memory does not hold a single sequence', async () => {
+    const error = await engines.start({ modelPath, memoryBytes: 1000 }).catch((reason: unknown) => reason)
+    expect(error).toBeInstanceOf(StartupError)
+    expectOneSentence((error as Error).message)
+    expect((error as Error).message).toContain('--memory')
+  })
+
+  test('takes fewer rows where its memory does not hold all that were asked for', async () => {
+    const engine = await engines.start({ modelPath, memoryBytes: SCARCE_BYTES, maxBatch: 200 })
+    expect(engine.info.max_batch).toBeLessThan(200)
+    expect(engine.info.max_batch).toBeGreaterThan(0)
+  })
+})
+
+describe('a delta that is damaged on disk while the engine runs', () => {
+  test('is asked for again and then works, and nothing else is disturbed', async () => {
+    const dataDir = join(engines.root, 'damaged')
+    const engine = await engines.start({ modelPath, dataDir, memoryBytes: SCARCE_BYTES })
+    const deltas = await Promise.all(
+      Array.from({ length: 12 }, (_, seed) => encodedRandomDelta(engine.info.base, { seed, rank: 8 })),
+    )
+    for (const { digest, bytes } of deltas) await engine.admit(digest, body(bytes), 1e9)
+    const first = deltas[0]!
+    const before = await ask(engine, { delta: first.digest })
+    for (const { digest } of deltas) await ask(engine, { delta: digest })
+    expect((await engine.residency()).find(({ digest }) => digest === first.digest)?.tier).toBe('disk')
+    const [folder] = readdirSync(join(dataDir, 'deltas'))
+    truncateSync(join(dataDir, 'deltas', folder!, `${first.digest.slice(7)}.delta`), 5000)
+    const others = Promise.all(deltas.slice(6).map(({ digest }) => ask(engine, { delta: digest })))
+    await expect(ask(engine, { delta: first.digest })).rejects.toMatchObject({ code: 'adapter_missing' })
+    await engine.admit(first.digest, body(first.bytes), 1e9)
+    expect((await ask(engine, { delta: first.digest })).tokens).toEqual(before.tokens)
+    for (const { reason } of await others) expect(reason).toBe('length')
+    expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+  })
+})
+
+/** A tiny model with one file removed, cut in half or, where it is JSON, changed. */
+function brokenModel(name: string, file: string, damage: 'remove' | 'cut' | Record<string, unknown>): string {
+  const dir = join(engines.root, `model-${name}`)
+  if (typeof damage === 'object') {
+    writeTinyModel(dir)
+    const changed = writeTinyModel(`${dir}-changed`, { config: damage })
+    // The weights of one model beside the configuration of another.
+    copyFileSync(join(changed, file), join(dir, file))
+    return dir
+  }
+  writeTinyModel(dir)
+  if (damage === 'remove') rmSync(join(dir, file))
+  else truncateSync(join(dir, file), Math.floor(statSync(join(dir, file)).size / 2))
+  return dir
+}
