@@ -258,20 +258,21 @@ class GraphBuilder implements OnnxGraph {
   async #normHeads(config: ModelConfig, layer: number, qkv: string): Promise<string[]> {
     const { heads, kvHeads, headDim } = config
     const sizes = [heads * headDim, kvHeads * headDim, kvHeads * headDim]
-    await this.#constant(`l${layer}.qkv_sizes`, 'i64', [3], BigInt64Array.from(sizes, BigInt))
+    const splits = this.#shape(`l${layer}.qkv_sizes`, sizes)
     const parts = ['q', 'k', 'v'].map((part) => `l${layer}.${part}`)
     this.nodes.push({
       op: 'Split',
       domain: '',
-      inputs: [qkv, `l${layer}.qkv_sizes`],
+      inputs: [qkv, splits],
       outputs: parts,
       attributes: { axis: -1 },
     })
     const normed: string[] = []
     for (const [i, part] of ['q', 'k'].entries()) {
       const name = `l${layer}.${part}`
-      const perHead = await this.#constant(`${name}.heads`, 'i64', [4], BigInt64Array.of(0n, 0n, -1n, BigInt(headDim)))
-      const flat = await this.#constant(`${name}.flat`, 'i64', [3], BigInt64Array.of(0n, 0n, BigInt(sizes[i]!)))
+      // 0 keeps a dimension, -1 is what remains.
+      const perHead = this.#shape(`${name}.heads`, [0, 0, -1, headDim])
+      const flat = this.#shape(`${name}.flat`, [0, 0, sizes[i]!])
       const split = this.#node('Reshape', [name, perHead], `${name}.split`)
       const scale = await this.#norm(`model.layers.${layer}.self_attn.${part}_norm`, headDim)
       const epsilon = { float: config.rmsNormEps }
@@ -282,7 +283,9 @@ class GraphBuilder implements OnnxGraph {
       })
       normed.push(this.#node('Reshape', [scaled, flat], `${name}.normed`))
     }
-    return [...normed, parts[2]!]
+    // Nothing moves, but without a known shape of v ONNX Runtime takes q for q, k and v in one.
+    const value = this.#shape(`l${layer}.v.flat`, [0, 0, sizes[2]!])
+    return [...normed, this.#node('Reshape', [parts[2]!, value], `l${layer}.v.shaped`)]
   }
 
   #swiGlu(name: string, gateUp: string): string {
@@ -338,12 +341,14 @@ class GraphBuilder implements OnnxGraph {
     return output
   }
 
-  async #constant(
-    name: string,
-    type: DataType,
-    dims: readonly number[],
-    values: Float32Array | Uint8Array | BigInt64Array,
-  ) {
+  /** Sizes that an operator takes as an input: in the message itself, since ONNX Runtime infers shapes from them at load. */
+  #shape(name: string, sizes: readonly number[]): string {
+    const inline = new Uint8Array(BigInt64Array.from(sizes, BigInt).buffer)
+    this.initializers.push({ name, type: 'i64', dims: [sizes.length], inline })
+    return name
+  }
+
+  async #constant(name: string, type: DataType, dims: readonly number[], values: Float32Array | Uint8Array) {
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
     const padding = (ALIGNMENT - (this.#offset % ALIGNMENT)) % ALIGNMENT
     if (padding > 0) await this.#write(new Uint8Array(padding))

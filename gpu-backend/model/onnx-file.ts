@@ -1,5 +1,5 @@
 // Writes an ONNX model: the protobuf messages of onnx.proto that the graph builder needs, and no others.
-// Weights are not in the message: each initializer names its place in one external data file, which ONNX Runtime maps.
+// Weights are not in the message: an initializer names its place in one external data file, which ONNX Runtime maps.
 // It knows nothing of what the nodes mean.
 import protobuf from 'protobufjs/minimal.js'
 
@@ -25,14 +25,12 @@ export interface GraphValue {
   readonly dims?: readonly (number | string)[]
 }
 
-/** A constant whose bytes lie in the external data file at `offset`. */
-export interface Initializer {
+/** A constant: `bytes` of the external data file from `offset` on, or the few bytes of `inline`, which shape inference can read. */
+export type Initializer = {
   readonly name: string
   readonly type: DataType
   readonly dims: readonly number[]
-  readonly offset: number
-  readonly bytes: number
-}
+} & ({ readonly offset: number; readonly bytes: number } | { readonly inline: Uint8Array })
 
 export interface OnnxGraph {
   readonly nodes: readonly Node[]
@@ -105,6 +103,10 @@ function writeInitializer(writer: Writer, initializer: Initializer, dataFile: st
   for (const dim of initializer.dims) writer.uint32(tag(1, 0)).int64(dim)
   writer.uint32(tag(2, 0)).int32(DATA_TYPE[initializer.type])
   text(writer, 8, initializer.name)
+  if ('inline' in initializer) {
+    writer.uint32(tag(9, 2)).bytes(initializer.inline)
+    return
+  }
   const place = { location: dataFile, offset: String(initializer.offset), length: String(initializer.bytes) }
   for (const [key, value] of Object.entries(place)) {
     message(writer, 13, (entry) => {
