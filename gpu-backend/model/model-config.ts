@@ -18,6 +18,7 @@ const RopeScaling = z.looseObject({
   beta_slow: z.optional(z.number()),
   mscale: z.optional(z.number()),
   mscale_all_dim: z.optional(z.number()),
+  truncate: z.optional(z.boolean()),
 })
 export type RopeScaling = z.infer<typeof RopeScaling>
 

@@ -48,8 +48,10 @@ function scaledFrequencies(config: ModelConfig): { frequencies: number[]; scale:
       const original = scaling.original_max_position_embeddings ?? config.maxPositions
       const dimension = (turns: number) =>
         (config.headDim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(config.ropeTheta))
-      const low = Math.max(0, Math.floor(dimension(scaling.beta_fast ?? 32)))
-      const high = Math.min(config.headDim - 1, Math.ceil(dimension(scaling.beta_slow ?? 1)))
+      const [first, last] = [dimension(scaling.beta_fast ?? 32), dimension(scaling.beta_slow ?? 1)]
+      const whole = scaling.truncate !== false
+      const low = Math.max(0, whole ? Math.floor(first) : first)
+      const high = Math.min(config.headDim - 1, whole ? Math.ceil(last) : last)
       const frequencies = plain.map((frequency, i) => {
         const ramp = Math.min(1, Math.max(0, (i - low) / Math.max(0.001, high - low)))
         return ramp * (frequency / factor) + (1 - ramp) * frequency
