@@ -1,0 +1,108 @@
+// Every supported architecture and option against transformers: tiny random models made by scripts/golden/architectures.py.
+import { cpSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { decodeDelta, encodeDelta } from '../../../adapters/canonical.ts'
+import { loadDelta } from '../../../adapters/delta-source.ts'
+import { importAdapter } from '../../../adapters/import-adapter.ts'
+import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
+import { graphPath, identify } from '../../../gpu-backend/model/built-model.ts'
+import { type DeltaProduct, projectionGroups } from '../../../gpu-backend/model/graph.ts'
+import type { ModelSource } from '../../../gpu-backend/model/model-source.ts'
+import { openModelSource } from '../../../gpu-backend/model/open-model.ts'
+import { type PackedDelta, packDelta, viewPacked } from '../../../gpu-backend/residency/packed-delta.ts'
+import { ARCHITECTURES, goldenLogits, goldens, relativeError } from '../../support/architecture-goldens.ts'
+import { directoryFiles } from '../../support/directory-files.ts'
+import { temporaryDir } from '../../support/temporary-dir.ts'
+
+const CONTEXT = 64
+const TOLERANCE = 1e-4
+const cache = temporaryDir()
+const { prompt, models, adapters } = goldens()
+const expected = await goldenLogits()
+
+/** A golden model as a directory: its configuration, the weights that it shares, and a tokenizer that nobody asks. */
+async function openGolden(name: string): Promise<ModelSource> {
+  const dir = join(cache, name)
+  cpSync(join(ARCHITECTURES, models[name]!), dir, { recursive: true })
+  cpSync(join(ARCHITECTURES, name), dir, { recursive: true })
+  writeFileSync(join(dir, 'tokenizer.json'), '{}')
+  return openModelSource(dir)
+}
+
+async function makeRunner(source: ModelSource, product: DeltaProduct = 'fused'): Promise<Runner> {
+  const { fingerprint } = await identify(source, 'golden', cache)
+  const path = await graphPath(source, fingerprint, 'f32', CONTEXT, product, cache)
+  const { config } = source
+  return new Runner({ graphPath: path, config, device: 'cpu', threads: 1, maxRows: 1, contextTokens: CONTEXT })
+}
+
+/** Logits [tokens, vocab] of the prompt, in prefill chunks of `chunk` tokens. */
+function prefill(runner: Runner, vocab: number, chunk: number, delta: PackedDelta | null = null): Float32Array {
+  const logits = new Float32Array(prompt.length * vocab)
+  for (let past = 0; past < prompt.length; past += chunk) {
+    const tokens = prompt.slice(past, past + chunk)
+    logits.set(runner.prefill(0, tokens, past, delta, [...tokens.keys()]).logits, past * vocab)
+  }
+  return logits
+}
+
+/** The same, one decode step for each token. */
+function decode(runner: Runner, vocab: number, delta: PackedDelta | null = null): Float32Array {
+  const logits = new Float32Array(prompt.length * vocab)
+  for (const [past, token] of prompt.entries()) logits.set(runner.decode([{ token, past, delta }]), past * vocab)
+  return logits
+}
+
+function expectGolden(runner: Runner, vocab: number, golden: Float32Array, delta: PackedDelta | null = null): void {
+  expect(relativeError(prefill(runner, vocab, prompt.length, delta), golden), 'whole').toBeLessThan(TOLERANCE)
+  expect(relativeError(prefill(runner, vocab, 16, delta), golden), 'in chunks').toBeLessThan(TOLERANCE)
+  expect(relativeError(decode(runner, vocab, delta), golden), 'token by token').toBeLessThan(TOLERANCE)
+}
+
+describe('an architecture gives the logits of transformers, whole, in chunks and token by token', () => {
+  it.each(Object.keys(models))('%s', async (name) => {
+    const source = await openGolden(name)
+    const runner = await makeRunner(source)
+    try {
+      expectGolden(runner, source.config.vocabSize, expected.get(name)!)
+    } finally {
+      runner.release()
+    }
+  })
+
+  it('and no two models have the same logits, so that an option that is ignored would show', () => {
+    // A Mistral without a window is a Llama.
+    const names = Object.keys(models).filter((name) => name !== 'mistral')
+    for (const [i, name] of names.entries()) {
+      for (const other of names.slice(i + 1)) {
+        expect(relativeError(expected.get(name)!, expected.get(other)!), `${name}, ${other}`).toBeGreaterThan(
+          20 * TOLERANCE,
+        )
+      }
+    }
+  })
+})
+
+describe('a delta over attention, MLP, embeddings and head gives the logits of PEFT', () => {
+  const cases = adapters.flatMap((name) => (['fused', 'plain'] as const).map((product) => ({ name, product })))
+  it.each(cases)('on $name, $product products', async ({ name, product }) => {
+    const source = await openGolden(name)
+    const base = await identify(source, name, cache)
+    const imported = await importAdapter(directoryFiles(join(ARCHITECTURES, `${name}-adapter`)), { base })
+    const delta = decodeDelta(encodeDelta(await loadDelta(imported), base), base)
+    const touched = new Set([...delta.modules.keys()].map((module) => module.split('.').at(-1)))
+    expect([...touched].sort()).toEqual(['down_proj', 'embed_tokens', 'lm_head', 'q_proj', 'v_proj'])
+    const groups = projectionGroups(source.config)
+    const { shape, values } = packDelta('sha256:golden', delta, groups, base)
+    const packed = viewPacked('sha256:golden', shape, groups, base, values)
+    const runner = await makeRunner(source, product)
+    try {
+      const golden = expected.get(`${name}-adapter`)!
+      expectGolden(runner, base.vocab_size, golden, packed)
+      expect(relativeError(prefill(runner, base.vocab_size, prompt.length), golden)).toBeGreaterThan(0.05)
+    } finally {
+      runner.release()
+    }
+  })
+})

@@ -1,0 +1,44 @@
+// The goldens of scripts/golden/architectures.py: tiny models of every architecture, and the logits that transformers gives.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { memoryFile } from '../../adapters/file-set.ts'
+import { openSafetensors } from '../../adapters/safetensors.ts'
+
+export const ARCHITECTURES = join(import.meta.dirname, '../golden/architectures')
+
+export interface ArchitectureGoldens {
+  readonly prompt: readonly number[]
+  /** Model -> the model whose weights it has. */
+  readonly models: Readonly<Record<string, string>>
+  /** Models that have an adapter. */
+  readonly adapters: readonly string[]
+  /** GGUF file -> tensor by its Hugging Face name, as transformers loads it; the hash is over its f32 bytes. */
+  readonly gguf: Readonly<
+    Record<string, Record<string, { readonly shape: readonly number[]; readonly sha256: string }>>
+  >
+}
+
+export function goldens(): ArchitectureGoldens {
+  return JSON.parse(readFileSync(join(ARCHITECTURES, 'goldens.json'), 'utf8'))
+}
+
+/** By model, `<model>-adapter` and `gguf-<file>`: [tokens, vocab] f32. */
+export async function goldenLogits(): Promise<Map<string, Float32Array>> {
+  const bytes = new Uint8Array(readFileSync(join(ARCHITECTURES, 'logits.safetensors')))
+  const { tensors } = await openSafetensors(memoryFile('logits.safetensors', bytes))
+  const logits = new Map<string, Float32Array>()
+  for (const [name, tensor] of tensors) logits.set(name, await tensor.load())
+  return logits
+}
+
+/** Largest difference, relative to the largest expected value. */
+export function relativeError(actual: Float32Array, expected: Float32Array): number {
+  let [largest, difference] = [0, 0]
+  for (const [i, value] of expected.entries()) {
+    largest = Math.max(largest, Math.abs(value))
+    // Not Math.max alone: it would swallow NaN.
+    const off = Math.abs(actual[i]! - value)
+    if (!(off <= difference)) difference = off
+  }
+  return difference / largest
+}
