@@ -1,4 +1,5 @@
-// Reads the GGUF container: metadata and the places of its tensors. Serves adapter files and base models alike.
+// Reads a GGUF file's header (ggml/docs/gguf.md, versions 2 and 3): metadata and the places of its tensors.
+// Serves adapter files and base models alike.
 // Knows no names and decodes no quantised values. Invariant: memory is bounded by the header's size, itself bounded.
 import { AdapterError, quote } from './errors.ts'
 import type { AdapterFile } from './file-set.ts'
@@ -36,7 +37,7 @@ const ARRAY = 9
 class NeedMore extends Error {}
 
 /** The header of `file`. Throws AdapterError `malformed` or `too_large`. */
-export async function openGguf(file: AdapterFile): Promise<GgufHeader> {
+export async function readGgufHeader(file: AdapterFile): Promise<GgufHeader> {
   for (let length = Math.min(FIRST_READ_BYTES, file.size); ; length = Math.min(length * 4, file.size)) {
     try {
       return parseHeader(await file.read(0, length), file)

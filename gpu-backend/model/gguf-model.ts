@@ -2,7 +2,7 @@
 // Names and the q/k row order follow llama.cpp's converter; the file's own quantisation is undone, not kept.
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { type GgufHeader, type GgufValue, openGguf } from '../../adapters/gguf.ts'
+import { type GgufHeader, type GgufValue, readGgufHeader } from '../../adapters/gguf.ts'
 import { StartupError } from '../errors.ts'
 import { openDiskFile } from './disk-file.ts'
 import { dequantize, GGML_TYPES } from './gguf-blocks.ts'
@@ -46,7 +46,7 @@ export async function openGgufModel(path: string): Promise<ModelSource> {
 async function readHeader(path: string): Promise<GgufHeader> {
   const { file, handle } = await openDiskFile(path)
   try {
-    return await openGguf(file)
+    return await readGgufHeader(file)
   } catch (error) {
     throw new StartupError(error instanceof Error ? error.message : String(error))
   } finally {
