@@ -44,7 +44,8 @@ export function createWorker(makeStore: (env: Bindings) => ObjectStore): Hono<Ed
   app.use('/v1/*', async (c, next) => {
     const edge = await edgeOf(c.env)
     c.set('edge', edge)
-    c.set('principal', await edge.authenticator.authenticate(c.env.DB, c.req.header('authorization'), Date.now()))
+    const registry = { db: c.env.DB, waitUntil: (promise: Promise<unknown>) => c.executionCtx.waitUntil(promise) }
+    c.set('principal', await edge.authenticator.authenticate(registry, c.req.header('authorization'), Date.now()))
     await next()
   })
 

@@ -3,6 +3,7 @@
 import * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
 import { TERMS_COLUMNS, Terms } from '../metering/terms.ts'
+import { Remembered } from '../remembered.ts'
 import type { Scope } from './scope.ts'
 
 /** The caller, as far as the rest of the edge needs to know. */
@@ -11,10 +12,11 @@ export interface Principal {
   readonly keyId: string
   readonly scopes: readonly string[]
   readonly terms: Terms
+  /** Milliseconds since the epoch; null: never. */
+  readonly expiresMs: number | null
 }
 
-const REMEMBER_MS = 5_000
-const MAX_REMEMBERED = 10_000
+const REMEMBER = { freshMs: 5_000, renewAfterMs: 2_500, maxEntries: 10_000 }
 const MAX_KEY_CHARS = 256
 
 const KeyRow = z.object({
@@ -30,13 +32,17 @@ const LOOK_UP = `SELECT k.id, k.tenant, k.scopes, k.expires_ms, ${TERMS_COLUMNS.
 
 /** Finds the principal of a request; one for each isolate. */
 export class Authenticator {
-  readonly #known = new Map<string, { principal: Principal; untilMs: number }>()
+  readonly #known = new Remembered<Principal>(REMEMBER)
 
   /**
    * The principal whose key is in `header` (`Bearer <key>`).
    * @throws ApiError 401 where there is no key, or it is unknown, revoked or expired: all refused alike
    */
-  async authenticate(db: D1Database, header: string | undefined, nowMs: number): Promise<Principal> {
+  async authenticate(
+    { db, waitUntil }: { db: D1Database; waitUntil: (promise: Promise<unknown>) => void },
+    header: string | undefined,
+    nowMs: number,
+  ): Promise<Principal> {
     const key = /^Bearer +([^\s]+) *$/i.exec(header ?? '')?.[1]
     if (!key) {
       throw new ApiError(
@@ -45,29 +51,23 @@ export class Authenticator {
         'No API key was given: send it as `Authorization: Bearer <key>`.',
       )
     }
-    const principal = key.length <= MAX_KEY_CHARS ? await this.#lookUp(db, await hashKey(key), nowMs) : undefined
-    if (!principal) throw new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
-    return principal
+    const hash = key.length <= MAX_KEY_CHARS ? await hashKey(key) : ''
+    const principal = await this.#known.get(hash, nowMs, () => lookUp(db, hash), waitUntil)
+    if (principal && (principal.expiresMs === null || principal.expiresMs > nowMs)) return principal
+    throw new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
   }
 
   /** Looks every key up again from here on. */
   forget(): void {
-    this.#known.clear()
+    this.#known.forget()
   }
+}
 
-  async #lookUp(db: D1Database, hash: string, nowMs: number): Promise<Principal | undefined> {
-    const known = this.#known.get(hash)
-    if (known && known.untilMs > nowMs) return known.principal
-    this.#known.delete(hash)
-    const row = await db.prepare(LOOK_UP).bind(hash).first()
-    if (!row) return undefined
-    const { id, tenant, scopes, expires_ms: expiresMs, ...terms } = KeyRow.parse(row)
-    if (expiresMs !== null && expiresMs <= nowMs) return undefined
-    const principal = Object.freeze({ tenant, keyId: id, scopes: scopes.split(' '), terms })
-    if (this.#known.size >= MAX_REMEMBERED) this.#known.clear()
-    this.#known.set(hash, { principal, untilMs: Math.min(nowMs + REMEMBER_MS, expiresMs ?? Number.POSITIVE_INFINITY) })
-    return principal
-  }
+async function lookUp(db: D1Database, hash: string): Promise<Principal | undefined> {
+  const row = await db.prepare(LOOK_UP).bind(hash).first()
+  if (!row) return undefined
+  const { id, tenant, scopes, expires_ms: expiresMs, ...terms } = KeyRow.parse(row)
+  return Object.freeze({ tenant, keyId: id, scopes: scopes.split(' '), terms, expiresMs })
 }
 
 /** @throws ApiError 403 where the key lacks `scope` */

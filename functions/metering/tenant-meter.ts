@@ -1,6 +1,8 @@
 // The meter of one tenant: a Durable Object that grants requests under the tenant's terms and settles what they used.
 // Knows no names, keys or bytes. Invariants: a request is settled once; a record leaves the outbox only once D1 has it;
 // a request that nobody settles is closed here, with what was last heard of it.
+// Granting writes nothing, since a Durable Object's answer waits for its writes: reservations live in memory until the
+// backend has begun. A meter that restarts before forgets them, and gives at most a minute's allowance too much.
 import { DurableObject } from 'cloudflare:workers'
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
 import type { Bindings } from '../env.ts'
@@ -16,78 +18,89 @@ const RETRY_FLUSH_MS = 2_000
 const LEASE_MS = 180_000
 /** How long settled requests and stored answers are remembered. */
 const REMEMBER_MS = 24 * 3_600_000
+/** Prefix of the keys under which requests that run are kept. */
+const RUNNING = 'running:'
+/** Nobody's answer waits for such a write: it may be lost, with no more harm than a few seconds' tokens. */
+const UNCONFIRMED = { allowUnconfirmed: true }
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS credits (id TEXT PRIMARY KEY, amount_nano INTEGER NOT NULL, created_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS balance (one INTEGER PRIMARY KEY CHECK (one = 1), nano INTEGER NOT NULL);
-  CREATE TABLE IF NOT EXISTS open_requests (
-    request_id TEXT PRIMARY KEY, heard_ms INTEGER NOT NULL, tokens INTEGER NOT NULL, hold_nano INTEGER NOT NULL,
-    terms TEXT NOT NULL, idempotency_key TEXT, record TEXT);
   CREATE TABLE IF NOT EXISTS settled (request_id TEXT PRIMARY KEY, settled_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS outbox (request_id TEXT PRIMARY KEY, record TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL, created_ms INTEGER NOT NULL, events TEXT);
 `
 
-type OpenRequest = {
-  tokens: number
-  hold_nano: number
-  terms: string
-  idempotency_key: string | null
-  record: string | null
+interface OpenRequest {
+  /** When anything was last heard of it; milliseconds since the epoch. */
+  readonly heardMs: number
+  /** Taken from the bucket of tokens. */
+  readonly tokens: number
+  readonly hold: number
+  readonly terms: Terms
+  /** Absent until a backend has begun. */
+  readonly record: UsageRecord | undefined
 }
 type AnswerRow = { fingerprint: string; request_id: string; created_ms: number; events: string | null }
 
 export class TenantMeter extends DurableObject<Bindings> {
   readonly #sql: SqlStorage
   readonly #leaseMs: number
+  readonly #open = new Map<string, OpenRequest>()
+  readonly #buckets = new Map<string, Bucket>()
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env)
     this.#sql = ctx.storage.sql
     this.#leaseMs = Number(env.METER_LEASE_MS ?? LEASE_MS)
     this.#sql.exec(SCHEMA)
+    ctx.blockConcurrencyWhile(async () => {
+      const running = await ctx.storage.list<OpenRequest>({ prefix: RUNNING })
+      for (const [key, open] of running) this.#open.set(key.slice(RUNNING.length), open)
+    })
+    for (const row of this.#sql.exec<{ name: string; level: number; at_ms: number }>('SELECT * FROM buckets')) {
+      this.#buckets.set(row.name, { level: row.level, atMs: row.at_ms })
+    }
   }
 
   /** Opens a request where the tenant's limits and balance allow it; asks for nothing a second time. */
   async reserve(reservation: Reservation): Promise<ReserveAnswer> {
     const { requestId, nowMs, terms, idempotency } = reservation
-    const answer = this.ctx.storage.transactionSync((): ReserveAnswer => {
-      const known = idempotency && this.#known(idempotency.key, idempotency.fingerprint)
-      if (known) return known
-      const hold = priceNano(terms, {
-        prompt_tokens: reservation.promptTokens,
-        cached_tokens: 0,
-        completion_tokens: reservation.completionTokens,
-      })
-      if (terms.billing === 'prepaid' && this.#available() < Math.max(1, hold)) return { kind: 'unpaid' }
-      // A request larger than a minute's allowance waits for a full bucket.
-      const wanted = reservation.promptTokens + reservation.completionTokens
-      const tokens = Math.min(wanted, terms.tokens_per_minute ?? wanted)
-      const refusal = this.#take(terms, tokens, nowMs)
-      if (refusal) return refusal
-      this.#sql.exec(
-        'INSERT INTO open_requests (request_id, heard_ms, tokens, hold_nano, terms, idempotency_key) VALUES (?, ?, ?, ?, ?, ?)',
-        ...[requestId, nowMs, tokens, hold, JSON.stringify(terms), idempotency?.key ?? null],
-      )
-      if (idempotency) {
-        this.#sql.exec(
-          'INSERT INTO answers (key, fingerprint, request_id, created_ms) VALUES (?, ?, ?, ?)',
-          ...[idempotency.key, idempotency.fingerprint, requestId, nowMs],
-        )
-      }
-      return { kind: 'granted', rate: this.#rate(terms, nowMs) }
+    this.#releaseUnheard(nowMs)
+    const known = idempotency && this.#known(idempotency.key, idempotency.fingerprint)
+    if (known) return known
+    const hold = priceNano(terms, {
+      prompt_tokens: reservation.promptTokens,
+      cached_tokens: 0,
+      completion_tokens: reservation.completionTokens,
     })
-    if (answer.kind === 'granted') await this.#wake(nowMs + this.#leaseMs)
-    return answer
+    if (terms.billing === 'prepaid' && this.#available() < Math.max(1, hold)) return { kind: 'unpaid' }
+    // A request larger than a minute's allowance waits for a full bucket.
+    const wanted = reservation.promptTokens + reservation.completionTokens
+    const tokens = Math.min(wanted, terms.tokens_per_minute ?? wanted)
+    const refusal = this.#take(terms, tokens, nowMs)
+    if (refusal) return refusal
+    this.#open.set(requestId, { heardMs: nowMs, tokens, hold, terms, record: undefined })
+    if (idempotency) {
+      this.#sql.exec(
+        'INSERT INTO answers (key, fingerprint, request_id, created_ms) VALUES (?, ?, ?, ?)',
+        ...[idempotency.key, idempotency.fingerprint, requestId, nowMs],
+      )
+    }
+    return { kind: 'granted', rate: this.#rate(terms, nowMs) }
   }
 
   /** What the request has used so far, should its edge never come back. */
-  async hear(record: UsageRecord, nowMs: number): Promise<void> {
-    this.#sql.exec(
-      'UPDATE open_requests SET heard_ms = ?, record = ? WHERE request_id = ?',
-      ...[nowMs, JSON.stringify(record), record.request_id],
-    )
+  async hear(record: UsageRecord, terms: Terms, nowMs: number): Promise<void> {
+    const id = record.request_id
+    if (this.#first('SELECT 1 FROM settled WHERE request_id = ?', id)) return
+    // Absent where this meter has restarted since it granted the request.
+    const open = this.#open.get(id) ?? { tokens: 0, hold: 0, terms }
+    const heard = { ...open, heardMs: nowMs, record }
+    this.#open.set(id, heard)
+    this.ctx.storage.put(`${RUNNING}${id}`, heard, UNCONFIRMED)
+    await this.#wake(nowMs + this.#leaseMs)
   }
 
   /** Closes a request that cost nothing; its Idempotency-Key may be tried again. */
@@ -99,8 +112,8 @@ export class TenantMeter extends DurableObject<Bindings> {
    * Closes a request with what it used; a second settlement of the same request changes nothing. `events`, where given,
    * are kept to answer the same Idempotency-Key again.
    */
-  async settle(record: UsageRecord, nowMs: number, events?: readonly GenerateEvent[]): Promise<void> {
-    this.ctx.storage.transactionSync(() => this.#settle(record, nowMs, events))
+  async settle(record: UsageRecord, terms: Terms, nowMs: number, events?: readonly GenerateEvent[]): Promise<void> {
+    this.ctx.storage.transactionSync(() => this.#settle(record, terms, nowMs, events))
     await this.#wake(nowMs + FLUSH_AFTER_MS)
   }
 
@@ -124,6 +137,8 @@ export class TenantMeter extends DurableObject<Bindings> {
     await this.ctx.storage.deleteAlarm()
     await this.ctx.storage.deleteAll()
     this.#sql.exec(SCHEMA)
+    this.#open.clear()
+    this.#buckets.clear()
   }
 
   /** Moves the outbox to D1, closes what lost its edge, forgets what is old. */
@@ -138,8 +153,8 @@ export class TenantMeter extends DurableObject<Bindings> {
       console.error(JSON.stringify({ event: 'usage_flush_failed', reason: String(error) }))
       await this.#wake(nowMs + RETRY_FLUSH_MS)
     }
-    const next = this.#first<{ at: number | null }>('SELECT MIN(heard_ms) AS at FROM open_requests')?.at
-    if (typeof next === 'number') await this.#wake(next + this.#leaseMs)
+    const heard = [...this.#open.values()].map(({ heardMs }) => heardMs)
+    if (heard.length > 0) await this.#wake(Math.min(...heard) + this.#leaseMs)
   }
 
   /** Writes some of the outbox to D1; true where there is more. */
@@ -164,7 +179,12 @@ export class TenantMeter extends DurableObject<Bindings> {
     const row = this.#first<AnswerRow>('SELECT * FROM answers WHERE key = ?', key)
     if (!row) return undefined
     if (row.fingerprint !== fingerprint) return { kind: 'other_request' }
-    if (row.events === null) return { kind: 'in_progress' }
+    if (row.events === null) {
+      if (this.#open.has(row.request_id)) return { kind: 'in_progress' }
+      // Nobody is at it any more.
+      this.#sql.exec('DELETE FROM answers WHERE key = ?', key)
+      return undefined
+    }
     const { request_id: requestId, created_ms: createdMs } = row
     return { kind: 'replay', answer: { requestId, createdMs, events: JSON.parse(row.events) } }
   }
@@ -194,22 +214,26 @@ export class TenantMeter extends DurableObject<Bindings> {
   }
 
   #bucket(name: string, perMinute: number, nowMs: number): Bucket {
-    const row = this.#first<{ level: number; at_ms: number }>('SELECT level, at_ms FROM buckets WHERE name = ?', name)
-    return refilled(row && { level: row.level, atMs: row.at_ms }, perMinute, nowMs)
+    return refilled(this.#buckets.get(name), perMinute, nowMs)
   }
 
   #draw(name: string, perMinute: number, amount: number, nowMs: number): void {
     const { level } = this.#bucket(name, perMinute, nowMs)
-    const left = Math.min(perMinute, level - amount)
-    this.#sql.exec('INSERT OR REPLACE INTO buckets VALUES (?, ?, ?)', name, left, nowMs)
+    this.#buckets.set(name, { level: Math.min(perMinute, level - amount), atMs: nowMs })
   }
 
-  #settle(record: UsageRecord, nowMs: number, events: readonly GenerateEvent[] | undefined): void {
+  #saveBuckets(): void {
+    for (const [name, { level, atMs }] of this.#buckets) {
+      this.#sql.exec('INSERT OR REPLACE INTO buckets VALUES (?, ?, ?)', name, level, atMs)
+    }
+  }
+
+  #settle(record: UsageRecord, terms: Terms, nowMs: number, events: readonly GenerateEvent[] | undefined): void {
     const first = this.#sql.exec('INSERT OR IGNORE INTO settled VALUES (?, ?)', record.request_id, nowMs)
     if (first.rowsWritten === 0) return
     const used = record.prompt_tokens + record.completion_tokens
-    const terms = this.#close(record.request_id, used, nowMs, events)
-    const price = terms && record.outcome !== 'failed' ? priceNano(terms, record) : 0
+    const agreed = this.#close(record.request_id, used, nowMs, events) ?? terms
+    const price = record.outcome === 'failed' ? 0 : priceNano(agreed, record)
     this.#pay(price)
     this.#sql.exec(
       'INSERT INTO outbox VALUES (?, ?)',
@@ -224,11 +248,13 @@ export class TenantMeter extends DurableObject<Bindings> {
     nowMs: number,
     events: readonly GenerateEvent[] | undefined,
   ): Terms | undefined {
-    const open = this.#first<OpenRequest>('SELECT * FROM open_requests WHERE request_id = ?', requestId)
+    const open = this.#open.get(requestId)
     if (!open) return undefined
-    this.#sql.exec('DELETE FROM open_requests WHERE request_id = ?', requestId)
-    const terms: Terms = JSON.parse(open.terms)
+    this.#open.delete(requestId)
+    if (open.record) this.ctx.storage.delete(`${RUNNING}${requestId}`, UNCONFIRMED)
+    const { terms } = open
     if (terms.tokens_per_minute !== null) this.#draw('tokens', terms.tokens_per_minute, used - open.tokens, nowMs)
+    this.#saveBuckets()
     if (events) {
       this.#sql.exec('UPDATE answers SET events = ? WHERE request_id = ?', JSON.stringify(events), requestId)
     } else {
@@ -238,17 +264,22 @@ export class TenantMeter extends DurableObject<Bindings> {
   }
 
   #closeLost(nowMs: number): void {
-    const lost = this.#sql
-      .exec<{ request_id: string; record: string | null }>(
-        'SELECT request_id, record FROM open_requests WHERE heard_ms <= ?',
-        nowMs - this.#leaseMs,
-      )
-      .toArray()
-    for (const { request_id: requestId, record } of lost) {
+    for (const [requestId, { heardMs, record, terms }] of this.#open) {
+      if (heardMs > nowMs - this.#leaseMs) continue
       this.ctx.storage.transactionSync(() => {
-        if (record === null) this.#close(requestId, 0, nowMs, undefined)
-        else this.#settle({ ...JSON.parse(record), outcome: 'lost' }, nowMs, undefined)
+        if (record) this.#settle({ ...record, outcome: 'lost' }, terms, nowMs, undefined)
+        else this.#close(requestId, 0, nowMs, undefined)
       })
+    }
+  }
+
+  /** Reservations that never came to run set no alarm: the next one sweeps them up. */
+  #releaseUnheard(nowMs: number): void {
+    const before = nowMs - this.#leaseMs
+    for (const [requestId, { heardMs, record }] of this.#open) {
+      // In the order of their beginning: behind the first young one are only younger ones, or ones that run.
+      if (heardMs > before) break
+      if (!record) this.#close(requestId, 0, nowMs, undefined)
     }
   }
 
@@ -257,7 +288,8 @@ export class TenantMeter extends DurableObject<Bindings> {
   }
 
   #available(): number {
-    const held = this.#first<{ nano: number | null }>('SELECT SUM(hold_nano) AS nano FROM open_requests')?.nano ?? 0
+    let held = 0
+    for (const { hold } of this.#open.values()) held += hold
     return this.#balance() - held
   }
 
@@ -273,6 +305,6 @@ export class TenantMeter extends DurableObject<Bindings> {
   /** An alarm at `atMs` at the latest. */
   async #wake(atMs: number): Promise<void> {
     const set = await this.ctx.storage.getAlarm()
-    if (set === null || set > atMs) await this.ctx.storage.setAlarm(atMs)
+    if (set === null || set > atMs) this.ctx.storage.setAlarm(atMs, UNCONFIRMED)
   }
 }

@@ -89,10 +89,10 @@ export class Ticket {
   async close(outcome: Outcome, nowMs: number): Promise<void> {
     if (!this.#open) return
     this.#open = false
-    const { meter, known } = this.#options
+    const { meter, known, terms } = this.#options
     for (let attempt = 1; attempt <= SETTLE_TRIES; attempt++) {
       try {
-        if (this.#started) await meter.settle(this.#record(outcome, nowMs), nowMs, this.#storable(outcome))
+        if (this.#started) await meter.settle(this.#record(outcome, nowMs), terms, nowMs, this.#storable(outcome))
         else await meter.release(known.request_id, nowMs)
         return
       } catch (error) {
@@ -105,8 +105,9 @@ export class Ticket {
 
   #hear(nowMs: number): void {
     this.#heardMs = nowMs
-    const heard = this.#options.meter.hear(this.#record('lost', nowMs), nowMs)
-    this.#options.waitUntil(heard.catch(() => undefined))
+    const { meter, terms, waitUntil } = this.#options
+    const heard = meter.hear(this.#record('lost', nowMs), terms, nowMs)
+    waitUntil(heard.catch(() => undefined))
   }
 
   #keep(event: GenerateEvent): void {

@@ -2,7 +2,6 @@
 // Knows no bytes. Invariant: an alias points only at a version of the same tenant and name whose object is stored.
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
-import { chooseVersion } from './canary.ts'
 import { unreferenced } from './tenants.ts'
 
 export interface AdapterName {
@@ -39,12 +38,6 @@ const AliasRow = z.object({
   previous_digest: z.nullable(Digest),
 })
 export type AliasRow = z.infer<typeof AliasRow>
-
-/** The digest that `name` points at for `unit`, or undefined. */
-export async function tryResolveAlias(db: D1Database, adapter: AdapterName, unit: string): Promise<Digest | undefined> {
-  const alias = await tryGetAlias(db, adapter)
-  return alias && chooseVersion(alias, unit)
-}
 
 export async function tryGetAlias(db: D1Database, { tenant, name }: AdapterName): Promise<AliasRow | undefined> {
   const row = await db

@@ -3,7 +3,8 @@ import type { Context } from 'hono'
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../env.ts'
 import { modelNotFound } from '../errors.ts'
-import { tryResolveAlias } from './adapters.ts'
+import { tryGetAlias } from './adapters.ts'
+import { chooseVersion } from './canary.ts'
 import { tryParseAdapterName } from './names.ts'
 
 /** The adapter's name and digest; both null for the bare base model. */
@@ -19,8 +20,9 @@ export interface ResolvedModel {
 export async function resolveModel(c: Context<EdgeEnv>, model: string, unit: string): Promise<ResolvedModel> {
   const name = tryParseAdapterName(model)
   if (name && name.tenant === c.var.principal.tenant) {
-    const digest = await tryResolveAlias(c.env.DB, name, unit)
-    if (digest) return { adapter: name.name, digest }
+    const load = () => tryGetAlias(c.env.DB, name)
+    const alias = await c.var.edge.aliases.get(model, Date.now(), load, (promise) => c.executionCtx.waitUntil(promise))
+    if (alias) return { adapter: name.name, digest: chooseVersion(alias, unit) }
   }
   const { base } = await c.var.edge.backends.info(Date.now())
   if (model === base.name) return { adapter: null, digest: null }

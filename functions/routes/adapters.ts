@@ -36,6 +36,14 @@ import { AliasMove, Canary, Report } from './adapter-requests.ts'
 const MAX_REPORT_BYTES = 256 * 1024
 
 export const adapters = new Hono<EdgeEnv>()
+
+adapters.use(async (c, next) => {
+  await next()
+  // What was changed counts at once here; other isolates follow within seconds.
+  if (c.req.method !== 'GET') c.var.edge.aliases.forget()
+})
+
+adapters
   .get('/', async (c) => {
     const rows = await listAdapters(c.env.DB, c.var.principal.tenant)
     const data = rows.map((row) => ({ ...describe(c.var.principal.tenant, row.name, row), updated_ms: row.updated_ms }))

@@ -27,7 +27,9 @@ admin.use(async (c, next) => {
   await requireAdmin(c.var.edge.config.adminKey, c.req.header('authorization'))
   await next()
   // What was changed counts at once here; other isolates follow within seconds.
-  if (c.req.method !== 'GET') c.var.edge.authenticator.forget()
+  if (c.req.method === 'GET') return
+  c.var.edge.authenticator.forget()
+  c.var.edge.aliases.forget()
 })
 
 admin

@@ -1,0 +1,60 @@
+// What an isolate has looked up, kept for a few seconds. A look-up that is in use is renewed before it grows old, so that
+// a busy key or name never waits for the database. Invariant: nothing is given out that is older than `freshMs`, and
+// nothing that was read before `forget`.
+
+interface Options {
+  readonly freshMs: number
+  /** From this age on a use renews it in the background. */
+  readonly renewAfterMs: number
+  readonly maxEntries: number
+}
+
+interface Entry<Value> {
+  readonly value: Value
+  readonly readMs: number
+  renewing: boolean
+}
+
+export class Remembered<Value> {
+  readonly #options: Options
+  readonly #entries = new Map<string, Entry<Value>>()
+  #generation = 0
+
+  constructor(options: Options) {
+    this.#options = options
+  }
+
+  /** The value for `key`: remembered, or from `load`. What `load` doesn't find is not remembered. */
+  async get(
+    key: string,
+    nowMs: number,
+    load: () => Promise<Value | undefined>,
+    waitUntil: (promise: Promise<unknown>) => void,
+  ): Promise<Value | undefined> {
+    const entry = this.#entries.get(key)
+    const ageMs = entry ? nowMs - entry.readMs : Number.POSITIVE_INFINITY
+    if (!entry || ageMs >= this.#options.freshMs) return await this.#read(key, nowMs, load)
+    if (ageMs >= this.#options.renewAfterMs && !entry.renewing) {
+      entry.renewing = true
+      waitUntil(this.#read(key, nowMs, load).catch(() => undefined))
+    }
+    return entry.value
+  }
+
+  /** Forgets everything, what is being read at the moment included. */
+  forget(): void {
+    this.#generation++
+    this.#entries.clear()
+  }
+
+  async #read(key: string, nowMs: number, load: () => Promise<Value | undefined>): Promise<Value | undefined> {
+    const generation = this.#generation
+    const value = await load()
+    if (generation !== this.#generation) return value
+    this.#entries.delete(key)
+    if (value === undefined) return undefined
+    if (this.#entries.size >= this.#options.maxEntries) this.#entries.clear()
+    this.#entries.set(key, { value, readMs: nowMs, renewing: false })
+    return value
+  }
+}
