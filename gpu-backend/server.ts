@@ -43,25 +43,31 @@ export interface BackendServer {
 export function createBackendServer(engine: Engine, key: CapabilityKey, metrics: Metrics): BackendServer {
   let draining = false
 
-  const authorize = async (exchange: Exchange, delta: string | null): Promise<Capability> => {
-    const token = /^Bearer (\S+)$/.exec(exchange.request.headers.authorization ?? '')?.[1]
+  /** What the request's token allows, known before its body is read. */
+  const authenticate = async ({ request }: Exchange): Promise<Capability> => {
+    const token = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1]
     const capability = token === undefined ? undefined : await verifyCapability(key, token, Date.now())
     if (!capability)
       throw new BackendError('unauthorized', 'The capability token is missing, wrong or expired: ask through the edge.')
+    if (draining) throw new BackendError('unavailable', 'This backend is shutting down: use another one.')
+    return capability
+  }
+
+  const authorize = (capability: Capability, delta: string | null): Capability => {
     if (capability.delta !== delta) {
       throw new BackendError(
         'forbidden',
         `The capability token is for ${capability.delta ?? 'the base model'}, not for ${delta ?? 'the base model'}.`,
       )
     }
-    if (draining) throw new BackendError('unavailable', 'This backend is shutting down: use another one.')
     return capability
   }
 
   const generate: Route = async (exchange) => {
     const arrivedMs = performance.now()
+    const presented = await authenticate(exchange)
     const body = await readJsonBody(exchange.request, GenerateRequest)
-    const capability = await authorize(exchange, body.delta)
+    const capability = authorize(presented, body.delta)
     const { response } = exchange
     const context = requestContext(exchange, capability)
     let [startedMs, firstMs, lastMs] = [arrivedMs, 0, 0]
@@ -122,8 +128,9 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
   }
 
   const embed: Route = async (exchange) => {
+    const presented = await authenticate(exchange)
     const body = await readJsonBody(exchange.request, EmbedRequest)
-    const capability = await authorize(exchange, body.delta)
+    const capability = authorize(presented, body.delta)
     const answer = await engine.embed(body.delta, body.input, requestContext(exchange, capability))
     metrics.tokens(body.delta, answer.prompt_tokens, 0, 0)
     sendJson(exchange, 200, answer)
@@ -131,20 +138,20 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
 
   const admit: Route = async (exchange, match) => {
     const digest = parseDigest(match)
-    const capability = await authorize(exchange, digest)
+    const capability = authorize(await authenticate(exchange), digest)
     await engine.admit(digest, exchange.request, capability.limits.max_delta_bytes)
     sendJson(exchange, 201, { digest })
   }
 
   const evict: Route = async (exchange, match) => {
     const digest = parseDigest(match)
-    await authorize(exchange, digest)
+    authorize(await authenticate(exchange), digest)
     await engine.evict(digest)
     sendJson(exchange, 200, { digest })
   }
 
   const residency: Route = async (exchange) => {
-    await authorize(exchange, null)
+    authorize(await authenticate(exchange), null)
     sendJson(exchange, 200, { adapters: await engine.residency() })
   }
 
@@ -186,7 +193,9 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
       name = found[2]
       await found[3](exchange, found[1].exec(path)!)
     } catch (error) {
-      sendError(exchange, toBackendError(error, exchange))
+      // A client that leaves before its request is complete has failed nothing here.
+      if (error === request.errored) log('info', 'client_left', { request_id: requestId, route: request.url })
+      else sendError(exchange, toBackendError(error, exchange))
     }
     metrics.request(name, response.statusCode)
   })
