@@ -58,6 +58,8 @@ export class TenantMeter extends DurableObject<Bindings> {
     ctx.blockConcurrencyWhile(async () => {
       const running = await ctx.storage.list<OpenRequest>({ prefix: RUNNING })
       for (const [key, open] of running) this.#open.set(key.slice(RUNNING.length), open)
+      // Whatever was left undone by the one before.
+      await this.#wake(Date.now() + FLUSH_AFTER_MS)
     })
     for (const row of this.#sql.exec<{ name: string; level: number; at_ms: number }>('SELECT * FROM buckets')) {
       this.#buckets.set(row.name, { level: row.level, atMs: row.at_ms })

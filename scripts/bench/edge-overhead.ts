@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
 import { checkState } from '../start/check-state.ts'
@@ -13,7 +14,10 @@ import { devKey, prepareRegistry } from '../start/local-registry.ts'
 
 const TENANT = 'bench'
 const MESSAGES = [{ role: 'user', content: 'What is your return policy?' }]
-const MAX_TOKENS = 8
+/** Long enough that all streams of a round run at once. */
+const MAX_TOKENS = 64
+/** Streams begin this far apart: users do not press the key all at once. */
+const STAGGER_MS = 25
 
 const { values: flags } = parseArgs({
   options: {
@@ -82,7 +86,12 @@ try {
   for (let round = -2; round < rounds; round++) {
     const order = round % 2 === 0 ? (['direct', 'edge'] as const) : (['edge', 'direct'] as const)
     for (const path of order) {
-      const taken = await Promise.all(Array.from({ length: streams }, () => firstTokenMs(path)))
+      const taken = await Promise.all(
+        Array.from({ length: streams }, async (_, index) => {
+          await sleep(index * STAGGER_MS)
+          return firstTokenMs(path)
+        }),
+      )
       // The first rounds only warm up.
       if (round >= 0) times[path].push(...taken)
     }
