@@ -4,5 +4,5 @@ import { expect } from 'vitest'
 /** Fails unless `message` reads as one sentence. */
 export function expectOneSentence(message: string): void {
   expect(message.trim()).toMatch(/^[^\n]+[.!?]$/)
-  expect(message).not.toMatch(/\[object|undefined|\bat .*\.ts:\d+/)
+  expect(message).not.toMatch(/\[object|(?<!received )undefined|\bat .*\.ts:\d+/)
 }

@@ -1,0 +1,475 @@
+import { once } from 'node:events'
+import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { digestOf } from '../../adapters/digest.ts'
+import type { Engine } from '../../gpu-backend/engine/engine.ts'
+import { BackendInfo, EmbedResponse, ERROR_STATUS, ErrorBody, type ErrorCode } from '../../gpu-backend/protocol.ts'
+import {
+  type BackendClient,
+  eventsOf,
+  generation,
+  responseTo,
+  serve,
+  textOf,
+  token,
+} from '../support/backend-client.ts'
+import { expectOneSentence } from '../support/one-sentence.ts'
+import { type EncodedDelta, encodedRandomDelta } from '../support/random-delta.ts'
+import { tinyEngines } from '../support/tiny-engine.ts'
+
+const engines = tinyEngines()
+const ROWS = 4
+const QUEUE = 8
+const MISSING = `sha256:${'0'.repeat(64)}`
+let engine: Engine
+let client: BackendClient
+let delta: EncodedDelta
+
+beforeAll(async () => {
+  engine = await engines.start({ maxBatch: ROWS, maxQueue: QUEUE, maxDeltaBytes: 5_000_000 })
+  client = (await serve(engine)).client
+  delta = await encodedRandomDelta(engine.info.base, { seed: 1, rank: 4 })
+  expect((await client.push(delta.digest, delta.bytes)).status).toBe(201)
+})
+
+afterEach(async () => {
+  await idle(engine)
+})
+
+/** Resolves when nothing runs or waits; a leak makes the test time out. */
+async function idle(one: Engine): Promise<void> {
+  for (let stats = await one.stats(); stats.running + stats.waiting > 0; stats = await one.stats()) {}
+}
+
+/** Fails unless this is the refusal `code`, in one sentence. */
+async function expectRefusal(response: Response, code: ErrorCode): Promise<ErrorBody> {
+  const body = ErrorBody.parse(await response.json())
+  expect([response.status, body.error]).toEqual([ERROR_STATUS[code], code])
+  expect(response.headers.get('content-type')).toContain('application/json')
+  expect(response.headers.get('x-request-id')).toBeTruthy()
+  expectOneSentence(body.message)
+  return body
+}
+
+describe('an answer over HTTP', () => {
+  test('is a stream of events that ends with done, under the id that the edge gave', async () => {
+    const response = await client.generate({ delta: delta.digest, sampling: { logprobs: 2 } })
+    expect(response.status).toBe(200)
+    expect(response.headers.get('content-type')).toBe('application/x-ndjson')
+    const events = await eventsOf(response)
+    expect(events[0]).toMatchObject({ event: 'started', base: engine.info.base.fingerprint, delta: delta.digest })
+    expect(events.at(-1)).toMatchObject({ event: 'done', usage: { completion_tokens: 8 } })
+    const done = events.at(-1)
+    if (done?.event === 'done') expect(done.queue_ms).toBeLessThanOrEqual(done.ttft_ms)
+    if (done?.event === 'done') expect(done.ttft_ms).toBeLessThanOrEqual(done.total_ms)
+  })
+
+  test('comes while it is made', async () => {
+    const sent = await client.open('POST', '/v1/generate')
+    sent.end(JSON.stringify(generation({ sampling: { max_tokens: 400, min_tokens: 400 } })))
+    const response = await responseTo(sent)
+    await once(response, 'data')
+    expect((await engine.stats()).running).toBe(1)
+    response.destroy()
+  })
+
+  test('is the same for a prompt with surrogates, zeros and every script', async () => {
+    const prompt = 'a\u0000b 漢字 🙂 \ud83d Ünïcödé \u202e'
+    const [first, second] = [await client.generate({ prompt }), await client.generate({ prompt })]
+    expect(textOf(await eventsOf(first))).toBe(textOf(await eventsOf(second)))
+  })
+
+  test('can be embeddings', async () => {
+    const body = JSON.stringify({ delta: delta.digest, input: ['one', 'two'] })
+    const response = await client.fetch('POST', '/v1/embeddings', body, { delta: delta.digest })
+    const { embeddings } = EmbedResponse.parse(await response.json())
+    expect(embeddings).toHaveLength(2)
+    for (const vector of embeddings) expect(Math.hypot(...vector)).toBeCloseTo(1, 5)
+  })
+
+  test('repeats a request id that is fit for a log, and replaces one that is not', async () => {
+    const ask = async (id: string) =>
+      (await fetch(`${client.url}/healthz`, { headers: { 'x-request-id': id } })).headers
+    expect((await ask('edge-123')).get('x-request-id')).toBe('edge-123')
+    expect((await ask('{"level":"error"}')).get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
+    expect((await ask('x'.repeat(200))).get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
+  })
+})
+
+describe('a request that is not as the contract says', () => {
+  test.each<[string, unknown]>([
+    ['a string', '"hello"'],
+    ['an array', '[]'],
+    ['null', 'null'],
+    ['nothing', ''],
+    ['half an object', '{"delta":'],
+    ['no object of ours', '{}'],
+    ['not UTF-8', Uint8Array.of(0x7b, 0x22, 0xff, 0xfe, 0x22, 0x7d)],
+    ['nested beyond sense', `${'['.repeat(100_000)}${']'.repeat(100_000)}`],
+  ])('as a whole, being %s, is refused', async (_, body) => {
+    for (const path of ['/v1/generate', '/v1/embeddings']) {
+      await expectRefusal(await client.fetch('POST', path, body as string), 'bad_request')
+    }
+  })
+
+  const wrong: readonly (readonly [field: string, body: Record<string, unknown>])[] = [
+    ['messages', { messages: [] }],
+    ['messages', { messages: 'Hi' }],
+    ['messages.0.role', { messages: [{ role: 'wizard', content: 'Hi' }] }],
+    ['messages.0.content', { messages: [{ role: 'user', content: 7 }] }],
+    ['messages.0', { messages: [{ role: 'user', content: 'Hi', name: 'Bob' }] }],
+    ['prompt', { prompt: 7 }],
+    ['prompt', { prompt: 'x'.repeat(2_000_001) }],
+    ['exactly one', { prompt: 'Hi', messages: [{ role: 'user', content: 'Hi' }] }],
+    ['delta', { delta: 'acme/support' }],
+    ['delta', { delta: MISSING.toUpperCase() }],
+    ['delta', { delta: undefined }],
+    ['n', { n: 0 }],
+    ['n', { n: 1e9 }],
+    ['n', { n: 1.5 }],
+    ['deadline_ms', { deadline_ms: -1 }],
+    ['deadline_ms', { deadline_ms: 1e300 }],
+    ['sampling', { sampling: 'hot' }],
+    ['unknown', { unknown: 1 }],
+    ['unknown', { sampling: { unknown: 1 } }],
+    ['sampling.temperature', { sampling: { temperature: -0.1 } }],
+    ['sampling.temperature', { sampling: { temperature: 1e300 } }],
+    ['sampling.temperature', { sampling: { temperature: '1' } }],
+    ['sampling.temperature', { sampling: { temperature: null } }],
+    ['sampling.top_p', { sampling: { top_p: 0 } }],
+    ['sampling.top_k', { sampling: { top_k: -1 } }],
+    ['sampling.top_k', { sampling: { top_k: 2 ** 60 } }],
+    ['sampling.min_p', { sampling: { min_p: 1.1 } }],
+    ['sampling.max_tokens', { sampling: { max_tokens: 0 } }],
+    ['sampling.max_tokens', { sampling: { max_tokens: 1e21 } }],
+    ['sampling.min_tokens', { sampling: { min_tokens: -1 } }],
+    ['sampling.seed', { sampling: { seed: 0.5 } }],
+    ['sampling.seed', { sampling: { seed: 2 ** 64 } }],
+    ['sampling.presence_penalty', { sampling: { presence_penalty: 3 } }],
+    ['sampling.frequency_penalty', { sampling: { frequency_penalty: -3 } }],
+    ['sampling.repetition_penalty', { sampling: { repetition_penalty: 0 } }],
+    ['sampling.logprobs', { sampling: { logprobs: 21 } }],
+    ['sampling.logprobs', { sampling: { logprobs: true } }],
+    ['sampling.stop', { sampling: { stop: 'x' } }],
+    ['sampling.stop.0', { sampling: { stop: [''] } }],
+    ['sampling.stop', { sampling: { stop: new Array(17).fill('x') } }],
+    ['sampling.stop_token_ids.0', { sampling: { stop_token_ids: [-1] } }],
+    ['sampling.logit_bias', { sampling: { logit_bias: { hello: 1 } } }],
+    ['sampling.logit_bias', { sampling: { logit_bias: { 1: 101 } } }],
+    ['sampling.logit_bias', { sampling: { logit_bias: Object.fromEntries(new Array(1025).fill(0).entries()) } }],
+    ['sampling.response_format', { sampling: { response_format: { type: 'xml' } } }],
+  ]
+  test.each(wrong.map(([field, body]) => [field, JSON.stringify(body).slice(0, 80), body] as const))(
+    'in %s is refused by that name: %s',
+    async (field, _, body) => {
+      const sent = { ...generation(body), ...('delta' in body ? { delta: body.delta } : {}) }
+      const { message } = await expectRefusal(
+        await client.fetch('POST', '/v1/generate', JSON.stringify(sent)),
+        'bad_request',
+      )
+      expect(message).toContain(field)
+      expect(message.length).toBeLessThan(400)
+    },
+  )
+
+  test.each([
+    [{ delta: null, input: [] }],
+    [{ delta: null, input: 'text' }],
+    [{ delta: null, input: new Array(257).fill('x') }],
+    [{ delta: null, input: [1] }],
+    [{ delta: null, input: ['x'], more: 1 }],
+    [{ delta: null, input: [''] }],
+    [{ input: ['x'] }],
+  ])('for embeddings is refused: %#', async (body) => {
+    await expectRefusal(await client.fetch('POST', '/v1/embeddings', JSON.stringify(body)), 'bad_request')
+  })
+
+  test('is refused when its prompt does not fit the context', async () => {
+    const long = { prompt: 'word '.repeat(2000) }
+    await expectRefusal(await client.generate(long), 'context_length_exceeded')
+    await expectRefusal(await client.generate({ sampling: { max_tokens: 512 } }), 'context_length_exceeded')
+    const messages = [{ role: 'user', content: 'word '.repeat(2000) }]
+    await expectRefusal(await client.generate({ messages }), 'context_length_exceeded')
+  })
+
+  test('is refused when it is larger than any request can be, without being read', async () => {
+    const body = JSON.stringify(generation({ prompt: 'x'.repeat(9_000_000) }))
+    await expectRefusal(await client.fetch('POST', '/v1/generate', body), 'too_large')
+  })
+
+  test.each([
+    ['GET', '/v1/generate'],
+    ['POST', '/v1/adapters'],
+    ['POST', `/v1/adapters/${MISSING}`],
+    ['GET', '/'],
+    ['GET', '/v1/generate/../base/x'],
+    ['PATCH', '/healthz'],
+    ['DELETE', '/v1/adapters/'],
+  ])('%s %s is not found', async (method, path) => {
+    await expectRefusal(await client.fetch(method, path), 'not_found')
+  })
+
+  test.each(['acme', 'sha256:1234', `${MISSING}0`, 'sha256%3A', '..%2f..%2fetc%2fpasswd'])(
+    '%s is no digest',
+    async (digest) => {
+      for (const method of ['PUT', 'DELETE']) {
+        await expectRefusal(await client.fetch(method, `/v1/adapters/${digest}`), 'bad_request')
+      }
+    },
+  )
+})
+
+describe('a capability token', () => {
+  test.each([
+    ['missing', ''],
+    ['nonsense', 'nonsense'],
+    ['nonsense with a dot', 'e30.e30'],
+    ['very long', 'x'.repeat(10_000)],
+  ])('that is %s is refused on every route that does work', async (_, bearer) => {
+    const body = JSON.stringify(generation())
+    await expectRefusal(await client.fetch('POST', '/v1/generate', body, bearer), 'unauthorized')
+    const inputs = JSON.stringify({ delta: null, input: ['x'] })
+    await expectRefusal(await client.fetch('POST', '/v1/embeddings', inputs, bearer), 'unauthorized')
+    await expectRefusal(await client.fetch('PUT', `/v1/adapters/${MISSING}`, 'x', bearer), 'unauthorized')
+    await expectRefusal(await client.fetch('DELETE', `/v1/adapters/${MISSING}`, undefined, bearer), 'unauthorized')
+    await expectRefusal(await client.fetch('GET', '/v1/residency', undefined, bearer), 'unauthorized')
+  })
+
+  test('is looked at before the body is read', async () => {
+    await expectRefusal(await client.fetch('POST', '/v1/generate', 'no JSON', 'nonsense'), 'unauthorized')
+  })
+
+  test('that has expired or was signed with another secret is refused', async () => {
+    const expired = await token({ expires_ms: Date.now() - 1 })
+    const foreign = await token({}, 'another secret, as long as the right one')
+    for (const bearer of [expired, foreign]) {
+      const body = JSON.stringify(generation())
+      await expectRefusal(await client.fetch('POST', '/v1/generate', body, bearer), 'unauthorized')
+    }
+  })
+
+  test('for another delta, or for the base, opens nothing else', async () => {
+    await expectRefusal(await client.generate({ delta: delta.digest }, { delta: null }), 'forbidden')
+    await expectRefusal(await client.generate({}, { delta: delta.digest }), 'forbidden')
+    await expectRefusal(await client.push(MISSING, delta.bytes, { delta: delta.digest }), 'forbidden')
+    const evicting = client.fetch('DELETE', `/v1/adapters/${delta.digest}`, undefined, { delta: MISSING })
+    await expectRefusal(await evicting, 'forbidden')
+    expect((await engine.residency()).map(({ digest }) => digest)).toEqual([delta.digest])
+  })
+
+  test('limits how many tokens are generated, whatever the request wants', async () => {
+    const limits = { max_tokens: 3, max_delta_bytes: 0 }
+    const events = await eventsOf(await client.generate({}, { limits }))
+    expect(events.at(-1)).toMatchObject({ usage: { completion_tokens: 3 } })
+    await expectRefusal(await client.generate({}, { limits: { ...limits, max_tokens: 0 } }), 'forbidden')
+  })
+
+  test('limits how large a delta may be', async () => {
+    const limits = { max_tokens: 0, max_delta_bytes: delta.bytes.length - 1 }
+    await expectRefusal(await client.push(delta.digest, delta.bytes, { limits }), 'too_large')
+  })
+})
+
+describe('a delta', () => {
+  test('that is not here is asked for at once, and works when it has come', async () => {
+    const other = await encodedRandomDelta(engine.info.base, { seed: 2, rank: 2 })
+    const refused = await expectRefusal(await client.generate({ delta: other.digest }), 'adapter_missing')
+    expect(refused.digest).toBe(other.digest)
+    expect((await client.push(other.digest, other.bytes)).status).toBe(201)
+    expect((await client.push(other.digest, other.bytes)).status).toBe(201)
+    expect((await eventsOf(await client.generate({ delta: other.digest }))).at(-1)?.event).toBe('done')
+    const evicted = await client.fetch('DELETE', `/v1/adapters/${other.digest}`, undefined, { delta: other.digest })
+    expect(evicted.status).toBe(200)
+    await expectRefusal(await client.generate({ delta: other.digest }), 'adapter_missing')
+  })
+
+  test('that never comes leaves nothing behind, however often it is asked for', async () => {
+    const before = await engine.stats()
+    const refused = await Promise.all(Array.from({ length: 30 }, () => client.generate({ delta: MISSING })))
+    for (const response of refused) await expectRefusal(response, 'adapter_missing')
+    expect(await engine.stats()).toEqual(before)
+  })
+
+  test.each<[string, ErrorCode, (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>]>([
+    ['holds a value that is no number', 'invalid_delta', (bytes) => withValue(bytes, Number.NaN)],
+    ['holds an infinite value', 'invalid_delta', (bytes) => withValue(bytes, Number.NEGATIVE_INFINITY)],
+    ['is cut short', 'invalid_delta', (bytes) => bytes.slice(0, bytes.length / 2)],
+    ['is empty', 'invalid_delta', () => new Uint8Array()],
+    ['is longer than it says', 'invalid_delta', (bytes) => new Uint8Array([...bytes, 0, 0, 0, 0])],
+    ['has a header of nonsense', 'invalid_delta', (bytes) => bytes.map((byte, i) => (i > 8 && i < 200 ? 0x7b : byte))],
+  ])('that %s is refused and not kept', async (_, code, damage) => {
+    const bytes = damage((await encodedRandomDelta(engine.info.base, { seed: 3, rank: 2 })).bytes)
+    const digest = await digestOf(bytes)
+    await expectRefusal(await client.push(digest, bytes), code)
+    await expectRefusal(await client.generate({ delta: digest }), 'adapter_missing')
+  })
+
+  test('with the shapes of another model, or for another model, is refused', async () => {
+    const { base } = engine.info
+    const wide = { ...base, intermediate_size: 128 }
+    const shaped = await encodedRandomDelta(wide, { seed: 3, rank: 2 })
+    const { message } = await expectRefusal(await client.push(shaped.digest, shaped.bytes), 'invalid_delta')
+    expect(message).toContain('[64, 128]')
+    const foreign = await encodedRandomDelta({ ...base, fingerprint: MISSING }, { seed: 3, rank: 2 })
+    await expectRefusal(await client.push(foreign.digest, foreign.bytes), 'invalid_delta')
+  })
+
+  test('with another digest than it was sent under is refused', async () => {
+    const { message } = await expectRefusal(await client.push(MISSING, delta.bytes), 'digest_mismatch')
+    expect(message).toContain(delta.digest)
+  })
+
+  test('larger than this backend takes is refused, without being read to its end', async () => {
+    await expectRefusal(await client.push(MISSING, new Uint8Array(20_000_000)), 'too_large')
+  })
+
+  test('whose sender goes away half-way leaves nothing behind and disturbs nobody', async () => {
+    const before = await engine.residency()
+    const other = await encodedRandomDelta(engine.info.base, { seed: 4, rank: 4 })
+    const sent = await client.open('PUT', `/v1/adapters/${other.digest}`, { delta: other.digest })
+    sent.write(other.bytes.subarray(0, other.bytes.length / 2))
+    expect((await eventsOf(await client.generate({}))).at(-1)?.event).toBe('done')
+    const closed = new Promise((resolve) => sent.once('close', resolve))
+    sent.destroy()
+    await closed
+    await expectRefusal(await client.generate({ delta: other.digest }), 'adapter_missing')
+    expect(await engine.residency()).toEqual(before)
+  })
+})
+
+describe('a client', () => {
+  const long = { sampling: { max_tokens: 400, min_tokens: 400 } }
+
+  test('that disconnects frees its row, and the others do not notice', async () => {
+    const wanted = textOf(await eventsOf(await client.generate({ delta: delta.digest, ...long })))
+    const sent = await client.open('POST', '/v1/generate')
+    sent.end(JSON.stringify(generation(long)))
+    const leaving = await responseTo(sent)
+    const staying = client.generate({ delta: delta.digest, ...long })
+    await once(leaving, 'data')
+    sent.destroy()
+    expect(textOf(await eventsOf(await staying))).toBe(wanted)
+  })
+
+  test('that disconnects while it waits is taken out of the queue', async () => {
+    const blocking = await Promise.all(Array.from({ length: ROWS }, () => client.open('POST', '/v1/generate')))
+    for (const sent of blocking) sent.end(JSON.stringify(generation(long)))
+    await Promise.all(blocking.map(responseTo))
+    const waiting = await client.open('POST', '/v1/generate')
+    waiting.end(JSON.stringify(generation(long)))
+    while ((await engine.stats()).waiting === 0) {}
+    waiting.destroy()
+    while ((await engine.stats()).waiting > 0) {}
+    for (const sent of blocking) sent.destroy()
+  })
+
+  test('that reads slowly, or not at all, slows nobody else down', async () => {
+    const sent = await client.open('POST', '/v1/generate')
+    sent.end(JSON.stringify(generation({ n: 2, sampling: { ...long.sampling, logprobs: 20 } })))
+    const unread = await responseTo(sent)
+    expect((await eventsOf(await client.generate({}))).at(-1)?.event).toBe('done')
+    // Its answer is complete whenever it is read.
+    let text = ''
+    for await (const piece of unread) text += piece
+    expect(JSON.parse(text.trim().split('\n').at(-1)!)).toMatchObject({
+      event: 'done',
+      usage: { completion_tokens: 800 },
+    })
+  })
+
+  test('that sends its request a byte at a time is answered', async () => {
+    const sent = await client.open('POST', '/v1/generate')
+    for (const byte of Buffer.from(JSON.stringify(generation({ prompt: 'Grüße' })))) sent.write(Uint8Array.of(byte))
+    sent.end()
+    const response = await responseTo(sent)
+    expect(response.statusCode).toBe(200)
+    await response.resume().toArray()
+  })
+
+  test('that asks when the queue is full is told to come back, before any work', async () => {
+    const all = await Promise.all(
+      Array.from({ length: ROWS + QUEUE + 4 }, () => client.generate({ sampling: { max_tokens: 60, min_tokens: 60 } })),
+    )
+    const refused = all.filter(({ status }) => status !== 200)
+    expect(refused.length).toBeGreaterThan(0)
+    for (const response of refused) {
+      expect(response.headers.get('retry-after')).toBe('1')
+      await expectRefusal(response, 'overloaded')
+    }
+    for (const response of all.filter(({ status }) => status === 200)) {
+      expect((await eventsOf(response)).at(-1)?.event).toBe('done')
+    }
+  })
+})
+
+describe('the operator', () => {
+  test('sees what is served, without a token', async () => {
+    const get = (path: string) => fetch(client.url + path)
+    expect(BackendInfo.parse(await (await get('/v1/base')).json())).toEqual(engine.info)
+    expect(await (await get('/healthz')).json()).toEqual({ status: 'ok' })
+    expect(await (await get('/readyz?verbose=1')).json()).toEqual({ status: 'ready' })
+  })
+
+  test('sees where deltas are, with a token for the base', async () => {
+    const response = await client.fetch('GET', '/v1/residency')
+    const { adapters } = (await response.json()) as { adapters: { digest: string }[] }
+    expect(adapters.map(({ digest }) => digest)).toEqual([delta.digest])
+    await expectRefusal(await client.fetch('GET', '/v1/residency', undefined, { delta: delta.digest }), 'forbidden')
+  })
+
+  test('counts requests and tokens by adapter', async () => {
+    const value = async (name: string) => {
+      const text = await (await fetch(`${client.url}/metrics`)).text()
+      const line = text.split('\n').find((one) => one.startsWith(`${name} `) || one.startsWith(`${name}{`))
+      return Number(line?.split(' ').at(-1))
+    }
+    const label = delta.digest.slice(7, 19)
+    const name = `polylora_generation_tokens_total{adapter="${label}"}`
+    await eventsOf(await client.generate({ delta: delta.digest }))
+    const before = await value(name)
+    await eventsOf(await client.generate({ delta: delta.digest }))
+    expect(await value(name)).toBe(before + 8)
+    expect(await value('polylora_batch_rows')).toBe(ROWS)
+    expect(await value('polylora_sequences_running')).toBe(0)
+  })
+})
+
+describe('a backend that stops', () => {
+  test('finishes what runs, takes nothing new, and then is gone', async () => {
+    const own = await engines.start()
+    const { client: other, server } = await serve(own)
+    const sent = await other.open('POST', '/v1/generate')
+    sent.end(JSON.stringify(generation({ sampling: { max_tokens: 300, min_tokens: 300 } })))
+    const response = await responseTo(sent)
+    const late = await other.open('POST', '/v1/generate')
+    late.flushHeaders()
+    await once(late, 'socket')
+    const drained = server.drain()
+    let text = ''
+    for await (const piece of response) text += piece
+    expect(JSON.parse(text.trim().split('\n').at(-1)!)).toMatchObject({ event: 'done' })
+    late.destroy()
+    await drained
+    await expect(fetch(`${other.url}/healthz`)).rejects.toThrow('fetch failed')
+  })
+
+  test('whose engine fails says so in the running stream and is not ready', async () => {
+    const own = await engines.start()
+    const { client: other } = await serve(own)
+    const running = await other.generate({ sampling: { max_tokens: 400, min_tokens: 400 } })
+    await own.close()
+    const last = (await eventsOf(running)).at(-1)
+    expect(last).toMatchObject({ event: 'error', error: 'unavailable' })
+    if (last?.event === 'error') expectOneSentence(last.message)
+    await expectRefusal(await fetch(`${other.url}/readyz`), 'unavailable')
+    const refused = await other.generate({})
+    expect(refused.headers.get('retry-after')).toBe('1')
+    await expectRefusal(refused, 'unavailable')
+    expect((await fetch(`${other.url}/healthz`)).status).toBe(200)
+  })
+})
+
+/** The canonical file with its last value replaced. */
+function withValue(bytes: Uint8Array<ArrayBuffer>, value: number): Uint8Array<ArrayBuffer> {
+  new DataView(bytes.buffer).setFloat32(bytes.length - 4, value, true)
+  return bytes
+}
