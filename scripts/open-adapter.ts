@@ -1,10 +1,11 @@
-// Where a command's adapter comes from: a folder, a file, or a repository of the Hugging Face hub.
+// Where a command's adapter comes from: a folder, a file, or a repository of the Hugging Face Hub.
 import type { FileSet } from '../adapters/file-set.ts'
 import type { Terminal } from './command.ts'
 import { openAdapterPath } from './directory-files.ts'
-import { hubFrom, isHubId, openHub } from './hub.ts'
+import { isHubId, openHubAdapter } from './hub-adapter.ts'
+import { hubFromEnvironment } from './model/hub.ts'
 
 /** Throws CliError when there is nothing there. */
-export function openAdapter(operand: string, terminal: Terminal): Promise<FileSet> {
-  return isHubId(operand) ? openHub(operand, hubFrom(terminal.env)) : openAdapterPath(operand)
+export async function openAdapter(operand: string, terminal: Terminal): Promise<FileSet> {
+  return isHubId(operand) ? openHubAdapter(operand, hubFromEnvironment(terminal.env)) : openAdapterPath(operand)
 }

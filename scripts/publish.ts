@@ -62,13 +62,19 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
     const file = join(folder, 'delta.safetensors')
     const digest = await writeDelta(file, source, info.base, dtype)
     const path = `/v1/adapters/${encodeURIComponent(tenant)}/${encodeURIComponent(name)}`
-    const previous = await tryCurrentDigest(edge, path)
-    await uploadToEdge(edge, path, {
-      file,
-      bytes: checked.bytes,
-      headers: { 'x-polylora-digest': digest },
-      onProgress: (sent) => onProgress?.('uploading', sent, checked.bytes),
-    })
+    const published = await tryPublished(edge, path)
+    const previous = published?.digest
+    // A version that the edge has already, from an earlier or an interrupted publishing, needs no second upload.
+    if (previous !== undefined && published?.versions.some((version) => version.digest === digest)) {
+      if (previous !== digest) await moveName(edge, path, previous, digest)
+    } else {
+      await uploadToEdge(edge, path, {
+        file,
+        bytes: checked.bytes,
+        headers: { 'x-polylora-digest': digest },
+        onProgress: (sent) => onProgress?.('uploading', sent, checked.bytes),
+      })
+    }
     const model = `${tenant}/${name}`
     onProgress?.('probing', 0, 1)
     const probe =
@@ -81,13 +87,16 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
   }
 }
 
-const Current = z.looseObject({ digest: z.string() })
+const Published = z.looseObject({ digest: z.string(), versions: z.array(z.looseObject({ digest: z.string() })) })
 
-/** The digest that the name points at before publishing; undefined when there is no such name. */
-async function tryCurrentDigest(edge: EdgeAddress, path: string): Promise<string | undefined> {
+/** What the name points at before publishing, and its stored versions; undefined when there is no such name. */
+async function tryPublished(edge: EdgeAddress, path: string): Promise<z.infer<typeof Published> | undefined> {
   const response = await callEdge(edge, path, { method: 'GET' }, [404])
-  if (response.status === 404) return undefined
-  return Current.parse(await response.json()).digest
+  return response.status === 404 ? undefined : Published.parse(await response.json())
+}
+
+async function moveName(edge: EdgeAddress, path: string, from: string, to: string): Promise<void> {
+  await callEdge(edge, `${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest: to, from }) })
 }
 
 interface Publication {
@@ -105,9 +114,7 @@ async function probeOrRestore(publication: Publication, base: BaseModel): Promis
     return await probeAdapter(edge, model, digest, base.name)
   } catch (error) {
     if (previous === undefined) await callEdge(edge, path, { method: 'DELETE' })
-    else if (previous !== digest) {
-      await callEdge(edge, `${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest: previous, from: digest }) })
-    }
+    else if (previous !== digest) await moveName(edge, path, digest, previous)
     throw error
   }
 }

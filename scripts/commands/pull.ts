@@ -1,16 +1,16 @@
-// `polylora pull`: an adapter's files from the Hugging Face hub into a folder; an interrupted pull goes on where it stopped.
-import { mkdir, open, rename, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import type { AdapterFile } from '../../adapters/file-set.ts'
+// `polylora pull`: an adapter's files from the Hugging Face Hub into a folder, verified; an interrupted pull goes on.
+import { join } from 'node:path'
 import { CliError } from '../cli-error.ts'
 import { type Command, onlyOperand } from '../command.ts'
-import { hubFrom, isHubId, openHub } from '../hub.ts'
-import { type Progress, terminalProgress } from '../progress.ts'
+import { isHubId, listHubAdapter } from '../hub-adapter.ts'
+import { downloadFile } from '../model/download-file.ts'
+import { hubFromEnvironment } from '../model/hub.ts'
+import { terminalProgress } from '../progress.ts'
 
-const PIECE_BYTES = 8 * 1024 * 1024
+const SECOND_MS = 1000
 
 export const pull: Command = {
-  summary: 'Downloads an adapter from the Hugging Face hub; publish also takes hf:owner/name directly.',
+  summary: 'Downloads an adapter from the Hugging Face Hub; publish also takes hf:owner/name directly.',
   operands: '<hf:owner/name[@revision]> --out DIR',
   options: { out: { type: 'string', value: 'DIR', help: 'where to put the files' } },
   notes: ["HF_ENDPOINT and HF_TOKEN are read as Hugging Face's own tools read them."],
@@ -18,37 +18,20 @@ export const pull: Command = {
     const operand = onlyOperand(args, 'hf:owner/name')
     if (!isHubId(operand)) throw new CliError(`${operand} is not of the form hf:owner/name.`, 2)
     const out = args.required('out')
-    const files = await openHub(operand, hubFrom(terminal.env))
+    const hub = hubFromEnvironment(terminal.env)
+    const revision = await listHubAdapter(operand, hub)
     const progress = terminalProgress(terminal.stderr)
     try {
-      for (const file of files.values()) await download(file, join(out, file.name), progress)
+      for (const file of revision.files) {
+        const onProgress = (bytes: number) => progress.update(file.path.slice(-40), bytes, file.bytes)
+        const retryDelayMs = (attempt: number) => 2 ** attempt * SECOND_MS
+        await downloadFile(hub, revision, file, join(out, file.path), { onProgress, retryDelayMs })
+      }
     } finally {
       progress.finish()
     }
-    const names = [...files.keys()]
-    terminal.stdout.write(
-      args.flag('json')
-        ? `${JSON.stringify({ out, files: names })}\n`
-        : `${names.map((name) => join(out, name)).join('\n')}\n`,
-    )
+    const paths = revision.files.map((file) => join(out, file.path))
+    const answer = { out, commit: revision.commit, files: revision.files.map((file) => file.path) }
+    terminal.stdout.write(args.flag('json') ? `${JSON.stringify(answer)}\n` : `${paths.join('\n')}\n`)
   },
-}
-
-async function download(file: AdapterFile, path: string, progress: Progress): Promise<void> {
-  const done = await stat(path).catch(() => undefined)
-  if (done?.size === file.size) return
-  await mkdir(dirname(path), { recursive: true })
-  const partial = `${path}.partial`
-  const handle = await open(partial, 'a')
-  try {
-    const { size } = await handle.stat()
-    if (size > file.size) await handle.truncate(0)
-    for (let at = size > file.size ? 0 : size; at < file.size; at += PIECE_BYTES) {
-      await handle.writeFile(await file.read(at, Math.min(at + PIECE_BYTES, file.size)))
-      progress.update('pulling', Math.min(at + PIECE_BYTES, file.size), file.size)
-    }
-  } finally {
-    await handle.close()
-  }
-  await rename(partial, path)
 }

@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openAdapterPath } from '../../scripts/directory-files.ts'
 import { polylora } from '../../scripts/polylora.ts'
+import { publishAdapter } from '../../scripts/publish.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
@@ -68,6 +70,30 @@ describe('polylora', () => {
     expect((await run('alias', 'acme/moving', second, ...atEdge())).out).toBe(`acme/moving points at ${second}\n`)
     expect((await run('show', 'acme/moving', ...atEdge())).out).toContain(`* ${second}`)
     await run('remove', 'acme/moving', ...atEdge())
+  })
+
+  test('publishing a version again moves the name without a second upload', async () => {
+    const phases: string[] = []
+    const publishAgain = async (dtype: 'f16' | 'f32') => {
+      phases.length = 0
+      const files = await openAdapterPath(folder)
+      const onProgress = (phase: string) => phases.push(phase)
+      return publishAdapter({
+        edge: { url: edge.url, apiKey: 'key-acme' },
+        files,
+        tenant: 'acme',
+        name: 'again',
+        dtype,
+        onProgress,
+      })
+    }
+    const { digest } = await publishAgain('f32')
+    expect(phases).toContain('uploading')
+    await publishAgain('f16')
+    expect((await publishAgain('f32')).digest).toBe(digest)
+    expect(phases).not.toContain('uploading')
+    expect((await run('show', 'acme/again', ...atEdge())).out).toContain(`* ${digest}`)
+    await run('remove', 'acme/again', ...atEdge())
   })
 
   test('keys are made, listed, replaced and revoked with the admin key alone', async () => {
