@@ -40,7 +40,7 @@ export async function readText(file: AdapterFile): Promise<string> {
     )
   }
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await file.read(0, file.size))
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(await file.read(0, file.size))
   } catch {
     throw new AdapterError('malformed', `${file.name} is not UTF-8 text; save it again.`)
   }
