@@ -1,53 +1,8 @@
 // Reads a Hugging Face config.json into the few numbers that the graph needs. Knows no weights and no ONNX.
-// Invariant: what is not supported is refused here, by the field's name and value, so that no model runs wrongly.
-import * as z from 'zod/mini'
+// Invariant: what is not supported is refused here, by the field's name and value, so that no model runs wrongly; and a
+// field that transformers ignores for a family (a Llama's sliding_window, say) is ignored here.
 import { StartupError } from '../errors.ts'
-
-const positive = z.int().check(z.positive())
-
-const RopeScaling = z.looseObject({
-  rope_type: z.optional(z.string()),
-  type: z.optional(z.string()),
-  rope_theta: z.optional(z.number()),
-  factor: z.optional(z.number()),
-  low_freq_factor: z.optional(z.number()),
-  high_freq_factor: z.optional(z.number()),
-  original_max_position_embeddings: z.optional(positive),
-  attention_factor: z.optional(z.number()),
-  beta_fast: z.optional(z.number()),
-  beta_slow: z.optional(z.number()),
-  mscale: z.optional(z.number()),
-  mscale_all_dim: z.optional(z.number()),
-  truncate: z.optional(z.boolean()),
-})
-export type RopeScaling = z.infer<typeof RopeScaling>
-
-const ConfigJson = z.looseObject({
-  model_type: z.string(),
-  vocab_size: positive,
-  hidden_size: positive,
-  num_hidden_layers: positive,
-  num_attention_heads: positive,
-  num_key_value_heads: z.nullish(positive),
-  head_dim: z.nullish(positive),
-  intermediate_size: positive,
-  hidden_act: z._default(z.string(), 'silu'),
-  max_position_embeddings: positive,
-  rope_theta: z.optional(z.number()),
-  rope_scaling: z.nullish(RopeScaling),
-  rope_parameters: z.nullish(RopeScaling),
-  rms_norm_eps: z._default(z.number(), 1e-6),
-  tie_word_embeddings: z._default(z.boolean(), false),
-  attention_bias: z._default(z.boolean(), false),
-  mlp_bias: z._default(z.boolean(), false),
-  sliding_window: z.nullish(positive),
-  use_sliding_window: z.optional(z.boolean()),
-  layer_types: z.nullish(z.array(z.string())),
-  no_rope_layers: z.nullish(z.array(z.int())),
-  bos_token_id: z.nullish(z.int()),
-  eos_token_id: z.nullish(z.union([z.int(), z.array(z.int())])),
-  quantization_config: z.optional(z.unknown()),
-})
+import { type ConfigJson, parseConfigJson, type RopeScaling, showValue } from './config-json.ts'
 
 /** Model types whose forward pass the graph builder reproduces. */
 const MODEL_TYPES = ['llama', 'mistral', 'qwen2', 'qwen3', 'smollm3'] as const
@@ -64,6 +19,7 @@ export interface ModelConfig {
   readonly headDim: number
   readonly maxPositions: number
   readonly ropeTheta: number
+  /** With its `rope_type` and `factor`; undefined: none. */
   readonly ropeScaling: RopeScaling | undefined
   readonly rmsNormEps: number
   readonly tiedEmbeddings: boolean
@@ -86,71 +42,131 @@ export interface ModelConfig {
  * @throws StartupError naming the field and the value that is not supported
  */
 export function parseModelConfig(json: unknown, file: string): ModelConfig {
-  const parsed = ConfigJson.safeParse(json)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!
-    throw new StartupError(`${file}: field "${issue.path.join('.')}" is wrong: ${issue.message}.`)
-  }
-  const config = parsed.data
+  const config = parseConfigJson(json, file)
   const modelType = MODEL_TYPES.find((type) => type === config.model_type)
   if (!modelType) {
     refuse(file, 'model_type', config.model_type, `supported are ${MODEL_TYPES.join(', ')}`)
   }
-  if (config.hidden_act !== 'silu') refuse(file, 'hidden_act', config.hidden_act, 'supported is silu')
-  if (config.quantization_config !== undefined) {
-    refuse(file, 'quantization_config', config.quantization_config, 'give the unquantised model and choose --weights')
+  checkActivation(config, file)
+  const { heads, kvHeads, headDim } = headSizes(config, file)
+  const attentionBias = config.attention_bias === true && modelType !== 'mistral' && modelType !== 'qwen2'
+  const ropeLayers = rotaryLayers(config, modelType, file)
+  return {
+    modelType,
+    vocabSize: config.vocab_size,
+    hiddenSize: config.hidden_size,
+    intermediateSize: config.intermediate_size,
+    layers: config.num_hidden_layers,
+    heads,
+    kvHeads,
+    headDim,
+    maxPositions: config.max_position_embeddings,
+    ...rope(config, file),
+    rmsNormEps: config.rms_norm_eps ?? 1e-6,
+    tiedEmbeddings: config.tie_word_embeddings ?? false,
+    qkvBias: modelType === 'qwen2' || attentionBias,
+    outputBias: attentionBias,
+    mlpBias: config.mlp_bias === true && (modelType === 'llama' || modelType === 'smollm3'),
+    qkNorm: modelType === 'qwen3',
+    ropeLayers,
+    attentionWindows: attentionWindows(config, modelType, ropeLayers, file),
+    bosTokenId: config.bos_token_id ?? undefined,
+    eosTokenIds: [config.eos_token_id ?? []].flat(),
   }
+}
+
+/** transformers has two names for SiLU. */
+const ACTIVATIONS = ['silu', 'swish']
+
+function checkActivation({ hidden_act: activation, quantization_config: quantised }: ConfigJson, file: string): void {
+  if (!ACTIVATIONS.includes(activation ?? 'silu')) refuse(file, 'hidden_act', activation, 'supported is silu')
+  if (quantised === undefined || quantised === null) return
+  refuse(file, 'quantization_config', quantised, 'give the unquantised model and choose --weights')
+}
+
+function headSizes(config: ConfigJson, file: string): { heads: number; kvHeads: number; headDim: number } {
   const heads = config.num_attention_heads
   const kvHeads = config.num_key_value_heads ?? heads
   const headDim = config.head_dim ?? config.hidden_size / heads
   if (!Number.isInteger(headDim) || headDim % 16 !== 0) {
     refuse(file, 'head_dim', headDim, 'supported are multiples of 16')
   }
-  if (heads % kvHeads !== 0)
+  if (heads % kvHeads !== 0) {
     refuse(file, 'num_key_value_heads', kvHeads, `it must divide num_attention_heads (${heads})`)
-  const scaling = config.rope_parameters ?? config.rope_scaling ?? undefined
-  const layers = config.num_hidden_layers
-  return {
-    modelType,
-    vocabSize: config.vocab_size,
-    hiddenSize: config.hidden_size,
-    intermediateSize: config.intermediate_size,
-    layers,
-    heads,
-    kvHeads,
-    headDim,
-    maxPositions: config.max_position_embeddings,
-    ropeTheta: config.rope_theta ?? scaling?.rope_theta ?? 10_000,
-    ropeScaling: checkRopeScaling(scaling, file),
-    rmsNormEps: config.rms_norm_eps,
-    tiedEmbeddings: config.tie_word_embeddings,
-    qkvBias: modelType === 'qwen2' || config.attention_bias,
-    outputBias: modelType !== 'qwen2' && config.attention_bias,
-    mlpBias: config.mlp_bias,
-    qkNorm: modelType === 'qwen3',
-    ropeLayers: Array.from({ length: layers }, (_, layer) => config.no_rope_layers?.[layer] !== 0),
-    attentionWindows: attentionWindows(config, layers),
-    bosTokenId: config.bos_token_id ?? undefined,
-    eosTokenIds: [config.eos_token_id ?? []].flat(),
   }
+  return { heads, kvHeads, headDim }
 }
 
-function attentionWindows(config: z.infer<typeof ConfigJson>, layers: number): (number | undefined)[] {
-  const window = config.use_sliding_window === false ? undefined : (config.sliding_window ?? undefined)
-  return Array.from({ length: layers }, (_, layer) => {
-    const kind = config.layer_types?.[layer]
-    return kind === 'full_attention' ? undefined : window
+/** By layer: whether it has rotary positions. */
+function rotaryLayers(config: ConfigJson, modelType: ModelType, file: string): boolean[] {
+  const interval = config.no_rope_layer_interval ?? 4
+  const marks = config.no_rope_layers
+  return Array.from({ length: config.num_hidden_layers }, (_, layer) => {
+    if (modelType !== 'smollm3') return true
+    if (!marks) return (layer + 1) % interval !== 0
+    return (marks[layer] ?? refuse(file, 'no_rope_layers', marks, 'it must have an entry for each layer')) !== 0
+  })
+}
+
+/** By layer: tokens that attention looks back on, itself included, or undefined for all. */
+function attentionWindows(
+  config: ConfigJson,
+  modelType: ModelType,
+  ropeLayers: readonly boolean[],
+  file: string,
+): (number | undefined)[] {
+  const window = config.sliding_window ?? undefined
+  if (modelType === 'llama') return ropeLayers.map(() => undefined)
+  if (modelType === 'mistral') return ropeLayers.map(() => window)
+  if (config.use_sliding_window !== true) return ropeLayers.map(() => undefined)
+  const types = config.layer_types
+  return ropeLayers.map((rotary, layer) => {
+    // Without a list, Qwen's first layers see everything, and SmolLM3's layers without positions are the windowed ones.
+    if (!types)
+      return (modelType === 'smollm3' ? !rotary : layer >= (config.max_window_layers ?? 0)) ? window : undefined
+    const type = types[layer] ?? refuse(file, 'layer_types', types, 'it must have an entry for each layer')
+    return type === 'sliding_attention' ? window : undefined
   })
 }
 
 const ROPE_TYPES = ['default', 'linear', 'llama3', 'yarn']
 
-function checkRopeScaling(scaling: RopeScaling | undefined, file: string): RopeScaling | undefined {
-  const type = scaling?.rope_type ?? scaling?.type ?? 'default'
-  if (!ROPE_TYPES.includes(type)) refuse(file, 'rope_scaling.rope_type', type, `supported are ${ROPE_TYPES.join(', ')}`)
-  return type === 'default' ? undefined : { ...scaling, rope_type: type }
+/** As transformers: the old field before the new one, and the angle's base inside it before the one beside it. */
+function rope(config: ConfigJson, file: string): Pick<ModelConfig, 'ropeTheta' | 'ropeScaling'> {
+  const field = config.rope_scaling ? 'rope_scaling' : 'rope_parameters'
+  const scaling = config[field] ?? undefined
+  const ropeTheta = scaling?.rope_theta ?? config.rope_theta ?? 10_000
+  const partial = scaling?.partial_rotary_factor ?? config.partial_rotary_factor ?? 1
+  if (partial !== 1) refuse(file, 'partial_rotary_factor', partial, 'supported is 1')
+  for (const [name, value] of Object.entries(scaling ?? {})) {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      refuse(file, `${field}.${name}`, value, 'all layers must share one kind of rope')
+    }
+  }
+  return { ropeTheta, ropeScaling: scaling && ropeScaling(scaling, field, config, file) }
+}
+
+function ropeScaling(scaling: RopeScaling, field: string, config: ConfigJson, file: string): RopeScaling | undefined {
+  const type = scaling.rope_type ?? scaling.type ?? 'default'
+  if (!ROPE_TYPES.includes(type)) refuse(file, `${field}.rope_type`, type, `supported are ${ROPE_TYPES.join(', ')}`)
+  if (type === 'default') return undefined
+  const original = scaling.original_max_position_embeddings
+  const factor = scaling.factor ?? (type === 'yarn' && original ? config.max_position_embeddings / original : undefined)
+  const needed = { factor, ...(type === 'llama3' ? pick(scaling, ['low_freq_factor', 'high_freq_factor']) : {}) }
+  for (const [name, value] of Object.entries(needed)) {
+    if (value === undefined || value === null) {
+      throw new StartupError(
+        `${file}: the field "${field}.${name}" is missing, which ${type} scaling needs: restore it.`,
+      )
+    }
+  }
+  return { ...scaling, rope_type: type, factor }
+}
+
+function pick(scaling: RopeScaling, names: readonly (keyof RopeScaling)[]): Record<string, unknown> {
+  return Object.fromEntries(names.map((name) => [name, scaling[name]]))
 }
 
 function refuse(file: string, field: string, value: unknown, hint: string): never {
-  throw new StartupError(`${file}: ${field} = ${JSON.stringify(value)} is not supported; ${hint}.`)
+  throw new StartupError(`${file}: ${field} = ${showValue(value)} is not supported; ${hint}.`)
 }

@@ -66,7 +66,7 @@ function scaledFrequencies(config: ModelConfig): { frequencies: number[]; scale:
   }
 }
 
-function yarnScale(factor: number, mscale?: number, mscaleAllDim?: number): number {
+function yarnScale(factor: number, mscale?: number | null, mscaleAllDim?: number | null): number {
   const scale = (weight: number) => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1)
   return mscale && mscaleAllDim ? scale(mscale) / scale(mscaleAllDim) : scale(1)
 }
