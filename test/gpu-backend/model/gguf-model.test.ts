@@ -1,0 +1,44 @@
+// GGUF base models against gguf-py and transformers: every type's values to the last bit, the order of q and k, the logits.
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
+import { graphPath, identify } from '../../../gpu-backend/model/built-model.ts'
+import { openModelSource } from '../../../gpu-backend/model/open-model.ts'
+import { ARCHITECTURES, goldenLogits, goldens, relativeError } from '../../support/architecture-goldens.ts'
+import { temporaryDir } from '../../support/temporary-dir.ts'
+
+const cache = temporaryDir()
+const { prompt, gguf } = goldens()
+const expected = await goldenLogits()
+
+describe.each(Object.entries(gguf))('the GGUF file %s', (name, tensors) => {
+  const path = join(ARCHITECTURES, `${name}.gguf`)
+
+  it('gives the values of gguf-py under the names and in the order of transformers, to the last bit', async () => {
+    const weights = await (await openModelSource(path)).openWeights()
+    try {
+      for (const [tensor, { shape, sha256 }] of Object.entries(tensors)) {
+        const values = await weights.load(tensor, shape)
+        const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+        expect(createHash('sha256').update(bytes).digest('hex'), tensor).toBe(sha256)
+      }
+    } finally {
+      await weights.close()
+    }
+  })
+
+  it('gives the logits of transformers', async () => {
+    const source = await openModelSource(path)
+    const { config } = source
+    const { fingerprint } = await identify(source, name, cache)
+    const built = await graphPath(source, fingerprint, 'f32', 64, 'fused', cache)
+    const runner = new Runner({ graphPath: built, config, device: 'cpu', threads: 1, maxRows: 1, contextTokens: 64 })
+    try {
+      const { logits } = runner.prefill(0, prompt, 0, null, [...prompt.keys()])
+      expect(relativeError(logits, expected.get(`gguf-${name}`)!)).toBeLessThan(1e-4)
+    } finally {
+      runner.release()
+    }
+  })
+})
