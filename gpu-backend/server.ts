@@ -185,6 +185,10 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     const given = request.headers[REQUEST_ID_HEADER]
     const requestId = typeof given === 'string' && /^[\w-]{1,128}$/.test(given) ? given : crypto.randomUUID()
     const exchange = { request, response, requestId }
+    // A connection that is kept alive would hold up the end until it times out.
+    response.once('close', () => {
+      if (draining) setImmediate(() => http.closeIdleConnections())
+    })
     const path = (request.url ?? '').split('?', 1)[0]!
     let name = 'unknown'
     try {
