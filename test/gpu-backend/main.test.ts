@@ -1,0 +1,161 @@
+// The backend as a process: what it says and how it ends.
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { rmSync, statSync, truncateSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, describe, expect, test } from 'vitest'
+import { BackendClient, generation, responseTo, SECRET } from '../support/backend-client.ts'
+import { expectOneSentence } from '../support/one-sentence.ts'
+import { temporaryDir } from '../support/temporary-dir.ts'
+import { writeTinyModel } from '../support/tiny-model.ts'
+
+const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
+const root = temporaryDir()
+const model = writeTinyModel(join(root, 'tiny'))
+const running = new Set<ChildProcessWithoutNullStreams>()
+
+afterEach(async () => {
+  for (const child of running) {
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+})
+
+interface Started {
+  readonly child: ChildProcessWithoutNullStreams
+  /** Everything written so far. */
+  stdout(): string
+  stderr(): string
+  /** Exit code, once its output is complete. */
+  readonly ended: Promise<number | null>
+}
+
+function start(args: readonly string[], env: Record<string, string> = { POLYLORA_BACKEND_SECRET: SECRET }): Started {
+  const defaults = ['--data-dir', join(root, 'data'), '--port', '0', '--model', model, '--weights', 'f32']
+  const child = spawn(process.execPath, [MAIN, ...defaults, ...args], { env: { PATH: process.env.PATH, ...env } })
+  running.add(child)
+  let [out, err] = ['', '']
+  child.stdout.on('data', (piece: Buffer) => {
+    out += piece
+  })
+  child.stderr.on('data', (piece: Buffer) => {
+    err += piece
+  })
+  const ended = once(child, 'close').then(([code]) => {
+    running.delete(child)
+    return code as number | null
+  })
+  return { child, stdout: () => out, stderr: () => err, ended }
+}
+
+/** The process's address, once it listens. */
+async function listening({ child, stderr, ended }: Started): Promise<BackendClient> {
+  const stopped = ended.then((code) => Promise.reject(new Error(`the backend ended with ${code}: ${stderr()}`)))
+  for (;;) {
+    const url = /"event":"listening","url":"([^"]+)"/.exec(stderr())?.[1]
+    if (url) {
+      stopped.catch(() => {})
+      return new BackendClient(url)
+    }
+    await Promise.race([once(child.stderr, 'data'), stopped])
+  }
+}
+
+/** What a process that cannot start says beside its log. */
+async function failure(args: readonly string[], env?: Record<string, string>): Promise<string> {
+  const started = start(args, env)
+  expect(await started.ended).toBe(1)
+  const lines = started.stderr().trim().split('\n')
+  const said = lines.filter((line) => !line.startsWith('{"time"'))
+  expect(said).toHaveLength(1)
+  expectOneSentence(said[0]!)
+  expect(started.stdout()).toBe('')
+  return said[0]!
+}
+
+describe('the backend, started', () => {
+  test('with --help says what it can do and ends well', async () => {
+    const started = start(['--help'], {})
+    expect(await started.ended).toBe(0)
+    expect(started.stdout()).toContain('--max-batch N')
+  })
+
+  test.each<[string, string, () => string[]]>([
+    ['a model that is not there', 'nowhere', () => ['--model', join(root, 'nowhere')]],
+    ['a model directory that is empty', 'config.json', () => ['--model', root]],
+    ['weights that are cut short', 'model.safetensors', () => ['--model', truncated()]],
+    ['weights that are missing', 'weights are missing', () => ['--model', withoutWeights()]],
+    ['an option that it does not have', '--colour', () => ['--colour', 'red']],
+    ['a value that it does not take', '--memory lots', () => ['--memory', 'lots']],
+    ['too little memory', '--memory', () => ['--memory', '1KB']],
+    ['a device that is not here', 'cuda', () => ['--device', 'cuda']],
+  ])('with %s, says so in one sentence and ends with 1', async (_, named, args) => {
+    expect(await failure(args())).toContain(named)
+  })
+
+  test('without the secret says so in one sentence and ends with 1', async () => {
+    expect(await failure([], {})).toContain('POLYLORA_BACKEND_SECRET')
+  })
+
+  test('on a port in use says so in one sentence and ends with 1', async () => {
+    const other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
+    try {
+      const said = await failure(['--port', String(port)])
+      expect(said).toContain(`127.0.0.1:${port}`)
+      expect(said).toContain('--port')
+    } finally {
+      await new Promise((resolve) => other.close(resolve))
+    }
+  })
+})
+
+describe('the backend, asked to end', () => {
+  test.each(['SIGTERM', 'SIGINT'] as const)('by %s finishes the running answer, and ends well', async (signal) => {
+    const started = start([])
+    const client = await listening(started)
+    const sent = await client.open('POST', '/v1/generate')
+    sent.end(JSON.stringify(generation({ sampling: { max_tokens: 480, min_tokens: 480 } })))
+    const response = await responseTo(sent)
+    started.child.kill(signal)
+    let text = ''
+    for await (const piece of response) text += piece
+    expect(JSON.parse(text.trim().split('\n').at(-1)!)).toMatchObject({
+      event: 'done',
+      usage: { completion_tokens: 480 },
+    })
+    expect(await started.ended).toBe(0)
+    const events = started
+      .stderr()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(events.map(({ event }) => event)).toEqual(expect.arrayContaining(['listening', 'draining', 'stopped']))
+    expect(started.stderr()).not.toContain(SECRET)
+    expect(started.stderr()).not.toContain('Hello there')
+  })
+
+  test('while nobody asks anything ends at once', async () => {
+    const started = start([])
+    const client = await listening(started)
+    expect((await fetch(`${client.url}/readyz`)).status).toBe(200)
+    started.child.kill('SIGTERM')
+    expect(await started.ended).toBe(0)
+  })
+})
+
+function truncated(): string {
+  const dir = writeTinyModel(join(root, 'truncated'))
+  truncateSync(join(dir, 'model.safetensors'), statSync(join(dir, 'model.safetensors')).size - 100)
+  return dir
+}
+
+function withoutWeights(): string {
+  const dir = writeTinyModel(join(root, 'no-weights'))
+  rmSync(join(dir, 'model.safetensors'))
+  return dir
+}
