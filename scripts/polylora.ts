@@ -32,6 +32,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   keys,
 }
 
+const EXIT_CODES =
+  'Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 a server cannot be reached or is failing.'
+
 /** Runs one command line and returns its exit code. */
 export async function polylora(argv: readonly string[], terminal: Terminal): Promise<number> {
   const [name, ...rest] = argv
@@ -70,12 +73,23 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 function overview(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))
   const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`)
-  return ['polylora <command> [options]', '', ...lines, '', 'polylora <command> --help shows its options.', ''].join(
-    '\n',
-  )
+  return [
+    'polylora <command> [options]',
+    '',
+    ...lines,
+    '',
+    'polylora <command> --help shows its options.',
+    EXIT_CODES,
+    '',
+  ].join('\n')
 }
 
 if (import.meta.main) {
+  // Whoever reads our output may stop reading, as `head` does.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    process.exit(0)
+  })
   process.exitCode = await polylora(process.argv.slice(2), {
     stdout: process.stdout,
     stderr: process.stderr,

@@ -1,36 +1,28 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
 import { rename, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { basename, join, resolve } from 'node:path'
 import { MAX_RANK } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { shrinkRank } from '../../adapters/shrink-rank.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
-import { identify } from '../../gpu-backend/model/built-model.ts'
-import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
+import { BASE_OPTIONS, openBase } from '../open-base.ts'
 import { writeDelta } from '../publish.ts'
-
-/** Hashes of weight files, kept from one run to the next. */
-const CACHE = join(tmpdir(), 'polylora-convert')
 
 export const convert: Command = {
   summary: 'Converts an adapter to the canonical delta file, without a server.',
   operands: '<dir|file|hf:owner/name> --base DIR --out FILE',
   options: {
-    base: { type: 'string', value: 'DIR', help: 'the base model: a folder in Hugging Face layout or a .gguf file' },
-    'base-name': { type: 'string', value: 'NAME', help: "the base model's name (default its folder's)" },
+    ...BASE_OPTIONS,
     out: { type: 'string', value: 'FILE', help: 'where to write the delta (.safetensors)' },
     ...FACT_OPTIONS,
   },
   async run(args, terminal) {
     const out = args.required('out')
     const dtype = parseDtype(args)
-    const model = args.required('base')
-    const base = await identify(await openModelSource(model), args.text('base-name') ?? basename(resolve(model)), CACHE)
+    const base = await openBase(args.required('base'), args)
     const imported = await importAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal), {
       ...importFacts(args),
       base,

@@ -15,7 +15,9 @@ export const publish: Command = {
     ...EDGE_OPTIONS,
     ...FACT_OPTIONS,
   },
-  notes: ['Reads what PEFT, loralib, alpaca-lora and mistral-finetune save; adapters/README.md has the whole table.'],
+  notes: [
+    'Reads what PEFT, loralib, alpaca-lora, mistral-finetune, llama.cpp and mlx_lm save; adapters/README.md has the whole table.',
+  ],
   async run(args, terminal) {
     const { tenant, name } = splitModel(args.required('as'))
     const edge = edgeAddress(args, terminal)
