@@ -16,6 +16,8 @@ const Config = z.looseObject({
   target_modules: z.optional(z.unknown()),
   enable_lora: z.optional(z.unknown()),
   init_lora_weights: z.optional(z.unknown()),
+  bias: z.optional(z.nullable(z.string())),
+  layers_to_transform: z.optional(z.unknown()),
   modules_to_save: z.optional(z.nullable(z.array(z.string()))),
   base_model_name_or_path: z.optional(z.nullable(z.string())),
   peft_version: z.optional(z.nullable(z.string())),
@@ -32,6 +34,10 @@ export interface PeftConfig {
   /** As in the file: a list, one regular expression, or absent (the architecture's default). */
   readonly targetModules: readonly string[] | string | undefined
   readonly modulesToSave: readonly string[]
+  /** Whether biases of the base model were trained; PEFT 0.7 to 0.20 did not save those of "lora_only". */
+  readonly trainsBias: boolean
+  /** Whether only some layers were meant. */
+  readonly someLayers: boolean
   /** From PEFT 0.1 and 0.2: which thirds of a fused projection have LoRA. */
   readonly enableLora: readonly boolean[] | undefined
   readonly peftVersion: string | undefined
@@ -92,6 +98,8 @@ export function parsePeftConfig(json: unknown, file: string): PeftConfig {
     jointPatterns: !SINCE_0_14.some((field) => field in config),
     targetModules: targets(config.target_modules, file),
     modulesToSave: config.modules_to_save ?? [],
+    trainsBias: (config.bias ?? 'none') !== 'none',
+    someLayers: isSet(config.layers_to_transform),
     enableLora: flags(config.enable_lora),
     peftVersion: config.peft_version ?? undefined,
   }

@@ -47,6 +47,7 @@ export function readPeft(
   const notices: string[] = []
   const { pairs, rest } = collectPairs(weights)
   refuseRest(rest, config, weights, options, notices)
+  refuseLostModules(config, rest, weights)
   const scaleOf = scales(config, notices)
   const modules = new Map<string, ModuleSource>()
   for (const pair of pairs) {
@@ -64,7 +65,7 @@ export function readPeft(
     }
   }
   if (modules.size === 0) throw emptyFile(weights)
-  notices.push(...targetNotices(config, pairs))
+  notices.push(...targetNotices(config, pairs), ...coverageNotices(config, modules, options))
   return { metadata: { base: options.base.fingerprint, sourceFormat }, modules, notices }
 }
 
@@ -120,7 +121,7 @@ function refuseRest(
       )
     }
     const embedding = /(?:^|\.)(embed_tokens|lm_head)(?:\.base_layer)?\.weight$/.exec(name)?.[1]
-    const saved = config.modulesToSave.some((module) => new RegExp(`(?:^|\\.)${escapeRegex(module)}\\.`).test(name))
+    const saved = config.modulesToSave.some((module) => belongsTo(name, module))
     if (embedding === undefined || saved) {
       const why = saved
         ? 'is a full copy of a trained layer (modules_to_save); train with modules_to_save null'
@@ -139,8 +140,43 @@ function refuseRest(
   }
 }
 
-function escapeRegex(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+/** Full copies that the configuration promises and the file lacks: the adapter would be served without what was trained. */
+function refuseLostModules(config: PeftConfig, rest: readonly SourceTensor[], weights: TensorFile): void {
+  const lost = config.modulesToSave.find((module) => !rest.some(({ name }) => belongsTo(name, module)))
+  if (lost === undefined) return
+  throw new AdapterError(
+    'missing',
+    `${weights.file} has no weights of ${quote(lost)}, which modules_to_save says was trained; train with modules_to_save null.`,
+  )
+}
+
+/** What the configuration lets one expect and the tensors do not show. */
+function coverageNotices(
+  config: PeftConfig,
+  modules: ReadonlyMap<string, ModuleSource>,
+  { base }: ImportOptions,
+): string[] {
+  const notices: string[] = []
+  if (config.trainsBias) {
+    notices.push(
+      'adapter_config.json trained biases of the base model, but the file has none: they were lost when it was saved.',
+    )
+  }
+  if (config.someLayers) return notices
+  const layers = new Map<string, number>()
+  for (const path of modules.keys()) {
+    const name = /^model\.layers\.\d+\.(.+)$/.exec(path)?.[1]
+    if (name !== undefined) layers.set(name, (layers.get(name) ?? 0) + 1)
+  }
+  for (const [name, count] of layers) {
+    if (count < base.layers) notices.push(`${name} has tensors in ${count} of ${base.layers} layers.`)
+  }
+  return notices
+}
+
+/** Whether a tensor lies in the module that modules_to_save calls `module`. */
+function belongsTo(tensor: string, module: string): boolean {
+  return `.${tensor}`.includes(`.${module}.`)
 }
 
 /** s = alpha/r, or alpha/sqrt(r) with rsLoRA, with the module's own alpha and its tensors' own r. */

@@ -91,6 +91,12 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
     /lm_head\.weight.*modules_to_save/,
   ],
   [
+    'modules_to_save without their weights',
+    peftFiles(PAIR, { modules_to_save: ['lm_head'] }),
+    'missing',
+    /no weights of "lm_head"/,
+  ],
+  [
     'a resized vocabulary',
     extra('base_model.model.model.embed_tokens.base_layer.weight', [70, 32]),
     'unsupported',
@@ -293,7 +299,13 @@ describe('what is odd but served', () => {
     expect(source.notices).toEqual([
       expect.stringContaining('says r 16 where the tensors have rank 2'),
       expect.stringContaining('targets "v_proj"'),
+      'self_attn.q_proj has tensors in 1 of 2 layers.',
     ])
+  })
+
+  test('trained biases that PEFT did not save are told', async () => {
+    const source = await read(peftFiles(PAIR, { bias: 'lora_only', layers_to_transform: [0] }))
+    expect(source.notices).toEqual([expect.stringContaining('they were lost when it was saved')])
   })
 
   test('Unsloth: a long regular expression, its own mapping and a 4-bit base', async () => {
@@ -312,7 +324,7 @@ describe('what is odd but served', () => {
       target_parameters: null,
       unknown_field_of_tomorrow: { a: 1 },
     }
-    expect((await read(peftFiles(PAIR, config))).notices).toEqual([])
+    expect((await read(peftFiles([...layerOf(0), ...layerOf(1)], config))).notices).toEqual([])
   })
 
   test('axolotl and LLaMA-Factory: nulls, empty objects and duplicates where others have nothing', async () => {

@@ -1,4 +1,4 @@
-// A process of its own that checks and writes an adapter of some 200 MB, made up as it is read, and prints its peak memory
+// A process of its own that checks and writes an adapter of some 107 MB, made up as it is read, and prints its peak memory
 // in bytes. Run as `node convert-large-adapter.ts FILE`.
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { type AdapterFile, fileSet, memoryFile } from '../../adapters/file-set.ts'
@@ -8,7 +8,7 @@ import { verifyAdapter } from '../../adapters/verify.ts'
 import { writeDelta } from '../../scripts/publish.ts'
 import { peftTensors } from './peft-files.ts'
 
-const RANK = 48
+const RANK = 24
 const base: BaseModel = {
   fingerprint: `sha256:${'e'.repeat(64)}`,
   name: 'large',
