@@ -1,6 +1,7 @@
 // Chooses the next token from one row of logits. Knows no other row, no text and no clock.
 // Invariant: the choice follows from the logits, the parameters, the seed and the tokens so far, and nothing else.
 import type { SamplingParams } from '../protocol.ts'
+import type { GrammarMatcher } from './grammar.ts'
 
 /** What the choice may depend on besides the logits. */
 export interface SampleContext {
@@ -10,6 +11,8 @@ export interface SampleContext {
   readonly output: readonly number[]
   /** Tokens that end the sequence: not chosen before `min_tokens`. */
   readonly stopTokenIds: readonly number[]
+  /** What the text is held to. */
+  readonly grammar?: GrammarMatcher | undefined
 }
 
 /** A chosen token; `top` is filled where log probabilities were asked for, most likely first. */
@@ -23,12 +26,13 @@ export interface Sampled {
 /** Tokens this much less likely than the best (e^-24) never matter to top-p, and leaving them out saves the sort. */
 const NEGLIGIBLE = 24
 
-/** `logits` [vocab] f32 is changed in place. */
+/** `logits` [vocab] f32 is changed in place. @throws BackendError where the grammar allows no token at all */
 export function sample(logits: Float32Array, context: SampleContext): Sampled {
   const { params } = context
   const wanted = params.logprobs
   const normaliser = wanted === undefined ? 0 : logSumExp(logits)
   const raw = wanted === undefined ? undefined : { top: largest(logits, wanted), logits: logits.slice() }
+  context.grammar?.mask(logits)
   adjust(logits, context)
   const token = params.temperature === 0 ? argmax(logits) : draw(logits, context)
   if (!raw) return { token, logprob: 0, top: [] }
@@ -40,7 +44,7 @@ export function sample(logits: Float32Array, context: SampleContext): Sampled {
 }
 
 /** Bias, penalties and forbidden tokens, as OpenAI (presence, frequency) and CTRL (repetition, arXiv 1909.05858) define them. */
-function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds }: SampleContext): void {
+function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds, grammar }: SampleContext): void {
   for (const [id, bias] of Object.entries(params.logit_bias ?? {})) {
     if (Number(id) < logits.length) logits[Number(id)]! += bias
   }
@@ -55,7 +59,9 @@ function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds }: 
     for (const id of output) counts.set(id, (counts.get(id) ?? 0) + 1)
     for (const [id, count] of counts) logits[id]! -= params.presence_penalty + params.frequency_penalty * count
   }
-  if (output.length < params.min_tokens) for (const id of stopTokenIds) logits[id] = Number.NEGATIVE_INFINITY
+  // Where the grammar is complete there is nothing but the end to choose.
+  if (output.length >= params.min_tokens || grammar?.isComplete) return
+  for (const id of stopTokenIds) logits[id] = Number.NEGATIVE_INFINITY
 }
 
 function draw(logits: Float32Array, { params, seed, output }: SampleContext): number {

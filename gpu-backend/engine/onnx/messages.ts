@@ -3,6 +3,7 @@ import type { BaseModel } from '../../../adapters/base-model.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { ErrorCode, FinishReason, Tier } from '../../protocol.ts'
 import type { AdapterCacheStats } from '../../residency/adapter-cache.ts'
+import type { TokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { Device } from './ort.ts'
 
@@ -21,6 +22,8 @@ export interface WorkerOptions {
   /** Capacity of the prefix cache. */
   readonly prefixCacheBytes: number
   readonly deltaDir: string
+  /** The vocabulary, for grammars; absent where the tokenizer is of a kind that none can be put on. */
+  readonly tokenTrie?: TokenTrie | undefined
 }
 
 export type ToWorker =

@@ -8,9 +8,12 @@ import { BackendError, StartupError } from '../../errors.ts'
 import { graphPath, identify } from '../../model/built-model.ts'
 import { projectionGroups, type WeightFormat } from '../../model/graph.ts'
 import { openModelSource } from '../../model/open-model.ts'
+import { tokenBytes } from '../../model/token-bytes.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
 import { type BackendInfo, type EmbedResponse, type GenerateRequest, SamplingParams } from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
+import { Grammars } from '../../sampling/grammar.ts'
+import { buildTokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { Engine, EngineEvent, EngineStats, RequestContext, ResidencyEntry } from '../engine.ts'
 import { ChoiceStream } from './choice-stream.ts'
@@ -58,6 +61,7 @@ export class OnnxEngine implements Engine {
   readonly #worker: Worker
   readonly #tokenizer: Tokenizer
   readonly #disk: DiskTier
+  readonly #grammars: Grammars
   readonly #maxSequences: number
   readonly #listeners = new Map<number, Listener>()
   readonly #calls = new Map<number, PromiseWithResolvers<FromWorker>>()
@@ -65,10 +69,18 @@ export class OnnxEngine implements Engine {
   #nextId = 1
   #failure: BackendError | undefined
 
-  private constructor(worker: Worker, tokenizer: Tokenizer, disk: DiskTier, info: BackendInfo, maxQueue: number) {
+  private constructor(
+    worker: Worker,
+    tokenizer: Tokenizer,
+    disk: DiskTier,
+    grammars: Grammars,
+    info: BackendInfo,
+    maxQueue: number,
+  ) {
     this.#worker = worker
     this.#tokenizer = tokenizer
     this.#disk = disk
+    this.#grammars = grammars
     this.info = info
     this.#maxSequences = info.max_batch + maxQueue
     worker.on('message', (message: FromWorker) => this.#receive(message))
@@ -93,6 +105,8 @@ export class OnnxEngine implements Engine {
     const contextTokens = Math.min(options.contextTokens ?? DEFAULT_CONTEXT_TOKENS, config.maxPositions)
     const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens)
     const tokenizer = new Tokenizer(source.tokenizer)
+    const vocabulary = tokenBytes(source.tokenizer.tokenizer)
+    const tokenTrie = vocabulary && buildTokenTrie(vocabulary)
     progress(`building the ${options.weights} graph of ${base.name}`)
     const path = await graphPath(
       source,
@@ -116,6 +130,7 @@ export class OnnxEngine implements Engine {
       hostDeltaBytes: plan.hostDeltaBytes,
       prefixCacheBytes: plan.prefixCacheBytes,
       deltaDir,
+      tokenTrie,
     }
     progress(
       `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
@@ -132,17 +147,12 @@ export class OnnxEngine implements Engine {
       max_batch: plan.maxRows,
       max_delta_bytes: options.maxDeltaBytes,
     }
-    return new OnnxEngine(worker, tokenizer, disk, info, options.maxQueue)
+    return new OnnxEngine(worker, tokenizer, disk, new Grammars(tokenTrie), info, options.maxQueue)
   }
 
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
     const { sampling } = request
-    if (sampling.response_format && sampling.response_format.type !== 'text') {
-      throw new BackendError(
-        'bad_request',
-        `response_format "${sampling.response_format.type}" is not supported by this engine.`,
-      )
-    }
+    this.#grammars.check(sampling.response_format)
     const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
     const promptTokens = request.messages
       ? this.#tokenizer.encodeChat(request.messages, delta?.chatTemplate)

@@ -5,7 +5,8 @@ import { BackendError } from '../../errors.ts'
 import type { FinishReason } from '../../protocol.ts'
 import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
-import { type Sampled, sample } from '../../sampling/sampler.ts'
+import { type GrammarMatcher, Grammars } from '../../sampling/grammar.ts'
+import { sample } from '../../sampling/sampler.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
 import { HostKvCache, kvBytesPerToken } from './kv-cache.ts'
@@ -16,12 +17,13 @@ import type { Runner } from './runner.ts'
 /** Deltas that are read from disk at the same time, for the sequences whose turn comes next. */
 const LOADS_AHEAD = 4
 
-type StepOptions = Pick<WorkerOptions, 'config' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes'>
+type StepOptions = Pick<WorkerOptions, 'config' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes' | 'tokenTrie'>
 
 export class Step {
   readonly #options: StepOptions
   readonly #runner: Runner
   readonly #cache: AdapterCache
+  readonly #grammars: Grammars
   readonly #post: (message: FromWorker) => void
   readonly #wake: () => void
   readonly #scheduler: Scheduler
@@ -30,6 +32,8 @@ export class Step {
   readonly #prefixStore: HostKvCache | undefined
   /** Pinned deltas of the admitted sequences. */
   readonly #deltas = new Map<Sequence, PackedDelta>()
+  /** What the texts of sequences with a response_format are held to. */
+  readonly #matchers = new WeakMap<Sequence, GrammarMatcher>()
   /** Sums of hidden states of prompts that are being embedded. */
   readonly #hiddenSums = new Map<Sequence, Float64Array>()
   #tokens: TokenMessage[] = []
@@ -50,6 +54,7 @@ export class Step {
     this.#options = options
     this.#runner = runner
     this.#cache = cache
+    this.#grammars = new Grammars(options.tokenTrie)
     this.#post = post
     this.#wake = wake
     this.#scheduler = new Scheduler(options)
@@ -230,18 +235,33 @@ export class Step {
 
   /** Samples the sequence's next token and ends it where that was the last. */
   #append(sequence: Sequence, logits: Float32Array): void {
-    const sampled: Sampled = sample(logits, {
-      params: sequence.sampling,
-      seed: sequence.seed,
-      prompt: sequence.promptTokens,
-      output: sequence.outputTokens,
-      stopTokenIds: sequence.stopTokenIds,
+    const sampled = this.#guard([sequence], () => {
+      const grammar = this.#matcher(sequence)
+      const chosen = sample(logits, {
+        params: sequence.sampling,
+        seed: sequence.seed,
+        prompt: sequence.promptTokens,
+        output: sequence.outputTokens,
+        stopTokenIds: sequence.stopTokenIds,
+        grammar,
+      })
+      grammar?.accept(chosen.token)
+      return chosen
     })
+    if (!sampled) return
     sequence.outputTokens.push(sampled.token)
     this.#generatedTokens++
     this.#tokens.push({ id: sequence.id, ...sampled })
     const reason = finishReason(sequence)
     if (reason) this.#end(sequence, reason)
+  }
+
+  #matcher(sequence: Sequence): GrammarMatcher | undefined {
+    const known = this.#matchers.get(sequence)
+    if (known) return known
+    const matcher = this.#grammars.matcher(sequence.sampling.response_format, sequence.stopTokenIds)
+    if (matcher) this.#matchers.set(sequence, matcher)
+    return matcher
   }
 
   #end(sequence: Sequence, reason: FinishReason): void {
@@ -273,7 +293,7 @@ export class Step {
     if (move) this.#runner.kv.move(move.from, move.to, move.sequence.numComputedTokens)
   }
 
-  /** Runs the graph; where that fails, the sequences that were in it fail, and no others. */
+  /** Runs the graph or samples; where that fails, the sequences that were in it fail, and no others. */
   #guard<T>(sequences: readonly Sequence[], work: () => T): T | undefined {
     try {
       return work()

@@ -1,0 +1,55 @@
+// The bytes that each token stands for, read from tokenizer.json: what a grammar over text needs of a vocabulary.
+// Byte-level BPE, and sentencepiece with byte fallback. Special tokens stand for no text and have no bytes.
+import * as z from 'zod'
+
+const Files = z.looseObject({
+  added_tokens: z.optional(z.array(z.looseObject({ id: z.int(), content: z.string(), special: z.boolean() }))),
+  decoder: z.unknown(),
+  pre_tokenizer: z.unknown(),
+  // Not looked into entry by entry: the tokenizer has read it before, and there are many.
+  model: z.looseObject({ vocab: z.custom<Record<string, number>>((vocab) => typeof vocab === 'object') }),
+})
+
+/** Bytes by token id; a token without text has none. undefined where the tokenizer is of another kind. */
+export function tokenBytes(tokenizer: object): (Uint8Array | undefined)[] | undefined {
+  const { success, data } = Files.safeParse(tokenizer)
+  if (!success) return undefined
+  const kinds = JSON.stringify([data.decoder, data.pre_tokenizer])
+  const decode = kinds.includes('"ByteLevel"')
+    ? byteLevel()
+    : kinds.includes('"ByteFallback"')
+      ? byteFallback
+      : undefined
+  if (!decode) return undefined
+  const bytes: (Uint8Array | undefined)[] = []
+  for (const [token, id] of Object.entries(data.model.vocab)) bytes[id] = decode(token)
+  // An added token is written as it is, whatever the other tokens are written in.
+  for (const { id, content, special } of data.added_tokens ?? []) {
+    bytes[id] = special ? undefined : new TextEncoder().encode(content)
+  }
+  return Array.from(bytes, (token) => (token && token.length > 0 ? token : undefined))
+}
+
+/** GPT-2's letters for bytes: printable Latin-1 as itself, the others from U+0100 on, in order. */
+function byteLevel(): (token: string) => Uint8Array | undefined {
+  const byteOf: (number | undefined)[] = []
+  let next = 0x100
+  for (let byte = 0; byte < 256; byte++) {
+    const printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad)
+    byteOf[printable ? byte : next++] = byte
+  }
+  return (token) => {
+    const bytes = new Uint8Array(token.length)
+    for (let i = 0; i < token.length; i++) {
+      const byte = byteOf[token.charCodeAt(i)]
+      if (byte === undefined) return undefined
+      bytes[i] = byte
+    }
+    return bytes
+  }
+}
+
+function byteFallback(token: string): Uint8Array {
+  const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token)
+  return byte ? Uint8Array.of(Number.parseInt(byte[1]!, 16)) : new TextEncoder().encode(token.replaceAll('\u2581', ' '))
+}

@@ -1,0 +1,113 @@
+// A grammar over bytes as a pushdown automaton: nodes with byte ranges, jumps and calls, built from the end backwards.
+// Knows no JSON. Invariant after `prune`: from every node that can be reached, an end can be reached.
+
+/** The node where a rule ends: back to whoever called it, or the whole text is complete. */
+export const END = 0
+
+/** More nodes than any sensible grammar has; a refusal rather than memory. */
+const MAX_NODES = 200_000
+
+export class GrammarTooLarge extends Error {}
+
+export class Automaton {
+  /** By node: (lowest byte, highest byte, next node) again and again. */
+  readonly ranges: number[][] = [[]]
+  /** By node: nodes that it is as good as. */
+  readonly jumps: number[][] = [[]]
+  /** By node: (entry of a rule, node after it) again and again. */
+  readonly calls: number[][] = [[]]
+
+  /** A new node that leads nowhere yet. @throws GrammarTooLarge */
+  node(): number {
+    if (this.ranges.length >= MAX_NODES) throw new GrammarTooLarge()
+    this.jumps.push([])
+    this.calls.push([])
+    return this.ranges.push([]) - 1
+  }
+
+  addRange(from: number, lowest: number, highest: number, to: number): void {
+    const ranges = this.ranges[from]!
+    const last = ranges.length - 1
+    // A range that goes on where the last one ended is the same range.
+    if (last > 0 && ranges[last] === to && ranges[last - 1] === lowest - 1) ranges[last - 1] = highest
+    else ranges.push(lowest, highest, to)
+  }
+
+  addJump(from: number, to: number): void {
+    this.jumps[from]!.push(to)
+  }
+
+  range(lowest: number, highest: number, to: number): number {
+    const node = this.node()
+    this.addRange(node, lowest, highest, to)
+    return node
+  }
+
+  /** Any one of the characters; all of them ASCII. */
+  oneOf(characters: string, to: number): number {
+    const node = this.node()
+    for (const byte of Buffer.from(characters)) this.addRange(node, byte, byte, to)
+    return node
+  }
+
+  literal(text: string, to: number): number {
+    return Buffer.from(text).reduceRight((next, byte) => this.range(byte, byte, next), to)
+  }
+
+  choice(...nodes: readonly number[]): number {
+    const node = this.node()
+    this.jumps[node]!.push(...nodes)
+    return node
+  }
+
+  /** The rule that starts at `entry`, then `to`. A call at the end of a rule needs no way back: ambiguity stays small. */
+  call(entry: number, to: number): number {
+    if (to === END) return entry
+    const node = this.node()
+    this.calls[node]!.push(entry, to)
+    return node
+  }
+
+  /** Takes out everything from where no end can be reached. False where nothing of `root` is left. */
+  prune(root: number): boolean {
+    const alive = this.#productive()
+    if (!alive.includes(0)) return true
+    for (const node of this.ranges.keys()) {
+      this.ranges[node] = grouped(this.ranges[node]!, 3, ([, , to]) => alive[to!])
+      this.jumps[node] = this.jumps[node]!.filter((to) => alive[to])
+      this.calls[node] = grouped(this.calls[node]!, 2, ([entry, to]) => alive[entry!] && alive[to!])
+    }
+    return alive[root] === 1
+  }
+
+  /** By node: whether it can reach an end. */
+  #productive(): Uint8Array {
+    const alive = new Uint8Array(this.ranges.length)
+    alive[END] = 1
+    // Nodes are made after those they lead to, so that a pass in order settles all but the loops.
+    for (let changed = true; changed; ) {
+      changed = false
+      for (const node of this.ranges.keys()) {
+        if (alive[node]) continue
+        const reaches =
+          this.ranges[node]!.some((to, i) => i % 3 === 2 && alive[to]) ||
+          this.jumps[node]!.some((to) => alive[to]) ||
+          this.calls[node]!.some((to, i, calls) => i % 2 === 1 && alive[to] && alive[calls[i - 1]!])
+        if (!reaches) continue
+        alive[node] = 1
+        changed = true
+      }
+    }
+    return alive
+  }
+}
+
+/** The groups of `size` numbers that `keep` keeps. */
+function grouped(flat: readonly number[], size: number, keep: (group: readonly number[]) => unknown): number[] {
+  const kept: number[] = []
+  for (let i = 0; i < flat.length; i += size) {
+    const group = flat.slice(i, i + size)
+    if (keep(group)) kept.push(...group)
+  }
+  return kept
+}

@@ -1,0 +1,270 @@
+// Holds generated text to a grammar: which tokens may come next, and what they lead to. Works on any vocabulary of bytes.
+// The masks are found when they are first needed, in one walk over the vocabulary's trie, so that compiling costs next to
+// nothing and the running batch does not wait; the same state has the same mask for every sequence.
+import { BackendError } from '../errors.ts'
+import type { SamplingParams } from '../protocol.ts'
+import { type Automaton, END } from './automaton.ts'
+import { anyJsonObject, compileJsonSchema, type Rules } from './json-schema.ts'
+import type { TokenTrie } from './token-trie.ts'
+
+export type ResponseFormat = NonNullable<SamplingParams['response_format']>
+
+/** Compiled grammars that are kept for the next request with the same format. */
+const MAX_GRAMMARS = 64
+/** States and masks that are kept, of all grammars together and of one that is at work. */
+const MAX_CACHE_BYTES = 128 * 2 ** 20
+const MAX_GRAMMAR_BYTES = 32 * 2 ** 20
+/** Ways to read the text so far, and steps for one mask: beyond them a grammar is ambiguous on purpose. */
+const MAX_READINGS = 2000
+const MAX_WORK = 1_000_000
+const BYTES_PER_STATE = 4096
+
+/** Where the callers of a rule go on, innermost first; the same stack is always the same object. */
+interface Stack {
+  readonly id: number
+  readonly returnTo: number
+  readonly below: Stack | undefined
+}
+
+/** One way to read the text so far: a node and what called its rule. */
+interface Reading {
+  readonly node: number
+  readonly stack: Stack | undefined
+}
+
+/** All ways to read the text so far, and what is known of them. */
+interface State {
+  readonly readings: readonly Reading[]
+  /** The text may end here. */
+  readonly mayEnd: boolean
+  /** By byte: the next state, null where the grammar has none, undefined where nobody has asked. */
+  readonly next: (State | null | undefined)[]
+  /** Bit t % 32 of word t / 32: token t may come next. */
+  mask: Uint32Array | undefined
+}
+
+/** @throws BackendError `bad_request` where the schema is not one or has what cannot be held to */
+export function compileResponseFormat(format: ResponseFormat): Rules | undefined {
+  if (format.type === 'text') return undefined
+  return format.type === 'json_object' ? anyJsonObject() : compileJsonSchema(format.json_schema.schema)
+}
+
+/** The grammars of a vocabulary. */
+export class Grammars {
+  readonly #trie: TokenTrie | undefined
+  /** By response format, least recently used first. */
+  readonly #grammars = new Map<string, Grammar>()
+
+  constructor(trie: TokenTrie | undefined) {
+    this.#trie = trie
+  }
+
+  /** @throws BackendError `bad_request` where a text cannot be held to the format */
+  check(format: ResponseFormat | undefined): void {
+    this.matcher(format, [])
+  }
+
+  /** For one sequence of the format; undefined where anything may be said. @throws BackendError as compileResponseFormat */
+  matcher(format: ResponseFormat | undefined, stopTokenIds: readonly number[]): GrammarMatcher | undefined {
+    if (!format || format.type === 'text') return undefined
+    const key = JSON.stringify(format)
+    const grammar = this.#grammars.get(key) ?? this.#compile(format)
+    this.#grammars.delete(key)
+    this.#grammars.set(key, grammar)
+    if (this.#grammars.size > MAX_GRAMMARS) this.#grammars.delete(this.#grammars.keys().next().value!)
+    const bytes = this.#grammars.values().reduce((sum, { cachedBytes }) => sum + cachedBytes, 0)
+    if (bytes > MAX_CACHE_BYTES) for (const other of this.#grammars.values()) other.forget()
+    return new GrammarMatcher(grammar, stopTokenIds)
+  }
+
+  #compile(format: ResponseFormat): Grammar {
+    const rules = compileResponseFormat(format)
+    if (!this.#trie || !rules) {
+      throw new BackendError('bad_request', `This base model's tokenizer cannot be held to a "${format.type}" format.`)
+    }
+    return new Grammar(rules, this.#trie)
+  }
+}
+
+/** One grammar over one vocabulary: its states, found as texts reach them. */
+class Grammar {
+  readonly trie: TokenTrie
+  readonly #automaton: Automaton
+  readonly #root: number
+  #states = new Map<string, State>()
+  #stacks = new Map<string, Stack>()
+  #nextStackId = 1
+  #masks = 0
+  /** Nodes looked at for the mask or the token at hand. */
+  #work = 0
+
+  constructor({ automaton, root }: Rules, trie: TokenTrie) {
+    this.#automaton = automaton
+    this.#root = root
+    this.trie = trie
+  }
+
+  get cachedBytes(): number {
+    return this.#states.size * BYTES_PER_STATE + this.#masks * (this.trie.textStart.length / 8)
+  }
+
+  /** Lets go of what was found; sequences that run keep their own states. */
+  forget(): void {
+    this.#states = new Map()
+    this.#stacks = new Map()
+    this.#masks = 0
+  }
+
+  start(): State {
+    return this.#state([{ node: this.#root, stack: undefined }])
+  }
+
+  /** @throws BackendError `bad_request` where the grammar can be read in too many ways */
+  step(state: State, byte: number): State | null {
+    const known = state.next[byte]
+    if (known !== undefined) return known
+    this.#work += state.readings.length
+    const targets: Reading[] = []
+    for (const { node, stack } of state.readings) {
+      const ranges = this.#automaton.ranges[node]!
+      for (let i = 0; i < ranges.length; i += 3) {
+        if (byte >= ranges[i]! && byte <= ranges[i + 1]!) targets.push({ node: ranges[i + 2]!, stack })
+      }
+    }
+    const next = targets.length === 0 ? null : this.#state(targets)
+    state.next[byte] = next
+    return next
+  }
+
+  /** The tokens that may come next, without the ends. */
+  mask(state: State): Uint32Array {
+    if (state.mask) return state.mask
+    if (this.cachedBytes > MAX_GRAMMAR_BYTES) this.forget()
+    this.#work = 0
+    const { bytes, depths, ends, firstToken, tokens, textStart, maxDepth } = this.trie
+    const mask = new Uint32Array(Math.ceil((textStart.length - 1) / 32))
+    const path: State[] = new Array(maxDepth + 1).fill(state)
+    for (let node = 0; node < bytes.length; ) {
+      const depth = depths[node]!
+      const next = this.step(path[depth]!, bytes[node]!)
+      if (!next) {
+        node = ends[node]!
+        continue
+      }
+      path[depth + 1] = next
+      for (let i = firstToken[node]!; i < firstToken[node + 1]!; i++) mask[tokens[i]! >> 5]! |= 1 << (tokens[i]! & 31)
+      node++
+    }
+    state.mask = mask
+    this.#masks++
+    return mask
+  }
+
+  #state(kernel: readonly Reading[]): State {
+    const key = kernelKey(kernel)
+    const known = this.#states.get(key)
+    if (known) return known
+    const { readings, mayEnd } = this.#closure(kernel)
+    const state: State = { readings, mayEnd, next: new Array(256).fill(undefined), mask: undefined }
+    this.#states.set(key, state)
+    return state
+  }
+
+  /** Follows jumps, calls and returns up to where a byte is read. */
+  #closure(kernel: readonly Reading[]): { readings: Reading[]; mayEnd: boolean } {
+    const seen = new Set<string>()
+    const readings: Reading[] = []
+    const open = [...kernel]
+    let mayEnd = false
+    for (let reading = open.pop(); reading; reading = open.pop()) {
+      const { node, stack } = reading
+      const key = readingKey(reading)
+      if (seen.has(key)) continue
+      seen.add(key)
+      if (seen.size > MAX_READINGS || ++this.#work > MAX_WORK) {
+        throw new BackendError(
+          'bad_request',
+          'The response_format schema is too ambiguous: use fewer anyOf that start alike.',
+        )
+      }
+      if (node === END) {
+        if (stack) open.push({ node: stack.returnTo, stack: stack.below })
+        else mayEnd = true
+        continue
+      }
+      for (const to of this.#automaton.jumps[node]!) open.push({ node: to, stack })
+      const calls = this.#automaton.calls[node]!
+      for (let i = 0; i < calls.length; i += 2) {
+        open.push({ node: calls[i]!, stack: this.#push(calls[i + 1]!, stack) })
+      }
+      if (this.#automaton.ranges[node]!.length > 0) readings.push(reading)
+    }
+    return { readings, mayEnd }
+  }
+
+  #push(returnTo: number, below: Stack | undefined): Stack {
+    const key = `${returnTo} ${below?.id ?? 0}`
+    let stack = this.#stacks.get(key)
+    if (!stack) {
+      stack = { id: this.#nextStackId++, returnTo, below }
+      this.#stacks.set(key, stack)
+    }
+    return stack
+  }
+}
+
+function readingKey({ node, stack }: Reading): string {
+  return `${node} ${stack?.id ?? 0}`
+}
+
+function kernelKey(kernel: readonly Reading[]): string {
+  return kernel.length === 1 ? readingKey(kernel[0]!) : [...new Set(kernel.map(readingKey))].sort().join()
+}
+
+/** How far one sequence is in its grammar. */
+export class GrammarMatcher {
+  readonly #grammar: Grammar
+  readonly #stopTokenIds: readonly number[]
+  #state: State
+
+  constructor(grammar: Grammar, stopTokenIds: readonly number[]) {
+    this.#grammar = grammar
+    this.#stopTokenIds = stopTokenIds
+    this.#state = grammar.start()
+  }
+
+  /** Nothing may follow but the end. */
+  get isComplete(): boolean {
+    return this.#state.mayEnd && this.#state.readings.length === 0
+  }
+
+  /**
+   * Takes out of `logits` [vocab] what may not come next.
+   * @throws BackendError `bad_request` where the vocabulary has no token to go on with
+   */
+  mask(logits: Float32Array): void {
+    const mask = this.#grammar.mask(this.#state)
+    const ends = this.#stopTokenIds.filter((id) => id < logits.length).map((id) => [id, logits[id]!] as const)
+    for (let id = 0; id < logits.length; id++) {
+      if (((mask[id >> 5]! >>> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY
+    }
+    // A token that ends the sequence is no part of its text, even where it would fit.
+    for (const [id, logit] of ends) logits[id] = this.#state.mayEnd ? logit : Number.NEGATIVE_INFINITY
+    if (logits.some((logit) => logit !== Number.NEGATIVE_INFINITY)) return
+    throw new BackendError(
+      'bad_request',
+      "This base model's vocabulary has no token to go on with in the response_format: use another schema.",
+    )
+  }
+
+  /** Moves on by a token that the mask let through. */
+  accept(token: number): void {
+    if (this.#stopTokenIds.includes(token)) return
+    const { text, textStart } = this.#grammar.trie
+    for (let at = textStart[token]!; at < textStart[token + 1]!; at++) {
+      const next = this.#grammar.step(this.#state, text[at]!)
+      if (!next) throw new Error(`Token ${token} does not fit the grammar.`)
+      this.#state = next
+    }
+  }
+}

@@ -1,0 +1,385 @@
+// A JSON Schema as a grammar of JSON text. What the grammar accepts satisfies the schema; a keyword that it cannot hold
+// to is refused, never ignored. Narrower than the schema on purpose: properties come in the schema's order, none that is
+// not named unless additionalProperties says so, and numbers have at most 15 digits.
+import { BackendError } from '../errors.ts'
+import { Automaton, END, GrammarTooLarge } from './automaton.ts'
+import { decimalRange, type JsonText, jsonText } from './json-text.ts'
+
+type Schema = Readonly<Record<string, unknown>>
+type Kind = 'null' | 'boolean' | 'object' | 'array' | 'number' | 'integer' | 'string'
+
+/** Keywords that say nothing about which values are valid. */
+const ANNOTATIONS = new Set(
+  '$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly'.split(' '),
+)
+const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
+  null: [],
+  boolean: [],
+  object: ['properties', 'required', 'additionalProperties'],
+  array: ['items', 'prefixItems', 'minItems', 'maxItems'],
+  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  string: ['minLength', 'maxLength'],
+}
+const KINDS = Object.keys(KEYWORDS) as Kind[]
+/** Keywords that decide alone: beside them only annotations. */
+const ALONE = ['$ref', 'const', 'anyOf', 'oneOf', 'allOf']
+/** Counted elements and characters cost a node each. */
+const MAX_COUNT = 10_000
+const MAX_DEPTH = 200
+const MAX_NAME_CHARS = 1000
+
+/** A grammar and where it starts. */
+export interface Rules {
+  readonly automaton: Automaton
+  readonly root: number
+}
+
+/** Any JSON object. */
+export function anyJsonObject(): Rules {
+  const automaton = new Automaton()
+  const { object } = jsonText(automaton)
+  automaton.prune(object)
+  return { automaton, root: object }
+}
+
+/** @throws BackendError `bad_request` naming the place and the keyword that cannot be held to */
+export function compileJsonSchema(schema: Schema): Rules {
+  try {
+    const compiler = new SchemaCompiler(schema)
+    const root = compiler.value(schema, '#', END)
+    if (!compiler.automaton.prune(root)) throw refusal('#', 'accepts no JSON value that can be written down')
+    return { automaton: compiler.automaton, root }
+  } catch (error) {
+    if (!(error instanceof GrammarTooLarge)) throw error
+    throw new BackendError('bad_request', 'The response_format schema is too large: make it smaller.')
+  }
+}
+
+function refusal(place: string, problem: string): BackendError {
+  return new BackendError('bad_request', `The response_format schema at ${place} ${problem}.`)
+}
+
+class SchemaCompiler {
+  readonly automaton = new Automaton()
+  readonly #text: JsonText = jsonText(this.automaton)
+  readonly #root: Schema
+  /** Entries of the rules that $refs point at. */
+  readonly #rules = new Map<string, number>()
+  #depth = 0
+
+  constructor(root: Schema) {
+    this.#root = root
+  }
+
+  /** A value that satisfies `schema`, then `to`. `place` is its JSON pointer. */
+  value(schema: unknown, place: string, to: number): number {
+    if (schema === true) return this.automaton.call(this.#text.any, to)
+    if (schema === false) return this.automaton.node()
+    if (!isSchema(schema)) throw refusal(place, 'is not an object, true or false')
+    if (++this.#depth > MAX_DEPTH) throw refusal(place, `is nested deeper than ${MAX_DEPTH} levels`)
+    const entry = this.#entry(schema, place, to)
+    this.#depth--
+    return entry
+  }
+
+  #entry(schema: Schema, place: string, to: number): number {
+    const keywords = Object.keys(schema).filter((key) => !ANNOTATIONS.has(key))
+    const alone = keywords.find((key) => ALONE.includes(key))
+    if (alone !== undefined) {
+      const other = keywords.find((key) => key !== alone && !(alone === 'const' && key === 'type'))
+      if (other !== undefined) throw refusal(place, `has "${other}" beside "${alone}", which is not supported`)
+    }
+    const kinds = kindsOf(schema, keywords, place)
+    if ('const' in schema) return this.#literals([schema.const], kinds, to)
+    if ('enum' in schema) {
+      const other = keywords.find((key) => key !== 'enum' && key !== 'type')
+      if (other !== undefined) throw refusal(place, `has "${other}" beside "enum", which is not supported`)
+      if (!Array.isArray(schema.enum)) throw refusal(place, 'has an "enum" that is not a list')
+      return this.#literals(schema.enum, kinds, to)
+    }
+    if ('$ref' in schema) return this.automaton.call(this.#reference(schema.$ref, place), to)
+    if (alone !== undefined) return this.#alternatives(schema[alone], alone, place, to)
+    const unknown = keywords.find((key) => key !== 'type' && !KINDS.some((kind) => KEYWORDS[kind].includes(key)))
+    if (unknown !== undefined) throw refusal(place, `uses "${unknown}", which is not supported`)
+    if (keywords.length === 0) return this.automaton.call(this.#text.any, to)
+    return this.automaton.choice(...kinds.map((kind) => this.#ofKind(kind, schema, place, to)))
+  }
+
+  #literals(values: readonly unknown[], kinds: readonly Kind[], to: number): number {
+    const fitting = values.filter((value) => kinds.some((kind) => isOfKind(value, kind)))
+    return this.automaton.choice(...fitting.map((value) => this.automaton.literal(JSON.stringify(value), to)))
+  }
+
+  #reference(ref: unknown, place: string): number {
+    if (typeof ref !== 'string' || !/^#(\/|$)/.test(ref)) {
+      throw refusal(
+        place,
+        `has the $ref ${JSON.stringify(ref)}, but only those within the schema ("#/...") are supported`,
+      )
+    }
+    const known = this.#rules.get(ref)
+    if (known !== undefined) return known
+    const entry = this.automaton.node()
+    this.#rules.set(ref, entry)
+    this.automaton.addJump(entry, this.value(this.#resolve(ref, place), ref, END))
+    return entry
+  }
+
+  #resolve(ref: string, place: string): unknown {
+    let target: unknown = this.#root
+    for (const part of ref.split('/').slice(1)) {
+      const key = unescapePointer(part)
+      if (typeof target !== 'object' || target === null || key === undefined || !Object.hasOwn(target, key)) {
+        throw refusal(place, `has the $ref "${ref}", which points at nothing`)
+      }
+      target = (target as Schema)[key]
+    }
+    return target
+  }
+
+  #alternatives(list: unknown, keyword: string, place: string, to: number): number {
+    if (!Array.isArray(list) || list.length === 0)
+      throw refusal(place, `has a "${keyword}" that is not a list of schemas`)
+    if (keyword === 'allOf' && list.length > 1) {
+      throw refusal(place, 'has an "allOf" of several schemas, which is not supported: write them as one')
+    }
+    if (keyword === 'oneOf' && !areDisjoint(list)) {
+      throw refusal(place, 'has a "oneOf" whose schemas are not of different types: use "anyOf"')
+    }
+    return this.automaton.choice(...list.map((schema, index) => this.value(schema, `${place}/${keyword}/${index}`, to)))
+  }
+
+  #ofKind(kind: Kind, schema: Schema, place: string, to: number): number {
+    switch (kind) {
+      case 'null':
+        return this.automaton.literal('null', to)
+      case 'boolean':
+        return this.automaton.choice(this.automaton.literal('true', to), this.automaton.literal('false', to))
+      case 'string':
+        return this.#string(schema, place, to)
+      case 'integer':
+      case 'number':
+        return this.#number(kind, schema, place, to)
+      case 'array':
+        return this.#array(schema, place, to)
+      case 'object':
+        return this.#object(schema, place, to)
+    }
+  }
+
+  #number(kind: 'integer' | 'number', schema: Schema, place: string, to: number): number {
+    const bounds = KEYWORDS.number.filter((key) => key in schema)
+    if (bounds.length === 0) return this.automaton.call(this.#text[kind], to)
+    for (const key of bounds) {
+      if (typeof schema[key] !== 'number') throw refusal(place, `has a "${key}" that is not a number`)
+    }
+    const number = (key: string) => schema[key] as number | undefined
+    const low = tighter(number('minimum'), number('exclusiveMinimum'), Math.max)
+    const high = tighter(number('maximum'), number('exclusiveMaximum'), Math.min)
+    const entry = decimalRange(this.automaton, low, high, kind === 'number', to)
+    if (entry === undefined) throw refusal(place, 'has a bound of more than 15 digits, which is not supported')
+    return entry
+  }
+
+  #string(schema: Schema, place: string, to: number): number {
+    const least = count(schema, 'minLength', place) ?? 0
+    const most = count(schema, 'maxLength', place)
+    if (least === 0 && most === undefined) return this.automaton.call(this.#text.string, to)
+    const close = this.automaton.literal('"', to)
+    const character = (next: number) => this.automaton.call(this.#text.character, next)
+    return this.automaton.literal('"', this.#repeat(least, most, close, character))
+  }
+
+  /** From `least` to `most` times `item(next)`, then `to`. */
+  #repeat(least: number, most: number | undefined, to: number, item: (next: number, index: number) => number): number {
+    if (most !== undefined && most < least) return this.automaton.node()
+    let rest = to
+    if (most === undefined) {
+      rest = this.automaton.node()
+      this.automaton.addJump(rest, to)
+      this.automaton.addJump(rest, item(rest, least))
+    }
+    for (let index = (most ?? least) - 1; index >= 0; index--) {
+      const one = item(rest, index)
+      rest = index >= least ? this.automaton.choice(to, one) : one
+    }
+    return rest
+  }
+
+  #array(schema: Schema, place: string, to: number): number {
+    const { automaton } = this
+    const space = (next: number) => automaton.call(this.#text.space, next)
+    const prefix = schema.prefixItems ?? []
+    if (!Array.isArray(prefix)) throw refusal(place, 'has a "prefixItems" that is not a list of schemas')
+    const least = count(schema, 'minItems', place) ?? 0
+    const most = count(schema, 'maxItems', place)
+    // The schema of what comes after the prefix is compiled once, whatever the count.
+    const items = automaton.node()
+    automaton.addJump(items, this.value(schema.items ?? true, `${place}/items`, END))
+    const element = (index: number, next: number) =>
+      index < prefix.length
+        ? this.value(prefix[index], `${place}/prefixItems/${index}`, next)
+        : automaton.call(items, next)
+    const close = space(automaton.literal(']', to))
+    const [smallest, largest] = [Math.max(0, least - 1), most === undefined ? undefined : Math.max(0, most - 1)]
+    // Up to the prefix's end every place has its own node; the loop, if there is one, starts after it.
+    const counted = largest ?? Math.max(smallest, prefix.length)
+    const further = (next: number, index: number) => automaton.literal(',', space(element(index + 1, next)))
+    let rest = close
+    if (largest === undefined) {
+      rest = automaton.node()
+      automaton.addJump(rest, close)
+      automaton.addJump(rest, further(rest, counted))
+    }
+    for (let index = counted - 1; index >= 0; index--) {
+      const one = further(rest, index)
+      rest = index >= smallest ? automaton.choice(close, one) : one
+    }
+    if (most !== undefined && most < least) return automaton.node()
+    const entries = most === 0 ? [] : [space(element(0, rest))]
+    if (least === 0) entries.push(automaton.literal(']', to))
+    return automaton.literal('[', automaton.choice(...entries))
+  }
+
+  #object(schema: Schema, place: string, to: number): number {
+    const { automaton } = this
+    const space = (next: number) => automaton.call(this.#text.space, next)
+    const properties = schema.properties ?? {}
+    if (!isSchema(properties)) throw refusal(place, 'has "properties" that are not an object')
+    const required = schema.required ?? []
+    if (!Array.isArray(required) || required.some((name) => typeof name !== 'string')) {
+      throw refusal(place, 'has a "required" that is not a list of names')
+    }
+    const additional = schema.additionalProperties ?? !('properties' in schema)
+    const undescribed = required.filter((name) => !Object.hasOwn(properties, name))
+    // A name that is required but not described is an additional property.
+    const names = [...Object.keys(properties), ...new Set<string>(undescribed)]
+    const long = names.find((name) => name.length > MAX_NAME_CHARS)
+    if (long !== undefined) throw refusal(place, `has a property name of more than ${MAX_NAME_CHARS} characters`)
+    const pair = (name: string, next: number) => {
+      const described = Object.hasOwn(properties, name)
+      const value = described ? properties[name] : (schema.additionalProperties ?? true)
+      const at = described ? `${place}/properties/${escapePointer(name)}` : `${place}/additionalProperties`
+      return automaton.literal(`${JSON.stringify(name)}:`, space(this.value(value, at, next)))
+    }
+    const close = automaton.literal('}', to)
+    const closeSpaced = space(close)
+    // `first`: no property is written yet; `further`: one is, so that the next needs a comma.
+    let [first, further] = [close, closeSpaced]
+    if (additional !== false) {
+      const entry = automaton.node()
+      automaton.addJump(entry, this.value(additional, `${place}/additionalProperties`, END))
+      const loop = automaton.node()
+      const another = this.#otherKey(names, automaton.literal(':', space(automaton.call(entry, loop))))
+      automaton.addJump(loop, automaton.literal(',', space(another)))
+      automaton.addJump(loop, closeSpaced)
+      first = automaton.choice(close, space(another))
+      further = loop
+    }
+    for (const name of names.toReversed()) {
+      const written = pair(name, further)
+      const next = automaton.literal(',', space(written))
+      const optional = !required.includes(name)
+      first = optional ? automaton.choice(space(written), first) : space(written)
+      further = optional ? automaton.choice(next, further) : next
+    }
+    return automaton.literal('{', first)
+  }
+
+  /** A property's name in quotes that is none of `names`, then `to`. Escapes are left out: they could spell a name. */
+  #otherKey(names: readonly string[], to: number): number {
+    const { automaton } = this
+    const free = automaton.node()
+    automaton.addRange(free, 0x22, 0x22, to)
+    const isPlain = (code: number) => code >= 0x20 && code < 0x80 && code !== 0x22 && code !== 0x5c
+    for (let code = 0; code < 0x80; code++) if (isPlain(code)) automaton.addRange(free, code, code, free)
+    const after = (begun: string): number => {
+      const node = automaton.node()
+      if (!names.includes(begun)) automaton.addRange(node, 0x22, 0x22, to)
+      const nexts = new Set(
+        names.filter((name) => name.startsWith(begun) && name !== begun).map((name) => name[begun.length]),
+      )
+      for (let code = 0; code < 0x80; code++) {
+        const letter = String.fromCharCode(code)
+        if (isPlain(code)) automaton.addRange(node, code, code, nexts.has(letter) ? after(begun + letter) : free)
+      }
+      return node
+    }
+    return automaton.literal('"', after(''))
+  }
+}
+
+function isSchema(value: unknown): value is Schema {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The kinds of values that the schema lets through; without "type" those that its keywords are about. */
+function kindsOf(schema: Schema, keywords: readonly string[], place: string): readonly Kind[] {
+  if (!('type' in schema)) {
+    const implied = KINDS.filter((kind) => kind !== 'integer' && keywords.some((key) => KEYWORDS[kind].includes(key)))
+    return implied.length > 0 ? implied : KINDS
+  }
+  const types: unknown[] = Array.isArray(schema.type) ? schema.type : [schema.type]
+  for (const type of types) {
+    if (!KINDS.includes(type as Kind))
+      throw refusal(place, `has the type ${JSON.stringify(type)}, which JSON does not know`)
+  }
+  return types as Kind[]
+}
+
+function isOfKind(value: unknown, kind: Kind): boolean {
+  switch (kind) {
+    case 'null':
+      return value === null
+    case 'array':
+      return Array.isArray(value)
+    case 'object':
+      return isSchema(value)
+    case 'integer':
+      return Number.isInteger(value)
+    default:
+      return typeof value === kind
+  }
+}
+
+/** Whether no value satisfies two of the schemas: each names its type, and no type comes twice. */
+function areDisjoint(schemas: readonly unknown[]): boolean {
+  const kinds = schemas.flatMap((schema): unknown[] => {
+    if (!isSchema(schema)) return [undefined]
+    const values = 'const' in schema ? [schema.const] : schema.enum
+    if (Array.isArray(values)) return [...new Set(values.map((value) => JSON.stringify(value)))]
+    return Array.isArray(schema.type) ? schema.type : [schema.type]
+  })
+  const literal = (kind: unknown) => !KINDS.includes(kind as Kind)
+  if (kinds.includes(undefined) || new Set(kinds).size < kinds.length) return false
+  if (kinds.includes('integer') && kinds.includes('number')) return false
+  return kinds.every(literal) || !kinds.some(literal)
+}
+
+function count(schema: Schema, key: string, place: string): number | undefined {
+  const value = schema[key]
+  if (value === undefined) return undefined
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0) {
+    throw refusal(place, `has a "${key}" that is not a count`)
+  }
+  if (value > MAX_COUNT) throw refusal(place, `has a "${key}" above ${MAX_COUNT}, which is not supported`)
+  return value
+}
+
+function tighter(inclusive: number | undefined, exclusive: number | undefined, of: (x: number, y: number) => number) {
+  if (inclusive === undefined && exclusive === undefined) return undefined
+  if (exclusive === undefined) return { value: inclusive!, exclusive: false }
+  const isTighter = inclusive === undefined || of(exclusive, inclusive) === exclusive
+  return { value: isTighter ? exclusive : inclusive, exclusive: isTighter }
+}
+
+const escapePointer = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1')
+
+function unescapePointer(part: string): string | undefined {
+  try {
+    return decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,263 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { BackendError } from '../../../gpu-backend/errors.ts'
+import { tokenBytes } from '../../../gpu-backend/model/token-bytes.ts'
+import { Grammars, type ResponseFormat } from '../../../gpu-backend/sampling/grammar.ts'
+import { buildTokenTrie } from '../../../gpu-backend/sampling/token-trie.ts'
+import { checkAgainst, JSON_SCHEMAS } from '../../support/json-answers.ts'
+import { seededRandom } from '../../support/mutate.ts'
+import { expectOneSentence } from '../../support/one-sentence.ts'
+import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
+
+type Schema = Readonly<Record<string, unknown>>
+
+const files = embeddedTokenizerFiles()
+const vocabulary = tokenBytes(files.tokenizer)!
+const END = files.eosTokenIds[0]!
+const QUOTE = vocabulary.findIndex((bytes) => bytes?.length === 1 && bytes[0] === 0x22)
+const grammars = new Grammars(buildTokenTrie(vocabulary))
+
+/** Every byte and nothing else: token t is byte t, and 256 is the end. */
+const bytewise = new Grammars(buildTokenTrie(Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte))))
+const BYTE_END = 256
+
+function ofSchema(schema: Schema): ResponseFormat {
+  return { type: 'json_schema', json_schema: { name: 'answer', schema } }
+}
+
+/** Whether a whole text can be written under the format. */
+function accepts(format: ResponseFormat, text: string): boolean {
+  const matcher = bytewise.matcher(format, [BYTE_END])!
+  for (const token of [...Buffer.from(text), BYTE_END]) {
+    const logits = new Float32Array(BYTE_END + 1)
+    matcher.mask(logits)
+    if (logits[token] !== 0) return false
+    matcher.accept(token)
+  }
+  return true
+}
+
+/** A text by random tokens of the embedded vocabulary; undefined where it did not come to an end. */
+function randomText(format: ResponseFormat, seed: number, maxTokens = 400): string | undefined {
+  const random = seededRandom(seed)
+  const matcher = grammars.matcher(format, [END])!
+  const text: Uint8Array[] = []
+  for (let count = 0; count < maxTokens; count++) {
+    const logits = new Float32Array(vocabulary.length)
+    matcher.mask(logits)
+    const allowed = [...logits.keys()].filter((id) => logits[id] === 0)
+    // Strings would hardly ever end if their end were one token among thousands.
+    const ending = [END, QUOTE].filter((id) => allowed.includes(id))
+    const token = ending.length > 0 && random() < 0.3 ? ending[0]! : allowed[Math.floor(random() * allowed.length)]!
+    if (token === END) return Buffer.concat(text).toString()
+    text.push(vocabulary[token]!)
+    matcher.accept(token)
+  }
+  return undefined
+}
+
+describe.each(Object.entries(JSON_SCHEMAS))('a schema with %s', (_, schema) => {
+  test('is satisfied by whatever random tokens come to an end', () => {
+    let ended = 0
+    fc.assert(
+      fc.property(fc.nat(), (seed) => {
+        const text = randomText(ofSchema(schema), seed)
+        if (text === undefined) return
+        ended++
+        expect(text.isWellFormed()).toBe(true)
+        checkAgainst(schema, text)
+      }),
+      { numRuns: 60, seed: 1 },
+    )
+    expect(ended).toBeGreaterThan(20)
+  })
+})
+
+describe('any JSON object', () => {
+  const format: ResponseFormat = { type: 'json_object' }
+
+  test('is what random tokens come to', () => {
+    fc.assert(
+      fc.property(fc.nat(), (seed) => {
+        const text = randomText(format, seed)
+        if (text !== undefined) expect(JSON.parse(text)).toBeTypeOf('object')
+      }),
+      { numRuns: 60, seed: 1 },
+    )
+  })
+
+  test('can be written, compactly or indented, in whatever script', () => {
+    fc.assert(
+      fc.property(
+        fc.dictionary(fc.string({ unit: 'grapheme' }), fc.jsonValue()),
+        fc.constantFrom(0, 2),
+        (value, indent) => {
+          const json = JSON.stringify(value, null, indent)
+          // Negative zero aside, the grammar leaves out only numbers that have more digits than it allows.
+          fc.pre(!/\d{16}|\d\.\d{16}|e[+-]?\d{3}/.test(json))
+          expect(accepts(format, json)).toBe(true)
+        },
+      ),
+      { seed: 1 },
+    )
+  })
+
+  test.each(['[]', '1', '{"a":01}', '{"a":1,}', '{"a"}', '{"a":"\n"}', '{"a":"\\x"}', '{"a":"\\ud800"}', ' {}', '{}}'])(
+    'is not %j',
+    (text) => expect(accepts(format, text)).toBe(false),
+  )
+})
+
+describe('numbers between bounds', () => {
+  const bound = fc.tuple(fc.integer({ min: -3000, max: 3000 }), fc.constantFrom(1, 10, 100)).map(([n, d]) => n / d)
+
+  test('are accepted exactly where the bounds let them through', () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          low: bound,
+          high: bound,
+          value: bound,
+          lowKey: fc.boolean(),
+          highKey: fc.boolean(),
+          whole: fc.boolean(),
+        }),
+        ({ low, high, value, lowKey, highKey, whole }) => {
+          const schema = {
+            type: whole ? 'integer' : 'number',
+            [lowKey ? 'minimum' : 'exclusiveMinimum']: low,
+            [highKey ? 'maximum' : 'exclusiveMaximum']: high,
+          }
+          // A range without any number is refused before; a number in between has to be there.
+          fc.pre(Math.floor(high) - Math.ceil(low) > 1)
+          const inside = (lowKey ? value >= low : value > low) && (highKey ? value <= high : value < high)
+          const fits = inside && (!whole || Number.isInteger(value))
+          expect(accepts(ofSchema(schema), JSON.stringify(value))).toBe(fits)
+        },
+      ),
+      { numRuns: 300, seed: 1 },
+    )
+  })
+})
+
+describe('objects', () => {
+  const schema = { type: 'object', properties: { id: { type: 'integer' }, 'a/b': { type: 'null' } }, required: ['id'] }
+
+  test.each([
+    ['{"id":1}', true],
+    ['{"id":1,"a/b":null}', true],
+    ['{ "id": 1, "a/b": null }', true],
+    ['{"a/b":null}', false],
+    ['{"id":1,"other":2}', false],
+    ['{"id":1,"id":2}', false],
+    ['{"id":1.5}', false],
+  ])('as in %s are held to their properties', (text, fits) => {
+    expect(accepts(ofSchema(schema), text)).toBe(fits)
+  })
+
+  test.each([
+    ['{"id":1,"other":"x"}', true],
+    ['{"id":1,"idx":"x","i":"y"}', true],
+    ['{"id":1,"id":"x"}', false],
+    ['{"id":1,"\\u0069d":"x"}', false],
+    ['{"id":1,"other":2}', false],
+  ])('as in %s may have other properties, but never a described one twice', (text, fits) => {
+    const open = { ...schema, additionalProperties: { type: 'string' } }
+    expect(accepts(ofSchema(open), text)).toBe(fits)
+  })
+})
+
+describe('the end', () => {
+  test('is the only choice once the text is complete, and no choice before', () => {
+    const matcher = grammars.matcher(ofSchema({ const: 7 }), [END, 9])!
+    const before = new Float32Array(vocabulary.length)
+    matcher.mask(before)
+    expect([before[END], before[9]]).toEqual([Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY])
+    expect(matcher.isComplete).toBe(false)
+    matcher.accept(before.indexOf(0))
+    const after = new Float32Array(vocabulary.length)
+    matcher.mask(after)
+    expect([...after.keys()].filter((id) => after[id] === 0)).toEqual([END, 9])
+    expect(matcher.isComplete).toBe(true)
+  })
+})
+
+describe('a schema that cannot be held to', () => {
+  /** After n brackets it can be read in 2^n ways, each with another end. */
+  const ambiguous = {
+    $defs: {
+      a: { anyOf: [2, 3].map((length) => tuple(new Array(length).fill({ $ref: '#/$defs/a' }))).concat(tuple([])) },
+    },
+    $ref: '#/$defs/a',
+  }
+  function tuple(prefixItems: readonly Schema[]): Schema {
+    return { type: 'array', prefixItems, items: false, minItems: prefixItems.length }
+  }
+  const deep = Array.from({ length: 500 }).reduce<Schema>((items) => ({ type: 'array', items }), { type: 'null' })
+
+  test.each<[string, Schema, string]>([
+    ['an unknown keyword', { type: 'object', properties: { a: { type: 'number', multipleOf: 3 } } }, 'multipleOf'],
+    ['a pattern', { type: 'string', pattern: '^a' }, 'pattern'],
+    ['an unknown type', { type: 'strin' }, 'strin'],
+    ['a keyword beside a reference', { $ref: '#', minLength: 2 }, 'minLength'],
+    ['a reference to nothing', { $ref: '#/$defs/none' }, '#/$defs/none'],
+    ['a reference elsewhere', { $ref: 'https://example.com/schema' }, 'example.com'],
+    ['only itself', { $ref: '#' }, 'accepts no JSON value'],
+    ['no way to end', { type: 'object', properties: { a: { $ref: '#' } }, required: ['a'] }, 'accepts no JSON value'],
+    ['a required property that is forbidden', { required: ['a'], additionalProperties: false }, 'accepts no'],
+    ['an empty range', { type: 'integer', minimum: 3, maximum: 2 }, 'accepts no'],
+    ['several schemas at once', { allOf: [{ type: 'string' }, { maxLength: 2 }] }, 'allOf'],
+    ['one of several that overlap', { oneOf: [{ type: 'integer' }, { type: 'number' }] }, 'oneOf'],
+    ['a bound of many digits', { type: 'number', minimum: 0.1 + 0.2 }, '15 digits'],
+    ['a bound that is text', { type: 'number', minimum: '3' }, 'minimum'],
+    ['a negative count', { type: 'string', maxLength: -1 }, 'maxLength'],
+    ['a huge count', { type: 'array', maxItems: 1e9 }, 'maxItems'],
+    ['too many levels', deep, 'nested'],
+    ['properties that are a list', { properties: [] }, 'properties'],
+    ['a schema that is text', { type: 'array', items: 'string' }, '#/items'],
+  ])('for it has %s is refused in one sentence that names it', (_, schema, named) => {
+    const error = thrown(() => grammars.check(ofSchema(schema)))
+    expect(error).toBeInstanceOf(BackendError)
+    expect((error as BackendError).code).toBe('bad_request')
+    expect((error as Error).message).toContain(named)
+    expectOneSentence((error as Error).message)
+  })
+
+  test('is refused before any work where the tokenizer has no bytes', () => {
+    const error = thrown(() => new Grammars(undefined).check({ type: 'json_object' }))
+    expect((error as BackendError).code).toBe('bad_request')
+    expect(thrown(() => new Grammars(undefined).check({ type: 'text' }))).toBeUndefined()
+  })
+
+  test('for it can be read in ever more ways ends with a refusal, not with all memory', () => {
+    const matcher = bytewise.matcher(ofSchema(ambiguous), [BYTE_END])!
+    const error = thrown(() => {
+      for (let depth = 0; depth < 200; depth++) matcher.accept('['.charCodeAt(0))
+    })
+    expect((error as BackendError).code).toBe('bad_request')
+    expectOneSentence((error as Error).message)
+  })
+
+  test('is refused or compiled, whatever it looks like, and never breaks anything', () => {
+    const keyword = fc.constantFrom(
+      ...'type properties required items enum const anyOf $ref minimum maxLength $defs'.split(' '),
+    )
+    const value = fc.oneof(fc.jsonValue(), fc.constantFrom('object', 'string', 'array', 'integer', '#', '#/$defs/a'))
+    fc.assert(
+      fc.property(fc.dictionary(keyword, value, { maxKeys: 4 }), (schema) => {
+        const error = thrown(() => grammars.check(ofSchema(schema)))
+        if (error !== undefined) expect(error).toBeInstanceOf(BackendError)
+      }),
+      { numRuns: 500, seed: 1 },
+    )
+  })
+})
+
+function thrown(action: () => void): unknown {
+  try {
+    action()
+    return undefined
+  } catch (error) {
+    return error
+  }
+}
