@@ -1,0 +1,107 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { AdapterError } from '../../adapters/errors.ts'
+import { fileSet, memoryFile } from '../../adapters/file-set.ts'
+import { publishAdapter } from '../../scripts/publish.ts'
+import { peftFiles, peftTensors } from '../support/peft-files.ts'
+import { BASE_INFO } from '../support/protocol-backend.ts'
+
+const PREVIOUS = `sha256:${'1'.repeat(64)}`
+const PATH = '/v1/adapters/acme/support'
+const files = peftFiles(peftTensors(BASE_INFO.base, ['model.layers.0.self_attn.q_proj']))
+
+/** An edge of which a test decides what the models answer, and whether a version is there already. */
+describe('publishing is all or nothing', () => {
+  let server: Server
+  let url: string
+  const seen: string[] = []
+  let previous: string | undefined
+  let effect: number
+  let uploadStatus: number
+  let uploaded: string
+
+  beforeEach(async () => {
+    seen.length = 0
+    previous = undefined
+    effect = 1
+    uploadStatus = 201
+    uploaded = ''
+    server = createServer((request, response) => void answer(request, response))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  })
+  afterEach(() => new Promise((resolve) => server.close(resolve)))
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const call = `${request.method} ${request.url}`
+    const json = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body))
+    if (call !== 'GET /v1/base') seen.push(call.replace(/sha256:\w+/, '<digest>'))
+    if (call === `PUT ${PATH}` && uploadStatus !== 201) {
+      json(uploadStatus, { error: { message: 'The delta is too large here.', code: 'delta_too_large' } })
+      return
+    }
+    let body = ''
+    for await (const piece of request) body += piece
+    if (call === 'GET /v1/base') json(200, BASE_INFO)
+    else if (call === `GET ${PATH}`)
+      json(previous ? 200 : 404, previous ? { digest: previous, versions: [{ digest: previous }] } : {})
+    else if (call === `PUT ${PATH}`) {
+      uploaded = String(request.headers['x-polylora-digest'])
+      json(201, {})
+    } else if (call === 'POST /v1/completions') {
+      const adapted = JSON.parse(body).model !== BASE_INFO.base.name
+      response.setHeader('x-polylora-adapter', adapted ? uploaded : 'base')
+      json(200, { choices: [{ logprobs: { top_logprobs: [{ x: adapted ? -1 - effect : -1 }] } }] })
+    } else {
+      if (call === `PUT ${PATH}/alias`) expect(JSON.parse(body)).toEqual({ digest: previous, from: uploaded })
+      json(200, {})
+    }
+  }
+  const publish = () => publishAdapter({ edge: { url, apiKey: 'k' }, files, tenant: 'acme', name: 'support' })
+
+  test('a good adapter is uploaded, probed and given its report', async () => {
+    const { report } = await publish()
+    expect(report.probe?.difference).toBe(1)
+    expect(seen).toEqual([
+      `GET ${PATH}`,
+      `PUT ${PATH}`,
+      'POST /v1/completions',
+      'POST /v1/completions',
+      `PUT ${PATH}/versions/<digest>/report`,
+    ])
+  })
+
+  test('an adapter without effect leaves no name behind', async () => {
+    effect = 0
+    await expect(publish()).rejects.toThrow(/has no effect/)
+    expect(seen.at(-1)).toBe(`DELETE ${PATH}`)
+  })
+
+  test('an adapter without effect gives the name back to the version before', async () => {
+    effect = 0
+    previous = PREVIOUS
+    await expect(publish()).rejects.toThrow(/has no effect/)
+    expect(seen.at(-1)).toBe(`PUT ${PATH}/alias`)
+  })
+
+  test('an edge that refuses the upload at once is quoted, not its broken connection', async () => {
+    uploadStatus = 413
+    await expect(publish()).rejects.toThrow('The delta is too large here.')
+    expect(seen.at(-1)).toBe(`PUT ${PATH}`)
+  })
+
+  test('nothing is uploaded when the files are refused', async () => {
+    const template = memoryFile('chat_template.jinja', new TextEncoder().encode('{% for m in messages %}'))
+    const edge = { url, apiKey: 'k' }
+    const broken = fileSet([...files.values(), template])
+    await expect(publishAdapter({ edge, files: broken, tenant: 'acme', name: 'support' })).rejects.toThrow(AdapterError)
+    const mute = fileSet([...files.values(), memoryFile('chat_template.jinja', new TextEncoder().encode('Hello'))])
+    await expect(publishAdapter({ edge, files: mute, tenant: 'acme', name: 'support' })).rejects.toThrow(
+      /leaves out the user's message/,
+    )
+    const kept = { ignoreChatTemplate: true }
+    await publishAdapter({ edge, files: broken, tenant: 'acme', name: 'support', facts: kept })
+    expect(seen.filter((call) => call === `PUT ${PATH}`)).toHaveLength(1)
+  })
+})
