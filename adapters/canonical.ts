@@ -12,6 +12,10 @@ const DELTA_VERSION = '1'
 /** Far above any rank in use; larger ones would be full fine-tuning under another name. */
 export const MAX_RANK = 1024
 
+/** The longest template in use (tool calling in several languages of its own) has about 20,000 characters. */
+export const MAX_CHAT_TEMPLATE_CHARS = 200_000
+const MAX_NAME_CHARS = 256
+
 export type DeltaDtype = 'f16' | 'f32'
 
 /** What can be known of a canonical file without its tensors' values. */
@@ -182,6 +186,16 @@ export function checkDeltaHeader(bytes: Uint8Array, fileBytes: number, base: Bas
       'unsupported',
       `The file is not a canonical delta of version ${DELTA_VERSION}; publish it with polylora publish.`,
     )
+  }
+  for (const [key, value] of strings) {
+    const limit =
+      key === 'chat_template' ? MAX_CHAT_TEMPLATE_CHARS : key === 'modules' ? Number.POSITIVE_INFINITY : MAX_NAME_CHARS
+    if (value.length > limit) {
+      throw new AdapterError(
+        'too_large',
+        `The delta's ${quote(key)} has ${value.length} characters (at most ${limit}); publish it with polylora publish.`,
+      )
+    }
   }
   const chatTemplate = strings.get('chat_template')
   const metadata: DeltaMetadata = {

@@ -1,11 +1,10 @@
 // The prompt form that an adapter was trained with, where its files say so: alpaca-lora's JSON or a Hugging Face chat template.
 // Knows no tensors. Invariant: what it returns is Jinja over `messages`, unrendered; whoever serves it renders it bounded.
+import { MAX_CHAT_TEMPLATE_CHARS } from '../canonical.ts'
 import { AdapterError } from '../errors.ts'
 import { type AdapterFile, baseName, type FileSet, readText } from '../file-set.ts'
 import { alpacaChatTemplate, isAlpacaTemplate } from './alpaca-template.ts'
 
-/** The longest template in use (tool calling in several languages of its own) has about 20,000 characters. */
-const MAX_TEMPLATE_CHARS = 200_000
 const MAX_FILE_BYTES = 4 * 1024 * 1024
 
 export interface FoundTemplate {
@@ -32,10 +31,10 @@ export async function findChatTemplate(files: FileSet, folder: string): Promise<
 }
 
 function bounded(template: FoundTemplate): FoundTemplate {
-  if (template.text.length <= MAX_TEMPLATE_CHARS) return template
+  if (template.text.length <= MAX_CHAT_TEMPLATE_CHARS) return template
   throw new AdapterError(
     'too_large',
-    `${template.file} holds a chat template of ${template.text.length} characters (at most ${MAX_TEMPLATE_CHARS}); remove it.`,
+    `${template.file} holds a chat template of ${template.text.length} characters (at most ${MAX_CHAT_TEMPLATE_CHARS}); remove it.`,
   )
 }
 

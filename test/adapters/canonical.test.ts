@@ -80,6 +80,15 @@ describe('the canonical file', () => {
     expect(decodeDelta(encodeDelta({ ...original, metadata }, base), base).metadata).toEqual(metadata)
   })
 
+  test('is refused when its strings are beyond any use', () => {
+    const original = delta([ALL[0]!])
+    const encode = (metadata: Partial<Delta['metadata']>) =>
+      encodeDelta({ ...original, metadata: { ...original.metadata, ...metadata } }, base)
+    for (const bytes of [encode({ chatTemplate: 'x'.repeat(200_001) }), encode({ sourceFormat: 'x'.repeat(300) })]) {
+      expect(refusal(() => decodeDelta(bytes, base)).code).toBe('too_large')
+    }
+  })
+
   test('is refused for another base, by name', () => {
     const bytes = encodeDelta(delta(ALL), base)
     expect(refusal(() => decodeDelta(bytes, tinyBase('mha')))).toMatchObject({ code: 'mismatch' })
