@@ -27,7 +27,8 @@ const RopeScaling = z.looseObject({
   truncate: z.nullish(z.boolean()),
   partial_rotary_factor: z.nullish(z.number()),
 })
-export type RopeScaling = z.infer<typeof RopeScaling>
+/** `divisors`, one for each rotary frequency, come from GGUF files alone. */
+export type RopeScaling = z.infer<typeof RopeScaling> & { readonly divisors?: readonly number[] }
 
 const ConfigJson = z.looseObject({
   model_type: z.string(),

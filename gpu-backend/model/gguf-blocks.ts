@@ -1,7 +1,7 @@
 // Dequantises the block formats of GGUF files to f32, as ggml-quants.c of llama.cpp defines them.
 // Knows bytes and numbers only. Every format is a run of blocks; a block has its own scales.
 
-interface BlockFormat {
+export interface BlockFormat {
   readonly name: string
   /** Values in a block. */
   readonly values: number

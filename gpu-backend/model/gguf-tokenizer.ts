@@ -1,6 +1,6 @@
 // The tokenizer inside a GGUF file, as the tokenizer.json that it was made from.
 // Byte-level BPE only: the splitting expressions are those of the models' own tokenizer.json files.
-import type { GgufHeader } from '../../adapters/gguf.ts'
+import type { GgufHeader, GgufValue } from '../../adapters/gguf.ts'
 import { StartupError } from '../errors.ts'
 import type { TokenizerFiles } from './model-source.ts'
 
@@ -37,16 +37,16 @@ const USER_DEFINED = 4
 /** @throws StartupError when the tokenizer is of a kind that cannot be rebuilt: its files must lie beside the GGUF then */
 export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenIds: readonly number[]): TokenizerFiles {
   const model = metadata.get('tokenizer.ggml.model')
-  const pre = String(metadata.get('tokenizer.ggml.pre'))
-  const preTokenizer = PRE_TOKENIZERS[pre]
+  const pre = String(metadata.get('tokenizer.ggml.pre') ?? 'no pre-tokenizer')
+  const preTokenizer = Object.hasOwn(PRE_TOKENIZERS, pre) ? PRE_TOKENIZERS[pre] : undefined
   if (model !== 'gpt2' || !preTokenizer) {
     throw new StartupError(
-      `${path}: the tokenizer "${String(model)}" (${pre}) in this file is not supported; put the model's tokenizer.json beside it.`,
+      `${path}: the tokenizer "${String(model ?? 'none')}" (${pre}) in this file is not supported; put the model's tokenizer.json beside it.`,
     )
   }
-  const tokens = (metadata.get('tokenizer.ggml.tokens') as readonly string[] | undefined) ?? []
-  const types = (metadata.get('tokenizer.ggml.token_type') as readonly number[] | undefined) ?? []
-  const merges = (metadata.get('tokenizer.ggml.merges') as readonly string[] | undefined) ?? []
+  const tokens = list(path, metadata, 'tokenizer.ggml.tokens', (item) => typeof item === 'string')
+  const types = list(path, metadata, 'tokenizer.ggml.token_type', (item) => typeof item === 'number')
+  const merges = list(path, metadata, 'tokenizer.ggml.merges', (item) => typeof item === 'string')
   const added = tokens.flatMap((content, id) => {
     const special = types[id] === CONTROL
     if (!special && types[id] !== USER_DEFINED) return []
@@ -82,6 +82,18 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
     chatTemplate: typeof chatTemplate === 'string' ? chatTemplate : undefined,
     eosTokenIds,
   }
+}
+
+/** An array of the metadata, empty where there is none. @throws StartupError when it holds something else */
+function list<T extends GgufValue>(
+  path: string,
+  metadata: GgufHeader['metadata'],
+  key: string,
+  fits: (item: GgufValue) => item is T,
+): readonly T[] {
+  const items = metadata.get(key) ?? []
+  if (Array.isArray(items) && items.every(fits)) return items
+  throw new StartupError(`${path}: ${key} is not a list of the right kind: the file is damaged; download it again.`)
 }
 
 function bosFirst(bosToken: string, tokens: readonly string[]): object {

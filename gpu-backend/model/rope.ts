@@ -61,6 +61,9 @@ function scaledFrequencies(config: ModelConfig): { frequencies: number[]; scale:
         scale: scaling.attention_factor ?? yarnScale(factor, scaling.mscale, scaling.mscale_all_dim),
       }
     }
+    // A GGUF file holds the outcome of llama3 scaling, not its parameters.
+    case 'divisors':
+      return { frequencies: plain.map((frequency, i) => frequency / scaling!.divisors![i]!), scale: 1 }
     default:
       return { frequencies: plain, scale: 1 }
   }
