@@ -8,6 +8,7 @@ to the type they are saved in, and computed with in float32. Nothing here is tra
 import copy
 import hashlib
 import json
+import math
 import os
 import pathlib
 import sys
@@ -117,6 +118,9 @@ def make_adapter(name: str, model, out: pathlib.Path) -> torch.Tensor:
     # False: the whole embedding matrices stay out of the file.
     tuned.save_pretrained(out / f"{name}-adapter", save_embedding_layers=False)
     (out / f"{name}-adapter" / "README.md").unlink()
+    # PEFT writes a set: in another order each time.
+    config = out / f"{name}-adapter" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "target_modules": sorted(modules)}, indent=2) + "\n")
     return logits(tuned)
 
 
@@ -212,6 +216,25 @@ def gguf_cases(out: pathlib.Path):
     yield "k-quants", wide.config, tensors
 
 
+def rope_divisors(config) -> numpy.ndarray:
+    """What convert_hf_to_gguf.py (LlamaModel.generate_extra_tensors) stores of Llama 3's rope scaling: one divisor for each frequency."""
+    scaling, size = config.rope_parameters, config.hidden_size // config.num_attention_heads
+    original, low, high = (scaling[key] for key in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor"))
+    divisors = []
+    for i in range(0, size, 2):
+        wavelength = 2 * math.pi * scaling["rope_theta"] ** (i / size)
+        smooth = min(1, max(0, (original / wavelength - low) / (high - low)))
+        divisors.append(1 / ((1 - smooth) / scaling["factor"] + smooth))
+    return numpy.array(divisors, dtype=numpy.float32)
+
+
+def tensor_hashes(model) -> dict:
+    return {
+        key: {"shape": list(tensor.shape), "sha256": hashlib.sha256(tensor.float().contiguous().numpy().tobytes()).hexdigest()}
+        for key, tensor in model.state_dict().items()
+    }
+
+
 def make_gguf(out: pathlib.Path, expected: dict[str, torch.Tensor]) -> dict:
     """Writes the files and reads them back with transformers, which undoes the order of q and k. Returns the tensors' hashes."""
     hashes = {}
@@ -219,10 +242,14 @@ def make_gguf(out: pathlib.Path, expected: dict[str, torch.Tensor]) -> dict:
         write_gguf(out / f"{name}.gguf", config, tensors)
         model = AutoModelForCausalLM.from_pretrained(out, gguf_file=f"{name}.gguf", dtype=torch.float32, attn_implementation="eager")
         expected[f"gguf-{name}"] = logits(model)
-        hashes[name] = {
-            key: {"shape": list(tensor.shape), "sha256": hashlib.sha256(tensor.float().contiguous().numpy().tobytes()).hexdigest()}
-            for key, tensor in model.state_dict().items()
-        }
+        hashes[name] = tensor_hashes(model)
+    # transformers does not read the divisors: these logits are those of the Hugging Face directory.
+    name, model = "f16-llama3-rope", make_model("llama-llama3", out)
+    tensors = {key: (gguf.quants.quantize(values, own), own) for key, values in converted(model).items()
+               for own in [gguf.GGMLQuantizationType.F32 if values.ndim == 1 else gguf.GGMLQuantizationType.F16]}
+    tensors["rope_freqs.weight"] = (rope_divisors(model.config), gguf.GGMLQuantizationType.F32)
+    write_gguf(out / f"{name}.gguf", model.config, tensors)
+    hashes[name], expected[f"gguf-{name}"] = tensor_hashes(model), expected["llama-llama3"].clone()
     return hashes
 
 
