@@ -1,5 +1,7 @@
 // JSON Schemas as customers write them, and whether a text satisfies one, judged by zod's own reading of the schema.
 import * as z from 'zod'
+import { tokenBytes } from '../../gpu-backend/model/token-bytes.ts'
+import { embeddedTokenizerFiles } from './tiny-model.ts'
 
 export const JSON_SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'nested objects': {
@@ -94,4 +96,13 @@ export function checkAgainst(schema: Readonly<Record<string, unknown>>, text: st
   const value: unknown = JSON.parse(text)
   const { success, error } = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]).safeParse(value)
   if (!success) throw new Error(`${text} is not what ${JSON.stringify(schema)} asks for: ${error.message}`)
+}
+
+/** A logit_bias for the tokens of the embedded vocabulary with which strings, objects and arrays end. */
+export function tokensThatEndJson(bias: number): Record<string, number> {
+  const vocabulary = tokenBytes(embeddedTokenizerFiles().tokenizer)!
+  const ends = ['"', '}', ']'].map((end) =>
+    vocabulary.findIndex((bytes) => bytes && Buffer.from(bytes).toString() === end),
+  )
+  return Object.fromEntries(ends.map((id) => [String(id), bias]))
 }

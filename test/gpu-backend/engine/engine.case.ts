@@ -7,6 +7,7 @@ import type { Engine } from '../../../gpu-backend/engine/engine.ts'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import type { SamplingParams } from '../../../gpu-backend/protocol.ts'
 import { type Answer, ask, body, contextOf, type Question, requestOf, stream } from '../../support/ask.ts'
+import { checkAgainst, JSON_SCHEMAS, tokensThatEndJson } from '../../support/json-answers.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
 import { type DeltaRecipe, type EncodedDelta, encodedRandomDelta } from '../../support/random-delta.ts'
 
@@ -25,6 +26,8 @@ export interface EngineUnderTest {
   /** Runs of the random workload; each is a few dozen requests. */
   readonly workloads: number
 }
+
+type Schema = Readonly<Record<string, unknown>>
 
 const PLENTY: EngineLimits = { rows: 8, queue: 200, contextTokens: 512, memory: 'plenty' }
 const MANY_BYTES = 1e9
@@ -452,6 +455,94 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(stats.hostDeltas).toBeLessThan(many.length)
       expect(stats).toMatchObject({ running: 0, waiting: 0, diskDeltas: many.length })
       for (const { digest } of many) await engine.evict(digest)
+    })
+  })
+
+  describe('a response_format', () => {
+    const ofSchema = (schema: Schema) => ({
+      type: 'json_schema' as const,
+      json_schema: { name: 'answer', strict: true, schema },
+    })
+    /** Warm, and with what ends strings and objects made likely: a random model would seldom find an end. */
+    const format = (schema: Schema, seed = 1): Partial<SamplingParams> => ({
+      response_format: ofSchema(schema),
+      logit_bias: tokensThatEndJson(5),
+      temperature: 1,
+      max_tokens: 300,
+      min_tokens: 0,
+      seed,
+    })
+    const coin: Schema = { enum: ['heads', 'tails'] }
+
+    test.each(Object.entries(JSON_SCHEMAS))('of %s is kept by every answer that comes to an end', async (_, schema) => {
+      const questions = [null, ...digests()].map((delta, i) => ({ delta, n: 2, sampling: format(schema, 10 * i) }))
+      const answers = await Promise.all(questions.map((question) => ask(engine, question)))
+      const choices = answers.flatMap((answer) => answer.choices)
+      for (const { text, reason } of choices) {
+        if (reason === 'stop') checkAgainst(schema, text)
+        else expect(reason).toBe('length')
+      }
+      expect(choices.filter(({ reason }) => reason === 'stop').length).toBeGreaterThan(choices.length / 2)
+    })
+
+    test('of any JSON object is one', async () => {
+      const sampling = { ...format({}), response_format: { type: 'json_object' as const } }
+      const { choices } = await ask(engine, { n: 8, sampling })
+      const ended = choices.filter(({ reason }) => reason === 'stop')
+      expect(ended.length).toBeGreaterThan(0)
+      for (const { text } of ended) expect(Object.prototype.toString.call(JSON.parse(text))).toBe('[object Object]')
+    })
+
+    test('leaves the other rows of the batch exactly as they are', async () => {
+      const questions = [null, ...digests()].map((delta) => ({ delta, sampling: { max_tokens: 60 } }))
+      const alone: Answer[] = []
+      for (const question of questions) alone.push(await ask(engine, question))
+      const schema = JSON_SCHEMAS['nested objects']!
+      const held = Promise.all([1, 2].map((seed) => ask(engine, { sampling: format(schema, seed) })))
+      const beside = await Promise.all(questions.map((question) => ask(engine, question)))
+      expect(beside.map(({ tokens }) => tokens)).toEqual(alone.map(({ tokens }) => tokens))
+      for (const [i, answer] of (await held).entries()) {
+        expect(answer.text).toBe((await ask(engine, { sampling: format(schema, i + 1) })).text)
+      }
+    })
+
+    test('that is complete ends the answer, whatever min_tokens asks for', async () => {
+      const answer = await ask(engine, { sampling: { ...format(coin), min_tokens: 100 } })
+      expect(answer.reason).toBe('stop')
+      checkAgainst(coin, answer.text)
+    })
+
+    test('that max_tokens cuts short ends with length', async () => {
+      const answer = await ask(engine, { sampling: { ...format(JSON_SCHEMAS.numbers!), max_tokens: 5 } })
+      expect(answer).toMatchObject({ reason: 'length', usage: { completion_tokens: 5 } })
+    })
+
+    test('goes together with stop strings and stop tokens', async () => {
+      const whole = await ask(engine, { sampling: format(coin) })
+      const stopped = await ask(engine, { sampling: { ...format(coin), stop: ['ai', 'ea'] } })
+      expect(stopped).toMatchObject({ reason: 'stop', text: whole.text.slice(0, 2) })
+      const id = whole.tokens[1]!
+      const other = await ask(engine, { sampling: { ...format(coin), stop_token_ids: [id] } })
+      checkAgainst(coin, other.text)
+      expect(other.tokens).not.toContain(id)
+    })
+
+    test("reports log probabilities of the model's own distribution, all of them finite", async () => {
+      const { events } = await ask(engine, { sampling: { ...format(JSON_SCHEMAS.enums!), logprobs: 5 } })
+      const logprobs = events.flatMap((event) => (event.event === 'text' ? (event.logprobs ?? []) : []))
+      expect(logprobs.length).toBeGreaterThan(5)
+      for (const { logprob, top } of logprobs) {
+        expect(top).toHaveLength(5)
+        expect([logprob, ...top.map((one) => one.logprob)].every(Number.isFinite)).toBe(true)
+      }
+    })
+
+    test('that cannot be kept is refused before any work', async () => {
+      const before = (await engine.stats()).prefillTokens
+      for (const schema of [{ type: 'strin' }, { type: 'number', multipleOf: 3 }, { $ref: '#/none' }]) {
+        expect((await refusal(ask(engine, { sampling: format(schema) }))).code).toBe('bad_request')
+      }
+      expect((await engine.stats()).prefillTokens).toBe(before)
     })
   })
 
