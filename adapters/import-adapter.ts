@@ -15,7 +15,7 @@ import { refuseStrangeConfig, refuseStrangeTensors } from './formats/strangers.t
 import type { ImportOptions } from './import-options.ts'
 import { headerEnd, LENGTH_BYTES } from './safetensors.ts'
 import type { TensorFile } from './source-tensor.ts'
-import { openWeights, pickWeights } from './weights-file.ts'
+import { listWeights, openWeights, pickWeights } from './weights-file.ts'
 
 const CONFIG = 'adapter_config.json'
 /** PEFT's weights in the order in which PEFT itself prefers them; the last is what a Trainer's checkpoint holds. */
@@ -80,6 +80,9 @@ async function identifyByConfig(files: FileSet, configFile: AdapterFile): Promis
 function beside(files: FileSet, folder: string, names: readonly string[]): AdapterFile {
   const file = names.map((name) => files.get(folder + name)).find((candidate) => candidate !== undefined)
   if (file !== undefined) return file
+  // Renamed weights, given by themselves or alone in their folder, are meant.
+  const here = listWeights(files).filter((candidate) => candidate.name === folder + baseName(candidate))
+  if (here.length === 1) return here[0]!
   throw new AdapterError(
     'missing',
     `${folder}${CONFIG} has no ${names.slice(0, 2).join(' or ')} beside it; give the whole folder.`,

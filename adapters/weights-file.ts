@@ -15,10 +15,15 @@ const TRAINER_STATE = /^(?:optimizer|scheduler|scaler|training_args|rng_state.*)
 /** Names that a project gives its adapter; they win over other files of the folder. */
 const KNOWN_NAMES = ['lora.safetensors', 'adapters.safetensors', 'adapter_model.safetensors', 'adapter_model.bin']
 
+/** Files that hold tensors, as far as their names tell; what a Trainer keeps for itself is left out. */
+export function listWeights(files: FileSet): AdapterFile[] {
+  return [...files.values()].filter((file) => WEIGHTS.test(file.name) && !TRAINER_STATE.test(baseName(file)))
+}
+
 /** The one file that can hold the tensors. Throws AdapterError naming the candidates. */
 export function pickWeights(files: FileSet): AdapterFile {
   const all = [...files.values()]
-  const candidates = all.filter((file) => WEIGHTS.test(file.name) && !TRAINER_STATE.test(baseName(file)))
+  const candidates = listWeights(files)
   const known = KNOWN_NAMES.map((name) => files.get(name)).find((file) => file !== undefined)
   const [first, second] = known === undefined ? candidates : [known]
   if (first === undefined) {

@@ -293,6 +293,21 @@ describe('what is odd but served', () => {
     expect([...source.modules.keys()]).toEqual([Q])
   })
 
+  test('PEFT weights under another name, when nothing else could be meant', async () => {
+    const [config, weights] = [...peftFiles(PAIR).values()]
+    const renamed = (name: string) => ({ ...weights!, name })
+    expect((await read(fileSet([config!, renamed('final.safetensors')]))).modules.size).toBe(1)
+    const two = fileSet([config!, renamed('a.safetensors'), renamed('b.safetensors')])
+    expect((await refusal(two)).code).toBe('missing')
+    const trainer = fileSet([
+      config!,
+      renamed('final.safetensors'),
+      text('optimizer.pt', 'x'),
+      text('rng_state_0.pth', 'x'),
+    ])
+    expect((await read(trainer)).modules.size).toBe(1)
+  })
+
   test('the tensors win over the configuration, and the disagreement is told', async () => {
     const source = await read(peftFiles(PAIR, { r: 16, lora_alpha: 16, target_modules: ['q_proj', 'v_proj'] }))
     expect(source.modules.get(Q)).toMatchObject({ rank: 2, scale: 8 })
