@@ -5,6 +5,7 @@ import * as z from 'zod/mini'
 import { StartupError } from '../errors.ts'
 import { parseModelConfig } from './model-config.ts'
 import type { ModelSource, TokenizerFiles } from './model-source.ts'
+import { readJson } from './read-json.ts'
 import { openSafetensorsWeights, weightFiles } from './safetensors-weights.ts'
 
 /** @throws StartupError naming the file and field that is missing, damaged or not supported */
@@ -15,17 +16,6 @@ export function openHuggingFaceDir(dir: string): ModelSource {
     tokenizer: tokenizerFiles(dir, config.eosTokenIds),
     files: weightFiles(dir),
     openWeights: () => openSafetensorsWeights(dir),
-  }
-}
-
-/** @throws StartupError when the file is missing or is not JSON */
-export function readJson(file: string): unknown {
-  if (!existsSync(file))
-    throw new StartupError(`${file} is missing: the directory must be a model in Hugging Face layout.`)
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'))
-  } catch (error) {
-    throw new StartupError(`${file} is not valid JSON (${(error as Error).message}): restore it.`)
   }
 }
 
