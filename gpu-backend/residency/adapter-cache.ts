@@ -46,6 +46,24 @@ export class AdapterCache {
     return this.#loading.has(digest)
   }
 
+  /** Marks a delta as used where it is in memory: it will be soon. */
+  touch(digest: string): void {
+    const entry = this.#entries.get(digest)
+    if (entry) this.#touch(digest, entry)
+  }
+
+  /** Whether one more delta, of the usual size, fits beside those that are pinned, being read, or `wanted`. */
+  hasRoomBeside(wanted: ReadonlySet<string>): boolean {
+    let [bytes, count] = [0, 0]
+    for (const [digest, { delta, pins }] of this.#entries) {
+      if (pins === 0 && !wanted.has(digest)) continue
+      bytes += delta.bytes
+      count++
+    }
+    const usual = count > 0 ? bytes / count : 0
+    return bytes + (this.#loading.size + 1) * usual <= this.#capacityBytes
+  }
+
   /** The delta, pinned until `unpin`; undefined where it is not in memory. */
   tryPin(digest: string): PackedDelta | undefined {
     const entry = this.#entries.get(digest)

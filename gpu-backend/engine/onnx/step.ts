@@ -118,16 +118,30 @@ export class Step {
   }
 
   #loadAhead(): void {
-    for (const sequence of this.#scheduler.upcoming().slice(0, LOADS_AHEAD)) {
+    const next = this.#scheduler.upcoming().slice(0, LOADS_AHEAD)
+    const near = new Set<string>()
+    for (const { digest } of next) {
+      if (digest === null || !(this.#cache.has(digest) || this.#cache.isLoading(digest))) continue
+      near.add(digest)
+      this.#cache.touch(digest)
+    }
+    for (const sequence of next) {
       const { digest } = sequence
       if (digest === null || this.#cache.has(digest)) continue
       sequence.tier = 'disk'
       if (this.#cache.isLoading(digest)) continue
-      this.#cache.load(digest).then(this.#wake, (error: unknown) => {
-        this.#failWaiting(digest, error)
-        this.#wake()
-      })
+      // What has come for another turn must not be pushed out by this one: both would be read again and again.
+      if (near.size > 0 && !this.#cache.hasRoomBeside(near)) continue
+      near.add(digest)
+      this.#load(digest)
     }
+  }
+
+  #load(digest: string): void {
+    this.#cache.load(digest).then(this.#wake, (error: unknown) => {
+      this.#failWaiting(digest, error)
+      this.#wake()
+    })
   }
 
   #failWaiting(digest: string, error: unknown): void {

@@ -69,6 +69,28 @@ describe('the adapter cache', () => {
     expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0, loads: 0 })
   })
 
+  test('knows whether one more fits beside what is pinned, wanted or being read', async () => {
+    const { cache } = recordedCache(100)
+    expect(cache.hasRoomBeside(new Set())).toBe(true)
+    for (const digest of ['a:30', 'b:30', 'c:30']) await cache.load(digest)
+    expect(cache.hasRoomBeside(new Set())).toBe(true)
+    cache.tryPin('a:30')
+    expect(cache.hasRoomBeside(new Set(['b:30']))).toBe(true)
+    expect(cache.hasRoomBeside(new Set(['b:30', 'c:30']))).toBe(false)
+    const reading = cache.load('d:30')
+    expect(cache.hasRoomBeside(new Set(['b:30']))).toBe(false)
+    await reading
+  })
+
+  test('keeps what was touched longer', async () => {
+    const { cache, evicted } = recordedCache(60)
+    for (const digest of ['a:30', 'b:30']) await cache.load(digest)
+    cache.touch('a:30')
+    cache.touch('not here')
+    await cache.load('c:30')
+    expect(evicted).toEqual(['b:30'])
+  })
+
   test('refuses to unpin what is not pinned', async () => {
     const { cache } = recordedCache(100)
     await cache.load('a:40')
