@@ -5,6 +5,7 @@ import { StartupError } from '../gpu-backend/errors.ts'
 import { CliError } from './cli-error.ts'
 import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
 import { alias } from './commands/alias.ts'
+import { canary } from './commands/canary.ts'
 import { chat } from './commands/chat.ts'
 import { convert } from './commands/convert.ts'
 import { inspect } from './commands/inspect.ts'
@@ -27,6 +28,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   pull,
   alias,
   rollback,
+  canary,
   remove,
   usage,
   keys,

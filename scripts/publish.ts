@@ -32,6 +32,8 @@ export interface PublishRequest {
   readonly facts?: Omit<ImportOptions, 'base'>
   /** False: publish without asking the backend whether the adapter has an effect. */
   readonly probe?: boolean
+  /** True: store the version but leave the name where it points, for a canary. A name that is new points at it anyway. */
+  readonly stage?: boolean
   readonly onProgress?: (phase: PublishPhase, done: number, total: number) => void
 }
 
@@ -63,28 +65,35 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
     const digest = await writeDelta(file, source, info.base, dtype)
     const path = `/v1/adapters/${encodeURIComponent(tenant)}/${encodeURIComponent(name)}`
     const published = await tryPublished(edge, path)
-    const previous = published?.digest
+    const publication = { edge, model: `${tenant}/${name}`, path, digest, previous: published?.digest }
     // A version that the edge has already, from an earlier or an interrupted publishing, needs no second upload.
-    if (previous !== undefined && published?.versions.some((version) => version.digest === digest)) {
-      if (previous !== digest) await moveName(edge, path, previous, digest)
-    } else {
-      await uploadToEdge(edge, path, {
-        file,
-        bytes: checked.bytes,
-        headers: { 'x-polylora-digest': digest },
-        onProgress: (sent) => onProgress?.('uploading', sent, checked.bytes),
-      })
-    }
-    const model = `${tenant}/${name}`
-    onProgress?.('probing', 0, 1)
-    const probe =
-      request.probe === false ? undefined : await probeOrRestore({ edge, model, path, digest, previous }, info.base)
+    const stored = published?.versions.some((version) => version.digest === digest) === true
+    if (!stored) await upload(publication, file, checked.bytes, request)
+    else if (!request.stage) await moveName(publication, publication.previous!, digest)
+    // Only what a name points at can be asked.
+    const staged = request.stage === true && published !== undefined && published.digest !== digest
+    if (!staged) onProgress?.('probing', 0, 1)
+    const probe = request.probe === false || staged ? undefined : await probeOrRestore(publication, info.base)
     const report = { ...checked, digest, ...(probe === undefined ? {} : { probe }) }
     await callEdge(edge, `${path}/versions/${digest}/report`, { method: 'PUT', body: JSON.stringify(report) })
-    return { model, digest, report }
+    return { model: publication.model, digest, report }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+async function upload(
+  { edge, path, digest }: Publication,
+  file: string,
+  bytes: number,
+  request: PublishRequest,
+): Promise<void> {
+  await uploadToEdge(edge, request.stage ? `${path}?alias=keep` : path, {
+    file,
+    bytes,
+    headers: { 'x-polylora-digest': digest },
+    onProgress: (sent) => request.onProgress?.('uploading', sent, bytes),
+  })
 }
 
 const Published = z.looseObject({ digest: z.string(), versions: z.array(z.looseObject({ digest: z.string() })) })
@@ -95,7 +104,8 @@ async function tryPublished(edge: EdgeAddress, path: string): Promise<z.infer<ty
   return response.status === 404 ? undefined : Published.parse(await response.json())
 }
 
-async function moveName(edge: EdgeAddress, path: string, from: string, to: string): Promise<void> {
+async function moveName({ edge, path }: Publication, from: string, to: string): Promise<void> {
+  if (from === to) return
   await callEdge(edge, `${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest: to, from }) })
 }
 
@@ -114,7 +124,7 @@ async function probeOrRestore(publication: Publication, base: BaseModel): Promis
     return await probeAdapter(edge, model, digest, base.name)
   } catch (error) {
     if (previous === undefined) await callEdge(edge, path, { method: 'DELETE' })
-    else if (previous !== digest) await moveName(edge, path, digest, previous)
+    else await moveName(publication, digest, previous)
     throw error
   }
 }

@@ -11,6 +11,7 @@ export const publish: Command = {
   operands: '<dir|file|hf:owner/name> --as tenant/name',
   options: {
     as: { type: 'string', value: 'TENANT/NAME', help: 'the name to publish under' },
+    stage: { type: 'boolean', help: 'store the version but leave the name where it points, for polylora canary' },
     'no-probe': { type: 'boolean', help: 'do not ask the backend whether the adapter has an effect' },
     ...EDGE_OPTIONS,
     ...FACT_OPTIONS,
@@ -34,6 +35,7 @@ export const publish: Command = {
         facts: importFacts(args),
         shrinkRank: parseShrinkRank(args),
         probe: !args.flag('no-probe'),
+        stage: args.flag('stage'),
         onProgress,
       })
       progress.finish()
@@ -45,7 +47,7 @@ export const publish: Command = {
       const lines = [
         ...formatReport(published.report),
         ...effect,
-        `published ${published.model}`,
+        `${args.flag('stage') ? 'stored   ' : 'published'} ${published.model}`,
         `digest    ${published.digest}`,
       ]
       terminal.stdout.write(args.flag('json') ? `${JSON.stringify(published)}\n` : `${lines.join('\n')}\n`)

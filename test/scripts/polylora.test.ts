@@ -72,6 +72,20 @@ describe('polylora', () => {
     await run('remove', 'acme/moving', ...atEdge())
   })
 
+  test('a staged version takes a share of the requests as a canary, until it is ended', async () => {
+    const publish = async (...options: string[]) =>
+      JSON.parse((await run('publish', folder, '--as', 'acme/split', '--json', ...options, ...atEdge())).out).digest
+    const first = await publish()
+    const second = await publish('--dtype', 'f16', '--stage')
+    expect((await run('show', 'acme/split', ...atEdge())).out).toContain(`* ${first}`)
+    const started = await run('canary', 'acme/split', second, '--weight', '0.25', ...atEdge())
+    expect(started.out).toBe(`acme/split points at ${first}; 0.25 of its requests go to ${second}\n`)
+    const ended = await run('canary', 'acme/split', ...atEdge())
+    expect(ended.out).toBe(`acme/split points at ${first}; all its requests go there\n`)
+    expect(await run('canary', 'acme/split', second, ...atEdge())).toMatchObject({ code: 2 })
+    await run('remove', 'acme/split', ...atEdge())
+  })
+
   test('publishing a version again moves the name without a second upload', async () => {
     const phases: string[] = []
     const publishAgain = async (dtype: 'f16' | 'f32') => {
