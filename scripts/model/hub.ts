@@ -35,8 +35,8 @@ const ModelInfo = z.looseObject({
   siblings: z.array(
     z.looseObject({
       rfilename: z.string(),
-      size: z.int().check(z.nonnegative()),
-      blobId: hex(40),
+      size: z.nullish(z.int().check(z.nonnegative())),
+      blobId: z.nullish(hex(40)),
       lfs: z.nullish(z.looseObject({ sha256: hex(64), size: z.int().check(z.nonnegative()) })),
     }),
   ),
@@ -76,9 +76,10 @@ export async function listRevision(hub: Hub, id: string, revision: string): Prom
       `${hub.endpoint} describes ${id} in a way that is not the Hub's API (field "${issue.path.join('.')}"); check HF_ENDPOINT.`,
     )
   }
-  const files = parsed.data.siblings.map(({ rfilename: path, size, blobId, lfs }): HubFile => {
-    if (lfs) return { path, bytes: lfs.size, hash: { kind: 'sha256', hex: lfs.sha256 } }
-    return { path, bytes: size, hash: { kind: 'git', hex: blobId } }
+  const files = parsed.data.siblings.flatMap(({ rfilename: path, size, blobId, lfs }): HubFile[] => {
+    if (lfs) return [{ path, bytes: lfs.size, hash: { kind: 'sha256', hex: lfs.sha256 } }]
+    // What cannot be verified does not count as there.
+    return blobId && typeof size === 'number' ? [{ path, bytes: size, hash: { kind: 'git', hex: blobId } }] : []
   })
   return { id, commit: parsed.data.sha, files }
 }
@@ -126,6 +127,9 @@ async function refusal(hub: Hub, response: Response, id: string, what: string): 
   await response.body?.cancel()
   const { status } = response
   const page = `${hub.endpoint}/${id}`
+  if (response.headers.get('x-error-message')?.startsWith('Invalid credentials')) {
+    return new CliError(`${hub.endpoint} does not know this token: make a new one there, or unset HF_TOKEN.`)
+  }
   switch (response.headers.get('x-error-code')) {
     case 'GatedRepo':
       return new CliError(

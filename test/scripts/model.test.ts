@@ -161,6 +161,7 @@ describe('pulling from the Hub', () => {
     hub.repositories[ID] = { files: FILES, lfs: ['model.safetensors'], gated: true }
     expectRefusal(await run(['pull', ID]), /is gated: accept its terms at .* and set HF_TOKEN/)
     expectRefusal(await run(['pull', ID], { HF_TOKEN: 'hf_bad' }), /is gated and this token may not read it/)
+    expectRefusal(await run(['pull', ID], { HF_TOKEN: 'hf_unknown' }), /does not know this token/)
     expect((await run(['pull', ID], { HF_TOKEN: 'hf_good' })).code).toBe(0)
     expect(hub.storageTokens).toEqual([])
   })

@@ -57,7 +57,9 @@ export class HubServer {
     const id = listed ?? resolved ?? ''
     const repository = this.repositories[id]
     const token = request.headers.authorization
-    if (!repository) refuse(response, token ? 404 : 401, 'RepoNotFound')
+    if (token === 'Bearer hf_unknown') {
+      response.writeHead(401, { 'x-error-message': 'Invalid credentials in Authorization header' }).end()
+    } else if (!repository) refuse(response, token ? 404 : 401, 'RepoNotFound')
     else if (file !== undefined) this.#resolve(id, repository, file, request, response)
     else if (revision !== 'main' && revision !== COMMIT) refuse(response, 404, 'RevisionNotFound')
     else json(response, { id, sha: COMMIT, gated: repository.gated ?? false, siblings: siblings(repository) })
@@ -76,7 +78,14 @@ export class HubServer {
     else if (repository.gated && token !== 'Bearer hf_good') refuse(response, token ? 403 : 401, 'GatedRepo')
     else if (repository.lfs?.includes(file)) {
       const location = `${address(this.#storage)}/${id}/${file}`
-      response.writeHead(302, { location, 'x-linked-etag': `"${sha256(bytes)}"`, 'x-linked-size': bytes.length }).end()
+      response
+        .writeHead(302, {
+          location,
+          'x-linked-etag': `"${sha256(bytes)}"`,
+          'x-linked-size': bytes.length,
+          'x-repo-commit': COMMIT,
+        })
+        .end()
     } else this.#send(request, response, this.corrupted.get(file) ?? bytes)
   }
 
