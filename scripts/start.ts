@@ -12,6 +12,7 @@ import { requireFreePort } from './start/free-port.ts'
 import { HOST, launchBackend, launchEdge, makeFolder, OFFLINE } from './start/launch.ts'
 import { devKey, prepareRegistry } from './start/local-registry.ts'
 import { parseStartOptions, START_HELP, type StartOptions } from './start/options.ts'
+import { SampleStamps } from './start/sample-stamps.ts'
 import { ensurePublished, listSamples, type Sample } from './start/samples.ts'
 import type { ServerProcess } from './start/server-process.ts'
 import { step } from './start/steps.ts'
@@ -96,7 +97,7 @@ async function show(options: StartOptions): Promise<void> {
   const url = `http://${HOST}:${options.port}`
   const samples = listSamples()
   try {
-    await publishSamples(url, samples)
+    await publishSamples(url, samples, new SampleStamps(resolve(REPOSITORY, options.state)))
     if (options.demo) process.stdout.write(`\n${await demo(url, samples)}\n`)
     process.stdout.write(`\n${await invitation(url, samples)}\n`)
   } catch (error) {
@@ -107,11 +108,11 @@ async function show(options: StartOptions): Promise<void> {
   }
 }
 
-async function publishSamples(url: string, samples: readonly Sample[]): Promise<void> {
+async function publishSamples(url: string, samples: readonly Sample[], stamps: SampleStamps): Promise<void> {
   await step(process.stdout, 'sample adapters', async (remark) => {
     const done: string[] = []
     for (const sample of samples) {
-      await ensurePublished(url, sample)
+      await ensurePublished(url, sample, stamps)
       done.push(sample.model)
       remark(done.join(', '))
     }

@@ -1,5 +1,5 @@
 // The sample adapters: one folder a tenant, published through the edge as any customer would.
-// Invariant: a sample that is already published for this base model is left alone.
+// Invariant: a sample that is already published, as it is, for this base model is left alone.
 import { existsSync, readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
@@ -8,6 +8,7 @@ import { openAdapterPath } from '../directory-files.ts'
 import { callEdgeJson } from '../edge-client.ts'
 import { publishAdapter } from '../publish.ts'
 import { devKey } from './local-registry.ts'
+import type { SampleStamps } from './sample-stamps.ts'
 
 const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
 const ADAPTER_NAME = 'support'
@@ -31,16 +32,18 @@ const Listed = z.object({ data: z.array(z.object({ id: z.string(), base: z.strin
 const Base = z.object({ base: z.object({ fingerprint: z.string() }) })
 
 /** Publishes `sample` where the edge lacks it; tells whether it had to. Throws CliError. */
-export async function ensurePublished(edgeUrl: string, sample: Sample): Promise<boolean> {
+export async function ensurePublished(edgeUrl: string, sample: Sample, stamps: SampleStamps): Promise<boolean> {
   const edge = { url: edgeUrl, apiKey: devKey(sample.tenant) }
   const [{ base }, { data }] = await Promise.all([
     callEdgeJson(edge, '/v1/base', Base),
     callEdgeJson(edge, '/v1/adapters', Listed),
   ])
-  if (data.some((adapter) => adapter.id === sample.model && adapter.base === base.fingerprint)) return false
+  const published = data.some((adapter) => adapter.id === sample.model && adapter.base === base.fingerprint)
+  if (published && stamps.isCurrent(sample.folder, sample.model)) return false
   const files = await openAdapterPath(sample.folder)
   try {
     await publishAdapter({ edge, files, tenant: sample.tenant, name: ADAPTER_NAME })
+    stamps.set(sample.folder, sample.model)
   } catch (error) {
     throw new CliError(`The sample ${sample.model} cannot be published: ${sentence(error)}`)
   }
