@@ -26,9 +26,15 @@ const PRE_TOKENIZERS: Readonly<Record<string, object>> = {
     ],
   },
   'llama-bpe': split(LLAMA3),
-  smaug_bpe: split(LLAMA3),
+  'smaug-bpe': split(LLAMA3),
   qwen2: split(LLAMA3.replace('\\p{N}{1,3}', '\\p{N}')),
 }
+
+/** What the models' tokenizer.json files do before splitting, which GGUF does not say. */
+const NORMALIZERS: Readonly<Record<string, object>> = { qwen2: { type: 'NFC' } }
+
+/** Where the file does not say, llama.cpp begins these models' texts with their first token. */
+const BOS_BY_DEFAULT = ['llama-bpe']
 
 /** GGUF's token types: 3 control, 4 user defined. */
 const CONTROL = 3
@@ -55,13 +61,14 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
   const tokenOf = (key: string) => tokens[Number(metadata.get(`tokenizer.ggml.${key}_token_id`))] ?? ''
   const chatTemplate = metadata.get('tokenizer.chat_template')
   const bosToken = tokenOf('bos')
+  const addsBos = metadata.get('tokenizer.ggml.add_bos_token') ?? BOS_BY_DEFAULT.includes(pre)
   return {
     tokenizer: {
       version: '1.0',
       added_tokens: added,
-      normalizer: null,
+      normalizer: NORMALIZERS[pre] ?? null,
       pre_tokenizer: preTokenizer,
-      post_processor: metadata.get('tokenizer.ggml.add_bos_token') === true ? bosFirst(bosToken, tokens) : null,
+      post_processor: addsBos === true && bosToken !== '' ? bosFirst(bosToken, tokens) : null,
       decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
       model: {
         type: 'BPE',
