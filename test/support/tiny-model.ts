@@ -8,7 +8,7 @@ import { tokenizerFiles } from '../../gpu-backend/model/hugging-face-dir.ts'
 import type { TokenizerFiles } from '../../gpu-backend/model/model-source.ts'
 import { seededRandom } from './mutate.ts'
 
-const EMBEDDED = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
+export const EMBEDDED_MODEL = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'generation_config.json']
 
 export interface TinyModelOptions {
@@ -19,14 +19,14 @@ export interface TinyModelOptions {
 
 /** The embedded model's tokenizer. */
 export function embeddedTokenizerFiles(): TokenizerFiles {
-  const { eos_token_id } = JSON.parse(readFileSync(join(EMBEDDED, 'config.json'), 'utf8'))
-  return tokenizerFiles(EMBEDDED, [eos_token_id].flat())
+  const { eos_token_id } = JSON.parse(readFileSync(join(EMBEDDED_MODEL, 'config.json'), 'utf8'))
+  return tokenizerFiles(EMBEDDED_MODEL, [eos_token_id].flat())
 }
 
 /** Writes the model to `dir` and returns `dir`. */
 export function writeTinyModel(dir: string, options: TinyModelOptions = {}): string {
   mkdirSync(dir, { recursive: true })
-  const embedded = JSON.parse(readFileSync(join(EMBEDDED, 'config.json'), 'utf8'))
+  const embedded = JSON.parse(readFileSync(join(EMBEDDED_MODEL, 'config.json'), 'utf8'))
   const config = {
     model_type: 'llama',
     vocab_size: embedded.vocab_size,
@@ -44,7 +44,7 @@ export function writeTinyModel(dir: string, options: TinyModelOptions = {}): str
     ...options.config,
   }
   writeFileSync(join(dir, 'config.json'), JSON.stringify(config))
-  for (const name of TOKENIZER_FILES) cpSync(join(EMBEDDED, name), join(dir, name))
+  for (const name of TOKENIZER_FILES) cpSync(join(EMBEDDED_MODEL, name), join(dir, name))
   writeFileSync(join(dir, 'model.safetensors'), weights(config, options.seed ?? 1))
   return dir
 }

@@ -1,0 +1,36 @@
+// The embedded base model ready to run without an engine around it: logits in, nothing scheduled.
+import type { BaseModel } from '../../adapters/base-model.ts'
+import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
+import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
+import { openModelSource } from '../../gpu-backend/model/open-model.ts'
+import { Tokenizer } from '../../gpu-backend/model/tokenizer.ts'
+import { type PackedDelta, packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'
+import type { EncodedDelta } from './random-delta.ts'
+import { EMBEDDED_MODEL } from './tiny-model.ts'
+
+const CONTEXT_TOKENS = 512
+
+export interface EmbeddedRunner {
+  readonly runner: Runner
+  readonly base: BaseModel
+  readonly tokenizer: Tokenizer
+  pack(delta: EncodedDelta): PackedDelta
+}
+
+/** In f32, with files in `cacheDir`; the caller releases the runner. */
+export async function embeddedRunner(cacheDir: string, maxRows: number): Promise<EmbeddedRunner> {
+  const source = await openModelSource(EMBEDDED_MODEL)
+  const base = await identify(source, 'embedded', cacheDir)
+  const path = await graphPath(source, base.fingerprint, 'f32', CONTEXT_TOKENS, 'fused', cacheDir)
+  const options = { graphPath: path, config: source.config, device: 'cpu', threads: 2 } as const
+  const runner = new Runner({ ...options, maxRows, contextTokens: CONTEXT_TOKENS })
+  return {
+    runner,
+    base,
+    tokenizer: new Tokenizer(source.tokenizer),
+    pack({ digest, delta }) {
+      const { shape, values } = packDelta(digest, delta, runner.groups, base)
+      return viewPacked(digest, shape, runner.groups, base, values)
+    },
+  }
+}
