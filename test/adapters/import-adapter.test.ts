@@ -381,6 +381,24 @@ describe('what is odd but served', () => {
     expect((await read(pt, { alpha: 16 })).modules.get(Q)).toMatchObject({ scale: 4 })
   })
 
+  test('loralib: the causal masks of its GPT-2 example are left out', async () => {
+    const tensors = [
+      { name: `${Q}.lora_A`, shape: [2, 32] },
+      { name: `${Q}.lora_B`, shape: [32, 2] },
+      { name: 'model.layers.0.attn.bias', shape: [1, 1, 8, 8] },
+    ]
+    const source = await read(tensorFiles('x.safetensors', tensors, text('lora.json', { r: 2, lora_alpha: 8 })))
+    expect(source.modules.get(Q)).toMatchObject({ scale: 4 })
+    expect(source.notices).toEqual([expect.stringContaining('causal masks')])
+  })
+
+  test('loralib: a side file that says another rank is told so', async () => {
+    const pt = directoryFiles(`${FORMATS}/loralib-linear`).get('adapter.pt')!
+    const source = await read(fileSet([pt, text('lora.json', { r: 16, lora_alpha: 32 })]))
+    expect(source.notices).toEqual([expect.stringContaining('says r 16 where the tensors have rank 4')])
+    expect(source.modules.get(Q)).toMatchObject({ scale: 8 })
+  })
+
   test('a delta that is already canonical is taken as it is', async () => {
     const { encodeDelta } = await import('../../adapters/canonical.ts')
     const { loadDelta } = await import('../../adapters/delta-source.ts')
