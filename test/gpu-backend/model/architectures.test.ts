@@ -7,7 +7,7 @@ import { loadDelta } from '../../../adapters/delta-source.ts'
 import { importAdapter } from '../../../adapters/import-adapter.ts'
 import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
 import { graphPath, identify } from '../../../gpu-backend/model/built-model.ts'
-import { type DeltaProduct, projectionGroups } from '../../../gpu-backend/model/graph.ts'
+import { type DeltaProduct, projectionGroups, type WeightFormat } from '../../../gpu-backend/model/graph.ts'
 import type { ModelSource } from '../../../gpu-backend/model/model-source.ts'
 import { openModelSource } from '../../../gpu-backend/model/open-model.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../../../gpu-backend/residency/packed-delta.ts'
@@ -30,9 +30,13 @@ async function openGolden(name: string): Promise<ModelSource> {
   return openModelSource(dir)
 }
 
-async function makeRunner(source: ModelSource, product: DeltaProduct = 'fused'): Promise<Runner> {
+async function makeRunner(
+  source: ModelSource,
+  product: DeltaProduct = 'fused',
+  format: WeightFormat = 'f32',
+): Promise<Runner> {
   const { fingerprint } = await identify(source, 'golden', cache)
-  const path = await graphPath(source, fingerprint, 'f32', CONTEXT, product, cache)
+  const path = await graphPath(source, fingerprint, format, CONTEXT, product, cache)
   const { config } = source
   return new Runner({ graphPath: path, config, device: 'cpu', threads: 1, maxRows: 1, contextTokens: CONTEXT })
 }
@@ -81,6 +85,35 @@ describe('an architecture gives the logits of transformers, whole, in chunks and
         )
       }
     }
+  })
+})
+
+function cosine(x: Float32Array, y: Float32Array): number {
+  const dot = (left: Float32Array, right: Float32Array) => left.reduce((sum, value, i) => sum + value * right[i]!, 0)
+  return dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y))
+}
+
+// Models that share their weights differ in rotary tables and windows alone.
+const structures = Object.keys(models).filter((name) => models[name] === name)
+
+describe.each([
+  ['int8', 0.998],
+  ['int4', 0.85],
+] as const)('in %s', (format, likeness) => {
+  it.each(structures)('%s stays near, and the products that WebGPU runs give the same', async (name) => {
+    const source = await openGolden(name)
+    const runs: Float32Array[] = []
+    for (const product of ['fused', 'plain'] as const) {
+      const runner = await makeRunner(source, product, format)
+      try {
+        runs.push(prefill(runner, source.config.vocabSize, prompt.length))
+      } finally {
+        runner.release()
+      }
+    }
+    // Random weights have no structure that rounding would spare, so that four bits move single logits far.
+    expect(cosine(runs[0]!, expected.get(name)!)).toBeGreaterThan(likeness)
+    expect(relativeError(runs[1]!, runs[0]!)).toBeLessThan(TOLERANCE)
   })
 })
 
