@@ -1,8 +1,16 @@
 import { once } from 'node:events'
+import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../adapters/digest.ts'
 import type { Engine } from '../../gpu-backend/engine/engine.ts'
-import { BackendInfo, EmbedResponse, ERROR_STATUS, ErrorBody, type ErrorCode } from '../../gpu-backend/protocol.ts'
+import {
+  BackendInfo,
+  EmbedResponse,
+  ERROR_STATUS,
+  ErrorBody,
+  type ErrorCode,
+  SamplingParams,
+} from '../../gpu-backend/protocol.ts'
 import {
   type BackendClient,
   eventsOf,
@@ -181,6 +189,36 @@ describe('a request that is not as the contract says', () => {
     [{ input: ['x'] }],
   ])('for embeddings is refused: %#', async (body) => {
     await expectRefusal(await client.fetch('POST', '/v1/embeddings', JSON.stringify(body)), 'bad_request')
+  })
+
+  test('whatever it holds, is answered or refused in a sentence, and never fails the backend', async () => {
+    const fields = ['delta', 'prompt', 'messages', 'n', 'deadline_ms', 'extra']
+    const samplings = Object.keys(SamplingParams.shape)
+    const value = fc.oneof(
+      fc.jsonValue({ maxDepth: 2 }),
+      fc.constantFrom(0, 1, -1, 0.5, 1e9, 1e300, '', 'x', null, true, [], {}, [1], ['x'], { 1: 1 }, { type: 'text' }),
+    )
+    const entries = (names: string[]) => fc.array(fc.tuple(fc.constantFrom(...names), value), { maxLength: 3 })
+    await fc.assert(
+      fc.asyncProperty(entries(fields), entries(samplings), async (outer, inner) => {
+        const body = generation({ ...Object.fromEntries(outer), sampling: Object.fromEntries(inner) })
+        const response = await client.fetch('POST', '/v1/generate', JSON.stringify({ deadline_ms: 200, ...body }))
+        if (response.status === 200) expect((await eventsOf(response)).at(-1)?.event).toBe('done')
+        else {
+          expect([400, 403, 409, 429]).toContain(response.status)
+          await expectRefusal(response, (await response.clone().json()).error)
+        }
+      }),
+      {
+        numRuns: 300,
+        examples: [
+          [[], [['min_tokens', 1e9]]],
+          [[], [['max_tokens', 1e9]]],
+          [[['n', 16]], []],
+          [[['delta', MISSING]], []],
+        ],
+      },
+    )
   })
 
   test('is refused when its prompt does not fit the context', async () => {

@@ -1,0 +1,49 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import type { Engine } from '../../gpu-backend/engine/engine.ts'
+import { Metrics } from '../../gpu-backend/metrics.ts'
+import { tinyEngines } from '../support/tiny-engine.ts'
+
+const engines = tinyEngines()
+let engine: Engine
+
+beforeAll(async () => {
+  engine = await engines.start()
+})
+
+const digest = (n: number) => `sha256:${n.toString(16).padStart(12, '0')}${'0'.repeat(52)}`
+
+describe('the metrics', () => {
+  test("are in Prometheus' text format, each with its meaning", async () => {
+    const metrics = new Metrics(engine)
+    metrics.request('/v1/generate', 200)
+    metrics.firstToken(null, 120)
+    metrics.nextToken(digest(1), 15)
+    metrics.tokens(digest(1), 10, 4, 6)
+    const text = await metrics.render()
+    expect(text).toContain('polylora_requests_total{route="/v1/generate",status="200"} 1')
+    expect(text).toContain('polylora_time_to_first_token_seconds_sum{adapter="base"} 0.12')
+    expect(text).toContain('polylora_inter_token_seconds_bucket{le="0.02",adapter="000000000001"} 1')
+    expect(text).toContain('polylora_prompt_tokens_total{adapter="000000000001"} 10')
+    expect(text).toContain('polylora_cached_prompt_tokens_total{adapter="000000000001"} 4')
+    expect(text).toContain('polylora_generation_tokens_total{adapter="000000000001"} 6')
+    const names = text.split('\n').filter((line) => line && !line.startsWith('#'))
+    for (const line of names) expect(text).toContain(`# HELP ${line.replace(/(_bucket|_sum|_count)?[{ ].*/, '')} `)
+    expect(metrics.contentType).toContain('text/plain')
+  })
+
+  test('give no more than 200 adapters a label of their own and count the rest together', async () => {
+    const metrics = new Metrics(engine)
+    for (let n = 0; n < 1000; n++) metrics.tokens(digest(n), 1, 0, 1)
+    const text = await metrics.render()
+    const lines = text.split('\n').filter((line) => line.startsWith('polylora_generation_tokens_total{'))
+    expect(lines).toHaveLength(201)
+    expect(text).toContain('polylora_generation_tokens_total{adapter="other"} 800')
+    expect(text).toContain(`polylora_generation_tokens_total{adapter="${digest(0).slice(7, 19)}"} 1`)
+  })
+
+  test('of two backends in one process do not mix', async () => {
+    const [one, other] = [new Metrics(engine), new Metrics(engine)]
+    one.request('/healthz', 200)
+    expect(await other.render()).not.toContain('polylora_requests_total{')
+  })
+})
