@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
-import { digestOf, makeDelta } from '../support/edge-harness.ts'
+import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
 import { failToStart, freePort, type StartedProduct, startProduct } from '../support/started-product.ts'
 
 const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
@@ -86,6 +86,28 @@ describe('npm start', () => {
     await expect(ask('wrong', 'polylora-base')).rejects.toMatchObject({ status: 401, code: 'invalid_api_key' })
   })
 
+  test('stops generating for a client that leaves, and counts what it was sent', async () => {
+    const headers = { authorization: 'Bearer dev-demo' }
+    const abort = new AbortController()
+    const body = { model: 'polylora-base', messages: QUESTION, stream: true, max_tokens: 900, min_tokens: 900 }
+    const response = await fetch(`${product.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(body),
+      signal: abort.signal,
+    })
+    expect(response.status).toBe(200)
+    const requestId = response.headers.get('x-request-id')
+    await response.body!.getReader().read()
+    abort.abort()
+    const record = await waitFor(async () => {
+      const usage = await fetch(`${product.url}/v1/usage?group_by=request`, { headers })
+      const { data } = (await usage.json()) as { data: { request_id: string }[] }
+      return data.find((candidate) => candidate.request_id === requestId)
+    })
+    expect(record).toMatchObject({ outcome: 'cut' })
+  })
+
   test('serves an adapter that is published to it', async () => {
     const headers = { authorization: 'Bearer dev-demo' }
     const { base } = BackendInfo.parse(await (await fetch(`${product.url}/v1/base`, { headers })).json())
@@ -158,7 +180,7 @@ describe('a start that cannot succeed ends with one sentence', () => {
   test('where the base model is missing, or its weights are truncated', async () => {
     const args = [...(await freePorts()), '--state', join(folder, 'other')]
     expect(await sentence([...args, '--model', join(folder, 'nowhere')])).toMatch(
-      /GPU backend could not start: .* is missing/,
+      /GPU backend could not start: .*(?:no model at|is missing)/,
     )
     const truncated = join(folder, 'truncated')
     cpSync(BASE_MODEL, truncated, { recursive: true })
