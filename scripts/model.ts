@@ -25,6 +25,7 @@ opens it and says what it is. A path of a model that is here already is only ope
   --help         show this help
 
 HF_ENDPOINT names another Hub; HF_TOKEN opens gated and private models, as does the token that hf auth login keeps.
+HTTPS_PROXY and NO_PROXY are followed.
 `
 
 const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))

@@ -1,8 +1,10 @@
 // `npm run model -- pull` against a server on loopback that speaks the Hub's API, and against models on the disk.
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { listRevision } from '../../scripts/model/hub.ts'
 import { model } from '../../scripts/model.ts'
+import { ARCHITECTURES } from '../support/architecture-goldens.ts'
 import { type Fate, HubServer } from '../support/hub-server.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
@@ -189,6 +191,25 @@ describe('pulling from the Hub', () => {
     expect(readdirSync(to).filter((name) => name.endsWith('.safetensors'))).toEqual([
       'model-00001-of-00001.safetensors',
     ])
+  })
+
+  test('brings one GGUF file of many, and opens it', async () => {
+    const gguf = readFileSync(join(ARCHITECTURES, 'q4_0.gguf'))
+    hub.repositories['acme/gguf'] = { files: { 'a/q4_0.gguf': gguf, 'a/q8_0.gguf': WEIGHTS }, lfs: ['a/q4_0.gguf'] }
+    const result = await run(['pull', 'acme/gguf', '--file', 'a/q4_0.gguf'])
+    expect(result).toMatchObject({ code: 0, err: '' })
+    expect(result.out).toMatch(/^llama, .*\nfingerprint .*\nno chat template.*\nServe it: .*acme--gguf\/q4_0\.gguf\n$/m)
+    expect(readdirSync(join(root, '.polylora', 'models', 'acme--gguf'))).toEqual(['q4_0.gguf'])
+  })
+
+  // Every write to this device fails as on a full disk.
+  test.skipIf(!existsSync('/dev/full'))('stops in one sentence where the disk fills up meanwhile', async () => {
+    const { hash } = (await listRevision({ endpoint: hub.url, token: undefined }, ID, 'main')).files.find(
+      ({ path }) => path === 'model.safetensors',
+    )!
+    mkdirSync(folder(), { recursive: true })
+    symlinkSync('/dev/full', join(folder(), `model.safetensors.${hash.hex.slice(0, 12)}.part`))
+    expectRefusal(await run(['pull', ID]), /The disk of .* is full: make room and pull again/)
   })
 
   test.each([
