@@ -57,7 +57,7 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
   const imported = await importAdapter(files, { ...request.facts, base: info.base })
   onProgress?.('checking', 0, 1)
   const source = request.shrinkRank === undefined ? imported : (await shrinkRank(imported, request.shrinkRank)).source
-  if (source.metadata.chatTemplate !== undefined) checkChatTemplate(source.metadata.chatTemplate)
+  if (source.metadata.chatTemplate !== undefined) await checkChatTemplate(source.metadata.chatTemplate)
   const checked = await verifyAdapter(source, info.base, dtype, { maxRank: MAX_RANK, maxBytes: info.max_delta_bytes })
   const folder = await mkdtemp(join(tmpdir(), 'polylora-'))
   try {
