@@ -90,6 +90,7 @@ export class DeltaInputs {
   }
 
   #stack(deltas: readonly (PackedDelta | null)[]): DeltaTensors {
+    let changed = false
     for (const [i, group] of this.#groups.entries()) {
       const stack = this.#stacks[i]!
       this.#fitRank(stack, group, Math.max(MIN_RANK, ...deltas.map((delta) => delta?.groups[i]?.rank ?? 0)))
@@ -98,6 +99,7 @@ export class DeltaInputs {
         if (stack.rows[row] === digest) continue
         fillRow(stack, group, row, delta?.groups[i])
         stack.rows[row] = digest
+        changed = true
       }
     }
     const key = [deltas.length, ...this.#stacks.map((stack) => stack.rank)].join()
@@ -109,8 +111,11 @@ export class DeltaInputs {
         return this.#tensors(group, a, b, rank, [rows])
       })
       this.#stacked = { key, tensors }
+    } else if (changed) {
+      // Another list of the same tensors: a device copied them when they were bound and must be given them again.
+      this.#stacked = { key, tensors: [...this.#stacked.tensors] }
     }
-    return this.#stacked!.tensors
+    return this.#stacked.tensors
   }
 
   /** Changes the padded rank when the rows need more, or no more than half of it; every row is then filled again. */

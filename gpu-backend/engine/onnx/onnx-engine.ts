@@ -126,7 +126,7 @@ export class OnnxEngine implements Engine {
       threads: options.threads,
       maxRows: plan.maxRows,
       contextTokens,
-      prefillChunkTokens: prefillChunkTokens(config),
+      prefillChunkTokens: prefillChunkTokens(config, options.device),
       hostDeltaBytes: plan.hostDeltaBytes,
       prefixCacheBytes: plan.prefixCacheBytes,
       deltaDir,
