@@ -184,10 +184,11 @@ def random_blocks(shape: tuple[int, ...], kind: gguf.GGMLQuantizationType, gener
     """Valid blocks of a type that gguf cannot write: any bytes, but with scales of a useful size."""
     block, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = generator.integers(0, 256, (shape[0] * shape[1] // block, size), dtype=numpy.uint8)
-    if kind == gguf.GGMLQuantizationType.Q4_K:
-        scale = generator.uniform(0.5, 1, len(blocks)) / 2000
+    if kind != gguf.GGMLQuantizationType.Q6_K:
+        middle = 7.5 if kind == gguf.GGMLQuantizationType.Q4_K else 15.5
+        scale = generator.uniform(0.5, 1, len(blocks)) / 267 / middle
         blocks[:, 0:2] = scale.astype(numpy.float16)[:, None].view(numpy.uint8)
-        blocks[:, 2:4] = (scale * 7.5).astype(numpy.float16)[:, None].view(numpy.uint8)
+        blocks[:, 2:4] = (scale * middle).astype(numpy.float16)[:, None].view(numpy.uint8)
     else:
         scale = generator.uniform(0.5, 1, len(blocks)) / 20000
         blocks[:, -2:] = scale.astype(numpy.float16)[:, None].view(numpy.uint8)
@@ -199,7 +200,7 @@ def gguf_cases(out: pathlib.Path):
     kinds = gguf.GGMLQuantizationType
     small = LlamaForCausalLM(LlamaConfig(**{**SIZES, "num_hidden_layers": 1}))
     draw(small, seed=9)
-    for kind in [kinds.F32, kinds.F16, kinds.BF16, kinds.Q8_0, kinds.Q4_0, kinds.Q4_1]:
+    for kind in [kinds.F32, kinds.F16, kinds.BF16, kinds.Q8_0, kinds.Q4_0, kinds.Q4_1, kinds.Q5_0, kinds.Q5_1]:
         tensors = {}
         for name, values in converted(small).items():
             # Norms stay in f32, as in every published file.
@@ -211,7 +212,7 @@ def gguf_cases(out: pathlib.Path):
     generator = numpy.random.default_rng(3)
     tensors = {}
     for i, (name, values) in enumerate(converted(wide).items()):
-        kind = kinds.F32 if values.ndim == 1 else [kinds.Q4_K, kinds.Q6_K][i % 2]
+        kind = kinds.F32 if values.ndim == 1 else [kinds.Q4_K, kinds.Q5_K, kinds.Q6_K][i % 3]
         tensors[name] = (values, kind) if values.ndim == 1 else (random_blocks(values.shape, kind, generator), kind)
     yield "k-quants", wide.config, tensors
 

@@ -123,7 +123,7 @@ describe('tensors that would be ignored, misread or missing are refused by name'
       /tensor "blk\.0\.ffn_gate_inp\.weight" is not supported/,
     ],
     ['a fused one', tensor('blk.0.attn_qkv.weight', 8), /attn_qkv/],
-    ['an unknown type', { ...tensor('output.weight', 8), type: 13 }, /"output\.weight" has GGML type 13.*Q4_K/],
+    ['an unknown type', { ...tensor('output.weight', 8), type: 10 }, /"output\.weight" has GGML type 10.*Q4_K/],
     ['half a block', { ...tensor('output.weight', 40, 2), type: 8 }, /"output\.weight" has rows of 40 values.*Q8_0/],
     ['divisors of another length', tensor('rope_freqs.weight', 4), /rope_freqs\.weight does not fit/],
   ])('%s', async (_, extra, pattern) => {
