@@ -12,11 +12,15 @@ export class Tokenizer {
   readonly #tokenizer: HuggingFaceTokenizer
   readonly #specials: { readonly bos_token: string; readonly eos_token: string }
   readonly #template: Template | undefined
+  readonly #vocabSize: number
   /** Compiled templates that adapters brought with them, by their text. */
   readonly #adapterTemplates = new Map<string, Template>()
 
-  /** @throws StartupError when the files are not a tokenizer or the chat template is not one */
-  constructor(files: TokenizerFiles) {
+  /**
+   * `vocabSize` is the model's, which may end before the tokenizer's: files with tokens that nobody trained are common.
+   * @throws StartupError when the files are not a tokenizer or the chat template is not one
+   */
+  constructor(files: TokenizerFiles, vocabSize = Number.POSITIVE_INFINITY) {
     try {
       this.#tokenizer = new HuggingFaceTokenizer(files.tokenizer, files.config)
       this.#template = files.chatTemplate === undefined ? undefined : new Template(files.chatTemplate)
@@ -25,20 +29,33 @@ export class Tokenizer {
     }
     this.#specials = { bos_token: files.bosToken, eos_token: files.eosToken }
     this.eosTokenIds = files.eosTokenIds
+    this.#vocabSize = vocabSize
   }
 
-  /** Token ids of a plain prompt, with the special tokens that the tokenizer adds by itself. */
+  /**
+   * Token ids of a plain prompt, with the special tokens that the tokenizer adds by itself.
+   * @throws BackendError `bad_request` when one of them is beyond the model's vocabulary
+   */
   encode(text: string): Int32Array {
-    return Int32Array.from(this.#tokenizer.encode(text).ids)
+    return this.#known(this.#tokenizer.encode(text).ids)
   }
 
   /**
    * Token ids of a conversation up to where the assistant's answer starts. `adapterTemplate` replaces the model's own.
-   * @throws BackendError `bad_request` when the template refuses these messages
+   * @throws BackendError `bad_request` when the template refuses these messages, or as `encode`
    */
   encodeChat(messages: readonly ChatMessage[], adapterTemplate?: string): Int32Array {
     const text = this.renderChat(messages, adapterTemplate)
-    return Int32Array.from(this.#tokenizer.encode(text, { add_special_tokens: false }).ids)
+    return this.#known(this.#tokenizer.encode(text, { add_special_tokens: false }).ids)
+  }
+
+  #known(ids: readonly number[]): Int32Array {
+    const beyond = ids.find((id) => id >= this.#vocabSize)
+    if (beyond === undefined) return Int32Array.from(ids)
+    throw new BackendError(
+      'bad_request',
+      `The prompt holds ${JSON.stringify(this.tokenText(beyond))} (token ${beyond}), which this base model has no embedding for: leave it out.`,
+    )
   }
 
   /** The prompt's text for a conversation. Errors as `encodeChat`. */

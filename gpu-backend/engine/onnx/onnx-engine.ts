@@ -104,7 +104,7 @@ export class OnnxEngine implements Engine {
     const { config } = source
     const contextTokens = Math.min(options.contextTokens ?? DEFAULT_CONTEXT_TOKENS, config.maxPositions)
     const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens)
-    const tokenizer = new Tokenizer(source.tokenizer)
+    const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
     const vocabulary = tokenBytes(source.tokenizer.tokenizer)
     const tokenTrie = vocabulary && buildTokenTrie(vocabulary)
     progress(`building the ${options.weights} graph of ${base.name}`)
