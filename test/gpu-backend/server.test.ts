@@ -206,7 +206,8 @@ describe('a request that is not as the contract says', () => {
         if (response.status === 200) expect((await eventsOf(response)).at(-1)?.event).toBe('done')
         else {
           expect([400, 403, 409, 429]).toContain(response.status)
-          await expectRefusal(response, (await response.clone().json()).error)
+          const { error } = ErrorBody.parse(await response.clone().json())
+          await expectRefusal(response, error as ErrorCode)
         }
       }),
       {
@@ -425,7 +426,9 @@ describe('a client', () => {
 
   test('that asks when the queue is full is told to come back, before any work', async () => {
     const all = await Promise.all(
-      Array.from({ length: ROWS + QUEUE + 4 }, () => client.generate({ sampling: { max_tokens: 60, min_tokens: 60 } })),
+      Array.from({ length: ROWS + QUEUE + 4 }, () =>
+        client.generate({ sampling: { max_tokens: 200, min_tokens: 200 } }),
+      ),
     )
     const refused = all.filter(({ status }) => status !== 200)
     expect(refused.length).toBeGreaterThan(0)
