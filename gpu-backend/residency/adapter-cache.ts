@@ -98,8 +98,9 @@ export class AdapterCache {
     return loading
   }
 
-  /** Forgets the delta. False while it is pinned. */
+  /** Forgets the delta. False while it is pinned or being read: it would come back. */
   evict(digest: string): boolean {
+    if (this.#loading.has(digest)) return false
     const entry = this.#entries.get(digest)
     if (!entry) return true
     if (entry.pins > 0) return false

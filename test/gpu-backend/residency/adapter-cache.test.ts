@@ -91,6 +91,15 @@ describe('the adapter cache', () => {
     expect(evicted).toEqual(['b:30'])
   })
 
+  test('does not say that a delta is forgotten while it is still being read', async () => {
+    const { cache } = recordedCache(100)
+    const reading = cache.load('a:40')
+    expect(cache.evict('a:40')).toBe(false)
+    await reading
+    expect(cache.evict('a:40')).toBe(true)
+    expect(cache.has('a:40')).toBe(false)
+  })
+
   test('refuses to unpin what is not pinned', async () => {
     const { cache } = recordedCache(100)
     await cache.load('a:40')
