@@ -19,6 +19,7 @@ import { step } from './start/steps.ts'
 
 const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
 const SECRET_BYTES = 32
+const PARENT_CHECK_MS = 500
 /** A tenant without samples, so that there is a key even where no sample is. */
 const DEMO_TENANT = 'demo'
 
@@ -143,9 +144,15 @@ async function invitation(url: string, samples: readonly Sample[]): Promise<stri
   ].join('\n')
 }
 
-/** Aborted by the first Ctrl-C (or its like); a second one ends the servers at once. */
+/** Aborted by the first Ctrl-C (or its like), or when npm is gone; a second Ctrl-C ends the servers at once. */
 function stopOnSignal(servers: readonly ServerProcess[]): AbortSignal {
   const controller = new AbortController()
+  const parent = process.ppid
+  const watchParent = () => {
+    if (process.ppid !== parent) controller.abort()
+  }
+  // npm passes a signal on to the shell between us, which does not.
+  if (process.env.npm_lifecycle_event) setInterval(watchParent, PARENT_CHECK_MS).unref()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
       if (controller.signal.aborted) for (const server of servers) server.kill()
