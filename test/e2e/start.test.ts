@@ -7,7 +7,13 @@ import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
 import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
-import { failToStart, freePort, type StartedProduct, startProduct } from '../support/started-product.ts'
+import {
+  failToStart,
+  freePort,
+  killParentOfProduct,
+  type StartedProduct,
+  startProduct,
+} from '../support/started-product.ts'
 
 const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
 const BASE_MODEL = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
@@ -139,6 +145,8 @@ describe('npm start', () => {
     expect(answer).toMatchObject({ polylora: { adapter: published } })
   })
 })
+
+test('npm start leaves nothing behind when npm is killed', () => killParentOfProduct(join(folder, 'orphan')))
 
 describe('a start that cannot succeed ends with one sentence', () => {
   const sentence = async (args: readonly string[]) => {

@@ -39,6 +39,31 @@ export async function startProduct(state: string, extra: readonly string[] = [])
   }
 }
 
+/** Starts the product as npm does, below a shell, and kills that shell; resolves once both servers are gone. */
+export async function killParentOfProduct(state: string): Promise<void> {
+  const [port, backendPort] = [await freePort(), await freePort()]
+  const command = `"${process.execPath}" "${SCRIPT}" --no-demo --port ${port} --backend-port ${backendPort} --state "${state}"`
+  const env = { ...process.env, npm_lifecycle_event: 'start' }
+  // The second command keeps the shell from becoming the first.
+  const shell = spawn('sh', ['-c', `${command}; true`], { stdio: ['ignore', 'pipe', 'inherit'], env })
+  let output = ''
+  await new Promise<void>((resolve) => {
+    shell.stdout.on('data', (piece: Buffer) => {
+      output += piece.toString()
+      if (/^curl /m.test(output)) resolve()
+    })
+  })
+  shell.kill('SIGKILL')
+  for (const url of [`http://127.0.0.1:${port}/healthz`, `http://127.0.0.1:${backendPort}/healthz`]) {
+    while (await fetch(url).then(drained, () => false)) await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+async function drained(response: Response): Promise<true> {
+  await response.body?.cancel()
+  return true
+}
+
 /** Runs a start that is expected to fail. */
 export async function failToStart(args: readonly string[]): Promise<{ code: number | null; stderr: string }> {
   const { child, stderr } = run(args)
