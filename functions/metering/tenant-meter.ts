@@ -18,6 +18,7 @@ const RETRY_FLUSH_MS = 2_000
 const LEASE_MS = 180_000
 /** How long settled requests and stored answers are remembered. */
 const REMEMBER_MS = 24 * 3_600_000
+const FORGET_EVERY_MS = 600_000
 /** Prefix of the keys under which requests that run are kept. */
 const RUNNING = 'running:'
 /** Nobody's answer waits for such a write: it may be lost, with no more harm than a few seconds' tokens. */
@@ -27,6 +28,7 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS credits (id TEXT PRIMARY KEY, amount_nano INTEGER NOT NULL, created_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS balance (one INTEGER PRIMARY KEY CHECK (one = 1), nano INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS settled (request_id TEXT PRIMARY KEY, settled_ms INTEGER NOT NULL);
+  CREATE INDEX IF NOT EXISTS settled_by_time ON settled (settled_ms);
   CREATE TABLE IF NOT EXISTS outbox (request_id TEXT PRIMARY KEY, record TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL, created_ms INTEGER NOT NULL, events TEXT);
@@ -49,6 +51,7 @@ export class TenantMeter extends DurableObject<Bindings> {
   readonly #leaseMs: number
   readonly #open = new Map<string, OpenRequest>()
   readonly #buckets = new Map<string, Bucket>()
+  #forgotMs = 0
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env)
@@ -147,8 +150,7 @@ export class TenantMeter extends DurableObject<Bindings> {
   override async alarm(): Promise<void> {
     const nowMs = Date.now()
     this.#closeLost(nowMs)
-    this.#sql.exec('DELETE FROM settled WHERE settled_ms < ?', nowMs - REMEMBER_MS)
-    this.#sql.exec('DELETE FROM answers WHERE created_ms < ?', nowMs - REMEMBER_MS)
+    this.#forgetOld(nowMs)
     try {
       if (await this.#flush()) await this.#wake(nowMs + FLUSH_AFTER_MS)
     } catch (error) {
@@ -263,6 +265,13 @@ export class TenantMeter extends DurableObject<Bindings> {
       this.#sql.exec('DELETE FROM answers WHERE request_id = ?', requestId)
     }
     return terms
+  }
+
+  #forgetOld(nowMs: number): void {
+    if (nowMs - this.#forgotMs < FORGET_EVERY_MS) return
+    this.#forgotMs = nowMs
+    this.#sql.exec('DELETE FROM settled WHERE settled_ms < ?', nowMs - REMEMBER_MS)
+    this.#sql.exec('DELETE FROM answers WHERE created_ms < ?', nowMs - REMEMBER_MS)
   }
 
   #closeLost(nowMs: number): void {

@@ -125,7 +125,12 @@ async function respond(
   onLeave: () => void,
 ): Promise<Response> {
   c.header('x-polylora-adapter', frame.digest ?? 'base')
-  if (!call.stream) return c.json(await wholeBody(frame, events))
+  if (!call.stream) {
+    const whole = wholeBody(frame, events)
+    // Goes on where the client has left: its account must be closed, and what is kept finished.
+    c.executionCtx.waitUntil(whole.catch(() => undefined))
+    return c.json(await whole)
+  }
   const answer = new ChunkedAnswer(frame, call.includeUsage)
   const body = eventStream({ answer, events, failure: generationFailed, onLeave })
   return c.body(body, 200, { 'content-type': 'text/event-stream; charset=utf-8' })

@@ -177,6 +177,26 @@ describe('an Idempotency-Key', () => {
     expect(records).toMatchObject([{ outcome: 'complete', completion_tokens: 5 }])
   })
 
+  test('finishes an answer that was not streamed for a client that left, too', async () => {
+    const key = await tenant('came-back-whole')
+    const headers = { 'idempotency-key': 'w' }
+    const gate = Promise.withResolvers<void>()
+    backend.behaviour.pace = () => gate.promise
+    const abort = new AbortController()
+    const body = JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], max_tokens: 10 })
+    const left = edge.call(key, '/v1/chat/completions', { method: 'POST', headers, body, signal: abort.signal })
+    await waitFor(async () => backend.generations.some((generation) => generation.tenant === key))
+    abort.abort()
+    await expect(left).rejects.toThrow()
+    gate.resolve()
+    const replayed = await waitFor(async () => {
+      const again = await ask(key, {}, headers)
+      return again.status === 200 && again
+    })
+    expect(await replayed.json()).toMatchObject({ choices: [{ message: { content: 'Hello from the model.' } }] })
+    expect(backend.generations.filter((generation) => generation.tenant === key)).toHaveLength(1)
+  })
+
   test('may be tried again after a failure, and not with another request', async () => {
     const key = await tenant('again')
     const headers = { 'idempotency-key': 'z' }
