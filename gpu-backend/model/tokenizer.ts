@@ -10,11 +10,10 @@ export class Tokenizer {
   /** Tokens that end an answer. */
   readonly eosTokenIds: readonly number[]
   readonly #tokenizer: HuggingFaceTokenizer
-  readonly #specials: { readonly bos_token: string; readonly eos_token: string }
+  /** What chat templates are given besides the messages. */
+  readonly specials: { readonly bos_token: string; readonly eos_token: string }
   readonly #template: Template | undefined
   readonly #vocabSize: number
-  /** Compiled templates that adapters brought with them, by their text. */
-  readonly #adapterTemplates = new Map<string, Template>()
 
   /**
    * `vocabSize` is the model's, which may end before the tokenizer's: files with tokens that nobody trained are common.
@@ -27,7 +26,7 @@ export class Tokenizer {
     } catch (error) {
       throw new StartupError(`The model's tokenizer.json or chat template cannot be read: ${(error as Error).message}.`)
     }
-    this.#specials = { bos_token: files.bosToken, eos_token: files.eosToken }
+    this.specials = { bos_token: files.bosToken, eos_token: files.eosToken }
     this.eosTokenIds = files.eosTokenIds
     this.#vocabSize = vocabSize
   }
@@ -41,11 +40,15 @@ export class Tokenizer {
   }
 
   /**
-   * Token ids of a conversation up to where the assistant's answer starts. `adapterTemplate` replaces the model's own.
-   * @throws BackendError `bad_request` when the template refuses these messages, or as `encode`
+   * Token ids of a conversation up to where the assistant's answer starts.
+   * @throws BackendError `bad_request` when the model's template refuses these messages, or as `encode`
    */
-  encodeChat(messages: readonly ChatMessage[], adapterTemplate?: string): Int32Array {
-    const text = this.renderChat(messages, adapterTemplate)
+  encodeChat(messages: readonly ChatMessage[]): Int32Array {
+    return this.encodeRendered(this.renderChat(messages))
+  }
+
+  /** Token ids of a conversation that a template has rendered already, special tokens and all. @throws as `encode` */
+  encodeRendered(text: string): Int32Array {
     return this.#known(this.#tokenizer.encode(text, { add_special_tokens: false }).ids)
   }
 
@@ -59,16 +62,15 @@ export class Tokenizer {
   }
 
   /** The prompt's text for a conversation. Errors as `encodeChat`. */
-  renderChat(messages: readonly ChatMessage[], adapterTemplate?: string): string {
-    if (adapterTemplate === undefined && !this.#template) {
+  renderChat(messages: readonly ChatMessage[]): string {
+    if (!this.#template) {
       throw new BackendError(
         'bad_request',
         'This base model has no chat template: send a prompt to /v1/completions instead.',
       )
     }
     try {
-      const template = adapterTemplate === undefined ? this.#template! : this.#compiled(adapterTemplate)
-      return template.render({ messages, add_generation_prompt: true, ...this.#specials })
+      return this.#template.render({ messages, add_generation_prompt: true, ...this.specials })
     } catch (error) {
       throw new BackendError(
         'bad_request',
@@ -85,15 +87,6 @@ export class Tokenizer {
   /** A decoder for one stream of tokens. */
   stream(): TextStream {
     return new TextStream((ids) => this.#tokenizer.decode(ids, { skip_special_tokens: true }))
-  }
-
-  #compiled(text: string): Template {
-    let template = this.#adapterTemplates.get(text)
-    if (!template) {
-      template = new Template(text)
-      this.#adapterTemplates.set(text, template)
-    }
-    return template
   }
 }
 

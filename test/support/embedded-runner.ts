@@ -1,9 +1,11 @@
 // The embedded base model ready to run without an engine around it: logits in, nothing scheduled.
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
+import { AdapterTemplates } from '../../gpu-backend/model/adapter-templates.ts'
 import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { Tokenizer } from '../../gpu-backend/model/tokenizer.ts'
+import type { ChatMessage } from '../../gpu-backend/protocol.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'
 import type { EncodedDelta } from './random-delta.ts'
 import { EMBEDDED_MODEL } from './tiny-model.ts'
@@ -15,19 +17,32 @@ export interface EmbeddedRunner {
   readonly base: BaseModel
   readonly tokenizer: Tokenizer
   pack(delta: EncodedDelta): PackedDelta
+  /** A conversation as an adapter's template, where it has one, or the model's makes it. */
+  renderChat(messages: readonly ChatMessage[], adapterTemplate: string | undefined): Promise<string>
+  release(): void
 }
 
-/** In f32, with files in `cacheDir`; the caller releases the runner. */
+/** In f32, with files in `cacheDir`; the caller releases it. */
 export async function embeddedRunner(cacheDir: string, maxRows: number): Promise<EmbeddedRunner> {
   const source = await openModelSource(EMBEDDED_MODEL)
   const base = await identify(source, 'embedded', cacheDir)
   const path = await graphPath(source, base.fingerprint, 'f32', CONTEXT_TOKENS, 'fused', cacheDir)
   const options = { graphPath: path, config: source.config, device: 'cpu', threads: 2 } as const
   const runner = new Runner({ ...options, maxRows, contextTokens: CONTEXT_TOKENS })
+  const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
+  const templates = new AdapterTemplates()
   return {
     runner,
     base,
-    tokenizer: new Tokenizer(source.tokenizer),
+    tokenizer,
+    async renderChat(messages, adapterTemplate) {
+      if (adapterTemplate === undefined) return tokenizer.renderChat(messages)
+      return templates.render(adapterTemplate, { messages, ...tokenizer.specials })
+    },
+    release() {
+      templates.close()
+      runner.release()
+    },
     pack({ digest, delta }) {
       const { shape, values } = packDelta(digest, delta, runner.groups, base)
       return viewPacked(digest, shape, runner.groups, base, values)

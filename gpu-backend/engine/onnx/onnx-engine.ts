@@ -5,12 +5,19 @@ import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { BackendError, StartupError } from '../../errors.ts'
+import { AdapterTemplates } from '../../model/adapter-templates.ts'
 import { graphPath, identify } from '../../model/built-model.ts'
 import { projectionGroups, type WeightFormat } from '../../model/graph.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { tokenBytes } from '../../model/token-bytes.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
-import { type BackendInfo, type EmbedResponse, type GenerateRequest, SamplingParams } from '../../protocol.ts'
+import {
+  type BackendInfo,
+  type ChatMessage,
+  type EmbedResponse,
+  type GenerateRequest,
+  SamplingParams,
+} from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
 import { Grammars } from '../../sampling/grammar.ts'
 import { buildTokenTrie } from '../../sampling/token-trie.ts'
@@ -60,6 +67,7 @@ export class OnnxEngine implements Engine {
   readonly info: BackendInfo
   readonly #worker: Worker
   readonly #tokenizer: Tokenizer
+  readonly #templates = new AdapterTemplates()
   readonly #disk: DiskTier
   readonly #grammars: Grammars
   readonly #maxSequences: number
@@ -155,7 +163,7 @@ export class OnnxEngine implements Engine {
     this.#grammars.check(sampling.response_format)
     const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
     const promptTokens = request.messages
-      ? this.#tokenizer.encodeChat(request.messages, delta?.chatTemplate)
+      ? await this.#encodeChat(request.messages, delta?.chatTemplate)
       : this.#tokenizer.encode(request.prompt ?? '')
     const maxTokens = this.#maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
     // To a sequence, no tokens at all would mean an embedding.
@@ -290,8 +298,16 @@ export class OnnxEngine implements Engine {
   }
 
   async close(): Promise<void> {
+    this.#templates.close()
     this.#post({ type: 'close' })
     await this.#exited
+  }
+
+  /** Token ids of a conversation as the adapter's own template, where it has one, or the model's makes it. */
+  async #encodeChat(messages: readonly ChatMessage[], adapterTemplate: string | undefined): Promise<Int32Array> {
+    if (adapterTemplate === undefined) return this.#tokenizer.encodeChat(messages)
+    const text = await this.#templates.render(adapterTemplate, { messages, ...this.#tokenizer.specials })
+    return this.#tokenizer.encodeRendered(text)
   }
 
   /** Tokens that may be generated after a prompt. @throws BackendError where the context does not hold it */

@@ -153,6 +153,22 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(together[0]!.batch).toEqual({ rows: 3, deltas: 1 })
     })
 
+    test('bring their own chat template, and one that runs wild stops nobody else', async () => {
+      const { base } = engine.info
+      const [own, wild] = await Promise.all([
+        encodedRandomDelta(base, { seed: 25, rank: 2, chatTemplate: 'Q: {{ messages[0].content }} A:' }),
+        encodedRandomDelta(base, { seed: 26, rank: 2, chatTemplate: '{% for i in range(1000000000) %}x{% endfor %}' }),
+      ])
+      await Promise.all([admit(engine, own), admit(engine, wild)])
+      const messages = [{ role: 'user' as const, content: 'Hello' }]
+      const refused = refusal(ask(engine, { delta: wild.digest, messages }))
+      const [beside, chat] = await Promise.all([ask(engine), ask(engine, { delta: own.digest, messages })])
+      expect((await refused).code).toBe('bad_request')
+      expect(beside.reason).toBe('length')
+      expect(chat.tokens).toEqual((await ask(engine, { delta: own.digest, prompt: 'Q: Hello A:' })).tokens)
+      for (const { digest } of [own, wild]) await engine.evict(digest)
+    })
+
     test('that are not here are named in the refusal', async () => {
       const digest = `sha256:${'0'.repeat(64)}`
       const error = await refusal(ask(engine, { delta: digest }))

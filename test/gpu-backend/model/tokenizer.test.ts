@@ -68,11 +68,6 @@ describe('the tokenizer', () => {
     expect(tokenizer.encodeChat(messages)).toEqual(tokenizer.encode(tokenizer.renderChat(messages)))
   })
 
-  test("uses an adapter's own template instead", () => {
-    const template = '### {{ messages[0].content }} {{ eos_token }}'
-    expect(tokenizer.renderChat([{ role: 'user', content: 'Hi' }], template)).toBe('### Hi <|im_end|>')
-  })
-
   test('refuses messages that the template refuses, and chat where there is no template', () => {
     const refused = (action: () => unknown) => {
       try {
@@ -84,8 +79,8 @@ describe('the tokenizer', () => {
       throw new Error('was accepted')
     }
     const messages = [{ role: 'user' as const, content: 'Hi' }]
-    expect(refused(() => tokenizer.renderChat(messages, "{{ raise_exception('system first') }}"))).toBe('bad_request')
-    expect(refused(() => tokenizer.renderChat(messages, '{% for %}'))).toBe('bad_request')
+    const strict = new Tokenizer({ ...files, chatTemplate: "{{ raise_exception('system first') }}" })
+    expect(refused(() => strict.renderChat(messages))).toBe('bad_request')
     const bare = new Tokenizer({ ...files, chatTemplate: undefined })
     expect(refused(() => bare.renderChat(messages))).toBe('bad_request')
   })

@@ -58,7 +58,7 @@ describe('the prefill chunk', () => {
         num_attention_heads: hidden_size / 64,
         num_key_value_heads: null,
       }
-      return prefillChunkTokens(parseModelConfig(sized, 'config.json'))
+      return prefillChunkTokens(parseModelConfig(sized, 'config.json'), 'cpu')
     })
     expect(sizes).toEqual(sizes.toSorted((x, y) => y - x))
     for (const size of sizes) expect([16, 32, 64, 128]).toContain(size)
