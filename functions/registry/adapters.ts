@@ -2,7 +2,7 @@
 // Knows no bytes. Invariant: an alias points only at a version of the same tenant and name whose object is stored.
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
-import { unreferenced } from './tenants.ts'
+import { MARK_MS } from './orphans.ts'
 
 export interface AdapterName {
   readonly tenant: string
@@ -78,16 +78,22 @@ interface NewVersion extends AdapterName {
   readonly nowMs: number
 }
 
-/** Claims the digest before its bytes are stored, so that no deletion removes them meanwhile. */
-export async function beginVersion(db: D1Database, version: NewVersion): Promise<void> {
+/**
+ * Claims the digest before its bytes are stored, so that no deletion removes them meanwhile. False where the same bytes
+ * are being deleted at this moment.
+ */
+export async function beginVersion(db: D1Database, version: NewVersion): Promise<boolean> {
   const { tenant, name, digest, bytes, header, nowMs } = version
-  await db
-    .prepare(
-      `INSERT INTO versions (tenant, name, digest, bytes, header, created_ms) VALUES (?, ?, ?, ?, ?, ?)
-       ON CONFLICT DO NOTHING`,
-    )
-    .bind(tenant, name, digest, bytes, header, nowMs)
-    .run()
+  const [, claimed] = await db.batch([
+    db
+      .prepare(
+        `INSERT INTO versions (tenant, name, digest, bytes, header, created_ms) SELECT ?1, ?2, ?3, ?4, ?5, ?6
+         WHERE NOT EXISTS (SELECT 1 FROM deletions WHERE digest = ?3 AND at_ms > ?7) ON CONFLICT DO NOTHING`,
+      )
+      .bind(tenant, name, digest, bytes, header, nowMs, nowMs - MARK_MS),
+    db.prepare('SELECT 1 FROM versions WHERE tenant = ? AND name = ? AND digest = ?').bind(tenant, name, digest),
+  ])
+  return (claimed?.results.length ?? 0) > 0
 }
 
 /** Gives up a claim whose bytes never arrived; a version that is already published stays. */
@@ -99,17 +105,25 @@ export async function abandonVersion(db: D1Database, { tenant, name, digest }: N
 }
 
 /** The bytes are stored: the version becomes visible, and the alias stays where it is. */
-export async function storeVersion(db: D1Database, { tenant, name, digest }: NewVersion): Promise<void> {
-  await db
-    .prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?')
-    .bind(tenant, name, digest)
-    .run()
+export async function storeVersion(db: D1Database, version: NewVersion): Promise<void> {
+  await ready(db, version).run()
+}
+
+/** Somebody else who published the same and failed may have taken the claim back: it is made again then. */
+function ready(db: D1Database, { tenant, name, digest, bytes, header, nowMs }: NewVersion): D1PreparedStatement {
+  return db
+    .prepare(
+      `INSERT INTO versions (tenant, name, digest, bytes, header, created_ms, ready) VALUES (?, ?, ?, ?, ?, ?, 1)
+       ON CONFLICT DO UPDATE SET ready = 1`,
+    )
+    .bind(tenant, name, digest, bytes, header, nowMs)
 }
 
 /** The bytes are stored: the version becomes visible and the alias moves to it, both or neither. */
-export async function publishVersion(db: D1Database, { tenant, name, digest, nowMs }: NewVersion): Promise<void> {
+export async function publishVersion(db: D1Database, version: NewVersion): Promise<void> {
+  const { tenant, name, digest, nowMs } = version
   await db.batch([
-    db.prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?').bind(tenant, name, digest),
+    ready(db, version),
     db
       .prepare(
         `INSERT INTO aliases (tenant, name, digest, updated_ms) VALUES (?, ?, ?, ?)
@@ -172,15 +186,12 @@ export async function setReport(
   return result.meta.changes > 0
 }
 
-/** Removes the name with all its versions; returns the digests that no version refers to any more. */
+/** Removes the name with all its versions; returns their digests. */
 export async function deleteAdapter(db: D1Database, { tenant, name }: AdapterName): Promise<Digest[]> {
   const [removed] = await db.batch([
     db.prepare('DELETE FROM versions WHERE tenant = ? AND name = ? RETURNING digest').bind(tenant, name),
     db.prepare('DELETE FROM aliases WHERE tenant = ? AND name = ?').bind(tenant, name),
   ])
-  const digests = z.array(z.object({ digest: Digest })).parse(removed?.results ?? [])
-  return unreferenced(
-    db,
-    digests.map(({ digest }) => digest),
-  )
+  const rows = z.array(z.object({ digest: Digest })).parse(removed?.results ?? [])
+  return rows.map(({ digest }) => digest)
 }

@@ -39,8 +39,6 @@ export interface ErasedTenant {
   readonly keys: string[]
   readonly adapters: string[]
   readonly digests: Digest[]
-  /** Of the digests, those that no other tenant has published. */
-  readonly orphans: Digest[]
 }
 
 const KeyIds = z.array(z.object({ id: z.string() }))
@@ -60,16 +58,5 @@ export async function eraseTenant(db: D1Database, id: string): Promise<ErasedTen
     keys: KeyIds.parse(keys?.results ?? []).map((key) => key.id),
     adapters: [...new Set(removed.map(({ name }) => `${id}/${name}`))].sort(),
     digests,
-    orphans: await unreferenced(db, digests),
   }
-}
-
-/** Those of `digests` that no version of any tenant refers to. */
-export async function unreferenced(db: D1Database, digests: readonly Digest[]): Promise<Digest[]> {
-  const orphans: Digest[] = []
-  for (const digest of digests) {
-    const used = await db.prepare('SELECT 1 FROM versions WHERE digest = ? LIMIT 1').bind(digest).first()
-    if (!used) orphans.push(digest)
-  }
-  return orphans
 }

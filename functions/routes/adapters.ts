@@ -29,6 +29,7 @@ import {
 import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { Name } from '../registry/names.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
+import { eraseOrphans } from '../registry/orphans.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import { splitHead } from '../split-head.ts'
 import { AliasMove, Canary, Report } from './adapter-requests.ts'
@@ -94,9 +95,9 @@ adapters
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
     if (!(await tryGetAdapter(c.env.DB, adapter))) throw adapterNotFound(fullName(adapter))
-    const orphans = await deleteAdapter(c.env.DB, adapter)
+    const digests = await deleteAdapter(c.env.DB, adapter)
+    const orphans = await eraseOrphans(c.env.DB, c.var.edge.objects, digests, Date.now())
     if (orphans.length > 0) {
-      await c.var.edge.objects.delete(orphans)
       const { tenant } = adapter
       c.executionCtx.waitUntil(evictEverywhere(c.var.edge, { tenant, requestId: c.var.requestId, digests: orphans }))
     }
@@ -147,7 +148,9 @@ async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response>
   const keepsAlias = c.req.query('alias') === 'keep' && (await tryGetAlias(c.env.DB, adapter)) !== undefined
   const nowMs = Date.now()
   const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }
-  await beginVersion(c.env.DB, version)
+  if (!(await beginVersion(c.env.DB, version))) {
+    throw new ApiError(409, 'being_deleted', 'The same bytes are being deleted at this moment: publish again.')
+  }
   try {
     await c.var.edge.objects.put(digest, body, bytes)
   } catch (error) {

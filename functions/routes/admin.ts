@@ -6,6 +6,7 @@ import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
 import { objectKey } from '../registry/objects.ts'
+import { eraseOrphans } from '../registry/orphans.ts'
 import {
   changeTerms,
   createTenant,
@@ -53,8 +54,8 @@ admin
   })
   .delete('/tenants/:tenant', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
-    const { orphans, ...erased } = await eraseTenant(c.env.DB, id)
-    await c.var.edge.objects.delete(orphans)
+    const erased = await eraseTenant(c.env.DB, id)
+    const orphans = await eraseOrphans(c.env.DB, c.var.edge.objects, erased.digests, Date.now())
     const evicted = await evictEverywhere(c.var.edge, { tenant: id, requestId: c.var.requestId, digests: orphans })
     await meterOf(c.env, id).erase()
     return c.json({

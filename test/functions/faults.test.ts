@@ -167,6 +167,22 @@ describe('the registry', () => {
   })
 })
 
+test('who deletes and publishes the same bytes at once is never left with a name whose bytes are gone', async () => {
+  for (let round = 0; round < 12; round++) {
+    await edge.publish('key-acme', `acme/old-${round}`, 3000 + round)
+    const [deleted, published] = await Promise.all([
+      edge.call('key-acme', `/v1/adapters/acme/old-${round}`, { method: 'DELETE' }),
+      edge.publish('key-acme', `acme/new-${round}`, 3000 + round).catch((error) => String(error)),
+    ])
+    expect(deleted.status).toBe(200)
+    for (const backend of backends) backend.deltas.clear()
+    const answer = await ask({ model: `acme/new-${round}` })
+    // Either it was told to publish again, or it has what it published.
+    if (published.includes('being_deleted')) expect(answer.status).toBe(404)
+    else expect(answer.status).toBe(200)
+  }
+})
+
 test('the books balance to the token over 1,000 requests with every tenth a fault', async () => {
   const REQUESTS = 1000
   const STREAMS = 16

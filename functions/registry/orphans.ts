@@ -1,0 +1,30 @@
+// Erases the objects that no version refers to any more, without racing a publisher of the same bytes: a digest is marked
+// while its object goes, and `beginVersion` takes no marked digest. D1 runs one statement after another, so either the
+// publisher's claim is seen here, or the mark is seen there.
+import type { Digest } from '../../gpu-backend/protocol.ts'
+import type { ObjectStore } from './objects.ts'
+
+/** A mark left behind by an edge that died counts for no longer. */
+export const MARK_MS = 60_000
+
+/** Deletes those of `digests` that nobody refers to, and returns them. */
+export async function eraseOrphans(
+  db: D1Database,
+  objects: ObjectStore,
+  digests: readonly Digest[],
+  nowMs: number,
+): Promise<Digest[]> {
+  const orphans: Digest[] = []
+  const mark = db.prepare(
+    `INSERT OR REPLACE INTO deletions (digest, at_ms)
+     SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM versions WHERE digest = ?1)`,
+  )
+  for (const digest of new Set(digests)) {
+    const { meta } = await mark.bind(digest, nowMs).run()
+    if (meta.changes > 0) orphans.push(digest)
+  }
+  if (orphans.length === 0) return orphans
+  await objects.delete(orphans)
+  await db.batch(orphans.map((digest) => db.prepare('DELETE FROM deletions WHERE digest = ?').bind(digest)))
+  return orphans
+}
