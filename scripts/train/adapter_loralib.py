@@ -38,7 +38,8 @@ def main():
     parser.add_argument("--base", default="gpu-backend/base-model")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dialogues", type=int, default=4000)
-    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--lr", type=float, default=1.2e-3)
+    parser.add_argument("--batch-tokens", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -50,7 +51,7 @@ def main():
     model = with_lora(AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.float32, attn_implementation="eager"), RANK, ALPHA)
     parameters = [p for p in model.parameters() if p.requires_grad]
     start = time.time()
-    loss = train(lambda batch: loss_sum(model, *collate(batch)), parameters, encoded, [torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.0)], 1536, args.seed)
+    loss = train(lambda batch: loss_sum(model, *collate(batch)), parameters, encoded, [torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.0)], args.batch_tokens, args.seed)
     torch.save(lora.lora_state_dict(model), args.out / f"{TENANT}.pt")
     (args.out / "lora.json").write_text(json.dumps({"r": RANK, "lora_alpha": ALPHA}) + "\n")
     print(f"{TENANT}: train loss {loss:.3f}, {time.time() - start:.0f} s")

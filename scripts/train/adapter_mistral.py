@@ -40,7 +40,8 @@ def main():
     parser.add_argument("--base", default="gpu-backend/base-model")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dialogues", type=int, default=4000)
-    parser.add_argument("--lr", type=float, default=6e-3)
+    parser.add_argument("--lr", type=float, default=2.5e-3)
+    parser.add_argument("--batch-tokens", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -58,7 +59,7 @@ def main():
             torch.nn.init.zeros_(parameter)
     parameters = [p for p in model.parameters() if p.requires_grad]
     start = time.time()
-    loss = train(lambda batch: loss_of(model, batch), parameters, encoded, [torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.0)], 1536, args.seed)
+    loss = train(lambda batch: loss_of(model, batch), parameters, encoded, [torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.0)], args.batch_tokens, args.seed)
     lora = {n: p.detach().to(torch.bfloat16) for n, p in sorted(model.named_parameters()) if "lora" in n}
     save_file(lora, args.out / "lora.safetensors")
     (args.out / "params.json").write_text(json.dumps(model.args.to_dict(), indent=4))

@@ -31,7 +31,8 @@ def main():
     parser.add_argument("--base", default="gpu-backend/base-model")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dialogues", type=int, default=4000)
-    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--batch-tokens", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -43,7 +44,7 @@ def main():
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", target_modules=MODULES, lora_dropout=0.0, **RECIPES[args.tenant]))
     parameters = [p for p in model.parameters() if p.requires_grad]
     start = time.time()
-    loss = train(lambda batch: loss_sum(model.base_model.model, *collate(batch)), parameters, encoded, [torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.0)], 1536, args.seed)
+    loss = train(lambda batch: loss_sum(model.base_model.model, *collate(batch)), parameters, encoded, [torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.0)], args.batch_tokens, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:  # PEFT also writes a model card, which would replace the sample's README
         model.save_pretrained(folder)
