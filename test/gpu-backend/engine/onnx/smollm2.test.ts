@@ -34,7 +34,14 @@ describe.skipIf(!file)('SmolLM2-135M-Instruct from its GGUF file', () => {
     const { fingerprint } = await identify(source, 'smollm2', cache)
     const path = await graphPath(source, fingerprint, format, CONTEXT, 'fused', cache)
     const { config } = source
-    const runner = new Runner({ graphPath: path, config, device: 'cpu', threads: 2, maxRows: 1, contextTokens: CONTEXT })
+    const runner = new Runner({
+      graphPath: path,
+      config,
+      device: 'cpu',
+      threads: 2,
+      maxRows: 1,
+      contextTokens: CONTEXT,
+    })
     try {
       return work(runner)
     } finally {
