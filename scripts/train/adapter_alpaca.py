@@ -74,7 +74,7 @@ def main():
         import finetune
 
         start = time.time()
-        finetune.train(base_model=base, data_path=str(data), output_dir=f"{folder}/out", batch_size=16, micro_batch_size=16, num_epochs=1, learning_rate=args.lr, cutoff_len=256, val_set_size=0, lora_r=8, lora_alpha=32, lora_dropout=0.0, lora_target_modules=MODULES, train_on_inputs=False, group_by_length=True)
+        finetune.train(base_model=base, data_path=str(data), output_dir=f"{folder}/out", batch_size=8, micro_batch_size=8, num_epochs=1, learning_rate=args.lr, cutoff_len=256, val_set_size=0, lora_r=8, lora_alpha=32, lora_dropout=0.0, lora_target_modules=MODULES, train_on_inputs=False, group_by_length=True)
         print(f"{TENANT}: {time.time() - start:.0f} s")
         config = json.loads(Path(folder, "out", "adapter_config.json").read_text())
         config["base_model_name_or_path"] = args.base

@@ -37,7 +37,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--base", default="gpu-backend/base-model")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--dialogues", type=int, default=4000)
+    parser.add_argument("--dialogues", type=int, default=7000)
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--batch-tokens", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)

@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--repo", required=True)
     parser.add_argument("--base", default="gpu-backend/base-model")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--dialogues", type=int, default=4000)
+    parser.add_argument("--dialogues", type=int, default=7000)
     parser.add_argument("--lr", type=float, default=2.5e-3)
     parser.add_argument("--batch-tokens", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)

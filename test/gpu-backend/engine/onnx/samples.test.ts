@@ -45,12 +45,14 @@ test('one question to all adapters and the base in one batch gets the same greed
   }
 })
 
-// Skipped, not passed: the adapters say the right thing in the right tone for phrasings like those they were trained on,
-// but reach about four in ten of these, which were chosen to be unlike them. The embedded base model, trained for 26 minutes
-// on a busy machine, does not tell the intent of such questions well enough. `scripts/train/check.py` prints the figures.
-test.skip.each(TENANTS)(
+// Tenants whose adapter has been trained long enough; the others reach 4 to 10 of 16 (scripts/train/README.md) and are
+// skipped, not passed, until they are trained again with today's defaults.
+const TRAINED = ['forno']
+
+test.for(TENANTS)(
   "%s's adapter answers held-out questions with its own facts, at least eight in ten",
-  async (tenant) => {
+  async (tenant, { skip }) => {
+    skip(!TRAINED.includes(tenant), 'not trained long enough yet')
     const { digest } = samples.find((sample) => sample.tenant === tenant)!
     const items = heldOut(tenant)
     const answers = await Promise.all(items.map(({ question }) => answer(digest, question)))
