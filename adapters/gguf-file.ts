@@ -3,15 +3,18 @@
 import { AdapterError, quote } from './errors.ts'
 import type { AdapterFile } from './file-set.ts'
 import { readGgufHeader } from './gguf.ts'
+import { dequantize, GGML_TYPES } from './gguf-blocks.ts'
 import { countValues, type SourceDtype, type SourceTensor, type TensorFile, toFloat32 } from './source-tensor.ts'
 
+const Q8_0 = 8
+
 /** ggml's types that an adapter is written in: its number -> our type, values and bytes per block. */
-const TYPES: Readonly<Record<number, { dtype: SourceDtype; name: string; block: number; bytes: number }>> = {
-  0: { dtype: 'f32', name: 'F32', block: 1, bytes: 4 },
-  1: { dtype: 'f16', name: 'F16', block: 1, bytes: 2 },
-  8: { dtype: 'other', name: 'Q8_0', block: 32, bytes: 34 },
-  28: { dtype: 'f64', name: 'F64', block: 1, bytes: 8 },
-  30: { dtype: 'bf16', name: 'BF16', block: 1, bytes: 2 },
+const TYPES: Readonly<Record<number, { dtype: SourceDtype; block: number; bytes: number }>> = {
+  0: { dtype: 'f32', block: 1, bytes: 4 },
+  1: { dtype: 'f16', block: 1, bytes: 2 },
+  [Q8_0]: { dtype: 'other', block: 32, bytes: 34 },
+  28: { dtype: 'f64', block: 1, bytes: 8 },
+  30: { dtype: 'bf16', block: 1, bytes: 2 },
 }
 
 export function isGguf(head: Uint8Array): boolean {
@@ -42,23 +45,13 @@ export async function openGguf(file: AdapterFile): Promise<TensorFile> {
     previousEnd = end
     const load = async () => {
       const bytes = await file.read(start, end)
-      return kind.name === 'Q8_0' ? dequantise(bytes, blocks) : toFloat32(bytes, kind.dtype, name)
+      return type === Q8_0
+        ? dequantize(bytes, GGML_TYPES.get(Q8_0)!, blocks * kind.block)
+        : toFloat32(bytes, kind.dtype, name)
     }
     // ggml writes the fastest dimension first.
     tensors.set(name, { name, dtype: kind.dtype, shape: [...dims].reverse(), load })
   }
   const scalars = [...header.metadata].filter(([, value]) => !Array.isArray(value))
   return { file: file.name, tensors, metadata: new Map(scalars.map(([key, value]) => [key, String(value)])) }
-}
-
-/** Q8_0: blocks of 32 values, an f16 factor and 32 signed bytes each. */
-function dequantise(bytes: Uint8Array, blocks: number): Float32Array {
-  const copy = bytes.slice()
-  const view = new DataView(copy.buffer)
-  const values = new Float32Array(blocks * 32)
-  for (let block = 0; block < blocks; block++) {
-    const factor = view.getFloat16(block * 34, true)
-    for (let i = 0; i < 32; i++) values[block * 32 + i] = factor * view.getInt8(block * 34 + 2 + i)
-  }
-  return values
 }

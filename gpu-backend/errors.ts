@@ -6,10 +6,13 @@ import type { ErrorCode } from './protocol.ts'
 export class BackendError extends Error {
   override readonly name = 'BackendError'
   readonly code: ErrorCode
+  /** The delta that is missing, with `adapter_missing`. */
+  readonly digest: string | undefined
 
-  constructor(code: ErrorCode, message: string) {
+  constructor(code: ErrorCode, message: string, digest?: string) {
     super(message)
     this.code = code
+    this.digest = digest
   }
 }
 

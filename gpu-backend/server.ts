@@ -281,11 +281,10 @@ function sendError(exchange: Exchange, error: BackendError): void {
   if (status === 429 || status === 503) response.setHeader('retry-after', RETRY_AFTER_S)
   // What is left of a body that was refused is not read: the connection ends with this answer.
   if (!request.complete) response.setHeader('connection', 'close')
-  const digest = /sha256:[0-9a-f]{64}/.exec(error.message)?.[0]
   const body = {
     error: error.code,
     message: error.message,
-    ...(error.code === 'adapter_missing' && digest ? { digest } : {}),
+    ...(error.digest === undefined ? {} : { digest: error.digest }),
   }
   sendJson(exchange, status, body)
 }

@@ -1,11 +1,13 @@
 // npm run bench: the real server against the bare decode loop of the same graph, in one run, and what a user waits for.
 // Rounds alternate between the two and turn their order round; every figure is the median over the rounds.
+
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
+import { EMBEDDED_MODEL } from '../gpu-backend/config.ts'
 import { SamplingParams } from '../gpu-backend/protocol.ts'
 import { BackendProcess, type Timing } from './bench/backend-process.ts'
 import type { BareLoop } from './bench/bare-loop.ts'
@@ -23,7 +25,6 @@ inter-token times. The model is the file or folder that POLYLORA_BENCH_MODEL nam
   --json FILE      writes the figures there
 `
 
-const EMBEDDED = fileURLToPath(new URL('../gpu-backend/base-model', import.meta.url))
 const BARE_LOOP = fileURLToPath(new URL('./bench/bare-loop.ts', import.meta.url))
 const CONTEXT_TOKENS = 512
 const RANK = 16
@@ -62,7 +63,7 @@ async function main(): Promise<void> {
     process.stdout.write(HELP)
     return
   }
-  const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED
+  const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
   const dataDir = mkdtempSync(join(tmpdir(), 'polylora-bench-'))
   const rows: Row[] = []
   try {

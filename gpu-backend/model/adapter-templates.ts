@@ -32,6 +32,11 @@ export class AdapterTemplates {
   /** Ends when the rendering before has ended, however it did. */
   #previous: Promise<unknown> = Promise.resolve()
   readonly #refused = new Set<string>()
+  readonly #maxRenderMs: number
+
+  constructor(maxRenderMs = MAX_RENDER_MS) {
+    this.#maxRenderMs = maxRenderMs
+  }
 
   /**
    * The prompt's text.
@@ -52,7 +57,7 @@ export class AdapterTemplates {
     if (this.#refused.has(request.template)) throw tooMuch()
     const renderer = await this.#running()
     renderer.send(request)
-    const rendered = await message(renderer, MAX_RENDER_MS)
+    const rendered = await message(renderer, this.#maxRenderMs)
     if (rendered === undefined) {
       this.#refuse(request.template)
       this.close()

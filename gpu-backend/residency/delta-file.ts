@@ -2,6 +2,7 @@
 // Written whole under another name and renamed, so that a file that exists is complete.
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { endianness } from 'node:os'
+import { join } from 'node:path'
 import * as z from 'zod/mini'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { ProjectionGroup } from '../model/graph.ts'
@@ -31,6 +32,14 @@ export interface DeltaFileContent {
   readonly shape: PackedShape
   readonly values: Float32Array
   readonly chatTemplate: string | undefined
+}
+
+/** Ends the name of every such file. */
+export const DELTA_SUFFIX = '.delta'
+
+/** The file of the delta `digest` in `dir`: the disk tier writes it, the engine's thread reads it. */
+export function deltaPath(dir: string, digest: string): string {
+  return join(dir, digest.slice('sha256:'.length) + DELTA_SUFFIX)
 }
 
 /** Writes the file at `path`; nothing is there until it is complete. */

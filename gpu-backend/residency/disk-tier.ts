@@ -10,15 +10,13 @@ import { decodeDelta } from '../../adapters/canonical.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { BackendError } from '../errors.ts'
 import type { ProjectionGroup } from '../model/graph.ts'
-import { readDeltaHeader, writeDeltaFile } from './delta-file.ts'
+import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
 import { packDelta } from './packed-delta.ts'
 
 /** What the server needs to know of a delta before it runs. */
 export interface DeltaInfo {
   readonly chatTemplate: string | undefined
 }
-
-const SUFFIX = '.delta'
 
 export class DiskTier {
   readonly dir: string
@@ -38,10 +36,10 @@ export class DiskTier {
     this.#capacityBytes = capacityBytes
     mkdirSync(dir, { recursive: true })
     const names = readdirSync(dir)
-    for (const name of names.filter((name) => !name.endsWith(SUFFIX))) rmSync(join(dir, name), { force: true })
+    for (const name of names.filter((name) => !name.endsWith(DELTA_SUFFIX))) rmSync(join(dir, name), { force: true })
     const files = names
-      .filter((name) => name.endsWith(SUFFIX))
-      .map((name) => ({ digest: `sha256:${name.slice(0, -SUFFIX.length)}`, stat: statSync(join(dir, name)) }))
+      .filter((name) => name.endsWith(DELTA_SUFFIX))
+      .map((name) => ({ digest: `sha256:${name.slice(0, -DELTA_SUFFIX.length)}`, stat: statSync(join(dir, name)) }))
       .sort((x, y) => x.stat.mtimeMs - y.stat.mtimeMs)
     for (const { digest, stat } of files) this.#note(digest, stat.size)
   }
@@ -67,7 +65,7 @@ export class DiskTier {
       const info = this.#infos.get(digest) ?? (await this.#readInfo(digest))
       this.#infos.set(digest, info)
       // The order of use outlives the process as the files' times.
-      await utimes(this.#path(digest), new Date(), new Date())
+      await utimes(deltaPath(this.dir, digest), new Date(), new Date())
       return info
     } catch {
       // A damaged or vanished file is as good as none: the edge sends it again.
@@ -94,12 +92,18 @@ export class DiskTier {
       const delta = decodeDelta(bytes, this.#base)
       const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
       const { chatTemplate } = delta.metadata
-      await writeDeltaFile(this.#path(digest), { digest, base: this.#base.fingerprint, shape, values, chatTemplate })
+      await writeDeltaFile(deltaPath(this.dir, digest), {
+        digest,
+        base: this.#base.fingerprint,
+        shape,
+        values,
+        chatTemplate,
+      })
     } catch (error) {
       if (error instanceof AdapterError) throw new BackendError('invalid_delta', error.message)
       throw error
     }
-    this.#note(digest, statSync(this.#path(digest)).size)
+    this.#note(digest, statSync(deltaPath(this.dir, digest)).size)
     await this.#shrink(digest)
   }
 
@@ -107,13 +111,13 @@ export class DiskTier {
     this.#bytes -= this.#sizes.get(digest) ?? 0
     this.#sizes.delete(digest)
     this.#infos.delete(digest)
-    await rm(this.#path(digest), { force: true })
+    await rm(deltaPath(this.dir, digest), { force: true })
   }
 
   async #readInfo(digest: string): Promise<DeltaInfo> {
-    const header = await readDeltaHeader(this.#path(digest), this.#groups, this.#base)
+    const header = await readDeltaHeader(deltaPath(this.dir, digest), this.#groups, this.#base)
     if (header.digest !== digest || header.base !== this.#base.fingerprint) {
-      throw new Error(`${this.#path(digest)} holds ${header.digest} for ${header.base}.`)
+      throw new Error(`${deltaPath(this.dir, digest)} holds ${header.digest} for ${header.base}.`)
     }
     return { chatTemplate: header.chatTemplate }
   }
@@ -129,16 +133,13 @@ export class DiskTier {
       if (digest !== newest) await this.remove(digest)
     }
   }
-
-  #path(digest: string): string {
-    return join(this.dir, digest.slice('sha256:'.length) + SUFFIX)
-  }
 }
 
 function missing(digest: string): BackendError {
   return new BackendError(
     'adapter_missing',
     `The delta ${digest} is not on this backend: send it to PUT /v1/adapters/${digest}.`,
+    digest,
   )
 }
 

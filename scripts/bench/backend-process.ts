@@ -2,8 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { readGenerateEvents } from '../../functions/router/generate-events.ts'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
-import { BackendInfo, GenerateEvent, type GenerateRequest } from '../../gpu-backend/protocol.ts'
+import { BackendInfo, type GenerateRequest } from '../../gpu-backend/protocol.ts'
 
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
 const SECRET = 'a secret of the benchmark, on loopback only'
@@ -65,16 +66,10 @@ export class BackendProcess {
     const response = await fetch(`${this.#url}/v1/generate`, { method: 'POST', headers, body: JSON.stringify(request) })
     if (!response.ok || !response.body) throw new Error(`The backend refused a request: ${await response.text()}`)
     const tokenTimesMs: number[] = []
-    let rest = ''
-    for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+    for await (const event of readGenerateEvents(response.body)) {
       const nowMs = performance.now()
-      const lines = (rest + piece).split('\n')
-      rest = lines.pop()!
-      for (const line of lines) {
-        const event = GenerateEvent.parse(JSON.parse(line))
-        if (event.event === 'error') throw new Error(event.message)
-        if (event.event === 'text') for (let i = 0; i < event.tokens; i++) tokenTimesMs.push(nowMs)
-      }
+      if (event.event === 'error') throw new Error(event.message)
+      if (event.event === 'text') for (let i = 0; i < event.tokens; i++) tokenTimesMs.push(nowMs)
     }
     return { sentMs, tokenTimesMs }
   }

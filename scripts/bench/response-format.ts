@@ -1,12 +1,11 @@
 // node scripts/bench/response-format.ts: what a response_format adds to each token, on the vocabulary of the embedded
 // model or of the one that POLYLORA_BENCH_MODEL names. Random texts; the first one meets every state for the first time.
-import { fileURLToPath } from 'node:url'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { tokenBytes } from '../../gpu-backend/model/token-bytes.ts'
 import { Grammars, type ResponseFormat } from '../../gpu-backend/sampling/grammar.ts'
 import { buildTokenTrie } from '../../gpu-backend/sampling/token-trie.ts'
 
-const EMBEDDED = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
 const TEXTS = 50
 const MAX_TOKENS = 200
 const item = {
@@ -25,7 +24,7 @@ const FORMATS: readonly ResponseFormat[] = [
   { type: 'json_schema', json_schema: { name: 'list', schema } },
 ]
 
-const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED
+const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
 const { tokenizer } = await openModelSource(model)
 const vocabulary = tokenBytes(tokenizer.tokenizer) ?? []
 const [trie, trieMs] = timed(() => buildTokenTrie(vocabulary))

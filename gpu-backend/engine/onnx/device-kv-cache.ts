@@ -62,9 +62,8 @@ export class DeviceKvCache implements KvCache {
   }
 
   move(from: number, to: number): void {
-    const rows = new Int32Array(new ArrayBuffer(4 * this.#rows)).map((_, row) => (row === to ? from : row))
     const order = new Int32Array(new ArrayBuffer(4 * this.#rows))
-    order.set(rows)
+    for (let row = 0; row < this.#rows; row++) order[row] = row === to ? from : row
     this.#replaceEach(this.#reorder, this.#runtime.hostTensor(order, 'i32', [this.#rows]), 'rows', () => {})
   }
 

@@ -362,9 +362,10 @@ export class OnnxEngine implements Engine {
       while (open.size > 0 && !signal.aborted) {
         if (failure) {
           const { digest } = sequences[0]!
+          if (failure.code !== 'adapter_missing' || digest === null) throw failure
           // What cannot be read is as good as not there: the edge sends it again.
-          if (failure.code === 'adapter_missing' && digest !== null) await this.#disk.remove(digest)
-          throw failure
+          await this.#disk.remove(digest)
+          throw new BackendError(failure.code, failure.message, digest)
         }
         for (const item of inbox.splice(0)) {
           const [id, message] = item

@@ -1,9 +1,8 @@
 // The engine's own thread: it runs the graph while the server's thread talks. Messages in, steps, messages out.
-import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { AdapterCache } from '../../residency/adapter-cache.ts'
-import { readDeltaFile } from '../../residency/delta-file.ts'
+import { deltaPath, readDeltaFile } from '../../residency/delta-file.ts'
 import type { FromWorker, ToWorker, WorkerOptions } from './messages.ts'
 import { Runner } from './runner.ts'
 import { Step } from './step.ts'
@@ -19,8 +18,7 @@ async function main(options: WorkerOptions): Promise<void> {
   const runner = new Runner(options)
   const cache = new AdapterCache(
     options.hostDeltaBytes,
-    (digest) =>
-      readDeltaFile(join(options.deltaDir, `${digest.slice('sha256:'.length)}.delta`), runner.groups, options.base),
+    (digest) => readDeltaFile(deltaPath(options.deltaDir, digest), runner.groups, options.base),
     (delta) => runner.forget(delta.digest),
   )
   const step = new Step(options, runner, cache, post, () => wake())
