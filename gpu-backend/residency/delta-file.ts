@@ -1,6 +1,6 @@
 // The file in which the disk tier keeps one packed delta: a header of ranks and metadata, then the values.
-// Written whole under another name and renamed, so that a file that exists is complete.
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+// Written whole under another name; whoever keeps the files renames it, so that a file that exists is complete.
+import { type FileHandle, open, rm } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
@@ -42,8 +42,11 @@ export function deltaPath(dir: string, digest: string): string {
   return join(dir, digest.slice('sha256:'.length) + DELTA_SUFFIX)
 }
 
-/** Writes the file at `path`; nothing is there until it is complete. */
-export async function writeDeltaFile(path: string, content: DeltaFileContent): Promise<void> {
+/** Writes the file beside `path`, complete and ready to be renamed to it. Returns its own path and its size in bytes. */
+export async function writeDeltaFile(
+  path: string,
+  content: DeltaFileContent,
+): Promise<{ temporary: string; bytes: number }> {
   const header: DeltaFileHeader = {
     version: VERSION,
     digest: content.digest,
@@ -68,10 +71,11 @@ export async function writeDeltaFile(path: string, content: DeltaFileContent): P
     } finally {
       await file.close()
     }
-    await rename(temporary, path)
-  } finally {
+  } catch (error) {
     await rm(temporary, { force: true })
+    throw error
   }
+  return { temporary, bytes: start + content.values.byteLength }
 }
 
 /** The header of the file at `path`. @throws Error when it is missing, damaged or not as long as its header says */

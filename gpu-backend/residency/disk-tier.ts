@@ -1,9 +1,10 @@
 // The disk tier: packed deltas as files, one for each digest, least recently used out first.
 // It takes in canonical files, checking their digest and content, and never fetches anything by itself.
-// Invariant: a delta that is here has the digest it is named after and fits the base model.
+// Invariants: a delta that is here has the digest it is named after and fits the base model; a file and the note of it
+// come and go in one turn of the event loop, so that taking in and removing one delta at once leave no half of it.
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
-import { rm, utimes } from 'node:fs/promises'
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { decodeDelta } from '../../adapters/canonical.ts'
@@ -69,7 +70,7 @@ export class DiskTier {
       return info
     } catch {
       // A damaged or vanished file is as good as none: the edge sends it again.
-      await this.remove(digest)
+      this.remove(digest)
       throw missing(digest)
     }
   }
@@ -92,26 +93,22 @@ export class DiskTier {
       const delta = decodeDelta(bytes, this.#base)
       const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
       const { chatTemplate } = delta.metadata
-      await writeDeltaFile(deltaPath(this.dir, digest), {
-        digest,
-        base: this.#base.fingerprint,
-        shape,
-        values,
-        chatTemplate,
-      })
+      const path = deltaPath(this.dir, digest)
+      const written = await writeDeltaFile(path, { digest, base: this.#base.fingerprint, shape, values, chatTemplate })
+      renameSync(written.temporary, path)
+      this.#note(digest, written.bytes)
     } catch (error) {
       if (error instanceof AdapterError) throw new BackendError('invalid_delta', error.message)
       throw error
     }
-    this.#note(digest, statSync(deltaPath(this.dir, digest)).size)
-    await this.#shrink(digest)
+    this.#shrink(digest)
   }
 
-  async remove(digest: string): Promise<void> {
+  remove(digest: string): void {
     this.#bytes -= this.#sizes.get(digest) ?? 0
     this.#sizes.delete(digest)
     this.#infos.delete(digest)
-    await rm(deltaPath(this.dir, digest), { force: true })
+    rmSync(deltaPath(this.dir, digest), { force: true })
   }
 
   async #readInfo(digest: string): Promise<DeltaInfo> {
@@ -127,10 +124,10 @@ export class DiskTier {
     this.#sizes.set(digest, bytes)
   }
 
-  async #shrink(newest: string): Promise<void> {
+  #shrink(newest: string): void {
     for (const digest of this.#sizes.keys()) {
       if (this.#bytes <= this.#capacityBytes) return
-      if (digest !== newest) await this.remove(digest)
+      if (digest !== newest) this.remove(digest)
     }
   }
 }

@@ -263,7 +263,7 @@ export class OnnxEngine implements Engine {
   }
 
   async evict(digest: string): Promise<void> {
-    await this.#disk.remove(digest)
+    this.#disk.remove(digest)
     await this.#call((call) => ({ type: 'evict', digest, call }))
   }
 
@@ -364,7 +364,7 @@ export class OnnxEngine implements Engine {
           const { digest } = sequences[0]!
           if (failure.code !== 'adapter_missing' || digest === null) throw failure
           // What cannot be read is as good as not there: the edge sends it again.
-          await this.#disk.remove(digest)
+          this.#disk.remove(digest)
           throw new BackendError(failure.code, failure.message, digest)
         }
         for (const item of inbox.splice(0)) {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readDeltaFile, readDeltaHeader, writeDeltaFile } from '../../../gpu-backend/residency/delta-file.ts'
@@ -23,7 +23,9 @@ async function write(name: string, chatTemplate?: string) {
     base,
   )
   const path = join(dir, name)
-  await writeDeltaFile(path, { digest, base: base.fingerprint, shape, values, chatTemplate })
+  const written = await writeDeltaFile(path, { digest, base: base.fingerprint, shape, values, chatTemplate })
+  expect(statSync(written.temporary).size).toBe(written.bytes)
+  renameSync(written.temporary, path)
   return { path, packed: viewPacked(digest, shape, groups, base, values) }
 }
 

@@ -8,7 +8,9 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { digestOf } from '../../../adapters/digest.ts'
 import { BackendError } from '../../../gpu-backend/errors.ts'
@@ -230,5 +232,38 @@ describe('the disk tier', () => {
     expect(existsSync(fileOf(again, delta.digest))).toBe(false)
     await admit(again, delta)
     expect(await again.use(delta.digest)).toEqual({ chatTemplate: undefined })
+  })
+
+  test('holds what it says, file by file, while deltas come, are used and are removed at once', async () => {
+    const deltas = await Promise.all([1, 2, 3].map((seed) => encodedRandomDelta(base, { seed, rank: 2 })))
+    const action = fc.record({ kind: fc.constantFrom('admit', 'use', 'remove'), which: fc.nat(2), after: fc.nat(12) })
+    await fc.assert(
+      fc.asyncProperty(fc.array(action, { maxLength: 24 }), async (actions) => {
+        const tier = open(freshDir())
+        const expectNothingElse = () =>
+          expect(
+            readdirSync(tier.dir)
+              .filter((name) => name.endsWith('.delta'))
+              .sort(),
+          ).toEqual(
+            tier
+              .digests()
+              .map((digest) => basename(fileOf(tier, digest)))
+              .sort(),
+          )
+        await Promise.all(
+          actions.map(async ({ kind, which, after }) => {
+            for (let turn = 0; turn < after; turn++) await setImmediate()
+            const delta = deltas[which]!
+            if (kind === 'admit') await admit(tier, delta)
+            else if (kind === 'remove') tier.remove(delta.digest)
+            else await tier.use(delta.digest).catch((error: BackendError) => expect(error.code).toBe('adapter_missing'))
+            expectNothingElse()
+          }),
+        )
+        expect(open(tier.dir).digests().sort()).toEqual(tier.digests().sort())
+      }),
+      { numRuns: 30, seed: 1, endOnFailure: true },
+    )
   })
 })
