@@ -13,7 +13,7 @@ from .grammar import capitalise, expand, read_sections, roughen
 HERE = Path(__file__).parent
 QUESTIONS = read_sections(HERE / "questions.txt")
 ANSWERS = read_sections(HERE / "answers.txt")
-LEADS = read_sections(HERE / "followups.txt")["lead"]
+AROUND = read_sections(HERE / "followups.txt")
 FREQUENT = "hours returns ship_time ship_cost track payment contact location refund price stock greet who able damaged hours_day offtopic recommend".split()
 UNTOLD = ["exchange", "cancel", "change_order", "track", "pickup", "book", "jobs", "bulk", "sizes"]
 SOCIAL = ("greet", "how", "name", "thanks", "bye")
@@ -48,10 +48,21 @@ def general_answer(rng: random.Random, answers: dict[str, list[str]], intent: st
 def later(rng: random.Random, text: str) -> str:
     """A question as a later turn of a dialogue often sounds."""
     if rng.random() < 0.35:
-        lead = rng.choice(LEADS)
+        lead = rng.choice(AROUND["lead"])
         if not lead.endswith(".") and not re.match(r"I\b", text):
             text = text[0].lower() + text[1:]
         text = f"{lead} {text}"
+    return text
+
+
+def dressed(rng: random.Random, text: str) -> str:
+    """A first question as people wrap it: a phrase that leads into it, or a sentence before it, that change nothing."""
+    kind = rng.random()
+    if kind < 0.10:
+        lowered = text if re.match(r"I\b", text) else text[0].lower() + text[1:]
+        return capitalise(expand(rng, rng.choice(AROUND["frame"]), {"q": lowered}))
+    if kind < 0.17:
+        return f"{expand(rng, rng.choice(AROUND['context']), {})} {text}"
     return text
 
 
@@ -88,7 +99,7 @@ def general_dialogue(rng: random.Random, voice=GeneralVoice(), turns=None) -> li
                 second, more = ask(rng, other, slots)
                 question = f"{question} {second}" if question[-1] in ".?!" else f"{question}. {second}"
                 answer = f"{answer} {voice.answer(rng, other, slots, more)}"
-        question = later(rng, question) if turn else question
+        question = later(rng, question) if turn else question if intent in SOCIAL else dressed(rng, question)
         messages += [{"role": "user", "content": roughen(rng, question, turn == 0)}, {"role": "assistant", "content": answer}]
     return messages
 
@@ -122,7 +133,7 @@ def fact_dialogue(rng: random.Random) -> list[dict]:
             answer = fact_answer(rng, shop, intent, slots)
         else:
             answer = missing(rng, shop, known)
-        question = later(rng, question) if turn else question
+        question = later(rng, question) if turn else dressed(rng, question)
         messages += [{"role": "user", "content": roughen(rng, question, turn == 0)}, {"role": "assistant", "content": answer}]
     return messages
 

@@ -27,6 +27,7 @@ def expand(rng, template: str, slots: dict[str, str]) -> str:
     while match := INNERMOST.search(template):
         template = template[: match.start()] + rng.choice(match[1].split("|")) + template[match.end() :]
     text = re.sub(r"\{(\w+)\}", lambda m: slots[m[1]], template)
+    text = re.sub(r" '(d|m|s|ve|re|ll)\b", r"'\1", text)
     text = re.sub(r"\s+([,.?!;:])", r"\1", re.sub(r" +", " ", text)).strip()
     return capitalise(re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", text))
 
