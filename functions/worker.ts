@@ -13,6 +13,7 @@ import { admin } from './routes/admin.ts'
 import { chatCompletions } from './routes/chat-completions.ts'
 import { completions } from './routes/completions.ts'
 import { embeddings } from './routes/embeddings.ts'
+import { key } from './routes/key.ts'
 import { base, models } from './routes/models.ts'
 import { reference } from './routes/reference.ts'
 import { usage } from './routes/usage.ts'
@@ -54,6 +55,7 @@ export function createWorker(makeStore: (env: Bindings) => ObjectStore): Hono<Ed
   app.route('/v1/embeddings', embeddings)
   app.route('/v1/models', models)
   app.route('/v1/base', base)
+  app.route('/v1/key', key)
   app.route('/v1/adapters', adapters)
   app.route('/v1/usage', usage)
 

@@ -1,6 +1,7 @@
 // Generation events -> OpenAI's JSON: the whole answer, or the data of server-sent events one by one.
 // Invariant: pure; what the events say is what is written, and an answer without `done` is never written as complete.
 import type { FinishReason, GenerateEvent, TokenLogprob, Usage } from '../../gpu-backend/protocol.ts'
+import { priceNano, type Terms } from '../metering/terms.ts'
 import type { ChoicePart, Dialect } from './dialect.ts'
 
 type Event<Name extends GenerateEvent['event']> = Extract<GenerateEvent, { event: Name }>
@@ -14,6 +15,10 @@ export interface AnswerFrame {
   /** Digest of the adapter; null: the bare base model. */
   readonly digest: string | null
   readonly base: string
+  /** The adapter's bytes had to be pushed to the backend first. */
+  readonly cold: boolean
+  /** What the answer is charged by; null: it was charged before, and is given again. */
+  readonly terms: Terms | null
 }
 
 interface ChoiceState {
@@ -153,7 +158,7 @@ function openAiUsage({ prompt_tokens, cached_tokens, completion_tokens }: Usage)
   }
 }
 
-/** What OpenAI's format has no place for: which weights answered, from which tier, in what company, how fast. */
+/** What OpenAI's format has no place for: which weights answered, from which tier, in what company, how fast, at what price. */
 function extension(frame: AnswerFrame, started: Event<'started'> | undefined, done: Event<'done'>): object {
   const decodeMs = done.total_ms - done.ttft_ms
   const decoded = done.usage.completion_tokens - 1
@@ -161,9 +166,11 @@ function extension(frame: AnswerFrame, started: Event<'started'> | undefined, do
     adapter: frame.digest,
     base: frame.base,
     tier: started?.tier ?? null,
+    cold: frame.cold,
     batch: done.batch,
     queue_ms: done.queue_ms,
     ttft_ms: done.ttft_ms,
     tokens_per_second: decoded > 0 && decodeMs > 0 ? Math.round((decoded / decodeMs) * 10_000) / 10 : null,
+    price_nano: frame.terms === null ? 0 : priceNano(frame.terms, done.usage),
   }
 }

@@ -4,7 +4,7 @@ import * as z from 'zod/mini'
 import { ChatCompletionRequest } from '../openai/chat-request.ts'
 import { CompletionRequest } from '../openai/completion-request.ts'
 import { EmbeddingRequest } from '../openai/embedding-request.ts'
-import { UsageQuery } from '../registry/usage-query.ts'
+import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
 import { AliasMove, Canary, Report } from '../routes/adapter-requests.ts'
 import { Credit, NewKey, NewTenant, Rotation, TermsChange } from '../routes/admin-requests.ts'
 
@@ -77,6 +77,13 @@ export const OPERATIONS: readonly Operation[] = [
     summary: 'Describes the base model that an adapter must be made for.',
     scope: null,
     answers: { 200: 'Its fingerprint, sizes, and the backend’s limits.' },
+  },
+  {
+    method: 'get',
+    path: '/v1/key',
+    summary: 'Shows this key’s tenant, scopes and expiry, and the tenant’s limits, prices and balance.',
+    scope: null,
+    answers: { 200: 'The key, without its secret.' },
   },
   {
     method: 'get',
@@ -161,6 +168,14 @@ export const OPERATIONS: readonly Operation[] = [
   },
   {
     method: 'get',
+    path: '/v1/usage/latency',
+    summary: 'Gives percentiles of the time to the first text and to the end of complete answers.',
+    scope: 'usage',
+    query: LatencyQuery,
+    answers: { 200: 'Rows with the 50th, 95th and 99th percentile in milliseconds.' },
+  },
+  {
+    method: 'get',
     path: '/admin/v1/tenants',
     summary: 'Lists the tenants.',
     scope: 'admin',
@@ -241,5 +256,13 @@ export const OPERATIONS: readonly Operation[] = [
     scope: 'admin',
     query: z.object({ tenant: z.optional(z.string()), ...UsageQuery.shape }),
     answers: { 200: 'Rows, as JSON, JSON lines or CSV.' },
+  },
+  {
+    method: 'get',
+    path: '/admin/v1/usage/latency',
+    summary: 'Gives percentiles of everybody’s latencies, or of one tenant’s.',
+    scope: 'admin',
+    query: z.object({ tenant: z.optional(z.string()), ...LatencyQuery.shape }),
+    answers: { 200: 'Rows with the 50th, 95th and 99th percentile in milliseconds.' },
   },
 ]

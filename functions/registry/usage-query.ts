@@ -1,4 +1,5 @@
 // What may be asked of the usage records: days, a grouping from a fixed list, a format.
+// Invariant: every value reaches SQL as a bound parameter.
 import * as z from 'zod/mini'
 
 /** Dimension -> the SQL that gives it. */
@@ -16,14 +17,18 @@ export type Dimension = keyof typeof DIMENSIONS
 const day = z.string().check(z.regex(/^\d{4}-\d{2}-\d{2}$/, 'must be a day, YYYY-MM-DD'))
 const names = Object.keys(DIMENSIONS) as Dimension[]
 
+/** First and last day, in UTC. */
+const DayRange = z.object({ from: z.optional(day), to: z.optional(day) })
+type DayRange = z.infer<typeof DayRange>
+
+const areDimensions = (text: string) => text.split(',').every((name) => names.includes(name as Dimension))
+
 export const UsageQuery = z.object({
-  /** First and last day, in UTC. */
-  from: z.optional(day),
-  to: z.optional(day),
+  ...DayRange.shape,
   /** Dimensions separated by commas; `request`: no sums, every record. */
   group_by: z._default(
     z.string().check(
-      z.refine((text) => text === 'request' || text.split(',').every((name) => names.includes(name as Dimension)), {
+      z.refine((text) => text === 'request' || areDimensions(text), {
         message: `must be request, or some of ${names.join(', ')}, separated by commas`,
       }),
     ),
@@ -32,3 +37,32 @@ export const UsageQuery = z.object({
   format: z._default(z.enum(['json', 'jsonl', 'csv']), 'json'),
 })
 export type UsageQuery = z.infer<typeof UsageQuery>
+
+export const LatencyQuery = z.object({
+  ...DayRange.shape,
+  /** Dimensions separated by commas; absent: one row for all. */
+  group_by: z.optional(
+    z.string().check(z.refine(areDimensions, { message: `must be some of ${names.join(', ')}, separated by commas` })),
+  ),
+})
+export type LatencyQuery = z.infer<typeof LatencyQuery>
+
+const DAY_MS = 86_400_000
+
+/** `WHERE …` and its parameters: the records of one tenant, or of all where it is undefined, of some days. */
+export function usageFilter(tenant: string | undefined, { from, to }: DayRange) {
+  const conditions: string[] = []
+  const values: (string | number)[] = []
+  const where = (condition: string, value: string | number) => {
+    conditions.push(condition)
+    values.push(value)
+  }
+  if (tenant !== undefined) where('tenant = ?', tenant)
+  if (from) where('started_ms >= ?', Date.parse(`${from}T00:00:00Z`))
+  if (to) where('started_ms < ?', Date.parse(`${to}T00:00:00Z`) + DAY_MS)
+  return { filter: conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '', values }
+}
+
+export function dimensionsOf(groupBy: string): Dimension[] {
+  return [...new Set(groupBy.split(','))] as Dimension[]
+}

@@ -1,25 +1,14 @@
 // What was used, summed up from D1's usage records, or record by record.
 // Invariant: every value reaches SQL as a bound parameter; the grouping is chosen from a fixed list.
-import { DIMENSIONS, type Dimension, type UsageQuery } from './usage-query.ts'
+import { DIMENSIONS, dimensionsOf, type UsageQuery, usageFilter } from './usage-query.ts'
 
 const MAX_ROWS = 50_000
 
 export type UsageRow = Record<string, string | number | null>
 
-const DAY_MS = 86_400_000
-
 /** Rows for one tenant, or for all where `tenant` is undefined. */
 export async function queryUsage(db: D1Database, tenant: string | undefined, query: UsageQuery): Promise<UsageRow[]> {
-  const conditions: string[] = []
-  const values: (string | number)[] = []
-  const where = (condition: string, value: string | number) => {
-    conditions.push(condition)
-    values.push(value)
-  }
-  if (tenant !== undefined) where('tenant = ?', tenant)
-  if (query.from) where('started_ms >= ?', Date.parse(`${query.from}T00:00:00Z`))
-  if (query.to) where('started_ms < ?', Date.parse(`${query.to}T00:00:00Z`) + DAY_MS)
-  const filter = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
+  const { filter, values } = usageFilter(tenant, query)
   const { results } = await db
     .prepare(`${selection(query.group_by, filter)} LIMIT ${MAX_ROWS}`)
     .bind(...values)
@@ -29,7 +18,7 @@ export async function queryUsage(db: D1Database, tenant: string | undefined, que
 
 function selection(groupBy: string, filter: string): string {
   if (groupBy === 'request') return `SELECT * FROM usage ${filter} ORDER BY started_ms, request_id`
-  const dimensions = [...new Set(groupBy.split(','))] as Dimension[]
+  const dimensions = dimensionsOf(groupBy)
   const columns = dimensions.map((name) => `${DIMENSIONS[name]} AS "${name}"`)
   const positions = dimensions.map((_, index) => index + 1).join(', ')
   return `SELECT ${columns.join(', ')}, COUNT(*) AS requests, SUM(prompt_tokens) AS prompt_tokens,

@@ -5,6 +5,7 @@ import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
+import { queryLatency } from '../registry/latency.ts'
 import { objectKey } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import {
@@ -16,6 +17,7 @@ import {
   tryGetTenant,
 } from '../registry/tenants.ts'
 import { queryUsage } from '../registry/usage.ts'
+import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import { Credit, NewKey, NewTenant, Rotation, TermsChange } from './admin-requests.ts'
 import { parseUsageQuery, usageResponse } from './usage.ts'
@@ -105,8 +107,13 @@ admin
   })
   .get('/usage', async (c) => {
     const { tenant, ...parameters } = c.req.query()
-    const query = parseUsageQuery({ group_by: 'tenant,day', ...parameters })
+    const query = parseUsageQuery(UsageQuery, { group_by: 'tenant,day', ...parameters })
     return usageResponse(query, await queryUsage(c.env.DB, tenant, query))
+  })
+  .get('/usage/latency', async (c) => {
+    const { tenant, ...parameters } = c.req.query()
+    const query = parseUsageQuery(LatencyQuery, parameters)
+    return c.json({ object: 'list', data: await queryLatency(c.env.DB, tenant, query) })
   })
 
 async function getTenant(db: D1Database, id: string): Promise<TenantRow> {

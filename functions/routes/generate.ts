@@ -50,6 +50,8 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
     createdMs: Date.now(),
     digest: model.digest,
     base: generation.started.base,
+    cold: generation.cold,
+    terms: c.var.principal.terms,
   }
   return respond(c, call, frame, events, () => {
     onLeave()
@@ -109,7 +111,8 @@ function replay(c: Context<EdgeEnv>, call: GenerateCall, { requestId, createdMs,
   const { dialect, model } = call
   const id = answerId(dialect, requestId)
   c.header('x-polylora-replayed', 'true')
-  const frame = { dialect, id, model, createdMs, digest: started.delta, base: started.base }
+  const { delta: digest, base } = started
+  const frame = { dialect, id, model, createdMs, digest, base, cold: false, terms: null }
   return respond(c, call, frame, storedEvents(events), () => undefined)
 }
 

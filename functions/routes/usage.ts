@@ -1,20 +1,29 @@
 // `GET /v1/usage`: what the caller's tenant has used, by adapter and day or otherwise; JSON, JSON lines or CSV.
+// `GET /v1/usage/latency`: how long its answers took.
 import { Hono } from 'hono'
+import type * as z from 'zod/mini'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { invalidRequest } from '../errors.ts'
+import { queryLatency } from '../registry/latency.ts'
 import { queryUsage, toCsv, type UsageRow } from '../registry/usage.ts'
-import { UsageQuery } from '../registry/usage-query.ts'
+import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
 
-export const usage = new Hono<EdgeEnv>().get('/', async (c) => {
-  requireScope(c.var.principal, 'usage')
-  const query = parseUsageQuery(c.req.query())
-  return usageResponse(query, await queryUsage(c.env.DB, c.var.principal.tenant, query))
-})
+export const usage = new Hono<EdgeEnv>()
+  .get('/', async (c) => {
+    requireScope(c.var.principal, 'usage')
+    const query = parseUsageQuery(UsageQuery, c.req.query())
+    return usageResponse(query, await queryUsage(c.env.DB, c.var.principal.tenant, query))
+  })
+  .get('/latency', async (c) => {
+    requireScope(c.var.principal, 'usage')
+    const query = parseUsageQuery(LatencyQuery, c.req.query())
+    return c.json({ object: 'list', data: await queryLatency(c.env.DB, c.var.principal.tenant, query) })
+  })
 
 /** @throws ApiError 400 naming the parameter at fault */
-export function parseUsageQuery(parameters: Record<string, string>): UsageQuery {
-  const parsed = UsageQuery.safeParse(parameters)
+export function parseUsageQuery<Query>(schema: z.ZodMiniType<Query>, parameters: Record<string, string>): Query {
+  const parsed = schema.safeParse(parameters)
   if (!parsed.success) throw invalidRequest(parsed.error)
   return parsed.data
 }

@@ -124,6 +124,27 @@ describe('the admin API', () => {
   })
 })
 
+test('a key can be asked what it is and what was agreed with its tenant', async () => {
+  const { key, keyId } = await tenant('self-aware')
+  await edge.admin('PATCH', '/tenants/self-aware', { requests_per_minute: 7, prompt_price_nano: 150 })
+  await edge.admin('POST', '/tenants/self-aware/credits', { id: 'x', amount_nano: 5 })
+  expect(await (await edge.call(key, '/v1/key')).json()).toEqual({
+    object: 'api_key',
+    id: keyId,
+    tenant: 'self-aware',
+    scopes: ['inference', 'adapters', 'usage'],
+    expires_ms: null,
+    requests_per_minute: 7,
+    tokens_per_minute: null,
+    billing: 'postpaid',
+    prompt_price_nano: 150,
+    cached_price_nano: 0,
+    completion_price_nano: 0,
+    balance_nano: 5,
+    held_nano: 0,
+  })
+})
+
 describe('usage', () => {
   test('is summed by day and adapter for its tenant alone, as JSON, CSV and JSON lines', async () => {
     const { key } = await tenant('spender')
@@ -166,8 +187,48 @@ describe('usage', () => {
     expect(one.body.data).toMatchObject([{ tenant: 'spender', requests: 4 }])
   })
 
+  test('has percentiles of complete answers by nearest rank, for its tenant alone', async () => {
+    const { key } = await tenant('timed')
+    const insert = edge.db.prepare(
+      `INSERT INTO usage (request_id, tenant, key_id, route, adapter, base, prompt_tokens, cached_tokens,
+         completion_tokens, backend, outcome, started_ms, ttft_ms, latency_ms)
+       VALUES (?, 'timed', 'k', '/', ?, 'b', 1, 0, 1, 'x', ?, ?, ?, ?)`,
+    )
+    const [noon, nextDay] = [Date.parse('2026-01-02T12:00:00Z'), Date.parse('2026-01-03T12:00:00Z')]
+    const records = [
+      ...Array.from({ length: 100 }, (_, i) => insert.bind(`t${i}`, 'bot', 'complete', noon, 100 - i, 1000 - i)),
+      // An embedding has no first text; what was cut off says nothing of how long an answer takes.
+      insert.bind('embedded', 'bot', 'complete', noon, null, 5000),
+      insert.bind('cut', 'bot', 'cut', noon, 9e6, 9e6),
+      insert.bind('base', null, 'complete', nextDay, 7, 8),
+    ]
+    await edge.db.batch(records)
+    const latency = async (query: string) => {
+      const response = await edge.call(key, `/v1/usage/latency${query}`)
+      return ((await response.json()) as { data: unknown[] }).data
+    }
+    const bot = {
+      adapter: 'bot',
+      requests: 101,
+      ttft_ms_p50: 50,
+      ttft_ms_p95: 95,
+      ttft_ms_p99: 99,
+      latency_ms_p99: 1000,
+    }
+    const bare = { adapter: '', requests: 1, ttft_ms_p50: 7, ttft_ms_p99: 7, latency_ms_p50: 8, latency_ms_p99: 8 }
+    expect(await latency('?group_by=adapter')).toMatchObject([bare, bot])
+    expect(await latency('')).toMatchObject([{ requests: 102, latency_ms_p50: 950 }])
+    expect(await latency('?from=2026-01-03&group_by=day,adapter')).toMatchObject([{ day: '2026-01-03', ...bare }])
+    const { body } = await edge.admin('GET', '/usage/latency?tenant=timed&group_by=tenant')
+    expect(body.data).toMatchObject([{ tenant: 'timed', requests: 102 }])
+    const { key: other } = await tenant('untimed')
+    const empty = await edge.call(other, '/v1/usage/latency?group_by=adapter')
+    expect(await empty.json()).toEqual({ object: 'list', data: [] })
+  })
+
   test('refuses what it does not understand', async () => {
     const { key } = await tenant('asker')
+    expect((await edge.call(key, '/v1/usage/latency?group_by=request')).status).toBe(400)
     for (const query of ['?group_by=tenant%3B--', '?from=yesterday', '?format=xml']) {
       expect((await edge.call(key, `/v1/usage${query}`)).status).toBe(400)
     }

@@ -221,8 +221,9 @@ describe('the adapter’s bytes', () => {
   test('are pushed once to a backend that lacks them', async () => {
     backend.deltas.delete(digest)
     backend.pushes.length = 0
-    for (let round = 0; round < 2; round++) {
-      await client().chat.completions.create({ model: 'acme/support', messages: QUESTION })
+    for (const cold of [true, false]) {
+      const answer = await client().chat.completions.create({ model: 'acme/support', messages: QUESTION })
+      expect(answer).toMatchObject({ polylora: { cold } })
     }
     expect(backend.pushes).toEqual([digest])
   })

@@ -96,9 +96,10 @@ describe('a prepaid balance', () => {
     expect((await edge.admin('POST', '/tenants/prepaid/credits', credit)).body).toMatchObject({ balance_nano: 20_000 })
     // The same payment again counts once.
     expect((await edge.admin('POST', '/tenants/prepaid/credits', credit)).body).toMatchObject({ balance_nano: 20_000 })
-    await (await ask(key)).json()
+    const answer = await (await ask(key)).json()
     // 5 prompt tokens, 2 cached ones, 5 of the answer.
     const price = 5 * 100 + 2 * 10 + 5 * 1000
+    expect(answer).toMatchObject({ polylora: { price_nano: price } })
     expect((await edge.admin('GET', '/tenants/prepaid')).body).toMatchObject({
       balance_nano: 20_000 - price,
       held_nano: 0,
