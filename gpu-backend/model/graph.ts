@@ -23,8 +23,14 @@ export interface ProjectionGroup {
   readonly parts: readonly { readonly module: string; readonly out: number }[]
 }
 
+/** The sizes that decide which projections a model has. */
+export type ModelDimensions = Pick<
+  ModelConfig,
+  'layers' | 'hiddenSize' | 'intermediateSize' | 'heads' | 'kvHeads' | 'headDim' | 'vocabSize'
+>
+
 /** Every projection of the model that can take a delta, in the order in which the graph meets them. */
-export function projectionGroups(config: ModelConfig): ProjectionGroup[] {
+export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
   const query = config.heads * config.headDim
   const keyValue = config.kvHeads * config.headDim
   const layers = Array.from({ length: config.layers }, (_, layer): ProjectionGroup[] => {

@@ -1,6 +1,6 @@
 // The bytes that each token stands for, read from tokenizer.json: what a grammar over text needs of a vocabulary.
 // Byte-level BPE, and sentencepiece with byte fallback. Special tokens stand for no text and have no bytes.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 
 const Files = z.looseObject({
   added_tokens: z.optional(z.array(z.looseObject({ id: z.int(), content: z.string(), special: z.boolean() }))),

@@ -60,6 +60,62 @@ export function viewPacked(
   return { digest, bytes: values.byteLength, groups: packed, embedding }
 }
 
+/** One of the graph's inputs for a change that all rows share. */
+export interface DeltaTensor {
+  readonly name: string
+  readonly values: Float32Array
+  readonly dims: readonly number[]
+}
+
+/** The graph's Split refuses an empty dimension: no change at all is a change of rank 1 that is zero. */
+export const MIN_RANK = 1
+
+/** Zeros for every A and B of rank MIN_RANK. */
+export function noChange(groups: readonly ProjectionGroup[]): Float32Array<ArrayBuffer> {
+  const sizes = groups.flatMap((group) => [group.parts.length * group.in, ...group.parts.map((part) => part.out)])
+  return new Float32Array(Math.max(...sizes) * MIN_RANK)
+}
+
+/** A and B of every group, as they lie in the delta's memory, or in `zeros` (of `noChange`) where it changes nothing. */
+export function deltaTensors(
+  groups: readonly ProjectionGroup[],
+  delta: PackedDelta | null,
+  zeros: Float32Array,
+): DeltaTensor[] {
+  return groups.flatMap(({ name, in: inSize, parts }, i) => {
+    const change = delta?.groups[i]
+    const some = change && change.rank > 0 ? change : undefined
+    const rank = some?.rank ?? MIN_RANK
+    const tensor = (input: string, values: Float32Array, rows: number, columns: number): DeltaTensor => ({
+      name: `${name}.${input}`,
+      values: values.subarray(0, rows * columns),
+      dims: [rows, columns],
+    })
+    return [
+      tensor('A', some?.a ?? zeros, parts.length * rank, inSize),
+      ...parts.map(({ out }, part) => tensor(`B${part}`, some?.b[part] ?? zeros, out, rank)),
+    ]
+  })
+}
+
+/**
+ * Adds the delta's change to the embeddings of `tokens` to `sums` [tokens, hidden] f32: a few dot products for each token.
+ */
+export function addEmbeddingChange(
+  { rank, a, b }: NonNullable<PackedDelta['embedding']>,
+  tokens: ArrayLike<number>,
+  sums: Float32Array,
+): void {
+  const [hiddenSize, vocabSize] = [b.length / rank, a.length / rank]
+  for (let i = 0; i < tokens.length; i++) {
+    for (let h = 0; h < hiddenSize; h++) {
+      let sum = 0
+      for (let k = 0; k < rank; k++) sum += b[h * rank + k]! * a[k * vocabSize + tokens[i]!]!
+      sums[i * hiddenSize + h]! += sum
+    }
+  }
+}
+
 /**
  * Packs a canonical delta. Parts of a group with a smaller rank than its largest are padded with zeros.
  * @throws BackendError `invalid_delta` when it names a module that this engine cannot change

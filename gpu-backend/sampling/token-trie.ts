@@ -53,9 +53,7 @@ export function buildTokenTrie(vocabulary: readonly (Uint8Array | undefined)[]):
 /** Ids of the tokens that have bytes, sorted by them. */
 function inByteOrder(vocabulary: readonly (Uint8Array | undefined)[]): number[] {
   // A letter for each byte: comparing strings is far quicker than comparing arrays.
-  const letters = Array.from(vocabulary, (token) =>
-    token ? Buffer.from(token.buffer, token.byteOffset, token.length).toString('latin1') : '',
-  )
+  const letters = Array.from(vocabulary, (token) => (token ? String.fromCharCode(...token) : ''))
   const ids = [...letters.keys()].filter((id) => letters[id] !== '')
   return ids.sort((x, y) => (letters[x]! < letters[y]! ? -1 : letters[x]! > letters[y]! ? 1 : x - y))
 }

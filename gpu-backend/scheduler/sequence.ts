@@ -47,7 +47,9 @@ export function newSequence(request: SequenceRequest): Sequence {
 }
 
 /** Whether the sequence is over after its newest token, and why. */
-export function finishReason(sequence: Sequence): FinishReason | undefined {
+export function finishReason(
+  sequence: Pick<Sequence, 'outputTokens' | 'stopTokenIds' | 'maxTokens'>,
+): FinishReason | undefined {
   const last = sequence.outputTokens.at(-1)
   if (last !== undefined && sequence.stopTokenIds.includes(last)) return 'stop'
   return sequence.outputTokens.length >= sequence.maxTokens ? 'length' : undefined

@@ -2,9 +2,9 @@
 // Knows nothing of batches or of other choices. Invariant: the texts joined are the answer, and never go past a stop.
 import type { TextStream, Tokenizer } from '../../model/tokenizer.ts'
 import type { SamplingParams, TokenLogprob } from '../../protocol.ts'
+import type { Sampled } from '../../sampling/sampler.ts'
 import { StopMatcher } from '../../sampling/stop.ts'
 import type { EngineEvent } from '../engine.ts'
-import type { TokenMessage } from './messages.ts'
 
 type TextEvent = Extract<EngineEvent, { event: 'text' }>
 
@@ -34,7 +34,7 @@ export class ChoiceStream {
   }
 
   /** The event that this token makes due, if any. */
-  push({ token, logprob, top }: TokenMessage): TextEvent | undefined {
+  push({ token, logprob, top }: Sampled): TextEvent | undefined {
     this.#tokens++
     // A token that ends the answer is counted but is no part of its text.
     if (this.#stopTokenIds.has(token)) return undefined

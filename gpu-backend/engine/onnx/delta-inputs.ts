@@ -3,7 +3,14 @@
 // Rows with different deltas read stacks, one copy a row, padded to the largest rank among these rows and no further.
 // Invariant: a row without a change has A = B = 0, so its result is the base model's.
 import type { ProjectionGroup } from '../../model/graph.ts'
-import { copyColumns, type PackedDelta, type PackedGroup } from '../../residency/packed-delta.ts'
+import {
+  copyColumns,
+  deltaTensors,
+  MIN_RANK,
+  noChange,
+  type PackedDelta,
+  type PackedGroup,
+} from '../../residency/packed-delta.ts'
 import type { Binding, OnnxRuntime, Value } from './ort.ts'
 
 /** The A and B tensors of every group: what is bound together. */
@@ -19,16 +26,13 @@ interface Stack {
 
 const EMPTY = new Float32Array(0)
 
-/** The graph's Split refuses an empty dimension: no change at all is a change of rank 1 that is zero. */
-const MIN_RANK = 1
-
 export class DeltaInputs {
   readonly #runtime: OnnxRuntime
   readonly #groups: readonly ProjectionGroup[]
   readonly #maxRows: number
   readonly #shared = new Map<string | null, DeltaTensors>()
   readonly #stacks: Stack[]
-  /** Large enough for any group's A or B of rank 1. */
+  /** For rows that have no change at all. */
   readonly #zeros: Float32Array
   /** Tensors over the stacks, for the row count and ranks that they were last used with. */
   #stacked: { key: string; digests: readonly (string | null)[]; tensors: DeltaTensors } | undefined
@@ -38,8 +42,7 @@ export class DeltaInputs {
     this.#groups = groups
     this.#maxRows = maxRows
     this.#stacks = groups.map(() => ({ rank: 0, a: EMPTY, b: [], rows: [] }))
-    const sizes = groups.flatMap((group) => [group.parts.length * group.in, ...group.parts.map((part) => part.out)])
-    this.#zeros = new Float32Array(Math.max(...sizes) * MIN_RANK)
+    this.#zeros = noChange(groups)
   }
 
   /**
@@ -73,17 +76,10 @@ export class DeltaInputs {
     const key = delta?.digest ?? null
     let tensors = this.#shared.get(key)
     if (!tensors) {
-      tensors = this.#groups.flatMap((group, i) => {
-        const change = delta?.groups[i]
-        if (change && change.rank > 0) return this.#tensors(group, change.a, change.b, change.rank, [])
-        return this.#tensors(
-          group,
-          this.#zeros,
-          group.parts.map(() => this.#zeros),
-          MIN_RANK,
-          [],
-        )
-      })
+      tensors = deltaTensors(this.#groups, delta, this.#zeros).map(({ name, values, dims }) => ({
+        name,
+        value: this.#runtime.hostTensor(values, 'f32', dims),
+      }))
       this.#shared.set(key, tensors)
     }
     return tensors
@@ -111,7 +107,7 @@ export class DeltaInputs {
       const rows = deltas.length
       const tensors = this.#groups.flatMap((group, i) => {
         const { a, b, rank } = this.#stacks[i]!
-        return this.#tensors(group, a, b, rank, [rows])
+        return this.#tensors(group, a, b, rank, rows)
       })
       this.#stacked = { key, digests, tensors }
     } else if (changed) {
@@ -131,14 +127,14 @@ export class DeltaInputs {
     stack.rows = Array.from({ length: this.#maxRows }, () => null)
   }
 
-  #tensors(group: ProjectionGroup, a: Float32Array, b: readonly Float32Array[], rank: number, rows: readonly number[]) {
+  #tensors(group: ProjectionGroup, a: Float32Array, b: readonly Float32Array[], rank: number, rows: number) {
     const tensor = (name: string, values: Float32Array, dims: readonly number[]) => {
       const size = dims.reduce((product, dim) => product * dim, 1)
       return { name, value: this.#runtime.hostTensor(values.subarray(0, size), 'f32', dims) }
     }
     return [
-      tensor(`${group.name}.A`, a, [...rows, group.parts.length * rank, group.in]),
-      ...group.parts.map((part, i) => tensor(`${group.name}.B${i}`, b[i]!, [...rows, part.out, rank])),
+      tensor(`${group.name}.A`, a, [rows, group.parts.length * rank, group.in]),
+      ...group.parts.map((part, i) => tensor(`${group.name}.B${i}`, b[i]!, [rows, part.out, rank])),
     ]
   }
 }

@@ -4,7 +4,6 @@ import { StartupError } from '../../errors.ts'
 import { projectionGroups } from '../../model/graph.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import { kvBytesPerToken } from './kv-cache.ts'
-import type { Device } from './ort.ts'
 
 export interface MemoryPlan {
   readonly maxRows: number
@@ -60,22 +59,4 @@ export function planMemory(
     hostDeltaBytes,
     prefixCacheBytes,
   }
-}
-
-/** Operations that a prefill chunk may take, so that it lasts about 50 ms on two cores. */
-const CHUNK_OPERATIONS = 1.2e10
-
-/** From 32 tokens on, ONNX Runtime 1.30's WebGPU attention gives wrong values on the one driver that it was run on. */
-const WEBGPU_CHUNK_TOKENS = 16
-
-/** Tokens of a prefill chunk: fixed by the model's size, so that an answer does not depend on the machine's load. */
-export function prefillChunkTokens(config: ModelConfig, device: Device): number {
-  if (device === 'webgpu') return WEBGPU_CHUNK_TOKENS
-  const weights = projectionGroups(config).reduce(
-    (sum, { name, in: inSize, parts }) =>
-      name === 'head' ? sum : sum + inSize * parts.reduce((outs, { out }) => outs + out, 0),
-    0,
-  )
-  const tokens = CHUNK_OPERATIONS / (2 * weights)
-  return 2 ** Math.min(7, Math.max(4, Math.floor(Math.log2(tokens))))
 }

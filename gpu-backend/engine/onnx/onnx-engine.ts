@@ -24,9 +24,11 @@ import { buildTokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { Engine, EngineEvent, EngineStats, RequestContext, ResidencyEntry } from '../engine.ts'
 import { ChoiceStream } from './choice-stream.ts'
-import { planMemory, prefillChunkTokens } from './memory.ts'
+import { planMemory } from './memory.ts'
 import type { FromWorker, ToWorker, WorkerOptions, WorkerReport } from './messages.ts'
 import type { Device } from './ort.ts'
+import { prefillChunkTokens } from './prefill-chunk.ts'
+import { tokensLeft } from './tokens-left.ts'
 
 export interface OnnxEngineOptions {
   /** A Hugging Face directory or a GGUF file. */
@@ -312,19 +314,7 @@ export class OnnxEngine implements Engine {
 
   /** Tokens that may be generated after a prompt. @throws BackendError where the context does not hold it */
   #maxTokens(promptTokens: number, wanted: number | undefined, allowed: number): number {
-    const context = this.info.context_tokens
-    if (promptTokens === 0) throw new BackendError('bad_request', 'The prompt is empty: send at least one token.')
-    if (promptTokens + (wanted ?? 1) > context) {
-      const parts =
-        wanted === undefined
-          ? `the prompt has ${promptTokens} tokens`
-          : `the prompt has ${promptTokens} tokens and max_tokens is ${wanted}`
-      throw new BackendError(
-        'context_length_exceeded',
-        `The context of this model is ${context} tokens, but ${parts}: shorten them.`,
-      )
-    }
-    return Math.min(wanted ?? context - promptTokens, context - promptTokens, allowed)
+    return Math.min(tokensLeft(this.info.context_tokens, promptTokens, wanted), allowed)
   }
 
   #checkCapacity(count: number): void {

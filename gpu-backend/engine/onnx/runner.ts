@@ -2,7 +2,7 @@
 // Holds every tensor; knows nothing of requests, sampling or order. Invariant: rows 0 .. B-1 are the running batch.
 import { type ProjectionGroup, projectionGroups } from '../../model/graph.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
-import type { PackedDelta } from '../../residency/packed-delta.ts'
+import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-delta.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
 import { HostKvCache, type KvCache } from './kv-cache.ts'
@@ -204,7 +204,7 @@ export class Runner {
     return step
   }
 
-  /** A change to the token embeddings is a few dot products for each token: made here, given to the graph as a sum. */
+  /** A change to the token embeddings is made here and given to the graph as a sum. */
   #bindEmbeddingDelta(
     binding: Binding,
     rows: readonly { tokens: ArrayLike<number>; delta: PackedDelta | null }[],
@@ -215,19 +215,12 @@ export class Runner {
       binding.input('embedding_delta', this.#noEmbeddingDelta)
       return
     }
-    const { hiddenSize, vocabSize } = this.#options.config
+    const { hiddenSize } = this.#options.config
     const sums = floats(rows.length * count * hiddenSize)
     for (const [row, { tokens, delta }] of rows.entries()) {
-      if (!delta?.embedding) continue
-      const { rank, a, b } = delta.embedding
-      for (let i = 0; i < count; i++) {
-        const offset = (row * count + i) * hiddenSize
-        for (let h = 0; h < hiddenSize; h++) {
-          let sum = 0
-          for (let k = 0; k < rank; k++) sum += b[h * rank + k]! * a[k * vocabSize + tokens[i]!]!
-          sums[offset + h] = sum
-        }
-      }
+      const start = row * count * hiddenSize
+      if (delta?.embedding)
+        addEmbeddingChange(delta.embedding, tokens, sums.subarray(start, start + count * hiddenSize))
     }
     binding.input('embedding_delta', host(this.#runtime.hostTensor(sums, 'f32', [rows.length, count, hiddenSize])))
   }

@@ -14,7 +14,7 @@ function events(ids: Iterable<number>, options: Partial<SamplingParams> = {}) {
   const made = []
   for (const token of ids) {
     if (choice.isStopped) break
-    made.push(choice.push({ id: 1, token, logprob: -1, top: [{ token, logprob: -1 }] }))
+    made.push(choice.push({ token, logprob: -1, top: [{ token, logprob: -1 }] }))
   }
   made.push(choice.end())
   return made.filter((event) => event !== undefined)

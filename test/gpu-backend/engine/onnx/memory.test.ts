@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { kvBytesPerToken } from '../../../../gpu-backend/engine/onnx/kv-cache.ts'
-import { planMemory, prefillChunkTokens } from '../../../../gpu-backend/engine/onnx/memory.ts'
+import { planMemory } from '../../../../gpu-backend/engine/onnx/memory.ts'
+import { prefillChunkTokens } from '../../../../gpu-backend/engine/onnx/prefill-chunk.ts'
 import { StartupError } from '../../../../gpu-backend/errors.ts'
 import { parseModelConfig } from '../../../../gpu-backend/model/model-config.ts'
 

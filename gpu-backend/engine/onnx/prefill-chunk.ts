@@ -1,0 +1,21 @@
+// How many of a prompt's tokens are computed at once. Pure; the backend and the browser ask it alike, so that both compute
+// a prompt in the same pieces.
+import { type ModelDimensions, projectionGroups } from '../../model/graph.ts'
+
+/** Operations that a prefill chunk may take, so that it lasts about 50 ms on two cores. */
+const CHUNK_OPERATIONS = 1.2e10
+
+/** From 32 tokens on, ONNX Runtime 1.30's WebGPU attention gives wrong values on the one driver that it was run on. */
+const WEBGPU_CHUNK_TOKENS = 16
+
+/** Tokens of a prefill chunk: fixed by the model's size, so that an answer does not depend on the machine's load. */
+export function prefillChunkTokens(config: ModelDimensions, device: 'cpu' | 'webgpu' | 'cuda'): number {
+  if (device === 'webgpu') return WEBGPU_CHUNK_TOKENS
+  const weights = projectionGroups(config).reduce(
+    (sum, { name, in: inSize, parts }) =>
+      name === 'head' ? sum : sum + inSize * parts.reduce((outs, { out }) => outs + out, 0),
+    0,
+  )
+  const tokens = CHUNK_OPERATIONS / (2 * weights)
+  return 2 ** Math.min(7, Math.max(4, Math.floor(Math.log2(tokens))))
+}
