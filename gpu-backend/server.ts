@@ -1,35 +1,13 @@
 // HTTP in, events out: the routes of a backend. Nothing but a capability token opens a route that does work.
 // Knows no engine beyond the seam. Invariant: an answer that has begun ends with `done` or `error`, or the client left.
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import * as z from 'zod/mini'
+import { createServer, type Server } from 'node:http'
 import { type Capability, type CapabilityKey, verifyCapability } from './capability.ts'
 import type { Engine, RequestContext } from './engine/engine.ts'
 import { BackendError } from './errors.ts'
+import { type Exchange, readJsonBody, send, sendError, sendJson, toBackendError } from './exchange.ts'
 import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
-import {
-  Digest,
-  EmbedRequest,
-  ERROR_STATUS,
-  type ErrorCode,
-  type GenerateEvent,
-  GenerateRequest,
-  REQUEST_ID_HEADER,
-} from './protocol.ts'
-
-// zod/mini speaks no language by itself, and refusals quote its messages.
-z.config(z.locales.en())
-
-/** A request's JSON: prompts of two million characters fit. */
-const MAX_BODY_BYTES = 8 * 1024 * 1024
-/** Told to clients with 429 and 503, in seconds. */
-const RETRY_AFTER_S = 1
-
-interface Exchange {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  readonly requestId: string
-}
+import { Digest, EmbedRequest, GenerateRequest, REQUEST_ID_HEADER } from './protocol.ts'
 
 type Route = (exchange: Exchange, match: RegExpExecArray) => Promise<void>
 
@@ -223,28 +201,6 @@ function requestContext({ request, response, requestId }: Exchange, capability: 
   return { requestId, tenant: capability.tenant, maxTokens: capability.limits.max_tokens, signal: left.signal }
 }
 
-/** The body as `schema` describes it. @throws BackendError `bad_request` or `too_large` */
-async function readJsonBody<T>(request: IncomingMessage, schema: z.ZodMiniType<T>): Promise<T> {
-  const pieces: Buffer[] = []
-  let length = 0
-  for await (const piece of request as AsyncIterable<Buffer>) {
-    length += piece.length
-    if (length > MAX_BODY_BYTES)
-      throw new BackendError('too_large', `The request's body is larger than ${MAX_BODY_BYTES} bytes.`)
-    pieces.push(piece)
-  }
-  let value: unknown
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)))
-  } catch {
-    throw new BackendError('bad_request', "The request's body is not JSON in UTF-8.")
-  }
-  const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
-  const issue = parsed.error.issues[0]!
-  throw new BackendError('bad_request', `${issue.path.join('.') || 'The body'}: ${issue.message}.`)
-}
-
 function parseDigest(match: RegExpExecArray): string {
   const parsed = Digest.safeParse(match[1])
   if (!parsed.success)
@@ -253,49 +209,4 @@ function parseDigest(match: RegExpExecArray): string {
       `"${match[1]}" is not a digest: it must be sha256:<64 lower-case hex digits>.`,
     )
   return parsed.data
-}
-
-/** Writes one event, waiting where the client reads slowly. */
-async function send(response: ServerResponse, event: GenerateEvent): Promise<void> {
-  if (response.destroyed || response.write(`${JSON.stringify(event)}\n`)) return
-  await new Promise<void>((resolve) => {
-    const done = () => {
-      response.off('drain', done)
-      response.off('close', done)
-      resolve()
-    }
-    response.on('drain', done)
-    response.on('close', done)
-  })
-}
-
-function sendJson({ response, requestId }: Exchange, status: number, body: unknown): void {
-  response.writeHead(status, { 'content-type': 'application/json', [REQUEST_ID_HEADER]: requestId })
-  response.end(JSON.stringify(body))
-}
-
-function sendError(exchange: Exchange, error: BackendError): void {
-  const { response, request } = exchange
-  if (response.headersSent || response.destroyed) return
-  const status = ERROR_STATUS[error.code]
-  if (status === 429 || status === 503) response.setHeader('retry-after', RETRY_AFTER_S)
-  // What is left of a body that was refused is not read: the connection ends with this answer.
-  if (!request.complete) response.setHeader('connection', 'close')
-  const body = {
-    error: error.code,
-    message: error.message,
-    ...(error.digest === undefined ? {} : { digest: error.digest }),
-  }
-  sendJson(exchange, status, body)
-}
-
-function toBackendError(error: unknown, { requestId, request }: Exchange): BackendError {
-  if (error instanceof BackendError) return error
-  log('error', 'request_failed', {
-    request_id: requestId,
-    route: request.url,
-    reason: error instanceof Error ? (error.stack ?? error.message) : String(error),
-  })
-  const code: ErrorCode = 'internal'
-  return new BackendError(code, `The backend failed; its log has the reason under request ${requestId}.`)
 }

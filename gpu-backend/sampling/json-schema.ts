@@ -4,28 +4,24 @@
 import { BackendError } from '../errors.ts'
 import { Automaton, END, GrammarTooLarge } from './automaton.ts'
 import { decimalRange, type JsonText, jsonText } from './json-text.ts'
+import {
+  ALONE,
+  ANNOTATIONS,
+  areDisjoint,
+  count,
+  escapePointer,
+  isOfKind,
+  isSchema,
+  KEYWORDS,
+  KINDS,
+  type Kind,
+  kindsOf,
+  refusal,
+  type Schema,
+  tighter,
+  unescapePointer,
+} from './schema-keywords.ts'
 
-type Schema = Readonly<Record<string, unknown>>
-type Kind = 'null' | 'boolean' | 'object' | 'array' | 'number' | 'integer' | 'string'
-
-/** Keywords that say nothing about which values are valid. */
-const ANNOTATIONS = new Set(
-  '$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly'.split(' '),
-)
-const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
-  null: [],
-  boolean: [],
-  object: ['properties', 'required', 'additionalProperties'],
-  array: ['items', 'prefixItems', 'minItems', 'maxItems'],
-  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  string: ['minLength', 'maxLength'],
-}
-const KINDS = Object.keys(KEYWORDS) as Kind[]
-/** Keywords that decide alone: beside them only annotations. */
-const ALONE = ['$ref', 'const', 'anyOf', 'oneOf', 'allOf']
-/** Counted elements and characters cost a node each. */
-const MAX_COUNT = 10_000
 const MAX_DEPTH = 200
 const MAX_NAME_CHARS = 1000
 
@@ -54,10 +50,6 @@ export function compileJsonSchema(schema: Schema): Rules {
     if (!(error instanceof GrammarTooLarge)) throw error
     throw new BackendError('bad_request', 'The response_format schema is too large: make it smaller.')
   }
-}
-
-function refusal(place: string, problem: string): BackendError {
-  return new BackendError('bad_request', `The response_format schema at ${place} ${problem}.`)
 }
 
 class SchemaCompiler {
@@ -307,79 +299,5 @@ class SchemaCompiler {
       return node
     }
     return automaton.literal('"', after(''))
-  }
-}
-
-function isSchema(value: unknown): value is Schema {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** The kinds of values that the schema lets through; without "type" those that its keywords are about. */
-function kindsOf(schema: Schema, keywords: readonly string[], place: string): readonly Kind[] {
-  if (!('type' in schema)) {
-    const implied = KINDS.filter((kind) => kind !== 'integer' && keywords.some((key) => KEYWORDS[kind].includes(key)))
-    return implied.length > 0 ? implied : KINDS
-  }
-  const types: unknown[] = Array.isArray(schema.type) ? schema.type : [schema.type]
-  for (const type of types) {
-    if (!KINDS.includes(type as Kind))
-      throw refusal(place, `has the type ${JSON.stringify(type)}, which JSON does not know`)
-  }
-  return types as Kind[]
-}
-
-function isOfKind(value: unknown, kind: Kind): boolean {
-  switch (kind) {
-    case 'null':
-      return value === null
-    case 'array':
-      return Array.isArray(value)
-    case 'object':
-      return isSchema(value)
-    case 'integer':
-      return Number.isInteger(value)
-    default:
-      return typeof value === kind
-  }
-}
-
-/** Whether no value satisfies two of the schemas: each names its type, and no type comes twice. */
-function areDisjoint(schemas: readonly unknown[]): boolean {
-  const kinds = schemas.flatMap((schema): unknown[] => {
-    if (!isSchema(schema)) return [undefined]
-    const values = 'const' in schema ? [schema.const] : schema.enum
-    if (Array.isArray(values)) return [...new Set(values.map((value) => JSON.stringify(value)))]
-    return Array.isArray(schema.type) ? schema.type : [schema.type]
-  })
-  const literal = (kind: unknown) => !KINDS.includes(kind as Kind)
-  if (kinds.includes(undefined) || new Set(kinds).size < kinds.length) return false
-  if (kinds.includes('integer') && kinds.includes('number')) return false
-  return kinds.every(literal) || !kinds.some(literal)
-}
-
-function count(schema: Schema, key: string, place: string): number | undefined {
-  const value = schema[key]
-  if (value === undefined) return undefined
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0) {
-    throw refusal(place, `has a "${key}" that is not a count`)
-  }
-  if (value > MAX_COUNT) throw refusal(place, `has a "${key}" above ${MAX_COUNT}, which is not supported`)
-  return value
-}
-
-function tighter(inclusive: number | undefined, exclusive: number | undefined, of: (x: number, y: number) => number) {
-  if (inclusive === undefined && exclusive === undefined) return undefined
-  if (exclusive === undefined) return { value: inclusive!, exclusive: false }
-  const isTighter = inclusive === undefined || of(exclusive, inclusive) === exclusive
-  return { value: isTighter ? exclusive : inclusive, exclusive: isTighter }
-}
-
-const escapePointer = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1')
-
-function unescapePointer(part: string): string | undefined {
-  try {
-    return decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
-  } catch {
-    return undefined
   }
 }

@@ -1,10 +1,9 @@
 // The onnx engine's half in the server's thread: text to tokens, requests to sequences, tokens back to text.
-// Knows the tokenizer, the disk tier and the worker; batching and the graph are the worker's.
-// Invariant: every request that was sent to the worker is answered, ended or cancelled, even when the worker dies.
+// Knows the tokenizer and the disk tier; batching, the graph and the other tiers are the engine's thread's.
+// Invariant: nothing is sent to the thread beyond the queue's bound, and what cannot be answered is refused before that.
 import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
-import { Worker } from 'node:worker_threads'
-import { BackendError, StartupError } from '../../errors.ts'
+import { BackendError } from '../../errors.ts'
 import { AdapterTemplates } from '../../model/adapter-templates.ts'
 import { graphPath, identify } from '../../model/built-model.ts'
 import { projectionGroups, type WeightFormat } from '../../model/graph.ts'
@@ -23,9 +22,10 @@ import { Grammars } from '../../sampling/grammar.ts'
 import { buildTokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { Engine, EngineEvent, EngineStats, RequestContext, ResidencyEntry } from '../engine.ts'
+import { answerEvents } from './answer-events.ts'
 import { ChoiceStream } from './choice-stream.ts'
+import { EngineThread } from './engine-thread.ts'
 import { planMemory } from './memory.ts'
-import type { FromWorker, ToWorker, WorkerOptions, WorkerReport } from './messages.ts'
 import type { Device } from './ort.ts'
 import { prefillChunkTokens } from './prefill-chunk.ts'
 import { tokensLeft } from './tokens-left.ts'
@@ -52,55 +52,29 @@ export interface OnnxEngineOptions {
 const DEFAULT_CONTEXT_TOKENS = 4096
 const EMBEDDING_SAMPLING = SamplingParams.parse({})
 
-/** Where the worker's messages for one sequence go. */
-interface Listener {
-  onMessage(message: SequenceMessage): void
-  onFailure(error: BackendError): void
-}
-
-type StepMessage = Extract<FromWorker, { type: 'step' }>
-type SequenceMessage =
-  | { readonly type: 'started'; readonly tier: Extract<FromWorker, { type: 'started' }>['tier'] }
-  | { readonly type: 'token'; readonly token: StepMessage['tokens'][number] }
-  | { readonly type: 'ended'; readonly end: StepMessage['ended'][number] }
-  | { readonly type: 'embedded'; readonly embedding: Float32Array }
-
 export class OnnxEngine implements Engine {
   readonly info: BackendInfo
-  readonly #worker: Worker
+  readonly #thread: EngineThread
   readonly #tokenizer: Tokenizer
   readonly #templates = new AdapterTemplates()
   readonly #disk: DiskTier
   readonly #grammars: Grammars
   readonly #maxSequences: number
-  readonly #listeners = new Map<number, Listener>()
-  readonly #calls = new Map<number, PromiseWithResolvers<FromWorker>>()
-  readonly #exited: Promise<void>
-  #nextId = 1
-  #failure: BackendError | undefined
 
   private constructor(
-    worker: Worker,
+    thread: EngineThread,
     tokenizer: Tokenizer,
     disk: DiskTier,
     grammars: Grammars,
     info: BackendInfo,
     maxQueue: number,
   ) {
-    this.#worker = worker
+    this.#thread = thread
     this.#tokenizer = tokenizer
     this.#disk = disk
     this.#grammars = grammars
     this.info = info
     this.#maxSequences = info.max_batch + maxQueue
-    worker.on('message', (message: FromWorker) => this.#receive(message))
-    worker.on('error', (error) => this.#fail(`the engine's thread failed: ${error.message}`))
-    this.#exited = new Promise((resolve) => {
-      worker.once('exit', () => {
-        this.#fail('the engine has stopped')
-        resolve()
-      })
-    })
   }
 
   /**
@@ -128,7 +102,11 @@ export class OnnxEngine implements Engine {
     )
     const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
     const disk = new DiskTier(deltaDir, base, projectionGroups(config), options.diskBytes)
-    const workerData: WorkerOptions = {
+    progress(
+      `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
+        `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,
+    )
+    const thread = await EngineThread.start({
       graphPath: path,
       config,
       base,
@@ -141,13 +119,7 @@ export class OnnxEngine implements Engine {
       prefixCacheBytes: plan.prefixCacheBytes,
       deltaDir,
       tokenTrie,
-    }
-    progress(
-      `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
-        `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,
-    )
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
-    await ready(worker)
+    })
     const info: BackendInfo = {
       base,
       engine: 'onnx',
@@ -157,11 +129,14 @@ export class OnnxEngine implements Engine {
       max_batch: plan.maxRows,
       max_delta_bytes: options.maxDeltaBytes,
     }
-    return new OnnxEngine(worker, tokenizer, disk, new Grammars(tokenTrie), info, options.maxQueue)
+    return new OnnxEngine(thread, tokenizer, disk, new Grammars(tokenTrie), info, options.maxQueue)
   }
 
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
     const { sampling } = request
+    const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
+    // Before any work, and again when it is done: others have come meanwhile.
+    this.#checkCapacity(request.n)
     this.#grammars.check(sampling.response_format)
     const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
     const promptTokens = request.messages
@@ -176,7 +151,7 @@ export class OnnxEngine implements Engine {
     const sequences = Array.from(
       { length: request.n },
       (_, index): SequenceRequest => ({
-        id: this.#nextId++,
+        id: this.#thread.nextId(),
         tenant: context.tenant,
         digest: request.delta,
         promptTokens,
@@ -184,62 +159,30 @@ export class OnnxEngine implements Engine {
         seed: Math.abs(seed) + index,
         stopTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
         maxTokens,
-        deadlineMs: request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms,
+        deadlineMs,
       }),
     )
-    const inbox = this.#send(sequences, context.signal)
-    const choices = new Map(
-      sequences.map(({ id, stopTokenIds }, index) => [
-        id,
-        new ChoiceStream(index, this.#tokenizer, sampling, stopTokenIds),
-      ]),
+    const choices = sequences.map(
+      ({ id, stopTokenIds }, index) => [id, new ChoiceStream(index, this.#tokenizer, sampling, stopTokenIds)] as const,
     )
-    let started = false
-    let [completionTokens, cachedTokens, rows, deltas] = [0, 0, 0, 0]
-    for await (const [id, message] of inbox) {
-      const choice = choices.get(id)!
-      switch (message.type) {
-        case 'started':
-          if (!started) yield { event: 'started', promptTokens: promptTokens.length, tier: message.tier }
-          started = true
-          break
-        case 'token': {
-          if (choice.isStopped) break
-          completionTokens++
-          const event = choice.push(message.token)
-          if (event) yield event
-          if (choice.isStopped) this.#post({ type: 'stop', id })
-          break
-        }
-        case 'ended': {
-          const rest = choice.end()
-          if (rest) yield rest
-          cachedTokens = Math.max(cachedTokens, message.end.cachedTokens)
-          rows = Math.max(rows, message.end.batchRows)
-          deltas = Math.max(deltas, message.end.batchDeltas)
-          if (!started) yield { event: 'started', promptTokens: promptTokens.length, tier: null }
-          started = true
-          yield { event: 'finished', index: choice.index, reason: message.end.reason }
-        }
-      }
+    const messages = this.#run(sequences, request.delta, context.signal)
+    const answer = answerEvents(messages, new Map(choices), promptTokens.length, (id) => this.#thread.stop(id))
+    for await (const event of answer) {
+      // A request that was aborted ends without a word.
+      if (event.event === 'done' && context.signal.aborted) return
+      yield event
     }
-    if (context.signal.aborted) return
-    const usage = {
-      prompt_tokens: promptTokens.length,
-      cached_tokens: cachedTokens,
-      completion_tokens: completionTokens,
-    }
-    yield { event: 'done', usage, batch: { rows, deltas } }
   }
 
   async embed(delta: string | null, input: readonly string[], context: RequestContext): Promise<EmbedResponse> {
+    this.#checkCapacity(input.length)
     if (delta !== null) await this.#disk.use(delta)
     const prompts = input.map((text) => this.#tokenizer.encode(text))
     for (const tokens of prompts) this.#maxTokens(tokens.length, undefined, context.maxTokens)
     this.#checkCapacity(prompts.length)
     const sequences = prompts.map(
       (promptTokens): SequenceRequest => ({
-        id: this.#nextId++,
+        id: this.#thread.nextId(),
         tenant: context.tenant,
         digest: delta,
         promptTokens,
@@ -251,7 +194,7 @@ export class OnnxEngine implements Engine {
       }),
     )
     const embeddings = new Map<number, number[]>()
-    for await (const [id, message] of this.#send(sequences, context.signal)) {
+    for await (const [id, message] of this.#run(sequences, delta, context.signal)) {
       if (message.type === 'embedded') embeddings.set(id, Array.from(message.embedding))
     }
     return {
@@ -266,11 +209,11 @@ export class OnnxEngine implements Engine {
 
   async evict(digest: string): Promise<void> {
     this.#disk.remove(digest)
-    await this.#call((call) => ({ type: 'evict', digest, call }))
+    await this.#thread.evict(digest)
   }
 
   async residency(): Promise<ResidencyEntry[]> {
-    const report = await this.#report()
+    const report = await this.#thread.report()
     const host = new Set(report.hostDigests)
     const device = new Set(report.deviceDigests)
     const digests = new Set([...this.#disk.digests(), ...host])
@@ -281,7 +224,7 @@ export class OnnxEngine implements Engine {
   }
 
   async stats(): Promise<EngineStats> {
-    const report = await this.#report()
+    const report = await this.#thread.report()
     return {
       waiting: report.waiting,
       running: report.running,
@@ -301,8 +244,19 @@ export class OnnxEngine implements Engine {
 
   async close(): Promise<void> {
     this.#templates.close()
-    this.#post({ type: 'close' })
-    await this.#exited
+    await this.#thread.close()
+  }
+
+  /** What comes back for sequences that all run with `digest`. @throws BackendError as `EngineThread.run` */
+  async *#run(sequences: readonly SequenceRequest[], digest: string | null, signal: AbortSignal) {
+    try {
+      yield* this.#thread.run(sequences, signal)
+    } catch (error) {
+      if (!(error instanceof BackendError) || error.code !== 'adapter_missing' || digest === null) throw error
+      // What cannot be read is as good as not there: the edge sends it again.
+      this.#disk.remove(digest)
+      throw new BackendError(error.code, error.message, digest)
+    }
   }
 
   /** Token ids of a conversation as the adapter's own template, where it has one, or the model's makes it. */
@@ -317,127 +271,22 @@ export class OnnxEngine implements Engine {
     return Math.min(tokensLeft(this.info.context_tokens, promptTokens, wanted), allowed)
   }
 
+  /** @throws BackendError where so many sequences more are too many now (`overloaded`) or always (`bad_request`) */
   #checkCapacity(count: number): void {
-    if (this.#failure) throw this.#failure
-    if (this.#listeners.size + count > this.#maxSequences) {
+    this.#thread.checkAlive()
+    const limit = this.#maxSequences
+    if (count > limit) {
       throw new BackendError(
-        'overloaded',
-        `${this.#listeners.size} sequences are running or waiting, which is the limit: try again later.`,
+        'bad_request',
+        `The request is for ${count} sequences at once, but this backend holds ${limit} in all: split it.`,
       )
     }
+    if (this.#thread.sequences + count <= limit) return
+    throw new BackendError(
+      'overloaded',
+      `${this.#thread.sequences} of at most ${limit} sequences are running or waiting, which leaves no room for ${count} more: try again later.`,
+    )
   }
-
-  /** Sends the sequences and yields what comes back for each, until all have ended or the signal aborts. */
-  async *#send(sequences: readonly SequenceRequest[], signal: AbortSignal): AsyncGenerator<[number, SequenceMessage]> {
-    const open = new Set(sequences.map(({ id }) => id))
-    const inbox: [number, SequenceMessage][] = []
-    let failure: BackendError | undefined
-    let wake = () => {}
-    const onAbort = () => wake()
-    for (const { id } of sequences) {
-      this.#listeners.set(id, {
-        onMessage: (message) => {
-          inbox.push([id, message])
-          wake()
-        },
-        onFailure: (error) => {
-          failure ??= error
-          wake()
-        },
-      })
-    }
-    signal.addEventListener('abort', onAbort)
-    try {
-      this.#post({ type: 'add', sequences })
-      while (open.size > 0 && !signal.aborted) {
-        if (failure) {
-          const { digest } = sequences[0]!
-          if (failure.code !== 'adapter_missing' || digest === null) throw failure
-          // What cannot be read is as good as not there: the edge sends it again.
-          this.#disk.remove(digest)
-          throw new BackendError(failure.code, failure.message, digest)
-        }
-        for (const item of inbox.splice(0)) {
-          const [id, message] = item
-          if (message.type === 'ended' || message.type === 'embedded') {
-            open.delete(id)
-            this.#listeners.delete(id)
-          }
-          yield item
-        }
-        if (open.size > 0 && inbox.length === 0 && !failure && !signal.aborted) {
-          await new Promise<void>((resolve) => {
-            wake = resolve
-          })
-        }
-      }
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-      for (const id of open) this.#listeners.delete(id)
-      if (open.size > 0) this.#post({ type: 'cancel', ids: [...open] })
-    }
-  }
-
-  #receive(message: FromWorker): void {
-    switch (message.type) {
-      case 'step':
-        for (const token of message.tokens) this.#listeners.get(token.id)?.onMessage({ type: 'token', token })
-        for (const end of message.ended) this.#listeners.get(end.id)?.onMessage({ type: 'ended', end })
-        return
-      case 'started':
-      case 'embedded':
-        this.#listeners.get(message.id)?.onMessage(message)
-        return
-      case 'failed':
-        this.#listeners.get(message.id)?.onFailure(new BackendError(message.code, message.message))
-        return
-      case 'evicted':
-      case 'report':
-        this.#calls.get(message.call)?.resolve(message)
-        this.#calls.delete(message.call)
-        return
-      case 'failed-to-start':
-        // It had started: its loop has failed, and the thread would sit there for ever.
-        this.#fail(message.message)
-        void this.#worker.terminate()
-    }
-  }
-
-  #fail(reason: string): void {
-    this.#failure ??= new BackendError('unavailable', `This backend cannot generate: ${reason}.`)
-    for (const listener of this.#listeners.values()) listener.onFailure(this.#failure)
-    for (const call of this.#calls.values()) call.reject(this.#failure)
-    this.#calls.clear()
-  }
-
-  async #report(): Promise<WorkerReport> {
-    const message = await this.#call((call) => ({ type: 'report', call }))
-    if (message.type !== 'report') throw new Error(`Expected a report, got "${message.type}".`)
-    return message.report
-  }
-
-  #call(make: (call: number) => ToWorker): Promise<FromWorker> {
-    if (this.#failure) return Promise.reject(this.#failure)
-    const call = this.#nextId++
-    const answer = Promise.withResolvers<FromWorker>()
-    this.#calls.set(call, answer)
-    this.#post(make(call))
-    return answer.promise
-  }
-
-  #post(message: ToWorker): void {
-    this.#worker.postMessage(message)
-  }
-}
-
-function ready(worker: Worker): Promise<void> {
-  return new Promise((resolve, reject) => {
-    worker.once('message', (message: FromWorker) => {
-      if (message.type === 'ready') resolve()
-      else reject(new StartupError(message.type === 'failed-to-start' ? message.message : 'The engine did not start.'))
-    })
-    worker.once('error', (error) => reject(new StartupError(`The engine did not start: ${error.message}`)))
-  })
 }
 
 function megabytes(bytes: number): string {

@@ -1,0 +1,53 @@
+// What comes back for the sequences of one request, as the events of one answer.
+// Knows no batches and no threads. Invariant: `started` is the first event and comes once, `done` is the last.
+import type { EngineEvent } from '../engine.ts'
+import type { ChoiceStream } from './choice-stream.ts'
+import type { SequenceMessage } from './engine-thread.ts'
+
+/**
+ * `choices` are the answer's choices by their sequence's id; `stop` is called with the id of one whose text has reached a
+ * stop string. Throws what `messages` throws.
+ */
+export async function* answerEvents(
+  messages: AsyncIterable<[number, SequenceMessage]>,
+  choices: ReadonlyMap<number, ChoiceStream>,
+  promptTokens: number,
+  stop: (id: number) => void,
+): AsyncGenerator<EngineEvent> {
+  let started = false
+  let [completionTokens, cachedTokens, rows, deltas] = [0, 0, 0, 0]
+  for await (const [id, message] of messages) {
+    const choice = choices.get(id)!
+    switch (message.type) {
+      case 'started':
+        if (!started) yield { event: 'started', promptTokens, tier: message.tier }
+        started = true
+        break
+      case 'token': {
+        if (choice.isStopped) break
+        completionTokens++
+        const event = choice.push(message.token)
+        if (event) yield event
+        if (choice.isStopped) stop(id)
+        break
+      }
+      case 'ended': {
+        // A deadline may end a sequence that never started.
+        if (!started) yield { event: 'started', promptTokens, tier: null }
+        started = true
+        const rest = choice.end()
+        if (rest) yield rest
+        cachedTokens = Math.max(cachedTokens, message.end.cachedTokens)
+        rows = Math.max(rows, message.end.batchRows)
+        deltas = Math.max(deltas, message.end.batchDeltas)
+        yield { event: 'finished', index: choice.index, reason: message.end.reason }
+      }
+    }
+  }
+  const usage = {
+    prompt_tokens: promptTokens,
+    cached_tokens: cachedTokens,
+    completion_tokens: completionTokens,
+  }
+  yield { event: 'done', usage, batch: { rows, deltas } }
+}

@@ -1,0 +1,197 @@
+// The server's end of the engine's thread: sequences go in, what the thread says of each comes back.
+// Knows neither text nor files. Invariant: a sequence that was sent is answered, ended, failed or cancelled exactly once,
+// even when the thread dies; one that the thread is done with counts no more, whether its answer has been read or not.
+import { Worker } from 'node:worker_threads'
+import { BackendError, StartupError } from '../../errors.ts'
+import type { SequenceRequest } from '../../scheduler/sequence.ts'
+import type { FromWorker, SequenceEnd, TokenMessage, ToWorker, WorkerOptions, WorkerReport } from './messages.ts'
+
+/** What the thread says of one sequence; `ended` and `embedded` are the last. */
+export type SequenceMessage =
+  | Extract<FromWorker, { type: 'started' | 'embedded' }>
+  | { readonly type: 'token'; readonly token: TokenMessage }
+  | { readonly type: 'ended'; readonly end: SequenceEnd }
+
+/** Where the messages for one sequence go. */
+interface Listener {
+  onMessage(message: SequenceMessage): void
+  onFailure(error: BackendError): void
+}
+
+export class EngineThread {
+  readonly #worker: Worker
+  /** By sequence id: those that the thread has, waiting or running. */
+  readonly #listeners = new Map<number, Listener>()
+  readonly #calls = new Map<number, PromiseWithResolvers<FromWorker>>()
+  readonly #exited: Promise<void>
+  #lastId = 0
+  #failure: BackendError | undefined
+
+  private constructor(worker: Worker) {
+    this.#worker = worker
+    worker.on('message', (message: FromWorker) => this.#receive(message))
+    worker.on('error', (error) => this.#fail(`the engine's thread failed: ${error.message}`))
+    this.#exited = new Promise((resolve) => {
+      worker.once('exit', () => {
+        this.#fail('the engine has stopped')
+        resolve()
+      })
+    })
+  }
+
+  /** Resolves when the graph is loaded. @throws StartupError when it or the device cannot be used */
+  static async start(workerData: WorkerOptions): Promise<EngineThread> {
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
+    await new Promise<void>((resolve, reject) => {
+      const fail = (reason: string) => reject(new StartupError(reason))
+      worker.once('message', (message: FromWorker) => {
+        if (message.type === 'ready') resolve()
+        else fail(message.type === 'failed-to-start' ? message.message : 'The engine did not start.')
+      })
+      worker.once('error', (error) => fail(`The engine did not start: ${error.message}`))
+      worker.once('exit', () => fail('The engine did not start: its thread has ended.'))
+    })
+    return new EngineThread(worker)
+  }
+
+  /** Sequences that wait or run. */
+  get sequences(): number {
+    return this.#listeners.size
+  }
+
+  /** @throws BackendError `unavailable` when the thread has failed or was closed */
+  checkAlive(): void {
+    if (this.#failure) throw this.#failure
+  }
+
+  /** An id that no other sequence or call has. */
+  nextId(): number {
+    return ++this.#lastId
+  }
+
+  /**
+   * Sends the sequences, when the first item is asked for, and yields what comes back for each by its id, until all have
+   * ended or the signal aborts. What is still open when the reader stops is cancelled.
+   * @throws BackendError of the first sequence that fails
+   */
+  async *run(sequences: readonly SequenceRequest[], signal: AbortSignal): AsyncGenerator<[number, SequenceMessage]> {
+    const open = new Set(sequences.map(({ id }) => id))
+    const inbox: [number, SequenceMessage][] = []
+    let failure: BackendError | undefined
+    let wake = () => {}
+    const onAbort = () => wake()
+    for (const { id } of sequences) {
+      this.#listeners.set(id, {
+        onMessage: (message) => {
+          inbox.push([id, message])
+          wake()
+        },
+        onFailure: (error) => {
+          failure ??= error
+          wake()
+        },
+      })
+    }
+    signal.addEventListener('abort', onAbort)
+    try {
+      this.#post({ type: 'add', sequences })
+      while (open.size > 0 && !signal.aborted) {
+        if (failure) throw failure
+        for (const item of inbox.splice(0)) {
+          const [id, message] = item
+          if (message.type === 'ended' || message.type === 'embedded') open.delete(id)
+          yield item
+        }
+        if (open.size > 0 && inbox.length === 0 && !failure && !signal.aborted) {
+          await new Promise<void>((resolve) => {
+            wake = resolve
+          })
+        }
+      }
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+      for (const id of open) this.#listeners.delete(id)
+      if (open.size > 0) this.#post({ type: 'cancel', ids: [...open] })
+    }
+  }
+
+  /** Ends a sequence whose text has reached a stop string. */
+  stop(id: number): void {
+    this.#post({ type: 'stop', id })
+  }
+
+  /** Resolves when the thread has forgotten the delta, once no sequence runs with it. */
+  async evict(digest: string): Promise<void> {
+    await this.#call('evicted', (call) => ({ type: 'evict', digest, call }))
+  }
+
+  async report(): Promise<WorkerReport> {
+    return (await this.#call('report', (call) => ({ type: 'report', call }))).report
+  }
+
+  /** Stops the thread; what runs fails with `unavailable`. */
+  async close(): Promise<void> {
+    this.#post({ type: 'close' })
+    await this.#exited
+  }
+
+  #receive(message: FromWorker): void {
+    switch (message.type) {
+      case 'step':
+        for (const token of message.tokens) this.#listeners.get(token.id)?.onMessage({ type: 'token', token })
+        for (const end of message.ended) this.#last(end.id)?.onMessage({ type: 'ended', end })
+        return
+      case 'started':
+        this.#listeners.get(message.id)?.onMessage(message)
+        return
+      case 'embedded':
+        this.#last(message.id)?.onMessage(message)
+        return
+      case 'failed':
+        this.#last(message.id)?.onFailure(new BackendError(message.code, message.message))
+        return
+      case 'evicted':
+      case 'report':
+        this.#calls.get(message.call)?.resolve(message)
+        this.#calls.delete(message.call)
+        return
+      case 'failed-to-start':
+        // It had started: its loop has failed, and the thread would sit there for ever.
+        this.#fail(message.message)
+        void this.#worker.terminate()
+    }
+  }
+
+  /** The listener of a sequence that is over. */
+  #last(id: number): Listener | undefined {
+    const listener = this.#listeners.get(id)
+    this.#listeners.delete(id)
+    return listener
+  }
+
+  #fail(reason: string): void {
+    this.#failure ??= new BackendError('unavailable', `This backend cannot generate: ${reason}.`)
+    for (const listener of this.#listeners.values()) listener.onFailure(this.#failure)
+    this.#listeners.clear()
+    for (const call of this.#calls.values()) call.reject(this.#failure)
+    this.#calls.clear()
+  }
+
+  async #call<T extends FromWorker['type']>(
+    answer: T,
+    make: (call: number) => ToWorker,
+  ): Promise<Extract<FromWorker, { type: T }>> {
+    this.checkAlive()
+    const call = this.nextId()
+    const answered = Promise.withResolvers<FromWorker>()
+    this.#calls.set(call, answered)
+    this.#post(make(call))
+    const message = await answered.promise
+    if (message.type !== answer) throw new Error(`Expected "${answer}" of the engine's thread, got "${message.type}".`)
+    return message as Extract<FromWorker, { type: T }>
+  }
+
+  #post(message: ToWorker): void {
+    this.#worker.postMessage(message)
+  }
+}

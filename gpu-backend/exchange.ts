@@ -1,0 +1,88 @@
+// One HTTP request and its response: JSON and events in and out, refusals as their status and one sentence.
+// Knows no routes and no engine. Invariant: no body is held beyond its bound, and a failure's reason goes to the log alone.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import * as z from 'zod/mini'
+import { BackendError } from './errors.ts'
+import { log } from './log.ts'
+import { ERROR_STATUS, type ErrorCode, type GenerateEvent, REQUEST_ID_HEADER } from './protocol.ts'
+
+// zod/mini speaks no language by itself, and refusals quote its messages.
+z.config(z.locales.en())
+
+/** A request's JSON: prompts of two million characters fit. */
+const MAX_BODY_BYTES = 8 * 1024 * 1024
+/** Told to clients with 429 and 503, in seconds. */
+const RETRY_AFTER_S = 1
+
+export interface Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly requestId: string
+}
+
+/** The body as `schema` describes it. @throws BackendError `bad_request` or `too_large` */
+export async function readJsonBody<T>(request: IncomingMessage, schema: z.ZodMiniType<T>): Promise<T> {
+  const pieces: Buffer[] = []
+  let length = 0
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    length += piece.length
+    if (length > MAX_BODY_BYTES)
+      throw new BackendError('too_large', `The request's body is larger than ${MAX_BODY_BYTES} bytes.`)
+    pieces.push(piece)
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)))
+  } catch {
+    throw new BackendError('bad_request', "The request's body is not JSON in UTF-8.")
+  }
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]!
+  throw new BackendError('bad_request', `${issue.path.join('.') || 'The body'}: ${issue.message}.`)
+}
+
+/** Writes one event, waiting where the client reads slowly. */
+export async function send(response: ServerResponse, event: GenerateEvent): Promise<void> {
+  if (response.destroyed || response.write(`${JSON.stringify(event)}\n`)) return
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      response.off('drain', done)
+      response.off('close', done)
+      resolve()
+    }
+    response.on('drain', done)
+    response.on('close', done)
+  })
+}
+
+export function sendJson({ response, requestId }: Exchange, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json', [REQUEST_ID_HEADER]: requestId })
+  response.end(JSON.stringify(body))
+}
+
+export function sendError(exchange: Exchange, error: BackendError): void {
+  const { response, request } = exchange
+  if (response.headersSent || response.destroyed) return
+  const status = ERROR_STATUS[error.code]
+  if (status === 429 || status === 503) response.setHeader('retry-after', RETRY_AFTER_S)
+  // What is left of a body that was refused is not read: the connection ends with this answer.
+  if (!request.complete) response.setHeader('connection', 'close')
+  const body = {
+    error: error.code,
+    message: error.message,
+    ...(error.digest === undefined ? {} : { digest: error.digest }),
+  }
+  sendJson(exchange, status, body)
+}
+
+export function toBackendError(error: unknown, { requestId, request }: Exchange): BackendError {
+  if (error instanceof BackendError) return error
+  log('error', 'request_failed', {
+    request_id: requestId,
+    route: request.url,
+    reason: error instanceof Error ? (error.stack ?? error.message) : String(error),
+  })
+  const code: ErrorCode = 'internal'
+  return new BackendError(code, `The backend failed; its log has the reason under request ${requestId}.`)
+}

@@ -1,0 +1,110 @@
+// What a JSON Schema's keywords say, read strictly: a keyword of a wrong type or an unknown one is refused by its place.
+// Knows nothing of grammars; json-schema.ts makes one of what is read here.
+import { BackendError } from '../errors.ts'
+
+export type Schema = Readonly<Record<string, unknown>>
+export type Kind = 'null' | 'boolean' | 'object' | 'array' | 'number' | 'integer' | 'string'
+
+/** Keywords that say nothing about which values are valid. */
+export const ANNOTATIONS = new Set(
+  '$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly'.split(' '),
+)
+export const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
+  null: [],
+  boolean: [],
+  object: ['properties', 'required', 'additionalProperties'],
+  array: ['items', 'prefixItems', 'minItems', 'maxItems'],
+  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  string: ['minLength', 'maxLength'],
+}
+export const KINDS = Object.keys(KEYWORDS) as Kind[]
+/** Keywords that decide alone: beside them only annotations. */
+export const ALONE = ['$ref', 'const', 'anyOf', 'oneOf', 'allOf']
+/** Counted elements and characters cost a node each. */
+const MAX_COUNT = 10_000
+
+export function refusal(place: string, problem: string): BackendError {
+  return new BackendError('bad_request', `The response_format schema at ${place} ${problem}.`)
+}
+
+export function isSchema(value: unknown): value is Schema {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The kinds of values that the schema lets through; without "type" those that its keywords are about. */
+export function kindsOf(schema: Schema, keywords: readonly string[], place: string): readonly Kind[] {
+  if (!('type' in schema)) {
+    const implied = KINDS.filter((kind) => kind !== 'integer' && keywords.some((key) => KEYWORDS[kind].includes(key)))
+    return implied.length > 0 ? implied : KINDS
+  }
+  const types: unknown[] = Array.isArray(schema.type) ? schema.type : [schema.type]
+  for (const type of types) {
+    if (!KINDS.includes(type as Kind))
+      throw refusal(place, `has the type ${JSON.stringify(type)}, which JSON does not know`)
+  }
+  return types as Kind[]
+}
+
+/** Whether `value` is of `kind`. */
+export function isOfKind(value: unknown, kind: Kind): boolean {
+  switch (kind) {
+    case 'null':
+      return value === null
+    case 'array':
+      return Array.isArray(value)
+    case 'object':
+      return isSchema(value)
+    case 'integer':
+      return Number.isInteger(value)
+    default:
+      return typeof value === kind
+  }
+}
+
+/** Whether no value satisfies two of the schemas: each names its type, and no type comes twice. */
+export function areDisjoint(schemas: readonly unknown[]): boolean {
+  const kinds = schemas.flatMap((schema): unknown[] => {
+    if (!isSchema(schema)) return [undefined]
+    const values = 'const' in schema ? [schema.const] : schema.enum
+    if (Array.isArray(values)) return [...new Set(values.map((value) => JSON.stringify(value)))]
+    return Array.isArray(schema.type) ? schema.type : [schema.type]
+  })
+  const literal = (kind: unknown) => !KINDS.includes(kind as Kind)
+  if (kinds.includes(undefined) || new Set(kinds).size < kinds.length) return false
+  if (kinds.includes('integer') && kinds.includes('number')) return false
+  return kinds.every(literal) || !kinds.some(literal)
+}
+
+/** The count that `key` gives, where it does. */
+export function count(schema: Schema, key: string, place: string): number | undefined {
+  const value = schema[key]
+  if (value === undefined) return undefined
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0) {
+    throw refusal(place, `has a "${key}" that is not a count`)
+  }
+  if (value > MAX_COUNT) throw refusal(place, `has a "${key}" above ${MAX_COUNT}, which is not supported`)
+  return value
+}
+
+/** The one of two bounds that leaves less, `of` being the one's choice of two numbers. */
+export function tighter(
+  inclusive: number | undefined,
+  exclusive: number | undefined,
+  of: (x: number, y: number) => number,
+) {
+  if (inclusive === undefined && exclusive === undefined) return undefined
+  if (exclusive === undefined) return { value: inclusive!, exclusive: false }
+  const isTighter = inclusive === undefined || of(exclusive, inclusive) === exclusive
+  return { value: isTighter ? exclusive : inclusive, exclusive: isTighter }
+}
+
+export const escapePointer = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1')
+
+export function unescapePointer(part: string): string | undefined {
+  try {
+    return decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
+  } catch {
+    return undefined
+  }
+}
