@@ -1,6 +1,7 @@
 // The files that an adapter arrives as, wherever they lie: a directory, an upload, a browser drop.
 // Knows no file system. Invariant: nothing is read until asked for, and only the range asked for.
 import { AdapterError, quote } from './errors.ts'
+import { findJsonFault } from './json-faults.ts'
 
 /** One file of an adapter. `name` is its path relative to the adapter, with forward slashes. */
 export interface AdapterFile {
@@ -29,7 +30,7 @@ export function baseName(file: AdapterFile | string): string {
 }
 
 /** No configuration file of any project comes near this; anything larger is not one. */
-const MAX_JSON_BYTES = 16 * 1024 * 1024
+const MAX_JSON_BYTES = 4 * 1024 * 1024
 
 /** A small UTF-8 text file. Throws AdapterError `too_large`, or `malformed` when it isn't UTF-8. */
 export async function readText(file: AdapterFile): Promise<string> {
@@ -46,9 +47,16 @@ export async function readText(file: AdapterFile): Promise<string> {
   }
 }
 
-/** A JSON file's value. Throws AdapterError `malformed` with what JSON.parse found wrong. */
+/** A JSON file's value. Throws AdapterError `malformed` with what JSON.parse found wrong, or what it passes over in silence. */
 export async function readJson(file: AdapterFile): Promise<unknown> {
   const text = await readText(file)
+  const value = parseJson(text, file)
+  const fault = findJsonFault(text)
+  if (fault === undefined) return value
+  throw new AdapterError('malformed', `${file.name} ${fault}; correct it.`)
+}
+
+function parseJson(text: string, file: AdapterFile): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {

@@ -2,7 +2,7 @@
 // Knows nothing of adapters. Invariant: every tensor's bytes lie inside the file and overlap no other's.
 import { AdapterError, quote } from './errors.ts'
 import type { AdapterFile } from './file-set.ts'
-import { readGgufHeader } from './gguf.ts'
+import { MAX_ADAPTER_HEADER_BYTES, readGgufHeader } from './gguf.ts'
 import { dequantize, GGML_TYPES } from './gguf-blocks.ts'
 import { countValues, type SourceDtype, type SourceTensor, type TensorFile, toFloat32 } from './source-tensor.ts'
 
@@ -23,7 +23,7 @@ export function isGguf(head: Uint8Array): boolean {
 
 /** Opens a GGUF file. The metadata's values are given as text; arrays are left out. Throws AdapterError. */
 export async function openGguf(file: AdapterFile): Promise<TensorFile> {
-  const header = await readGgufHeader(file)
+  const header = await readGgufHeader(file, MAX_ADAPTER_HEADER_BYTES)
   const tensors = new Map<string, SourceTensor>()
   let previousEnd = 0
   for (const { name, dims, type, start } of [...header.tensors.values()].sort((x, y) => x.start - y.start)) {

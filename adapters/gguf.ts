@@ -27,6 +27,8 @@ const VERSIONS = [2, 3]
 const FIRST_READ_BYTES = 1 << 20
 /** The vocabularies of the largest models take about 12 MB; more is an attack. */
 const MAX_HEADER_BYTES = 64 << 20
+/** An adapter's header has no vocabulary. */
+export const MAX_ADAPTER_HEADER_BYTES = 4 << 20
 const MAX_TENSORS = 100_000
 const MAX_METADATA = 10_000
 const MAX_DIMENSIONS = 4
@@ -36,20 +38,18 @@ const ARRAY = 9
 /** Thrown inside the parser when the bytes read so far do not hold the whole header. */
 class NeedMore extends Error {}
 
-/** The header of `file`. Throws AdapterError `malformed` or `too_large`. */
-export async function readGgufHeader(file: AdapterFile): Promise<GgufHeader> {
-  for (let length = Math.min(FIRST_READ_BYTES, file.size); ; length = Math.min(length * 4, file.size)) {
+/** The header of `file`, of at most `maxBytes` bytes. Throws AdapterError `malformed` or `too_large`. */
+export async function readGgufHeader(file: AdapterFile, maxBytes = MAX_HEADER_BYTES): Promise<GgufHeader> {
+  const most = Math.min(file.size, maxBytes)
+  for (let length = Math.min(FIRST_READ_BYTES, most); ; length = Math.min(length * 4, most)) {
     try {
       return parseHeader(await file.read(0, length), file)
     } catch (error) {
       if (!(error instanceof NeedMore)) throw error
       if (length === file.size)
         throw new AdapterError('malformed', `${file.name} ends inside its header: it is truncated; fetch it again.`)
-      if (length >= MAX_HEADER_BYTES) {
-        throw new AdapterError(
-          'too_large',
-          `${file.name} has a header of more than ${MAX_HEADER_BYTES} bytes: it is damaged.`,
-        )
+      if (length >= maxBytes) {
+        throw new AdapterError('too_large', `${file.name} has a header of more than ${maxBytes} bytes: it is damaged.`)
       }
     }
   }
@@ -79,7 +79,8 @@ function parseHeader(bytes: Uint8Array, file: AdapterFile): GgufHeader {
     return { name, dims, type: reader.u32(), offset: reader.u64() }
   })
   const alignment = metadata.get('general.alignment') ?? DEFAULT_ALIGNMENT
-  if (typeof alignment !== 'number' || !(alignment >= 1)) throw reader.bad('has no valid general.alignment')
+  if (typeof alignment !== 'number' || !Number.isSafeInteger(alignment) || alignment < 1)
+    throw reader.bad('has no valid general.alignment')
   const dataStart = Math.ceil(reader.position / alignment) * alignment
   const byName = new Map<string, GgufTensor>()
   for (const { name, dims, type, offset } of tensors) {

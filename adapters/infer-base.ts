@@ -1,6 +1,7 @@
 // Guesses the base model's sizes from an adapter's own tensors, so that a file can be looked at without its base.
 // Knows only names and shapes. Invariant: good for reading and reporting; never for publishing, where the real base counts.
 import type { BaseModel } from './base-model.ts'
+import { AdapterError, quote } from './errors.ts'
 import type { SourceTensor } from './source-tensor.ts'
 
 /** What each module's name ends with, in the projects' different words; then the side of the pair. */
@@ -15,14 +16,21 @@ const NAMES: Readonly<Record<string, RegExp>> = {
   embedding: /(?:\bembed_tokens|^token_embd)\b/,
 }
 const SIDE_A = /\.lora_(?:embedding_)?a\b/i
+/** The deepest models have some 130 layers. */
+const MAX_LAYERS = 10_000
 const LAYER = /(?:^|\.)(?:layers|blk|h)\.(\d+)\./
 
-/** Sizes as the tensors show them; 1 where they show nothing. The fingerprint is all zeros. */
+/** Sizes as the tensors show them; 1 where they show nothing. The fingerprint is all zeros. Throws AdapterError `malformed`. */
 export function inferBase(tensors: Iterable<SourceTensor>): BaseModel {
   const seen = new Map<string, { in: number; out: number }>()
   let layers = 1
   for (const { name, shape } of tensors) {
     layers = Math.max(layers, Number(LAYER.exec(name)?.[1] ?? 0) + 1)
+    if (layers > MAX_LAYERS)
+      throw new AdapterError(
+        'malformed',
+        `Tensor ${quote(name)} is of a layer that no model has; save the adapter again.`,
+      )
     const module = Object.keys(NAMES).find((key) => NAMES[key]!.test(name))
     if (module === undefined || shape.length !== 2) continue
     const sizes = seen.get(module) ?? { in: 0, out: 0 }

@@ -1,91 +1,27 @@
 // Reads a pickle that holds tensors and plain values; builds nothing else. No code of the file is run, ever.
-// Knows torch's names for tensors but not where their bytes are. Invariant: an opcode or a global that is not listed
-// here is refused by its name, and memory is bounded by the length of the pickle.
+// Knows opcodes; pickle-torch.ts knows the classes. Invariant: an opcode or a global that is not listed is refused by its
+// name, and both memory and time are bounded by MAX_OPCODES beside the text that the pickle itself holds.
 import { AdapterError, quote } from './errors.ts'
+import { REFUSED_OPCODES } from './pickle-opcodes.ts'
+import { callGlobal, isKnownGlobal, type PickleRefusals, storageOf } from './pickle-torch.ts'
+import { isDict, isGlobal, type PickleValue } from './pickle-values.ts'
 
-/** A storage as the pickle names it: torch's class (`FloatStorage`), its key, and its number of values. */
-export interface StorageRef {
-  readonly kind: 'storage'
-  readonly type: string
-  readonly key: string
-  readonly values: number
-}
-
-/** A tensor over a storage: offset, shape and strides in values. */
-export interface TensorRef {
-  readonly kind: 'tensor'
-  readonly storage: StorageRef
-  readonly offset: number
-  readonly shape: readonly number[]
-  readonly strides: readonly number[]
-}
-
-export interface PickleDict {
-  readonly kind: 'dict'
-  readonly entries: Map<PickleValue, PickleValue>
-}
-
-interface PickleGlobal {
-  readonly kind: 'global'
-  readonly name: string
-}
-
-export type PickleValue =
-  | null
-  | boolean
-  | number
-  | bigint
-  | string
-  | PickleValue[]
-  | TensorRef
-  | StorageRef
-  | PickleDict
-  | PickleGlobal
-
-/** Deep enough for any state dict, shallow enough for the stack of whoever walks the result. */
-const MAX_STACK = 1_000_000
+/** A tensor takes some forty: enough for an adapter of 12,000 modules. The costliest (a dict) takes about 250 bytes. */
+const MAX_OPCODES = 500_000
 const MAX_PROTOCOL = 5
 const MAX_LONG_BYTES = 64
-
-const STORAGES = new Set(
-  ['Float', 'Double', 'Half', 'BFloat16', 'Long', 'Int', 'Short', 'Char', 'Byte', 'Bool'].map(
-    (type) => `torch.${type}Storage`,
-  ),
-)
-const CALLABLES = new Set([
-  'collections.OrderedDict',
-  'torch._utils._rebuild_tensor_v2',
-  'torch._utils._rebuild_tensor',
-  'torch._utils._rebuild_parameter',
-])
-
-const OPCODE_NAMES: Readonly<Record<number, string>> = {
-  73: 'INT',
-  70: 'FLOAT',
-  83: 'STRING',
-  86: 'UNICODE',
-  105: 'INST',
-  111: 'OBJ',
-  129: 'NEWOBJ',
-  146: 'NEWOBJ_EX',
-  130: 'EXT1',
-  131: 'EXT2',
-  132: 'EXT4',
-  80: 'PERSID',
-  76: 'LONG',
-  143: 'ADDITEMS',
-}
 
 const STOP = 0x2e
 const MARK = Symbol('mark')
 type StackItem = PickleValue | typeof MARK
+const UTF8 = new TextDecoder()
 
 /** One pickle's value and where it ended. Throws AdapterError `malformed` or, for what is not a tensor, `unsupported`. */
 export function readPickle(bytes: Uint8Array, start: number, file: string): { value: PickleValue; end: number } {
   return new PickleReader(bytes, start, file).run()
 }
 
-class PickleReader {
+class PickleReader implements PickleRefusals {
   /** Everything that a pickle of tensors and plain values needs; by opcode, with pickletools' names. */
   private static readonly OPCODES: ReadonlyMap<number, (reader: PickleReader) => void> = new Map([
     [0x80, (r) => r.protocol()], // PROTO
@@ -124,7 +60,7 @@ class PickleReader {
     [0x6a, (r) => r.recall(r.uint32())], // LONG_BINGET
     [0x63, (r) => r.global(r.line(), r.line())], // GLOBAL
     [0x93, (r) => r.stackGlobal()], // STACK_GLOBAL
-    [0x51, (r) => r.push(r.storage(r.pop()))], // BINPERSID
+    [0x51, (r) => r.push(storageOf(r.pop(), r))], // BINPERSID
     [0x52, (r) => r.reduce()], // REDUCE
     [0x62, (r) => r.build()], // BUILD
   ] satisfies [number, (reader: PickleReader) => void][])
@@ -144,27 +80,30 @@ class PickleReader {
   }
 
   run(): { value: PickleValue; end: number } {
-    for (;;) {
+    for (let count = 0; count < MAX_OPCODES; count++) {
       const opcode = this.uint8()
       if (opcode === STOP) return { value: this.pop(), end: this.at }
       const execute = PickleReader.OPCODES.get(opcode)
       if (execute === undefined) {
-        const name = OPCODE_NAMES[opcode] ?? `0x${opcode.toString(16).padStart(2, '0')}`
+        const name = REFUSED_OPCODES.get(opcode) ?? `0x${opcode.toString(16).padStart(2, '0')}`
         throw this.refused(`the opcode ${name} at byte ${this.at - 1}`)
       }
       execute(this)
-      if (this.stack.length > MAX_STACK) throw this.bad('it nests too deeply')
     }
+    throw new AdapterError(
+      'too_large',
+      `${this.file}: its pickle has more than ${MAX_OPCODES} steps, far more than any adapter's; save only the adapter's tensors.`,
+    )
   }
 
-  private bad(why: string): AdapterError {
+  bad(why: string): AdapterError {
     return new AdapterError(
       'malformed',
       `${this.file}: its pickle is damaged (${why}, at byte ${this.at}); save or upload it again.`,
     )
   }
 
-  private refused(what: string): AdapterError {
+  refused(what: string): AdapterError {
     return new AdapterError(
       'unsupported',
       `${this.file}: its pickle uses ${what}; only tensors are read, so save the adapter as safetensors or as a plain state dict.`,
@@ -252,7 +191,7 @@ class PickleReader {
 
   private text(length: number): string {
     const start = this.skip(length)
-    return new TextDecoder().decode(this.bytes.subarray(start, this.at))
+    return UTF8.decode(this.bytes.subarray(start, this.at))
   }
 
   private long(length: number): number | bigint {
@@ -267,59 +206,21 @@ class PickleReader {
 
   private stackGlobal(): void {
     const [module, name] = this.popMany(2)
-    this.global(String(module), String(name))
+    if (typeof module !== 'string' || typeof name !== 'string')
+      throw this.bad('it names a class by something else than text')
+    this.global(module, name)
   }
 
   private global(module: string, name: string): void {
     const full = `${module}.${name}`
-    if (!STORAGES.has(full) && !CALLABLES.has(full)) throw this.refused(`the class or function ${quote(full)}`)
+    if (!isKnownGlobal(full)) throw this.refused(`the class or function ${quote(full)}`)
     this.push({ kind: 'global', name: full })
-  }
-
-  /** torch's persistent id: ('storage', class, key, location, number of values[, view]). */
-  private storage(id: PickleValue): StorageRef {
-    if (!Array.isArray(id) || id[0] !== 'storage') throw this.bad('it refers to something that is not a storage')
-    const [, type, key, , values] = id
-    if (!isGlobal(type) || !STORAGES.has(type.name) || typeof key !== 'string' || !isSize(values)) {
-      throw this.bad('it refers to a storage that has no type, key or size')
-    }
-    if (id[5] !== undefined && id[5] !== null) throw this.refused('a view of a storage')
-    return { kind: 'storage', type: type.name.slice('torch.'.length, -'Storage'.length), key, values }
   }
 
   private reduce(): void {
     const [callable, args] = this.popMany(2)
     if (!isGlobal(callable) || !Array.isArray(args)) throw this.bad('it calls something that is not a function')
-    switch (callable.name) {
-      case 'collections.OrderedDict':
-        if (args.length > 0) throw this.refused('an OrderedDict made from arguments')
-        this.push({ kind: 'dict', entries: new Map() })
-        return
-      case 'torch._utils._rebuild_tensor':
-      case 'torch._utils._rebuild_tensor_v2':
-        this.push(this.tensor(args))
-        return
-      case 'torch._utils._rebuild_parameter':
-        if (!isTensor(args[0])) throw this.bad('it makes a parameter of something that is not a tensor')
-        this.push(args[0])
-        return
-      default:
-        throw this.refused(`a call of ${quote(callable.name)}`)
-    }
-  }
-
-  private tensor(args: PickleValue[]): TensorRef {
-    const [storage, offset, shape, strides] = args
-    if (
-      !isStorage(storage) ||
-      !isSize(offset) ||
-      !isSizes(shape) ||
-      !isSizes(strides) ||
-      shape.length !== strides.length
-    ) {
-      throw this.bad('it describes a tensor without storage, shape or strides')
-    }
-    return { kind: 'tensor', storage, offset, shape, strides }
+    this.push(callGlobal(callable.name, args, this))
   }
 
   /** A state dict carries `_metadata` (plain values) as its own attribute: parsed, then dropped. */
@@ -328,28 +229,4 @@ class PickleReader {
     if (!isDict(target) || !isDict(state)) throw this.refused('BUILD on something that is not a state dict')
     this.push(target)
   }
-}
-
-export function isDict(value: PickleValue | undefined): value is PickleDict {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'dict'
-}
-
-export function isTensor(value: PickleValue | undefined): value is TensorRef {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'tensor'
-}
-
-function isStorage(value: PickleValue | undefined): value is StorageRef {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'storage'
-}
-
-function isGlobal(value: PickleValue | undefined): value is PickleGlobal {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'global'
-}
-
-function isSize(value: PickleValue | undefined): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
-}
-
-function isSizes(value: PickleValue | undefined): value is number[] {
-  return Array.isArray(value) && value.every(isSize)
 }

@@ -4,6 +4,7 @@ import { AdapterError, quote } from './errors.ts'
 
 /** Real patterns (Unsloth's are the longest) stay below 1,000 characters. */
 const MAX_PATTERN_CHARS = 20_000
+/** Of all patterns of one field together: what one match may cost at each character. */
 const MAX_STATES = 5_000
 const MAX_REPEAT = 1000
 const MAX_DEPTH = 100
@@ -38,8 +39,17 @@ const CLASSES: Readonly<Record<string, (char: string) => boolean>> = {
  * quantifiers don't matter for a full match. Throws AdapterError `unsupported` for syntax outside the subset.
  */
 export function fullMatcher(pattern: string, where: string): (text: string) => boolean {
-  const states = compile(new Parser(pattern, where).parse(), where)
-  return (text) => runs(states, text)
+  return fullMatchers([pattern], where)[0]!
+}
+
+/** As `fullMatcher`, for all patterns of one field, which share one limit. */
+export function fullMatchers(patterns: readonly string[], where: string): ((text: string) => boolean)[] {
+  let left = MAX_STATES
+  return patterns.map((pattern) => {
+    const machine = compile(new Parser(pattern, where).parse(), where, left)
+    left -= machine.states.length
+    return (text) => runs(machine, text)
+  })
 }
 
 class Parser {
@@ -180,14 +190,14 @@ function char(test: (char: string) => boolean): Node {
 }
 
 /** Thompson's construction: states with at most two ways on; the first state is the last one made. */
-function compile(root: Node, where: string): { states: State[]; start: number } {
+function compile(root: Node, where: string, maxStates: number): { states: State[]; start: number } {
   const tooComplex = new AdapterError(
     'too_large',
-    `${where} has a pattern that is too complex; list the module names instead.`,
+    `${where} has patterns that are too complex; list the module names instead.`,
   )
   const states: State[] = [{ kind: 'end', next: [] }]
   const add = (state: State): number => {
-    if (states.length >= MAX_STATES) throw tooComplex
+    if (states.length >= maxStates) throw tooComplex
     return states.push(state) - 1
   }
   // Counted apart from the states: a repeated empty group makes none, however often it is visited.

@@ -2,6 +2,7 @@
 // Knows nothing of adapters. Invariant: every byte of an accepted file belongs to the header or to exactly one tensor.
 import { AdapterError, quote } from './errors.ts'
 import type { AdapterFile } from './file-set.ts'
+import { findJsonFault } from './json-faults.ts'
 import {
   BYTES_PER_VALUE,
   countValues,
@@ -10,7 +11,6 @@ import {
   type TensorFile,
   toFloat32,
 } from './source-tensor.ts'
-import { findDuplicateKey } from './unique-keys.ts'
 
 /** An adapter of 1000 modules has a header of about 300 KB; more than this is an attack or not a safetensors file. */
 export const MAX_HEADER_BYTES = 8 * 1024 * 1024
@@ -117,10 +117,8 @@ function parseEntries(text: string, dataStart: number, file: string) {
     throw new AdapterError('malformed', `${file}: its header is not JSON, so it is not a safetensors file.`)
   }
   if (!isRecord(header)) throw new AdapterError('malformed', `${file}: its header is not a JSON object.`)
-  const duplicate = findDuplicateKey(text)
-  if (duplicate !== undefined) {
-    throw new AdapterError('malformed', `${file}: its header has ${quote(duplicate)} twice; save the file again.`)
-  }
+  const fault = findJsonFault(text)
+  if (fault !== undefined) throw new AdapterError('malformed', `${file}: its header ${fault}; save the file again.`)
   const metadata = new Map<string, string>()
   const entries: SafetensorsEntry[] = []
   for (const [name, value] of Object.entries(header)) {

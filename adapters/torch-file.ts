@@ -2,7 +2,8 @@
 // Knows nothing of adapters. Invariant: only tensors come out, each within the bytes of its own storage.
 import { AdapterError, quote } from './errors.ts'
 import type { AdapterFile } from './file-set.ts'
-import { isDict, isTensor, type PickleValue, readPickle, type StorageRef, type TensorRef } from './pickle.ts'
+import { readPickle } from './pickle.ts'
+import { isDict, isTensor, type PickleValue, type StorageRef, type TensorRef } from './pickle-values.ts'
 import {
   BYTES_PER_VALUE,
   countValues,
@@ -82,7 +83,7 @@ async function openLegacyForm(file: AdapterFile): Promise<{ value: PickleValue; 
   const places = new Map<string, { size: number; read(start: number, end: number): Promise<Uint8Array> }>()
   let at = keys.end
   for (const key of Array.isArray(keys.value) ? keys.value : []) {
-    const storage = types.get(String(key))
+    const storage = typeof key === 'string' ? types.get(key) : undefined
     if (storage === undefined || at + 8 > file.size) throw unknown
     const field = await file.read(at, at + 8)
     const values = Number(new DataView(field.buffer, field.byteOffset, 8).getBigInt64(0, true))

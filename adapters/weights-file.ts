@@ -1,6 +1,6 @@
 // Finds the one file of a set that holds an adapter's tensors, and opens it by what it is, not by its name.
 // Knows container formats, no adapter format. Invariant: it never guesses between two candidates.
-import { AdapterError } from './errors.ts'
+import { AdapterError, quote } from './errors.ts'
 import { type AdapterFile, baseName, type FileSet } from './file-set.ts'
 import { isGguf, openGguf } from './gguf-file.ts'
 import { openSafetensors } from './safetensors.ts'
@@ -51,8 +51,24 @@ export function pickWeights(files: FileSet): AdapterFile {
   return first
 }
 
+/** Wrappers upon wrappers included, names stay below 300; the patterns that look at them take names for short. */
+const MAX_NAME_CHARS = 1000
+
 /** Opens a file of tensors by its first bytes. Throws AdapterError. */
 export async function openWeights(file: AdapterFile): Promise<TensorFile> {
+  const weights = await openContainer(file)
+  for (const name of weights.tensors.keys()) {
+    if (name.length > MAX_NAME_CHARS) {
+      throw new AdapterError(
+        'malformed',
+        `${file.name} has a tensor whose name has ${name.length} characters (${quote(name)}); save the file again.`,
+      )
+    }
+  }
+  return weights
+}
+
+async function openContainer(file: AdapterFile): Promise<TensorFile> {
   if (file.size === 0) throw new AdapterError('malformed', `${file.name} is empty; save or upload it again.`)
   const head = await file.read(0, Math.min(file.size, LFS_POINTER.length))
   if (new TextDecoder().decode(head) === LFS_POINTER) {

@@ -53,7 +53,9 @@ export function readGguf(weights: TensorFile, options: ImportOptions): DeltaSour
       `${weights.file} is for general.architecture ${quote(architecture)}; supported are ${Object.keys(INTERLEAVED).join(', ')}.`,
     )
   }
-  return readPairs(weights, interleaved, Number(metadata.get('adapter.lora.alpha') ?? 0), options)
+  const alpha = metadata.get('adapter.lora.alpha')
+  // An empty text would count as 0, which llama.cpp takes as a scale of 1.
+  return readPairs(weights, interleaved, alpha?.trim() === '' ? Number.NaN : Number(alpha ?? 0), options)
 }
 
 function readPairs(weights: TensorFile, interleaved: boolean, alpha: number, options: ImportOptions): DeltaSource {

@@ -3,6 +3,9 @@
 import * as z from 'zod/mini'
 import { AdapterError, quote } from '../errors.ts'
 
+/** One for each module of the largest models would be a tenth of this. */
+const MAX_ENTRIES = 10_000
+
 const pattern = z.optional(z.nullable(z.record(z.string(), z.unknown())))
 
 /** The fields that are read; PEFT ignores unknown ones, and so do we. */
@@ -18,7 +21,7 @@ const Config = z.looseObject({
   init_lora_weights: z.optional(z.unknown()),
   bias: z.optional(z.nullable(z.string())),
   layers_to_transform: z.optional(z.unknown()),
-  modules_to_save: z.optional(z.nullable(z.array(z.string()))),
+  modules_to_save: z.optional(z.nullable(z.array(z.string()).check(z.maxLength(MAX_ENTRIES)))),
   base_model_name_or_path: z.optional(z.nullable(z.string())),
   peft_version: z.optional(z.nullable(z.string())),
 })
@@ -129,7 +132,9 @@ function numbers(
   file: string,
 ): ReadonlyMap<string, number> {
   const map = new Map<string, number>()
-  for (const [key, item] of Object.entries(value ?? {})) {
+  const entries = Object.entries(value ?? {})
+  if (entries.length > MAX_ENTRIES) throw tooMany(field, file)
+  for (const [key, item] of entries) {
     if (typeof item !== 'number' || !Number.isFinite(item)) {
       throw new AdapterError(
         'malformed',
@@ -141,9 +146,14 @@ function numbers(
   return map
 }
 
+function tooMany(field: string, file: string): AdapterError {
+  return new AdapterError('too_large', `${file}: ${field} has more than ${MAX_ENTRIES} entries; check the file.`)
+}
+
 function targets(value: unknown, file: string): readonly string[] | string | undefined {
   if (value === null || value === undefined) return undefined
   if (typeof value === 'string') return value
+  if (Array.isArray(value) && value.length > MAX_ENTRIES) throw tooMany('target_modules', file)
   if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value
   throw new AdapterError('malformed', `${file}: target_modules is neither a list of names nor a pattern; correct it.`)
 }

@@ -5,7 +5,7 @@ import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-sour
 import { AdapterError, quote } from '../errors.ts'
 import type { ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
-import { fullMatcher } from '../python-regex.ts'
+import { fullMatcher, fullMatchers } from '../python-regex.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { unfuse } from './fused.ts'
 import type { PeftConfig } from './peft-config.ts'
@@ -169,9 +169,21 @@ function coverageNotices(
     if (name !== undefined) layers.set(name, (layers.get(name) ?? 0) + 1)
   }
   for (const [name, count] of layers) {
-    if (count < base.layers) notices.push(`${name} has tensors in ${count} of ${base.layers} layers.`)
+    if (count === base.layers) continue
+    const missing = Array.from({ length: base.layers }, (_, layer) => layer).filter(
+      (layer) => !modules.has(`model.layers.${layer}.${name}`),
+    )
+    notices.push(`${name} has tensors in ${count} of ${base.layers} layers; none in layer ${listed(missing)}.`)
   }
   return notices
+}
+
+const MAX_LISTED = 8
+
+/** Names or numbers for a sentence: the first few, and how many more. */
+function listed(items: readonly (string | number)[]): string {
+  const shown = items.slice(0, MAX_LISTED).map((item) => (typeof item === 'string' ? quote(item) : item))
+  return `${shown.join(', ')}${items.length > MAX_LISTED ? ` and ${items.length - MAX_LISTED} more` : ''}`
 }
 
 /** Whether a tensor lies in the module that modules_to_save calls `module`. */
@@ -220,12 +232,17 @@ interface Matcher {
 
 /** PEFT since 0.15: re.match of `(.*\.)?(KEY)$` on the module path, the first hit in the file's order wins. */
 function matchers(patterns: ReadonlyMap<string, number>, field: string): Matcher[] {
+  // Names are what nearly every key is, one for each module: they mean the same to JavaScript, and none can backtrack.
+  const isName = (key: string) => /^\^?(?:\w|\\?\.)+$/.test(key)
+  const others = [...patterns.keys()].filter((key) => !isName(key))
+  const machines = fullMatchers(
+    others.map((key) => `(.*\\.)?(${key})`),
+    `adapter_config.json ${field}`,
+  )
   return Array.from(patterns, ([key, value]) => {
-    if (/^[\w.]+$/.test(key)) {
-      // Every character but the dot is itself, and a dot in these keys always meets a dot: no machine needed.
-      return { key, value, matches: (path: string) => path === key || path.endsWith(`.${key}`) }
-    }
-    return { key, value, matches: fullMatcher(`(.*\\.)?(${key})`, `adapter_config.json ${field}`) }
+    const name = key.startsWith('^') ? new RegExp(`${key}$`) : new RegExp(`(?:^|\\.)${key}$`)
+    const matches = isName(key) ? (path: string) => name.test(path) : machines[others.indexOf(key)]!
+    return { key, value, matches }
   })
 }
 
@@ -256,7 +273,7 @@ function targetNotices(config: PeftConfig, pairs: readonly Pair[]): string[] {
       (target) => !paths.some((path) => path === target || path.endsWith(`.${target}`)),
     )
     if (unused.length === 0 || unused.includes('all-linear')) return []
-    return [`adapter_config.json targets ${unused.map(quote).join(', ')}, for which the file has no tensors.`]
+    return [`adapter_config.json targets ${listed(unused)}, for which the file has no tensors.`]
   }
   if (typeof config.targetModules !== 'string' || config.targetModules === 'all-linear') return []
   try {

@@ -314,7 +314,7 @@ describe('what is odd but served', () => {
     expect(source.notices).toEqual([
       expect.stringContaining('says r 16 where the tensors have rank 2'),
       expect.stringContaining('targets "v_proj"'),
-      'self_attn.q_proj has tensors in 1 of 2 layers.',
+      'self_attn.q_proj has tensors in 1 of 2 layers; none in layer 1.',
     ])
   })
 

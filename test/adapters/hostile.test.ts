@@ -1,0 +1,165 @@
+// Files made to exhaust whoever reads them: each is refused in one sentence, in a thread with little memory, before the
+// test's own time is over.
+import { expect, test } from 'vitest'
+import { readLimited } from '../support/limited-reader.ts'
+import { expectOneSentence } from '../support/one-sentence.ts'
+import { peftTensors, safetensorsBytes } from '../support/peft-files.ts'
+import { tinyBase } from '../support/tiny-base.ts'
+import { join, pickle, torchArchive } from '../support/torch-archive.ts'
+import { type GgufMetadata, writeGguf } from '../support/write-gguf.ts'
+
+const base = tinyBase('gqa')
+const MILLION = 1_000_000
+
+function json(name: string, value: unknown) {
+  return { name, bytes: new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value)) }
+}
+const repeated = (count: number, ...bytes: number[]) => {
+  const whole = new Uint8Array(count * bytes.length)
+  for (let i = 0; i < whole.length; i++) whole[i] = bytes[i % bytes.length]!
+  return whole
+}
+const torch = (...parts: Uint8Array[]) => ({ name: 'adapter.pt', bytes: torchArchive(join(parts)) })
+const PROTOCOL = pickle(0x80, 4)
+const STOP = pickle('.')
+
+/** A safetensors file of one tensor of no values per name. */
+function named(...names: string[]) {
+  return { name: 'adapter_model.safetensors', bytes: safetensorsBytes(names.map((name) => ({ name, shape: [0] }))) }
+}
+
+/** PEFT weights that fit the base, beside this configuration. */
+function configured(config: object | string) {
+  const weights = safetensorsBytes(peftTensors(base, ['model.layers.0.self_attn.q_proj']))
+  const whole = typeof config === 'string' ? config : { peft_type: 'LORA', r: 2, lora_alpha: 4, ...config }
+  return [json('adapter_config.json', whole), { name: 'adapter_model.safetensors', bytes: weights }]
+}
+
+/** Lists in lists, each holding the one before twice: 2^levels items for whoever walks it. */
+function doubling(levels: number): Uint8Array {
+  return join([
+    pickle(']', 'q', 0),
+    ...Array.from({ length: levels }, (_, i) => pickle(']', '(', 'h', i, 'h', i, 'e', 'q', i + 1)),
+  ])
+}
+
+/** A safetensors file of nothing but this header. */
+function withHeader(text: string): Uint8Array {
+  const bytes = new Uint8Array(8 + text.length)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true)
+  bytes.set(new TextEncoder().encode(text), 8)
+  return bytes
+}
+
+/** A GGUF adapter of one pair, with this metadata. */
+function gguf(metadata: GgufMetadata) {
+  const facts = { 'general.type': 'adapter', 'general.architecture': 'qwen2', 'adapter.type': 'lora', ...metadata }
+  const pair = [
+    { name: 'blk.0.attn_q.weight.lora_a', type: 0, dims: [32, 2], bytes: new Uint8Array(256).fill(1) },
+    { name: 'blk.0.attn_q.weight.lora_b', type: 0, dims: [2, 32], bytes: new Uint8Array(256).fill(1) },
+  ]
+  return { name: 'adapter.gguf', bytes: writeGguf(facts, pair) }
+}
+
+/** A GGUF file whose only metadata is an array of `count` bytes. */
+function hugeGgufArray(count: number): Uint8Array {
+  const start = writeGguf({ x: ['y'] }, [])
+  // Up to and including the key, then an array (9) of u8 (0).
+  const key = start.subarray(0, 4 + 4 + 8 + 8 + 8 + 1)
+  const kind = new Uint8Array(16)
+  new DataView(kind.buffer).setUint32(0, 9, true)
+  new DataView(kind.buffer).setBigUint64(8, BigInt(count), true)
+  return join([key, kind, new Uint8Array(count)])
+}
+
+/** torch's form before ZIP: magic number, protocol, system facts, the value, the list of storage keys. */
+function legacyTorch(value: Uint8Array, keys: Uint8Array) {
+  const magic = pickle(0x80, 2, 0x8a, 10)
+  // 0x1950a86a20f9469cfc6c, the lowest byte first.
+  const digits = Uint8Array.of(0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19)
+  const rest = pickle('.', 0x80, 2, 'M', 0xe9, 3, '.', 0x80, 2, '}', '.', 0x80, 2)
+  const bytes = join([magic, digits, rest, value, STOP, PROTOCOL, keys, STOP])
+  return { name: 'adapter.pt', bytes }
+}
+
+/** 10,000 tensors over one storage whose common shape has 100,000 dimensions. */
+function manyDimensions(): Uint8Array {
+  const unicode = (text: string): (string | number)[] => [0x8c, text.length, text]
+  const shape = [pickle('('), repeated(100_000, 0x4b, 1), pickle('t', 'q', 1, '0')]
+  const storage = pickle(
+    ...['(', ...unicode('storage'), 'ctorch\nFloatStorage\n', ...unicode('0'), ...unicode('cpu'), 'K', 1, 't', 'Q'],
+    ...['q', 2, '0', 'ctorch._utils\n_rebuild_tensor_v2\n', 'q', 3, '0'],
+  )
+  const tensors = Array.from({ length: 10_000 }, (_, i) =>
+    pickle(...unicode(`t${i}`), 'h', 3, '(', 'h', 2, 'K', 0, 'h', 1, 'h', 1, 't', 'R'),
+  )
+  return join([PROTOCOL, ...shape, storage, pickle('}', '('), ...tensors, pickle('u', '.')])
+}
+
+const CONFIG = json('adapter_config.json', { peft_type: 'LORA', r: 2, lora_alpha: 4 })
+const LORA_NAME = 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight'
+const HOSTILE: readonly [what: string, files: Parameters<typeof readLimited>[0], message: RegExp][] = [
+  [
+    'a pickle of one value, remembered 18 million times',
+    [torch(PROTOCOL, pickle('K', 1), repeated(18 * MILLION, 0x94), STOP)],
+    /pickle/,
+  ],
+  [
+    'a pickle of ten million dicts',
+    [torch(PROTOCOL, pickle(']'), repeated(100, 0x28, ...new Uint8Array(100_000).fill(0x7d), 0x65), STOP)],
+    /pickle/,
+  ],
+  ['a class named by lists that double', [torch(PROTOCOL, doubling(40), pickle(']', 0x93), STOP)], /pickle/],
+  ['storage keys that are lists that double', [legacyTorch(pickle('}'), doubling(40))], /adapter\.pt/],
+  ['tensors of 100,000 dimensions', [torch(manyDimensions())], /pickle/],
+  [
+    'a header nested a million deep',
+    [{ name: 'x.safetensors', bytes: withHeader(`${'{"a":'.repeat(MILLION)}1${'}'.repeat(MILLION)}`) }],
+    /x\.safetensors/,
+  ],
+  ['a name that makes patterns backtrack', [named('.lora_A.'.repeat(500_000))], /name/],
+  ['a layer number without end', [named(LORA_NAME.replace('.0.', '.99999999999.')), CONFIG], /99999999999/],
+  [
+    'patterns that are each allowed and together are not',
+    configured({
+      rank_pattern: Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`(?:a|b|c){1000}${i}`, 1])),
+    }),
+    /rank_pattern/,
+  ],
+  [
+    'three hundred thousand targets',
+    configured({ target_modules: Array.from({ length: 300_000 }, (_, i) => `m${i}`) }),
+    /target_modules/,
+  ],
+  [
+    'three hundred thousand saved modules',
+    configured({ modules_to_save: Array.from({ length: 300_000 }, (_, i) => `m${i}`) }),
+    /modules_to_save/,
+  ],
+  ['a configuration that says r twice', configured('{"peft_type":"LORA","r":2,"r":4,"lora_alpha":4}'), /"r" twice/],
+  ['GGUF tensors that begin between bytes', [gguf({ 'general.alignment': 1.5 })], /general\.alignment/],
+  ['a GGUF header of 30 million numbers', [{ name: 'adapter.gguf', bytes: hugeGgufArray(30 * MILLION) }], /header/],
+  ['a GGUF alpha that is text', [gguf({ 'adapter.lora.alpha': '' })], /adapter\.lora\.alpha/],
+]
+
+test.each(HOSTILE)('%s: refused in one sentence', async (_what, files, message) => {
+  for (const given of [base, undefined]) {
+    const outcome = await readLimited(files, given)
+    if (outcome === 'read') throw new Error('was accepted')
+    expect(outcome.message).toMatch(message)
+    expectOneSentence(outcome.message)
+  }
+})
+
+test('names that every object has are names like any other', async () => {
+  for (const name of ['__proto__', 'constructor', 'toString']) {
+    const outcome = await readLimited(
+      configured(`{"peft_type":"LORA","lora_alpha":4,"r":2,"alpha_pattern":{"${name}":8},"${name}":{"use_dora":true}}`),
+      base,
+    )
+    expect(outcome).toBe('read')
+    expect(await readLimited([named(name, `${name}.lora_A`, `${name}.lora_B`)], base)).toMatchObject({
+      code: expect.any(String),
+    })
+  }
+})
