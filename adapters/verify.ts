@@ -4,10 +4,10 @@ import type { BaseModel } from './base-model.ts'
 import { type DeltaDtype, encodedBytes } from './canonical.ts'
 import type { DeltaSource } from './delta-source.ts'
 import { AdapterError } from './errors.ts'
+import { checkModuleLimits, type ModuleLimits } from './limits.ts'
 
 /** What an operator accepts. */
-export interface AdapterLimits {
-  readonly maxRank: number
+export interface AdapterLimits extends ModuleLimits {
   readonly maxBytes: number
 }
 
@@ -46,12 +46,7 @@ export async function verifyAdapter(
 ): Promise<AdapterReport> {
   const bytes = encodedBytes(source, base, dtype)
   const rank = Math.max(...Array.from(source.modules.values(), (module) => module.rank))
-  if (rank > limits.maxRank) {
-    throw new AdapterError(
-      'too_large',
-      `The adapter has rank ${rank} and the operator allows ${limits.maxRank}; train with a smaller r or publish with --shrink-rank ${limits.maxRank}.`,
-    )
-  }
+  checkModuleLimits(source.modules, limits)
   if (bytes > limits.maxBytes) {
     throw new AdapterError(
       'too_large',

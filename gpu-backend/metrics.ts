@@ -33,10 +33,12 @@ export class Metrics {
     this.#refresh = async () => {
       const stats = await engine.stats()
       for (const { gauge, read } of gauges) gauge.set(read(stats))
+      return engine.metrics()
     }
   }
 
-  readonly #refresh: () => Promise<void>
+  /** Reads the engine's figures, and what else it has to say. */
+  readonly #refresh: () => Promise<string>
 
   request(route: string, status: number): void {
     this.#requests.inc({ route, status: String(status) })
@@ -58,8 +60,8 @@ export class Metrics {
   }
 
   async render(): Promise<string> {
-    await this.#refresh()
-    return this.#registry.metrics()
+    const more = await this.#refresh()
+    return (await this.#registry.metrics()) + more
   }
 
   get contentType(): string {

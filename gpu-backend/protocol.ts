@@ -2,6 +2,7 @@
 // Knows no names of customers' adapters: a delta is its digest, and who may use it is in the capability token.
 import * as z from 'zod/mini'
 import { BaseModel } from '../adapters/base-model.ts'
+import { MAX_RANK } from '../adapters/canonical.ts'
 
 /** Identity of an adapter version: sha256 of its canonical delta file. */
 export const Digest = z.string().check(z.regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256:<64 lower-case hex digits>'))
@@ -149,6 +150,10 @@ export const BackendInfo = z.object({
   context_tokens: z.int(),
   max_batch: z.int(),
   max_delta_bytes: z.int(),
+  /** The largest rank of a module that it applies. */
+  max_rank: z._default(z.int(), MAX_RANK),
+  /** Modules of the base, by the last part of their path, that it cannot change. */
+  fixed_modules: z._default(z.array(z.string()), []),
 })
 export type BackendInfo = z.infer<typeof BackendInfo>
 

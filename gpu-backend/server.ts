@@ -135,7 +135,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
 
   const ready: Route = async (exchange) => {
     if (draining) throw new BackendError('unavailable', 'This backend is shutting down.')
-    await engine.stats()
+    await engine.ready()
     sendJson(exchange, 200, { status: 'ready' })
   }
 

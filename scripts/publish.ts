@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as z from 'zod'
 import type { BaseModel } from '../adapters/base-model.ts'
-import { type DeltaDtype, encodeDeltaStream, MAX_RANK } from '../adapters/canonical.ts'
+import { type DeltaDtype, encodeDeltaStream } from '../adapters/canonical.ts'
 import type { DeltaSource } from '../adapters/delta-source.ts'
 import type { FileSet } from '../adapters/file-set.ts'
 import { importAdapter } from '../adapters/import-adapter.ts'
@@ -58,7 +58,11 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
   onProgress?.('checking', 0, 1)
   const source = request.shrinkRank === undefined ? imported : (await shrinkRank(imported, request.shrinkRank)).source
   if (source.metadata.chatTemplate !== undefined) await checkChatTemplate(source.metadata.chatTemplate)
-  const checked = await verifyAdapter(source, info.base, dtype, { maxRank: MAX_RANK, maxBytes: info.max_delta_bytes })
+  const checked = await verifyAdapter(source, info.base, dtype, {
+    maxRank: info.max_rank,
+    fixedModules: info.fixed_modules,
+    maxBytes: info.max_delta_bytes,
+  })
   const folder = await mkdtemp(join(tmpdir(), 'polylora-'))
   try {
     const file = join(folder, 'delta.safetensors')

@@ -3,6 +3,7 @@
 import { type Context, Hono } from 'hono'
 import { checkDeltaHeader, type DeltaHeader } from '../../adapters/canonical.ts'
 import { AdapterError } from '../../adapters/errors.ts'
+import { checkModuleLimits } from '../../adapters/limits.ts'
 import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
 import { type BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
 import { requireScope } from '../auth/api-key.ts'
@@ -170,7 +171,9 @@ async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response>
 async function checkedDelta(body: ReadableStream<Uint8Array>, bytes: number, info: BackendInfo) {
   try {
     const { head, body: whole } = await splitHead(body, bytes, LENGTH_BYTES, (first) => headerEnd(first, 'The delta'))
-    return { header: summarise(checkDeltaHeader(head, bytes, info.base)), body: whole }
+    const header = checkDeltaHeader(head, bytes, info.base)
+    checkModuleLimits(header.modules, { maxRank: info.max_rank, fixedModules: info.fixed_modules })
+    return { header: summarise(header), body: whole }
   } catch (error) {
     if (error instanceof AdapterError) throw new ApiError(422, 'invalid_delta', error.message)
     throw error

@@ -75,5 +75,9 @@ export interface Engine {
   evict(digest: string): Promise<void>
   residency(): Promise<ResidencyEntry[]>
   stats(): Promise<EngineStats>
+  /** @throws BackendError `unavailable` while it cannot generate */
+  ready(): Promise<void>
+  /** Figures of what it runs on, in Prometheus' text format, under names of their own. */
+  metrics(): Promise<string>
   close(): Promise<void>
 }

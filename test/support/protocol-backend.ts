@@ -40,6 +40,8 @@ export const BASE_INFO: BackendInfo = {
   context_tokens: 512,
   max_batch: 8,
   max_delta_bytes: 1_000_000,
+  max_rank: 64,
+  fixed_modules: [],
 }
 
 /** What the next answers do; fields may be changed at any time. */

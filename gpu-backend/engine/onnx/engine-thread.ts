@@ -4,13 +4,8 @@
 import { Worker } from 'node:worker_threads'
 import { BackendError, StartupError } from '../../errors.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
-import type { FromWorker, SequenceEnd, TokenMessage, ToWorker, WorkerOptions, WorkerReport } from './messages.ts'
-
-/** What the thread says of one sequence; `ended` and `embedded` are the last. */
-export type SequenceMessage =
-  | Extract<FromWorker, { type: 'started' | 'embedded' }>
-  | { readonly type: 'token'; readonly token: TokenMessage }
-  | { readonly type: 'ended'; readonly end: SequenceEnd }
+import type { SequenceMessage } from '../answer-events.ts'
+import type { FromWorker, ToWorker, WorkerOptions, WorkerReport } from './messages.ts'
 
 /** Where the messages for one sequence go. */
 interface Listener {

@@ -1,10 +1,11 @@
 // What passes between the engine's two halves: the server's thread and the thread that runs the graph.
 import type { BaseModel } from '../../../adapters/base-model.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
-import type { ErrorCode, FinishReason, Tier } from '../../protocol.ts'
+import type { ErrorCode, Tier } from '../../protocol.ts'
 import type { AdapterCacheStats } from '../../residency/adapter-cache.ts'
 import type { TokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
+import type { EndOfSequence } from '../answer-events.ts'
 import type { Device } from './ort.ts'
 
 /** What the worker is started with. */
@@ -43,12 +44,8 @@ export interface TokenMessage {
   readonly top: readonly { readonly token: number; readonly logprob: number }[]
 }
 
-export interface SequenceEnd {
+export interface SequenceEnd extends EndOfSequence {
   readonly id: number
-  readonly reason: FinishReason
-  readonly cachedTokens: number
-  readonly batchRows: number
-  readonly batchDeltas: number
 }
 
 export interface WorkerReport {

@@ -3,32 +3,27 @@
 // Invariant: nothing is sent to the thread beyond the queue's bound, and what cannot be answered is refused before that.
 import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
+import { MAX_RANK } from '../../../adapters/canonical.ts'
 import { BackendError } from '../../errors.ts'
-import { AdapterTemplates } from '../../model/adapter-templates.ts'
 import { graphPath, identify } from '../../model/built-model.ts'
 import { projectionGroups, type WeightFormat } from '../../model/graph.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { tokenBytes } from '../../model/token-bytes.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
-import {
-  type BackendInfo,
-  type ChatMessage,
-  type EmbedResponse,
-  type GenerateRequest,
-  SamplingParams,
-} from '../../protocol.ts'
+import { type BackendInfo, type EmbedResponse, type GenerateRequest, SamplingParams } from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
 import { Grammars } from '../../sampling/grammar.ts'
 import { buildTokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
+import { answerEvents } from '../answer-events.ts'
+import { checkCapacity } from '../capacity.ts'
+import { ChoiceStream } from '../choice-stream.ts'
 import type { Engine, EngineEvent, EngineStats, RequestContext, ResidencyEntry } from '../engine.ts'
-import { answerEvents } from './answer-events.ts'
-import { ChoiceStream } from './choice-stream.ts'
+import { Prompts } from '../prompts.ts'
 import { EngineThread } from './engine-thread.ts'
 import { planMemory } from './memory.ts'
 import type { Device } from './ort.ts'
 import { prefillChunkTokens } from './prefill-chunk.ts'
-import { tokensLeft } from './tokens-left.ts'
 
 export interface OnnxEngineOptions {
   /** A Hugging Face directory or a GGUF file. */
@@ -56,7 +51,7 @@ export class OnnxEngine implements Engine {
   readonly info: BackendInfo
   readonly #thread: EngineThread
   readonly #tokenizer: Tokenizer
-  readonly #templates = new AdapterTemplates()
+  readonly #prompts: Prompts
   readonly #disk: DiskTier
   readonly #grammars: Grammars
   readonly #maxSequences: number
@@ -75,6 +70,7 @@ export class OnnxEngine implements Engine {
     this.#grammars = grammars
     this.info = info
     this.#maxSequences = info.max_batch + maxQueue
+    this.#prompts = new Prompts(tokenizer, info.context_tokens)
   }
 
   /**
@@ -128,6 +124,8 @@ export class OnnxEngine implements Engine {
       context_tokens: contextTokens,
       max_batch: plan.maxRows,
       max_delta_bytes: options.maxDeltaBytes,
+      max_rank: MAX_RANK,
+      fixed_modules: [],
     }
     return new OnnxEngine(thread, tokenizer, disk, new Grammars(tokenTrie), info, options.maxQueue)
   }
@@ -139,10 +137,8 @@ export class OnnxEngine implements Engine {
     this.#checkCapacity(request.n)
     this.#grammars.check(sampling.response_format)
     const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
-    const promptTokens = request.messages
-      ? await this.#encodeChat(request.messages, delta?.chatTemplate)
-      : this.#tokenizer.encode(request.prompt ?? '')
-    const maxTokens = this.#maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
+    const promptTokens = await this.#prompts.encode(request, delta?.chatTemplate)
+    const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
     // To a sequence, no tokens at all would mean an embedding.
     if (maxTokens < 1)
       throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
@@ -178,7 +174,7 @@ export class OnnxEngine implements Engine {
     this.#checkCapacity(input.length)
     if (delta !== null) await this.#disk.use(delta)
     const prompts = input.map((text) => this.#tokenizer.encode(text))
-    for (const tokens of prompts) this.#maxTokens(tokens.length, undefined, context.maxTokens)
+    for (const tokens of prompts) this.#prompts.maxTokens(tokens.length, undefined, context.maxTokens)
     this.#checkCapacity(prompts.length)
     const sequences = prompts.map(
       (promptTokens): SequenceRequest => ({
@@ -242,8 +238,16 @@ export class OnnxEngine implements Engine {
     }
   }
 
+  async ready(): Promise<void> {
+    await this.#thread.report()
+  }
+
+  async metrics(): Promise<string> {
+    return ''
+  }
+
   async close(): Promise<void> {
-    this.#templates.close()
+    this.#prompts.close()
     await this.#thread.close()
   }
 
@@ -259,33 +263,10 @@ export class OnnxEngine implements Engine {
     }
   }
 
-  /** Token ids of a conversation as the adapter's own template, where it has one, or the model's makes it. */
-  async #encodeChat(messages: readonly ChatMessage[], adapterTemplate: string | undefined): Promise<Int32Array> {
-    if (adapterTemplate === undefined) return this.#tokenizer.encodeChat(messages)
-    const text = await this.#templates.render(adapterTemplate, { messages, ...this.#tokenizer.specials })
-    return this.#tokenizer.encodeRendered(text)
-  }
-
-  /** Tokens that may be generated after a prompt. @throws BackendError where the context does not hold it */
-  #maxTokens(promptTokens: number, wanted: number | undefined, allowed: number): number {
-    return Math.min(tokensLeft(this.info.context_tokens, promptTokens, wanted), allowed)
-  }
-
   /** @throws BackendError where so many sequences more are too many now (`overloaded`) or always (`bad_request`) */
   #checkCapacity(count: number): void {
     this.#thread.checkAlive()
-    const limit = this.#maxSequences
-    if (count > limit) {
-      throw new BackendError(
-        'bad_request',
-        `The request is for ${count} sequences at once, but this backend holds ${limit} in all: split it.`,
-      )
-    }
-    if (this.#thread.sequences + count <= limit) return
-    throw new BackendError(
-      'overloaded',
-      `${this.#thread.sequences} of at most ${limit} sequences are running or waiting, which leaves no room for ${count} more: try again later.`,
-    )
+    checkCapacity(this.#thread.sequences, count, this.#maxSequences)
   }
 }
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { ChoiceStream } from '../../../../gpu-backend/engine/onnx/choice-stream.ts'
-import { Tokenizer } from '../../../../gpu-backend/model/tokenizer.ts'
-import { SamplingParams } from '../../../../gpu-backend/protocol.ts'
-import { embeddedTokenizerFiles } from '../../../support/tiny-model.ts'
+import { ChoiceStream } from '../../../gpu-backend/engine/choice-stream.ts'
+import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
+import { SamplingParams } from '../../../gpu-backend/protocol.ts'
+import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 
 const files = embeddedTokenizerFiles()
 const tokenizer = new Tokenizer(files)

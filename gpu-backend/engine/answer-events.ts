@@ -1,8 +1,25 @@
 // What comes back for the sequences of one request, as the events of one answer.
 // Knows no batches and no threads. Invariant: `started` is the first event and comes once, `done` is the last.
-import type { EngineEvent } from '../engine.ts'
+import type { FinishReason, Tier } from '../protocol.ts'
+import type { Sampled } from '../sampling/sampler.ts'
 import type { ChoiceStream } from './choice-stream.ts'
-import type { SequenceMessage } from './engine-thread.ts'
+import type { EngineEvent } from './engine.ts'
+
+export interface EndOfSequence {
+  readonly reason: FinishReason
+  /** Of the prompt's tokens, those that were not computed again. */
+  readonly cachedTokens: number
+  /** The fullest step that the sequence took part in. */
+  readonly batchRows: number
+  readonly batchDeltas: number
+}
+
+/** What an engine says of one sequence; `ended` and `embedded` are the last. */
+export type SequenceMessage =
+  | { readonly type: 'started'; readonly tier: Tier | null }
+  | { readonly type: 'token'; readonly token: Sampled }
+  | { readonly type: 'ended'; readonly end: EndOfSequence }
+  | { readonly type: 'embedded'; readonly embedding: Float32Array }
 
 /**
  * `choices` are the answer's choices by their sequence's id; `stop` is called with the id of one whose text has reached a

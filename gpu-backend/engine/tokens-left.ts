@@ -1,5 +1,5 @@
 // What a context leaves for an answer. Pure.
-import { BackendError } from '../../errors.ts'
+import { BackendError } from '../errors.ts'
 
 /**
  * Tokens that may be generated after a prompt of `promptTokens` in a context of `contextTokens`: `wanted`, or all that is left.

@@ -1,10 +1,10 @@
 // One choice of an answer as it comes: tokens to text events, stop strings found, log probabilities named.
 // Knows nothing of batches or of other choices. Invariant: the texts joined are the answer, and never go past a stop.
-import type { TextStream, Tokenizer } from '../../model/tokenizer.ts'
-import type { SamplingParams, TokenLogprob } from '../../protocol.ts'
-import type { Sampled } from '../../sampling/sampler.ts'
-import { StopMatcher } from '../../sampling/stop.ts'
-import type { EngineEvent } from '../engine.ts'
+import type { TextStream, Tokenizer } from '../model/tokenizer.ts'
+import type { SamplingParams, TokenLogprob } from '../protocol.ts'
+import type { Sampled } from '../sampling/sampler.ts'
+import { StopMatcher } from '../sampling/stop.ts'
+import type { EngineEvent } from './engine.ts'
 
 type TextEvent = Extract<EngineEvent, { event: 'text' }>
 
