@@ -26,7 +26,7 @@ export type SequenceMessage =
  * stop string. Throws what `messages` throws.
  */
 export async function* answerEvents(
-  messages: AsyncIterable<[number, SequenceMessage]>,
+  messages: AsyncIterable<readonly [number, SequenceMessage]>,
   choices: ReadonlyMap<number, ChoiceStream>,
   promptTokens: number,
   stop: (id: number) => void,

@@ -2,7 +2,6 @@
 // It takes in canonical files, checking their digest and content, and never fetches anything by itself.
 // Invariants: a delta that is here has the digest it is named after and fits the base model; a file and the note of it
 // come and go in one turn of the event loop, so that taking in and removing one delta at once leave no half of it.
-import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,6 +12,7 @@ import { BackendError } from '../errors.ts'
 import type { ProjectionGroup } from '../model/graph.ts'
 import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
 import { packDelta } from './packed-delta.ts'
+import { adapterMissing, receiveDelta } from './receive-delta.ts'
 
 /** What the server needs to know of a delta before it runs. */
 export interface DeltaInfo {
@@ -59,7 +59,7 @@ export class DiskTier {
    */
   async use(digest: string): Promise<DeltaInfo> {
     const size = this.#sizes.get(digest)
-    if (size === undefined) throw missing(digest)
+    if (size === undefined) throw adapterMissing(digest)
     this.#sizes.delete(digest)
     this.#sizes.set(digest, size)
     try {
@@ -71,7 +71,7 @@ export class DiskTier {
     } catch {
       // A damaged or vanished file is as good as none: the edge sends it again.
       this.remove(digest)
-      throw missing(digest)
+      throw adapterMissing(digest)
     }
   }
 
@@ -80,14 +80,7 @@ export class DiskTier {
    * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`
    */
   async admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void> {
-    const bytes = await readBody(body, maxBytes)
-    const actual = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
-    if (actual !== digest) {
-      throw new BackendError(
-        'digest_mismatch',
-        `The bytes sent have the digest ${actual}, not ${digest}: send the file again.`,
-      )
-    }
+    const bytes = await receiveDelta(digest, body, maxBytes)
     if (this.#sizes.has(digest)) return
     try {
       const delta = decodeDelta(bytes, this.#base)
@@ -130,24 +123,4 @@ export class DiskTier {
       if (digest !== newest) this.remove(digest)
     }
   }
-}
-
-function missing(digest: string): BackendError {
-  return new BackendError(
-    'adapter_missing',
-    `The delta ${digest} is not on this backend: send it to PUT /v1/adapters/${digest}.`,
-    digest,
-  )
-}
-
-async function readBody(body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
-  const pieces: Uint8Array[] = []
-  let length = 0
-  for await (const piece of body) {
-    length += piece.length
-    if (length > maxBytes)
-      throw new BackendError('too_large', `The delta is larger than the ${maxBytes} bytes allowed here.`)
-    pieces.push(piece)
-  }
-  return Buffer.concat(pieces, length)
 }

@@ -5,6 +5,7 @@ import { Worker } from 'node:worker_threads'
 import { BackendError, StartupError } from '../../errors.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { SequenceMessage } from '../answer-events.ts'
+import { Inbox } from '../inbox.ts'
 import type { FromWorker, ToWorker, WorkerOptions, WorkerReport } from './messages.ts'
 
 /** Where the messages for one sequence go. */
@@ -69,42 +70,22 @@ export class EngineThread {
    * ended or the signal aborts. What is still open when the reader stops is cancelled.
    * @throws BackendError of the first sequence that fails
    */
-  async *run(sequences: readonly SequenceRequest[], signal: AbortSignal): AsyncGenerator<[number, SequenceMessage]> {
-    const open = new Set(sequences.map(({ id }) => id))
-    const inbox: [number, SequenceMessage][] = []
-    let failure: BackendError | undefined
-    let wake = () => {}
-    const onAbort = () => wake()
+  async *run(
+    sequences: readonly SequenceRequest[],
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly [number, SequenceMessage]> {
+    const inbox = new Inbox(sequences.map(({ id }) => id))
     for (const { id } of sequences) {
       this.#listeners.set(id, {
-        onMessage: (message) => {
-          inbox.push([id, message])
-          wake()
-        },
-        onFailure: (error) => {
-          failure ??= error
-          wake()
-        },
+        onMessage: (message) => inbox.push(id, message),
+        onFailure: (error) => inbox.fail(error),
       })
     }
-    signal.addEventListener('abort', onAbort)
     try {
       this.#post({ type: 'add', sequences })
-      while (open.size > 0 && !signal.aborted) {
-        if (failure) throw failure
-        for (const item of inbox.splice(0)) {
-          const [id, message] = item
-          if (message.type === 'ended' || message.type === 'embedded') open.delete(id)
-          yield item
-        }
-        if (open.size > 0 && inbox.length === 0 && !failure && !signal.aborted) {
-          await new Promise<void>((resolve) => {
-            wake = resolve
-          })
-        }
-      }
+      yield* inbox.read(signal)
     } finally {
-      signal.removeEventListener('abort', onAbort)
+      const { open } = inbox
       for (const id of open) this.#listeners.delete(id)
       if (open.size > 0) this.#post({ type: 'cancel', ids: [...open] })
     }
