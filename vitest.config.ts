@@ -6,6 +6,7 @@ const resultsFile = process.env.POLYLORA_TEST_RESULTS
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: 'test/support/build-console.ts',
     // Two cores: the engine's threads and the test files would only fight for them.
     maxWorkers: 2,
     testTimeout: 60_000,

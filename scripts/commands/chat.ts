@@ -1,10 +1,10 @@
 // `polylora chat`: talks to an adapter (or the base model) through the edge, as any OpenAI client would.
 import { createInterface } from 'node:readline/promises'
 import * as z from 'zod'
+import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, type Terminal } from '../command.ts'
 import { callEdge, type EdgeAddress } from '../edge-client.ts'
-import { serverSentData } from '../server-sent-data.ts'
 
 interface Message {
   readonly role: 'user' | 'assistant'

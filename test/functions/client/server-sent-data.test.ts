@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { serverSentData } from '../../scripts/server-sent-data.ts'
+import { serverSentData } from '../../../functions/client/server-sent-data.ts'
 
 async function read(pieces: readonly Uint8Array[]): Promise<unknown[]> {
   return Array.fromAsync(serverSentData(ReadableStream.from(pieces)))

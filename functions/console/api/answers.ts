@@ -1,0 +1,95 @@
+// What the edge's routes answer, as far as this page looks at it. Everything read from the network passes one of these.
+import * as z from 'zod/mini'
+import { Scope } from '../../auth/scope.ts'
+import { Terms } from '../../metering/terms.ts'
+
+export function listOf<Item extends z.ZodMiniType>(item: Item) {
+  return z.object({ data: z.array(item) })
+}
+
+const Balance = z.object({ balance_nano: z.number(), held_nano: z.number() })
+
+export const OwnKey = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  scopes: z.array(z.string()),
+  expires_ms: z.nullable(z.number()),
+  ...Terms.shape,
+  ...Balance.shape,
+})
+export type OwnKey = z.infer<typeof OwnKey>
+
+export const Model = z.object({ id: z.string(), owned_by: z.string(), digest: z.optional(z.string()) })
+export type Model = z.infer<typeof Model>
+
+export const Version = z.object({
+  digest: z.string(),
+  bytes: z.number(),
+  source_format: z.string(),
+  base: z.string(),
+  dtype: z.string(),
+  rank: z.number(),
+  modules: z.number(),
+  chat_template: z.boolean(),
+  created_ms: z.number(),
+})
+export type Version = z.infer<typeof Version>
+
+export const AdapterSummary = z.object({ id: z.string(), updated_ms: z.number(), ...Version.shape })
+export type AdapterSummary = z.infer<typeof AdapterSummary>
+
+export const Adapter = z.object({
+  ...AdapterSummary.shape,
+  previous_digest: z.nullable(z.string()),
+  canary: z.nullable(z.object({ digest: z.string(), weight: z.number() })),
+  report: z.unknown(),
+  versions: z.array(Version),
+})
+export type Adapter = z.infer<typeof Adapter>
+
+export const Tenant = z.object({ id: z.string(), created_ms: z.number(), ...Terms.shape })
+export type Tenant = z.infer<typeof Tenant>
+export const TenantWithBalance = z.object({ ...Tenant.shape, ...Balance.shape })
+export type TenantWithBalance = z.infer<typeof TenantWithBalance>
+
+export const ApiKey = z.object({
+  id: z.string(),
+  prefix: z.string(),
+  scopes: z.array(Scope),
+  created_ms: z.number(),
+  expires_ms: z.nullable(z.number()),
+  revoked_ms: z.nullable(z.number()),
+})
+export type ApiKey = z.infer<typeof ApiKey>
+export const NewApiKey = z.object({ ...ApiKey.shape, key: z.string() })
+
+export const UsageRow = z.object({
+  day: z.optional(z.string()),
+  tenant: z.optional(z.string()),
+  adapter: z.optional(z.string()),
+  key: z.optional(z.string()),
+  outcome: z.optional(z.string()),
+  requests: z.number(),
+  prompt_tokens: z.number(),
+  cached_tokens: z.number(),
+  completion_tokens: z.number(),
+  cold_requests: z.number(),
+  price_nano: z.number(),
+})
+export type UsageRow = z.infer<typeof UsageRow>
+
+const ms = z.nullable(z.number())
+export const LatencyRow = z.object({
+  day: z.optional(z.string()),
+  tenant: z.optional(z.string()),
+  adapter: z.optional(z.string()),
+  key: z.optional(z.string()),
+  requests: z.number(),
+  ttft_ms_p50: ms,
+  ttft_ms_p95: ms,
+  ttft_ms_p99: ms,
+  latency_ms_p50: ms,
+  latency_ms_p95: ms,
+  latency_ms_p99: ms,
+})
+export type LatencyRow = z.infer<typeof LatencyRow>

@@ -1,0 +1,80 @@
+// Calls to the edge that served this page. Knows no route.
+// Invariant: a failure is an EdgeError with one sentence for the user; a key goes into the authorization header only.
+import * as z from 'zod/mini'
+
+/** A refusal of the edge (its HTTP status and code), or status 0 where it could not be reached. */
+export class EdgeError extends Error {
+  override readonly name = 'EdgeError'
+  readonly status: number
+  readonly code: string
+
+  constructor(status: number, code: string, message: string) {
+    super(message)
+    this.status = status
+    this.code = code
+  }
+}
+
+const Refusal = z.object({ error: z.object({ message: z.string(), code: z.nullable(z.string()) }) })
+
+/** `fetch` to a path. Throws EdgeError unless the answer is 2xx or one of `accepted`. */
+export async function callEdge(
+  key: string,
+  path: string,
+  init: RequestInit = {},
+  accepted: readonly number[] = [],
+): Promise<Response> {
+  const headers = new Headers(init.headers)
+  headers.set('authorization', `Bearer ${key}`)
+  if (typeof init.body === 'string') headers.set('content-type', 'application/json')
+  const response = await fetch(path, { ...init, headers }).catch((error: unknown) => {
+    throw init.signal?.aborted ? error : unreachable()
+  })
+  if (response.ok || accepted.includes(response.status)) return response
+  throw refusalOf(response.status, await response.text().catch(() => ''))
+}
+
+/** A JSON answer, parsed by `schema`. Throws EdgeError. */
+export async function readEdge<Value>(
+  key: string,
+  path: string,
+  schema: z.ZodMiniType<Value>,
+  init?: RequestInit,
+): Promise<Value> {
+  const response = await callEdge(key, path, init)
+  const parsed = schema.safeParse(await response.json().catch(() => undefined))
+  if (parsed.success) return parsed.data
+  throw new EdgeError(
+    502,
+    'unexpected_answer',
+    `The edge gave an answer at ${path} that this page does not understand.`,
+  )
+}
+
+/** `callEdge` with a JSON body. */
+export function sendEdge(
+  key: string,
+  method: 'POST' | 'PUT' | 'PATCH' | 'DELETE',
+  path: string,
+  body?: object,
+): Promise<Response> {
+  return callEdge(key, path, { method, ...(body ? { body: JSON.stringify(body) } : {}) })
+}
+
+export function unreachable(): EdgeError {
+  return new EdgeError(0, 'unreachable', 'The edge cannot be reached: check the connection and try again.')
+}
+
+export function refusalOf(status: number, body: string): EdgeError {
+  const parsed = Refusal.safeParse(tryParse(body))
+  if (!parsed.success) return new EdgeError(status, 'unknown', `The edge answered with HTTP status ${status}.`)
+  return new EdgeError(status, parsed.data.error.code ?? 'unknown', parsed.data.error.message)
+}
+
+function tryParse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

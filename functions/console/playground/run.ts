@@ -1,0 +1,40 @@
+// One model's answer while it comes: a state that the stream's events move on.
+import { EdgeError } from '../api/edge.ts'
+import { type ChatRequest, type Measured, streamChat, type Usage } from '../api/stream-chat.ts'
+
+export interface Run {
+  readonly request: ChatRequest
+  readonly text: string
+  readonly status: 'waiting' | 'streaming' | 'done' | 'stopped' | 'failed'
+  /** From the click to the first text, as this page saw it. */
+  readonly ttftMs: number | undefined
+  readonly result: { readonly reason: string; readonly measured: Measured; readonly usage: Usage } | undefined
+  readonly error: string | undefined
+}
+
+/** Asks, and reports each state. Never rejects. */
+export async function runChat(
+  apiKey: string,
+  request: ChatRequest,
+  signal: AbortSignal,
+  report: (run: Run) => void,
+): Promise<void> {
+  const startedMs = performance.now()
+  let run: Run = { request, text: '', status: 'waiting', ttftMs: undefined, result: undefined, error: undefined }
+  const move = (change: Partial<Run>) => {
+    run = { ...run, ...change }
+    report(run)
+  }
+  move({})
+  try {
+    for await (const event of streamChat(apiKey, request, signal)) {
+      if (event.kind === 'text') {
+        const ttftMs = run.ttftMs ?? performance.now() - startedMs
+        move({ text: run.text + event.text, status: 'streaming', ttftMs })
+      } else move({ status: 'done', result: event })
+    }
+  } catch (error) {
+    if (signal.aborted) move({ status: 'stopped' })
+    else move({ status: 'failed', error: error instanceof EdgeError ? error.message : String(error) })
+  }
+}

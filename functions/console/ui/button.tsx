@@ -1,0 +1,52 @@
+// A button, or a link that looks like one.
+import type { ComponentChildren } from 'preact'
+import { Icon, type IconName } from './icon.tsx'
+
+interface Look {
+  readonly kind?: 'primary' | 'plain' | 'quiet' | 'danger'
+  readonly icon?: IconName
+  readonly children: ComponentChildren
+}
+
+interface ButtonProps extends Look {
+  readonly type?: 'button' | 'submit'
+  readonly isBusy?: boolean
+  readonly disabled?: boolean
+  /** Where the text alone does not say what it acts on. */
+  readonly label?: string
+  onClick?(): void
+}
+
+export function Button({
+  kind = 'plain',
+  type = 'button',
+  icon,
+  isBusy,
+  disabled,
+  label,
+  onClick,
+  children,
+}: ButtonProps) {
+  return (
+    <button
+      class={`button ${kind}`}
+      type={type}
+      disabled={disabled || isBusy}
+      aria-busy={isBusy}
+      aria-label={label}
+      onClick={onClick}
+    >
+      {isBusy ? <span class="spinner" aria-hidden="true" /> : icon && <Icon name={icon} />}
+      {children}
+    </button>
+  )
+}
+
+export function ButtonLink({ kind = 'plain', icon, href, children }: Look & { readonly href: string }) {
+  return (
+    <a class={`button ${kind}`} href={href}>
+      {icon && <Icon name={icon} />}
+      {children}
+    </a>
+  )
+}

@@ -1,0 +1,158 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { gzipSync } from 'node:zlib'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { hasChromium, launchChromium, openPage, screenshot, type WatchedPage } from '../support/chromium.ts'
+import { type StartedProduct, startProduct } from '../support/started-product.ts'
+
+const SITE = fileURLToPath(new URL('../../dist/console/site', import.meta.url))
+const MAX_PAGE_BYTES = 150_000
+
+const folder = mkdtempSync(join(tmpdir(), 'polylora-console-'))
+let product: StartedProduct
+
+beforeAll(async () => {
+  product = await startProduct(join(folder, 'state'), ['--no-demo'])
+})
+afterAll(async () => {
+  await product?.stop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+describe('the page', () => {
+  test('weighs little, with everything that it may ever load', () => {
+    const files = readdirSync(SITE, { recursive: true, encoding: 'utf8' }).filter((name) => /\.\w+$/.test(name))
+    const bytes = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(SITE, name))).byteLength, 0)
+    expect(files.some((name) => name.endsWith('.js'))).toBe(true)
+    expect(bytes).toBeLessThan(MAX_PAGE_BYTES)
+  })
+
+  test('comes with a policy that runs nothing but its own files, and leaves the API alone', async () => {
+    const response = await fetch(`${product.url}/`)
+    expect(response.headers.get('content-type')).toContain('text/html')
+    const policy = response.headers.get('content-security-policy') ?? ''
+    expect(policy).toContain("default-src 'none'")
+    expect(policy).not.toContain('unsafe-inline')
+    expect(policy).not.toContain("'unsafe-eval'")
+    const html = await response.text()
+    const addresses = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address]) => address!)
+    expect(addresses.every((address) => address.startsWith('/'))).toBe(true)
+    const script = addresses.find((address) => address.endsWith('.js'))!
+    expect((await fetch(product.url + script)).headers.get('cache-control')).toContain('immutable')
+    expect(await (await fetch(`${product.url}/nowhere`)).json()).toMatchObject({ error: { code: 'unknown_url' } })
+    expect((await fetch(`${product.url}/v1/models`)).status).toBe(401)
+  })
+})
+
+describe.skipIf(!hasChromium())('in Chromium, the console', () => {
+  let browser: Browser
+  const opened: WatchedPage[] = []
+
+  beforeAll(async () => {
+    browser = await launchChromium()
+  })
+  afterAll(() => browser?.close())
+  afterEach(async () => {
+    const complaints = opened.flatMap(({ complaints }) => complaints)
+    for (const { page } of opened.splice(0)) await page.context().close()
+    expect(complaints).toEqual([])
+  })
+
+  async function open(options: BrowserContextOptions = {}): Promise<Page> {
+    const watched = await openPage(browser, { baseURL: product.url, ...options })
+    opened.push(watched)
+    await watched.page.goto('/')
+    return watched.page
+  }
+
+  async function signIn(keys: { api?: string; operator?: string }, options?: BrowserContextOptions): Promise<Page> {
+    const page = await open(options)
+    await page.getByLabel('API key').fill(keys.api ?? '')
+    await page.getByLabel('Operator’s key').fill(keys.operator ?? '')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.getByRole('navigation', { name: 'Pages' }).waitFor()
+    return page
+  }
+
+  test('lets nobody in without a key that opens something, and says why', async () => {
+    const page = await open()
+    await page.getByLabel('API key').fill('wrong')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    expect(await page.getByRole('alert').textContent()).toContain('Incorrect API key')
+    // The browser itself reports the 401 that was asked for.
+    opened[0]!.complaints.length = 0
+    await page.getByLabel('API key').fill('dev-demo')
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: 'Playground' }).waitFor()
+  })
+
+  test('keeps the key in the tab: gone from other tabs, the address and lasting storage, and after signing out', async () => {
+    const page = await signIn({ api: 'dev-forno' })
+    await page.reload()
+    await page.getByRole('heading', { name: 'Playground' }).waitFor()
+    const kept = await page.evaluate<string>(
+      '[location.href, document.cookie, JSON.stringify({ ...localStorage })].join()',
+    )
+    expect(kept).not.toContain('dev-forno')
+    const other = await page.context().newPage()
+    await other.goto(product.url)
+    await other.getByRole('button', { name: 'Sign in' }).waitFor()
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    await page.reload()
+    await page.getByRole('button', { name: 'Sign in' }).waitFor()
+  })
+
+  test('asks the base and an adapter side by side, and says how fast, how warm and at what price', async () => {
+    const page = await signIn({ api: 'dev-forno' })
+    await page.getByLabel('Question').fill('What is your return policy?')
+    await page.keyboard.press('Control+Enter')
+    for (const model of ['polylora-base', 'forno/support']) {
+      const answer = page.getByRole('article', { name: `Answer of ${model}` })
+      await answer.getByText('Done', { exact: true }).waitFor()
+      expect((await answer.locator('.answer-text').textContent())?.length).toBeGreaterThan(10)
+      const measures = await answer.locator('.measures').innerText()
+      expect(measures).toMatch(/First text\s+[\d.]+ m?s/)
+      expect(measures).toMatch(/Tokens\/s\s+[\d.]+/)
+      expect(measures).toMatch(/Weights\s+(Warm|Cold)/)
+      expect(measures).toMatch(/Price\s+[\d.]+/)
+    }
+    await screenshot(page, 'playground')
+  })
+
+  test('shows the request as a curl line that is answered', async () => {
+    const page = await signIn({ api: 'dev-forno' }, { permissions: ['clipboard-read', 'clipboard-write'] })
+    await page.getByLabel('Question').fill("What's your name?")
+    await page.getByRole('checkbox', { name: 'polylora-base' }).uncheck()
+    await page.getByRole('button', { name: 'Ask' }).click()
+    await page.getByText('curl', { exact: true }).click()
+    await page.getByRole('button', { name: 'Copy the curl line for forno/support' }).click()
+    const line = await page.evaluate<string>('navigator.clipboard.readText()')
+    // What a shell would hand to curl.
+    const script = `curl() { for word; do printf '%s\\n' "$word"; done; }; ${line}`
+    const env = { ...process.env, POLYLORA_API_KEY: 'dev-forno' }
+    const { stdout } = await promisify(execFile)('sh', ['-c', script], { env })
+    const [url, , authorization, , type, , body] = stdout.split('\n')
+    const headers = [authorization!, type!].map((header) => header.split(': ') as [string, string])
+    const response = await fetch(url!, { method: 'POST', headers, body: body! })
+    expect(await response.text()).toContain('data: [DONE]')
+    expect(body).toContain("What's your name?")
+  })
+
+  test.each(['light', 'dark'] as const)('fits a phone without scrolling sideways, %s', async (colorScheme) => {
+    const page = await signIn({ api: 'dev-forno' }, { colorScheme, viewport: { width: 360, height: 740 } })
+    for (const { title, path } of [
+      { title: 'Playground', path: 'playground' },
+      { title: 'Key and limits', path: 'key' },
+    ]) {
+      await page.goto(`/#/${path}`)
+      await page.getByRole('heading', { name: title, exact: true }).waitFor()
+      expect(await page.evaluate<number>('document.documentElement.scrollWidth'), title).toBeLessThanOrEqual(360)
+      await screenshot(page, `phone-${colorScheme}-${path}`)
+    }
+  })
+})
