@@ -1,14 +1,18 @@
 // What one isolate remembers between requests: the checked configuration, recent keys, the state of the backends.
 // All of it may be lost at any time without harm.
+import type { BrowserModel } from '../gpu-backend/browser/manifest.ts'
 import { Authenticator } from './auth/api-key.ts'
 import { type Bindings, type Config, readConfig } from './env.ts'
 import type { AliasRow } from './registry/adapters.ts'
-import type { ObjectStore } from './registry/objects.ts'
+import type { Folder, ObjectStore } from './registry/objects.ts'
 import { Remembered } from './remembered.ts'
 import { Backends } from './router/backends.ts'
 
 /** So long another isolate may serve the version before. */
 const REMEMBER_ALIASES = { freshMs: 5_000, renewAfterMs: 2_500, maxEntries: 50_000 }
+
+/** A base has one; each has a name for every file. */
+const REMEMBER_BROWSER_MODELS = { freshMs: 5_000, renewAfterMs: 2_500, maxEntries: 4 }
 
 export interface Edge {
   readonly config: Config
@@ -16,11 +20,15 @@ export interface Edge {
   readonly backends: Backends
   /** What names point at, by `tenant/name`. */
   readonly aliases: Remembered<AliasRow>
+  /** Customers' delta files. */
   readonly objects: ObjectStore
+  /** The base model's files for browsers, and which they are, by the base's fingerprint. */
+  readonly browserFiles: ObjectStore
+  readonly browserModels: Remembered<BrowserModel>
 }
 
 /** A function that gives the isolate's `Edge`, made on first use. The function throws ConfigError as `readConfig` does. */
-export function edgeOnce(makeStore: (env: Bindings) => ObjectStore): (env: Bindings) => Promise<Edge> {
+export function edgeOnce(makeStore: (env: Bindings, folder: Folder) => ObjectStore): (env: Bindings) => Promise<Edge> {
   let edge: Edge | undefined
   return async (env) => {
     if (edge) return edge
@@ -30,7 +38,9 @@ export function edgeOnce(makeStore: (env: Bindings) => ObjectStore): (env: Bindi
       authenticator: new Authenticator(),
       backends: new Backends(config.backends),
       aliases: new Remembered<AliasRow>(REMEMBER_ALIASES),
-      objects: makeStore(env),
+      objects: makeStore(env, 'deltas'),
+      browserFiles: makeStore(env, 'browser'),
+      browserModels: new Remembered<BrowserModel>(REMEMBER_BROWSER_MODELS),
     })
     return edge
   }

@@ -7,9 +7,10 @@ import { REQUEST_ID_HEADER } from '../gpu-backend/protocol.ts'
 import { edgeOnce } from './edge.ts'
 import { type Bindings, ConfigError, type EdgeEnv } from './env.ts'
 import { ApiError, errorResponse } from './errors.ts'
-import type { ObjectStore } from './registry/objects.ts'
+import type { Folder, ObjectStore } from './registry/objects.ts'
 import { adapters } from './routes/adapters.ts'
 import { admin } from './routes/admin.ts'
+import { browser } from './routes/browser.ts'
 import { chatCompletions } from './routes/chat-completions.ts'
 import { completions } from './routes/completions.ts'
 import { embeddings } from './routes/embeddings.ts'
@@ -21,7 +22,7 @@ import { usage } from './routes/usage.ts'
 z.config(english())
 
 /** The Worker over whichever object storage. */
-export function createWorker(makeStore: (env: Bindings) => ObjectStore): Hono<EdgeEnv> {
+export function createWorker(makeStore: (env: Bindings, folder: Folder) => ObjectStore): Hono<EdgeEnv> {
   const edgeOf = edgeOnce(makeStore)
   const app = new Hono<EdgeEnv>()
 
@@ -29,7 +30,8 @@ export function createWorker(makeStore: (env: Bindings) => ObjectStore): Hono<Ed
     c.set('requestId', `req_${crypto.randomUUID().replaceAll('-', '')}`)
     await next()
     c.header(REQUEST_ID_HEADER, c.var.requestId)
-    c.header('cache-control', 'private, no-store')
+    // Files by digest say themselves how long they hold.
+    if (!c.res.headers.has('cache-control')) c.header('cache-control', 'private, no-store')
   })
 
   app.get('/healthz', (c) => c.json({ status: 'ok' }))
@@ -57,6 +59,7 @@ export function createWorker(makeStore: (env: Bindings) => ObjectStore): Hono<Ed
   app.route('/v1/base', base)
   app.route('/v1/key', key)
   app.route('/v1/adapters', adapters)
+  app.route('/v1/browser', browser)
   app.route('/v1/usage', usage)
 
   app.notFound((c) => {

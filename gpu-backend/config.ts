@@ -29,7 +29,7 @@ Usage: node gpu-backend/main.ts [options]     (secret shared with the edge: POLY
 
 /** The base model that comes with the project. */
 export const EMBEDDED_MODEL = fileURLToPath(new URL('./base-model', import.meta.url))
-const EMBEDDED_NAME = 'polylora-base'
+export const EMBEDDED_NAME = 'polylora-base'
 
 const count = z.pipe(z.string().check(z.regex(/^\d+$/, 'must be a whole number')), z.transform(Number))
 const size = z.pipe(

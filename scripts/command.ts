@@ -50,6 +50,12 @@ export const EDGE_OPTIONS: Readonly<Record<string, Option>> = {
   'api-key': { type: 'string', value: 'KEY', help: 'your API key (default $POLYLORA_API_KEY)' },
 }
 
+/** The options of the operator's commands. */
+export const ADMIN_OPTIONS: Readonly<Record<string, Option>> = {
+  'admin-key': { type: 'string', value: 'KEY', help: "the operator's key (default $POLYLORA_ADMIN_KEY)" },
+  edge: EDGE_OPTIONS.edge!,
+}
+
 /** The options that give a format what its files lack. */
 export const FACT_OPTIONS: Readonly<Record<string, Option>> = {
   alpha: { type: 'string', value: 'N', help: 'loralib: lora_alpha, which its files do not hold' },
@@ -124,6 +130,13 @@ export function edgeAddress(args: Arguments, terminal: Terminal): EdgeAddress {
   const apiKey = args.text('api-key') ?? terminal.env.POLYLORA_API_KEY
   if (!apiKey)
     throw new CliError('No API key: give --api-key or set POLYLORA_API_KEY (npm start uses dev-<tenant>).', 2)
+  return { url: args.text('edge') ?? terminal.env.POLYLORA_EDGE ?? 'http://127.0.0.1:8787', apiKey }
+}
+
+/** The edge and the operator's key that the options or the environment name. Throws CliError when there is no key. */
+export function adminAddress(args: Arguments, terminal: Terminal): EdgeAddress {
+  const apiKey = args.text('admin-key') ?? terminal.env.POLYLORA_ADMIN_KEY
+  if (!apiKey) throw new CliError('No admin key: give --admin-key or set POLYLORA_ADMIN_KEY.', 2)
   return { url: args.text('edge') ?? terminal.env.POLYLORA_EDGE ?? 'http://127.0.0.1:8787', apiKey }
 }
 

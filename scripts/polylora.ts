@@ -5,6 +5,7 @@ import { StartupError } from '../gpu-backend/errors.ts'
 import { CliError } from './cli-error.ts'
 import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
 import { alias } from './commands/alias.ts'
+import { browser } from './commands/browser.ts'
 import { canary } from './commands/canary.ts'
 import { chat } from './commands/chat.ts'
 import { convert } from './commands/convert.ts'
@@ -32,6 +33,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   remove,
   usage,
   keys,
+  browser,
 }
 
 const EXIT_CODES =

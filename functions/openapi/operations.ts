@@ -1,12 +1,13 @@
 // The API as a table: every operation with the schema that its route parses with. The OpenAPI document and the
 // reference page are written from it, so neither can say anything else than the code does.
 import * as z from 'zod/mini'
+import { BrowserModel } from '../../gpu-backend/browser/manifest.ts'
 import { ChatCompletionRequest } from '../openai/chat-request.ts'
 import { CompletionRequest } from '../openai/completion-request.ts'
 import { EmbeddingRequest } from '../openai/embedding-request.ts'
 import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
 import { AliasMove, Canary, Report } from '../routes/adapter-requests.ts'
-import { Credit, NewKey, NewTenant, Rotation, TermsChange } from '../routes/admin-requests.ts'
+import { AdapterTerms, Credit, NewKey, NewTenant, Rotation, TermsChange } from '../routes/admin-requests.ts'
 
 export interface Operation {
   readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete'
@@ -87,6 +88,20 @@ export const OPERATIONS: readonly Operation[] = [
   },
   {
     method: 'get',
+    path: '/v1/browser/model',
+    summary: 'The base model as browsers run it: its files, by digest.',
+    scope: 'inference',
+    answers: { 200: 'The manifest.', 404: 'The operator has published none.' },
+  },
+  {
+    method: 'get',
+    path: '/v1/browser/files/{digest}',
+    summary: 'One of the manifest’s files; ranges are served.',
+    scope: 'inference',
+    answers: { 200: 'The file.', 206: 'A part of it.', 404: 'The manifest has no such file.' },
+  },
+  {
+    method: 'get',
     path: '/v1/adapters',
     summary: 'Lists the tenant’s adapters.',
     scope: null,
@@ -112,6 +127,13 @@ export const OPERATIONS: readonly Operation[] = [
     summary: 'Shows an adapter with its report, canary and versions.',
     scope: null,
     answers: { 200: 'The adapter.', 404: 'No such adapter for this key.' },
+  },
+  {
+    method: 'get',
+    path: `${ADAPTER}/versions/{digest}/delta`,
+    summary: 'The version’s canonical delta file, where the operator lets it leave; ranges are served.',
+    scope: 'inference',
+    answers: { 200: 'The file.', 206: 'A part of it.', 403: 'It may not leave.', 404: 'No such version for this key.' },
   },
   {
     method: 'delete',
@@ -218,6 +240,46 @@ export const OPERATIONS: readonly Operation[] = [
     scope: 'admin',
     body: Credit,
     answers: { 200: 'The balance.' },
+  },
+  {
+    method: 'patch',
+    path: '/admin/v1/tenants/{tenant}/adapters/{name}',
+    summary:
+      'Decides whether an adapter’s deltas may leave the edge, for browsers that run them; at first they may not.',
+    scope: 'admin',
+    body: AdapterTerms,
+    answers: { 200: 'As it is now.', 404: 'No such adapter.' },
+  },
+  {
+    method: 'get',
+    path: '/admin/v1/browser/model',
+    summary: 'Shows what browsers may download of the base model.',
+    scope: 'admin',
+    answers: { 200: 'The manifest.', 404: 'Nothing.' },
+  },
+  {
+    method: 'put',
+    path: '/admin/v1/browser/files/{digest}',
+    summary: 'Stores a file of the base model for browsers.',
+    scope: 'admin',
+    file: 'application/octet-stream',
+    headers: { 'content-length': 'The file’s size.' },
+    answers: { 201: 'Stored.', 413: 'Too large.', 422: 'It has another hash.' },
+  },
+  {
+    method: 'put',
+    path: '/admin/v1/browser/model',
+    summary: 'Lets browsers download the base model: the manifest of files that are stored already.',
+    scope: 'admin',
+    body: BrowserModel,
+    answers: { 200: 'The manifest.', 422: 'It is for another base than the backends serve.' },
+  },
+  {
+    method: 'delete',
+    path: '/admin/v1/browser/model',
+    summary: 'Withdraws the base model from browsers and removes its files.',
+    scope: 'admin',
+    answers: { 204: 'Withdrawn.', 404: 'There was nothing.' },
   },
   {
     method: 'get',

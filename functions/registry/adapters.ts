@@ -25,10 +25,11 @@ const AdapterRow = z.object({
   canary_digest: z.nullable(Digest),
   canary_weight: z.int(),
   previous_digest: z.nullable(Digest),
+  may_leave: z.int(),
 })
 export type AdapterRow = z.infer<typeof AdapterRow>
 
-const READY_ADAPTERS = `SELECT a.name, a.digest, a.updated_ms, a.canary_digest, a.canary_weight, a.previous_digest, v.bytes, v.header, v.report, v.created_ms
+const READY_ADAPTERS = `SELECT a.name, a.digest, a.updated_ms, a.canary_digest, a.canary_weight, a.previous_digest, a.may_leave, v.bytes, v.header, v.report, v.created_ms
   FROM aliases a JOIN versions v ON v.tenant = a.tenant AND v.name = a.name AND v.digest = a.digest`
 
 const AliasRow = z.object({

@@ -12,7 +12,7 @@ import {
 import * as z from 'zod/mini'
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import { type Bindings, ConfigError } from '../env.ts'
-import { DigestMismatch, type ObjectStore, objectKey } from './objects.ts'
+import { DigestMismatch, type Folder, type ObjectStore, objectKey } from './objects.ts'
 
 const Settings = z.object({
   S3_ENDPOINT: z.url({ protocol: /^https?$/ }),
@@ -23,7 +23,7 @@ const Settings = z.object({
 })
 
 /** @throws ConfigError naming the variable or secret that is missing */
-export function s3Store(env: Bindings): ObjectStore {
+export function s3Store(env: Bindings, folder: Folder): ObjectStore {
   const parsed = Settings.safeParse(env)
   if (!parsed.success) {
     throw new ConfigError(
@@ -42,8 +42,9 @@ export function s3Store(env: Bindings): ObjectStore {
     // A stream can be sent once.
     maxAttempts: 1,
   })
+  const keyOf = (digest: Digest) => objectKey(folder, digest)
   const send = (digest: Digest, body: ReadableStream<Uint8Array>, bytes: number) => {
-    const command = new PutObjectCommand({ Bucket, Key: objectKey(digest), Body: body, ContentLength: bytes })
+    const command = new PutObjectCommand({ Bucket, Key: keyOf(digest), Body: body, ContentLength: bytes })
     command.middlewareStack.add(
       (next) => (args) => {
         const { headers } = args.request as { headers: Record<string, string> }
@@ -54,9 +55,9 @@ export function s3Store(env: Bindings): ObjectStore {
     )
     return client.send(command)
   }
-  const remove = (digest: Digest) => client.send(new DeleteObjectCommand({ Bucket, Key: objectKey(digest) }))
+  const remove = (digest: Digest) => client.send(new DeleteObjectCommand({ Bucket, Key: keyOf(digest) }))
   const exists = async (digest: Digest): Promise<boolean> => {
-    const head = new HeadObjectCommand({ Bucket, Key: objectKey(digest) })
+    const head = new HeadObjectCommand({ Bucket, Key: keyOf(digest) })
     return await client.send(head).then(
       () => true,
       (error: unknown) => absent(error, false),
@@ -86,9 +87,12 @@ export function s3Store(env: Bindings): ObjectStore {
       if (!sent) await remove(digest)
       throw new DigestMismatch()
     },
-    async tryOpen(digest) {
+    async tryOpen(digest, range) {
       try {
-        const { Body, ContentLength } = await client.send(new GetObjectCommand({ Bucket, Key: objectKey(digest) }))
+        const wanted = range ? { Range: `bytes=${range.start}-${range.end}` } : {}
+        const { Body, ContentLength } = await client.send(
+          new GetObjectCommand({ Bucket, Key: keyOf(digest), ...wanted }),
+        )
         if (!Body || ContentLength === undefined) return undefined
         return { body: Body.transformToWebStream() as ReadableStream<Uint8Array>, bytes: ContentLength }
       } catch (error) {

@@ -5,7 +5,7 @@ import { checkDeltaHeader, type DeltaHeader } from '../../adapters/canonical.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { checkModuleLimits } from '../../adapters/limits.ts'
 import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
-import { type BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
+import type { BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError, adapterNotFound, invalidRequest } from '../errors.ts'
@@ -28,12 +28,15 @@ import {
   type VersionRow,
 } from '../registry/adapters.ts'
 import { WHOLE_WEIGHT } from '../registry/canary.ts'
+import { tryGetDelta } from '../registry/may-leave.ts'
 import { Name } from '../registry/names.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import { splitHead } from '../split-head.ts'
 import { AliasMove, Canary, Report } from './adapter-requests.ts'
+import { sendFile } from './send-file.ts'
+import { declaredBytes, parseDigest } from './upload-headers.ts'
 
 const MAX_REPORT_BYTES = 256 * 1024
 
@@ -48,10 +51,27 @@ adapters.use(async (c, next) => {
 adapters
   .get('/', async (c) => {
     const rows = await listAdapters(c.env.DB, c.var.principal.tenant)
-    const data = rows.map((row) => ({ ...describe(c.var.principal.tenant, row.name, row), updated_ms: row.updated_ms }))
+    const data = rows.map((row) => ({
+      ...describe(c.var.principal.tenant, row.name, row),
+      updated_ms: row.updated_ms,
+      may_leave: row.may_leave === 1,
+    }))
     return c.json({ object: 'list', data })
   })
   .get('/:tenant/:name', (c) => show(c, ownAdapter(c)))
+  .get('/:tenant/:name/versions/:digest/delta', async (c) => {
+    requireScope(c.var.principal, 'inference')
+    const adapter = ownAdapter(c)
+    const digest = parseDigest(c.req.param('digest'), 'digest')
+    const delta = await tryGetDelta(c.env.DB, adapter, digest)
+    if (!delta) throw noSuchVersion(adapter, digest)
+    if (delta.mayLeave) return sendFile(c.req.raw, c.var.edge.objects, { digest, bytes: delta.bytes })
+    throw new ApiError(
+      403,
+      'adapter_may_not_leave',
+      `'${fullName(adapter)}' may not be downloaded: the operator has to allow it for this adapter.`,
+    )
+  })
   .put('/:tenant/:name', publish)
   .put('/:tenant/:name/versions/:digest/report', async (c) => {
     requireScope(c.var.principal, 'adapters')
@@ -112,6 +132,7 @@ async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response
   return c.json({
     ...describe(adapter.tenant, adapter.name, row),
     updated_ms: row.updated_ms,
+    may_leave: row.may_leave === 1,
     previous_digest: row.previous_digest,
     canary: row.canary_digest && { digest: row.canary_digest, weight: row.canary_weight / WHOLE_WEIGHT },
     report: row.report === null ? null : JSON.parse(row.report),
@@ -141,7 +162,7 @@ async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response>
   const adapter = ownAdapter(c)
   const digest = parseDigest(c.req.header('x-polylora-digest'), 'x-polylora-digest')
   const info = await c.var.edge.backends.info(Date.now())
-  const bytes = declaredBytes(c.req.header('content-length'), info)
+  const bytes = declaredBytes(c.req.header('content-length'), Math.min(info.max_delta_bytes, MAX_DELTA_BYTES), 'delta')
   if (!c.req.raw.body) throw new ApiError(400, 'empty_body', 'The request has no body: send the canonical delta file.')
   const { header, body } = await checkedDelta(c.req.raw.body, bytes, info)
 
@@ -207,23 +228,4 @@ function ownAdapter(c: Context<EdgeEnv, '/:tenant/:name'>): AdapterName {
 
 function fullName({ tenant, name }: AdapterName): string {
   return `${tenant}/${name}`
-}
-
-function parseDigest(value: string | undefined, param: string): Digest {
-  const parsed = Digest.safeParse(value)
-  if (parsed.success) return parsed.data
-  throw new ApiError(400, 'invalid_digest', `${param} must be sha256:<64 lower-case hex digits>.`, { param })
-}
-
-function declaredBytes(value: string | undefined, info: BackendInfo): number {
-  if (!value || !/^\d{1,15}$/.test(value)) {
-    throw new ApiError(
-      411,
-      'length_required',
-      'Send Content-Length: a delta is stored as it arrives, so its size comes first.',
-    )
-  }
-  const limit = Math.min(info.max_delta_bytes, MAX_DELTA_BYTES)
-  if (Number(value) <= limit) return Number(value)
-  throw new ApiError(413, 'delta_too_large', `The delta has ${value} bytes; at most ${limit} can be served.`)
 }

@@ -18,6 +18,9 @@ export const NewKey = z.object({
 
 export const Rotation = z.object({ overlap_seconds: z._default(z.int().check(z.nonnegative()), 0) })
 
+/** What the operator decides of one adapter: whether its deltas may be handed to browsers. */
+export const AdapterTerms = z.object({ may_leave: z.boolean() })
+
 export const Credit = z.object({
   /** Chosen by the operator: the same id counts once. */
   id: z.string().check(z.minLength(1), z.maxLength(128)),

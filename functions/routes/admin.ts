@@ -2,10 +2,11 @@
 import { Hono } from 'hono'
 import { requireAdmin } from '../auth/admin-key.ts'
 import type { EdgeEnv } from '../env.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError, adapterNotFound } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
 import { queryLatency } from '../registry/latency.ts'
+import { setMayLeave } from '../registry/may-leave.ts'
 import { objectKey } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import {
@@ -19,7 +20,8 @@ import {
 import { queryUsage } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
 import { evictEverywhere } from '../router/evict.ts'
-import { Credit, NewKey, NewTenant, Rotation, TermsChange } from './admin-requests.ts'
+import { adminBrowser } from './admin-browser.ts'
+import { AdapterTerms, Credit, NewKey, NewTenant, Rotation, TermsChange } from './admin-requests.ts'
 import { parseUsageQuery, usageResponse } from './usage.ts'
 
 const MAX_ADMIN_BYTES = 64 * 1024
@@ -34,6 +36,8 @@ admin.use(async (c, next) => {
   c.var.edge.authenticator.forget()
   c.var.edge.aliases.forget()
 })
+
+admin.route('/browser', adminBrowser)
 
 admin
   .get('/tenants', async (c) => c.json({ object: 'list', data: (await listTenants(c.env.DB)).map(describeTenant) }))
@@ -68,7 +72,7 @@ admin
       keys: erased.keys,
       adapters: erased.adapters,
       // A digest that another tenant published too stays for that tenant.
-      objects: orphans.map(objectKey),
+      objects: orphans.map((digest) => objectKey('deltas', digest)),
       backend_caches: evicted,
       kept: 'usage records',
     })
@@ -78,6 +82,13 @@ admin
     const credit = await readJson(c.req.raw, Credit, MAX_ADMIN_BYTES)
     const balance = await meterOf(c.env, id).credit(credit.id, credit.amount_nano, Date.now())
     return c.json({ tenant: id, balance_nano: balance })
+  })
+  .patch('/tenants/:tenant/adapters/:name', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    const name = c.req.param('name')
+    const { may_leave: mayLeave } = await readJson(c.req.raw, AdapterTerms, MAX_ADMIN_BYTES)
+    if (!(await setMayLeave(c.env.DB, { tenant: id, name }, mayLeave))) throw adapterNotFound(`${id}/${name}`)
+    return c.json({ id: `${id}/${name}`, object: 'adapter', may_leave: mayLeave })
   })
   .get('/tenants/:tenant/keys', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))

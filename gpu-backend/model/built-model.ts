@@ -6,7 +6,7 @@ import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { buildGraph, type DeltaProduct, type WeightFormat } from './graph.ts'
+import { buildGraph, type DeltaProduct, WEIGHTS_FILE, type WeightFormat } from './graph.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { ModelSource } from './model-source.ts'
 import { encodeModel } from './onnx-file.ts'
@@ -74,12 +74,12 @@ export async function graphPath(
   const weights = await source.openWeights()
   const building = `${target}.${process.pid}.building`
   await mkdir(building, { recursive: true })
-  const file = await open(join(building, 'weights.bin'), 'w')
+  const file = await open(join(building, WEIGHTS_FILE), 'w')
   try {
     const graph = await buildGraph(source.config, weights, format, positions, deltaProduct, async (bytes) => {
       await file.writeFile(bytes)
     })
-    await writeFile(join(building, 'model.onnx'), encodeModel(graph, 'weights.bin'))
+    await writeFile(join(building, 'model.onnx'), encodeModel(graph, WEIGHTS_FILE))
     // Another process may have built the same graph meanwhile: either one is right.
     await rename(building, target).catch((error: NodeJS.ErrnoException) => {
       if (!existsSync(path)) throw error

@@ -7,6 +7,9 @@ import type { Attribute, DataType, GraphValue, Initializer, Node, OnnxGraph } fr
 import { BLOCK, quantizeBlocks } from './quantize.ts'
 import { ropeTables } from './rope.ts'
 
+/** The external data file that a built graph names. */
+export const WEIGHTS_FILE = 'weights.bin'
+
 export type WeightFormat = 'f32' | 'int8' | 'int4'
 
 /**

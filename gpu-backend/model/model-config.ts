@@ -37,6 +37,13 @@ export interface ModelConfig {
   readonly eosTokenIds: readonly number[]
 }
 
+const DEFAULT_CONTEXT_TOKENS = 4096
+
+/** Tokens of context: as many as are wanted, or 4096, but never more than the model has positions for. */
+export function contextOf({ maxPositions }: ModelConfig, wanted: number | undefined): number {
+  return Math.min(wanted ?? DEFAULT_CONTEXT_TOKENS, maxPositions)
+}
+
 /**
  * `json` is a parsed config.json; `file` names it in errors.
  * @throws StartupError naming the field and the value that is not supported

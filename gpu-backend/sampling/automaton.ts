@@ -46,12 +46,12 @@ export class Automaton {
   /** Any one of the characters; all of them ASCII. */
   oneOf(characters: string, to: number): number {
     const node = this.node()
-    for (const byte of Buffer.from(characters)) this.addRange(node, byte, byte, to)
+    for (const byte of new TextEncoder().encode(characters)) this.addRange(node, byte, byte, to)
     return node
   }
 
   literal(text: string, to: number): number {
-    return Buffer.from(text).reduceRight((next, byte) => this.range(byte, byte, next), to)
+    return new TextEncoder().encode(text).reduceRight((next, byte) => this.range(byte, byte, next), to)
   }
 
   choice(...nodes: readonly number[]): number {

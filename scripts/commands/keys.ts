@@ -1,8 +1,8 @@
 // `polylora keys`: the operator lists, makes, replaces and revokes a tenant's API keys.
 import * as z from 'zod'
 import { CliError } from '../cli-error.ts'
-import { type Arguments, type Command, EDGE_OPTIONS, type Terminal } from '../command.ts'
-import { callEdge, callEdgeJson, type EdgeAddress } from '../edge-client.ts'
+import { ADMIN_OPTIONS, type Arguments, adminAddress, type Command, type Terminal } from '../command.ts'
+import { callEdge, callEdgeJson } from '../edge-client.ts'
 
 const Key = z.looseObject({
   id: z.string(),
@@ -19,8 +19,7 @@ export const keys: Command = {
   summary: "Lists, makes, replaces and revokes a tenant's API keys (operators only).",
   operands: 'list|create|rotate|revoke <tenant> [key id]',
   options: {
-    'admin-key': { type: 'string', value: 'KEY', help: "the operator's key (default $POLYLORA_ADMIN_KEY)" },
-    edge: EDGE_OPTIONS.edge!,
+    ...ADMIN_OPTIONS,
     scopes: { type: 'string', value: 'LIST', help: 'create: some of inference,adapters,usage (default inference)' },
     'overlap-seconds': { type: 'string', value: 'N', help: 'rotate: how long the old key still works (default 0)' },
   },
@@ -55,12 +54,6 @@ export const keys: Command = {
     const made = await callEdgeJson(edge, url, NewKey, { method: 'POST', body: JSON.stringify(body) })
     terminal.stdout.write(args.flag('json') ? `${JSON.stringify(made)}\n` : `${made.key}\n`)
   },
-}
-
-function adminAddress(args: Arguments, terminal: Terminal): EdgeAddress {
-  const apiKey = args.text('admin-key') ?? terminal.env.POLYLORA_ADMIN_KEY
-  if (!apiKey) throw new CliError('No admin key: give --admin-key or set POLYLORA_ADMIN_KEY.', 2)
-  return { url: args.text('edge') ?? terminal.env.POLYLORA_EDGE ?? 'http://127.0.0.1:8787', apiKey }
 }
 
 function list({ data }: z.infer<typeof Keys>, args: Arguments, terminal: Terminal): void {

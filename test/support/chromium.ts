@@ -7,7 +7,6 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium'
 const FLAGS = [
   '--no-sandbox',
-  '--disable-gpu',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
@@ -15,17 +14,25 @@ const FLAGS = [
   '--disable-sync',
 ]
 
+const WITHOUT_GPU = ['--disable-gpu']
+/** WebGPU without a GPU: chromium's own Vulkan driver in software, whose steps take seconds. */
+export const SOFTWARE_WEBGPU = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan,WebGPU',
+]
+
 /** False, said aloud, where there is none: what needs a browser is skipped then. */
 export function hasChromium(): boolean {
   const isThere = existsSync(EXECUTABLE)
   if (!isThere) {
-    process.stderr.write(`\nNO BROWSER at ${EXECUTABLE}: the console's tests are SKIPPED. Install chromium.\n`)
+    process.stderr.write(`\nNO BROWSER at ${EXECUTABLE}: the tests of pages are SKIPPED. Install chromium.\n`)
   }
   return isThere
 }
 
-export function launchChromium(): Promise<Browser> {
-  return chromium.launch({ executablePath: EXECUTABLE, args: FLAGS })
+export function launchChromium(gpu: readonly string[] = WITHOUT_GPU): Promise<Browser> {
+  return chromium.launch({ executablePath: EXECUTABLE, args: [...FLAGS, ...gpu] })
 }
 
 export interface WatchedPage {

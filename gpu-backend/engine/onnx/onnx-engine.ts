@@ -7,6 +7,7 @@ import { MAX_RANK } from '../../../adapters/canonical.ts'
 import { BackendError } from '../../errors.ts'
 import { graphPath, identify } from '../../model/built-model.ts'
 import { projectionGroups, type WeightFormat } from '../../model/graph.ts'
+import { contextOf } from '../../model/model-config.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { tokenBytes } from '../../model/token-bytes.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
@@ -44,7 +45,6 @@ export interface OnnxEngineOptions {
   readonly maxQueue: number
 }
 
-const DEFAULT_CONTEXT_TOKENS = 4096
 const EMBEDDING_SAMPLING = SamplingParams.parse({})
 
 export class OnnxEngine implements Engine {
@@ -82,7 +82,7 @@ export class OnnxEngine implements Engine {
     const source = await openModelSource(options.modelPath)
     const base = await identify(source, options.modelName, cacheDir)
     const { config } = source
-    const contextTokens = Math.min(options.contextTokens ?? DEFAULT_CONTEXT_TOKENS, config.maxPositions)
+    const contextTokens = contextOf(config, options.contextTokens)
     const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens)
     const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
     const vocabulary = tokenBytes(source.tokenizer.tokenizer)

@@ -1,0 +1,61 @@
+// `/admin/v1/browser`: the operator publishes the base model for browsers, file by file and then the manifest, or withdraws it.
+import { Hono } from 'hono'
+import { BrowserModel, MAX_FILE_BYTES } from '../../gpu-backend/browser/manifest.ts'
+import type { EdgeEnv } from '../env.ts'
+import { ApiError } from '../errors.ts'
+import { readJson } from '../read-json.ts'
+import { deleteBrowserModel, setBrowserModel, tryGetBrowserModel } from '../registry/browser-models.ts'
+import { DigestMismatch } from '../registry/objects.ts'
+import { declaredBytes, parseDigest } from './upload-headers.ts'
+
+const MAX_MANIFEST_BYTES = 1024 * 1024
+
+export const adminBrowser = new Hono<EdgeEnv>()
+
+adminBrowser.use(async (c, next) => {
+  await next()
+  if (c.req.method !== 'GET') c.var.edge.browserModels.forget()
+})
+
+adminBrowser
+  .get('/model', async (c) => {
+    const { base } = await c.var.edge.backends.info(Date.now())
+    const model = await tryGetBrowserModel(c.env.DB, base.fingerprint)
+    if (!model) throw notPublished()
+    return c.json(model)
+  })
+  .put('/model', async (c) => {
+    const model = await readJson(c.req.raw, BrowserModel, MAX_MANIFEST_BYTES)
+    const { base } = await c.var.edge.backends.info(Date.now())
+    if (model.base.fingerprint !== base.fingerprint) {
+      const message = `The backends serve ${base.name}, ${base.fingerprint}; this is made from ${model.base.fingerprint}.`
+      throw new ApiError(422, 'wrong_base', message, { param: 'base' })
+    }
+    // Its name is the one that the backends serve it by.
+    const named = { ...model, base }
+    await c.var.edge.browserFiles.delete(await setBrowserModel(c.env.DB, named, Date.now()))
+    return c.json(named)
+  })
+  .delete('/model', async (c) => {
+    const { base } = await c.var.edge.backends.info(Date.now())
+    const unneeded = await deleteBrowserModel(c.env.DB, base.fingerprint)
+    if (!unneeded) throw notPublished()
+    await c.var.edge.browserFiles.delete(unneeded)
+    return c.body(null, 204)
+  })
+  .put('/files/:digest', async (c) => {
+    const digest = parseDigest(c.req.param('digest'), 'digest')
+    const bytes = declaredBytes(c.req.header('content-length'), MAX_FILE_BYTES, 'file')
+    if (!c.req.raw.body) throw new ApiError(400, 'empty_body', 'The request has no body: send the file.')
+    try {
+      await c.var.edge.browserFiles.put(digest, c.req.raw.body, bytes)
+    } catch (error) {
+      if (!(error instanceof DigestMismatch)) throw error
+      throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
+    }
+    return c.json({ digest, bytes }, 201)
+  })
+
+function notPublished(): ApiError {
+  return new ApiError(404, 'browser_model_not_found', 'This base model is not published for browsers.')
+}

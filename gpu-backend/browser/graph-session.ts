@@ -1,0 +1,161 @@
+// The graph in onnxruntime-web: one sequence, and the delta that it runs with. Knows no text, no sampling and no network.
+// Where the tensors lie is sequence-memory.ts's. Invariant: a run reads the tokens before it from the KV cache, so runs
+// follow one another, or start again from an earlier position.
+import type { InferenceSession, Tensor } from 'onnxruntime-web'
+import type { BaseModel } from '../../adapters/base-model.ts'
+import { type ModelDimensions, type ProjectionGroup, projectionGroups, WEIGHTS_FILE } from '../model/graph.ts'
+import { addEmbeddingChange, deltaTensors, noChange, type PackedDelta } from '../residency/packed-delta.ts'
+import { BrowserError } from './browser-error.ts'
+import type { BrowserDevice } from './messages.ts'
+import { GpuMemory, HostMemory, type SequenceMemory } from './sequence-memory.ts'
+
+export type Runtime = typeof import('onnxruntime-web')
+
+export interface GraphSessionOptions {
+  readonly device: BrowserDevice
+  readonly graph: Uint8Array
+  readonly weights: Blob
+  readonly base: BaseModel
+  readonly contextTokens: number
+}
+
+type Feeds = Record<string, Tensor>
+
+export class GraphSession {
+  readonly groups: readonly ProjectionGroup[]
+  readonly dimensions: ModelDimensions
+  readonly #runtime: Runtime
+  readonly #session: InferenceSession
+  readonly #memory: SequenceMemory
+  readonly #zeros: Float32Array
+  #delta: PackedDelta | null = null
+  /** A and B of every group. */
+  #deltaFeeds: Feeds = {}
+
+  private constructor(
+    runtime: Runtime,
+    session: InferenceSession,
+    memory: SequenceMemory,
+    dimensions: ModelDimensions,
+  ) {
+    this.#runtime = runtime
+    this.#session = session
+    this.#memory = memory
+    this.dimensions = dimensions
+    this.groups = projectionGroups(dimensions)
+    this.#zeros = noChange(this.groups)
+    this.#placeDelta()
+  }
+
+  /** @throws BrowserError `unsupported` where the runtime or the device refuses the graph */
+  static async create(options: GraphSessionOptions): Promise<GraphSession> {
+    const { device, graph, weights, base, contextTokens } = options
+    // JavaScript that waits inside WebAssembly: half the download of the build that works without it.
+    const runtime: Runtime = await (device === 'webgpu'
+      ? import('onnxruntime-web/jspi')
+      : import('onnxruntime-web/wasm'))
+    const dimensions = dimensionsOf(base)
+    const present = kvNames(dimensions.layers, 'present')
+    try {
+      const session = await runtime.InferenceSession.create(graph, {
+        executionProviders: [device],
+        externalData: [{ path: WEIGHTS_FILE, data: weights }],
+        graphOptimizationLevel: 'all',
+        // Errors only: the cache of a sequence that grows is longer than what went in, which would be warned of each time.
+        logSeverityLevel: 3,
+        ...(device === 'webgpu'
+          ? { preferredOutputLocation: Object.fromEntries(present.map((name) => [name, 'gpu-buffer' as const])) }
+          : {}),
+      })
+      const memory =
+        device === 'webgpu'
+          ? new GpuMemory(runtime, await runtime.env.webgpu.device, dimensions, contextTokens)
+          : new HostMemory(runtime, dimensions)
+      return new GraphSession(runtime, session, memory, dimensions)
+    } catch (error) {
+      throw new BrowserError('unsupported', `The model cannot run on ${device} in this browser: ${reasonOf(error)}.`)
+    }
+  }
+
+  /** The following runs are with `delta`; null: the bare base model. */
+  use(delta: PackedDelta | null): void {
+    if (delta?.digest === this.#delta?.digest) return
+    for (const tensor of Object.values(this.#deltaFeeds)) this.#memory.free(tensor)
+    this.#delta = delta
+    this.#placeDelta()
+  }
+
+  /** Forgets the sequence. */
+  restart(): void {
+    this.#memory.restart()
+  }
+
+  /** Runs `tokens` at positions `past` .. and returns the last one's logits [vocab] f32. */
+  async run(tokens: Int32Array, past: number): Promise<Float32Array> {
+    const count = tokens.length
+    const feeds: Feeds = {
+      input_ids: this.#ints(tokens, [1, count]),
+      seqlens_k: this.#ints([past + count - 1], [1]),
+      total_length: this.#ints([past + count], []),
+      sample_positions: this.#ints([count - 1], [1]),
+      embedding_delta: this.#embeddingDelta(tokens),
+      ...this.#deltaFeeds,
+    }
+    const { layers } = this.dimensions
+    for (const [i, name] of kvNames(layers, 'past').entries()) feeds[name] = this.#memory.past[i]!
+    const present = kvNames(layers, 'present')
+    const fetches: Record<string, Tensor | null> = { logits: null }
+    for (const [i, name] of present.entries()) fetches[name] = this.#memory.present?.[i] ?? null
+    const outputs = await this.#session.run(feeds, fetches)
+    this.#memory.keep(present.map((name) => outputs[name]!))
+    return outputs.logits!.data as Float32Array
+  }
+
+  async release(): Promise<void> {
+    for (const tensor of Object.values(this.#deltaFeeds)) this.#memory.free(tensor)
+    this.#memory.release()
+    await this.#session.release()
+  }
+
+  #placeDelta(): void {
+    const tensors = deltaTensors(this.groups, this.#delta, this.#zeros)
+    this.#deltaFeeds = Object.fromEntries(
+      tensors.map(({ name, values, dims }) => [name, this.#memory.place(values, dims)]),
+    )
+  }
+
+  #embeddingDelta(tokens: Int32Array): Tensor {
+    const { hiddenSize } = this.dimensions
+    const embedding = this.#delta?.embedding
+    // Broadcast over everything.
+    if (!embedding) return new this.#runtime.Tensor('float32', new Float32Array(1), [1])
+    const sums = new Float32Array(tokens.length * hiddenSize)
+    addEmbeddingChange(embedding, tokens, sums)
+    return new this.#runtime.Tensor('float32', sums, [1, tokens.length, hiddenSize])
+  }
+
+  #ints(values: ArrayLike<number>, dims: readonly number[]): Tensor {
+    return new this.#runtime.Tensor('int32', Int32Array.from(values), dims)
+  }
+}
+
+/** The graph's inputs (`past`) or outputs (`present`) of the KV cache, K and V of each layer alternating. */
+function kvNames(layers: number, which: 'past' | 'present'): string[] {
+  return Array.from({ length: layers }, (_, layer) => [`${which}_k.${layer}`, `${which}_v.${layer}`]).flat()
+}
+
+function dimensionsOf(base: BaseModel): ModelDimensions {
+  return {
+    layers: base.layers,
+    hiddenSize: base.hidden_size,
+    intermediateSize: base.intermediate_size,
+    heads: base.heads,
+    kvHeads: base.kv_heads,
+    headDim: base.head_dim,
+    vocabSize: base.vocab_size,
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/\.$/, '')
+}

@@ -1,0 +1,110 @@
+// Files by digest, kept in this browser's Cache Storage. A download that breaks off goes on where it was (HTTP ranges); a
+// file that is complete is never fetched again. Knows no model.
+// Invariant: no byte leaves this file unless its file hashes to the digest that it was asked for by.
+import { digestOf } from '../../adapters/digest.ts'
+import { BrowserError } from './browser-error.ts'
+import type { EdgeClient } from './edge-client.ts'
+import type { ModelFile } from './manifest.ts'
+
+/** A download that is given up when it has stood still this often, after pauses that double. */
+const MAX_STANDSTILLS = 4
+const FIRST_PAUSE_MS = 250
+
+export interface StoredFile {
+  /** Path on the edge. */
+  readonly path: string
+  readonly file: ModelFile
+}
+
+export class StoredFiles {
+  readonly #cache: Cache
+  readonly #edge: EdgeClient
+
+  private constructor(cache: Cache, edge: EdgeClient) {
+    this.#cache = cache
+    this.#edge = edge
+  }
+
+  /** @throws BrowserError `storage` where the browser has no Cache Storage: only pages of secure origins do */
+  static async open(name: string, edge: EdgeClient): Promise<StoredFiles> {
+    if (!('caches' in globalThis)) {
+      throw new BrowserError('storage', 'This page has no Cache Storage: serve it over HTTPS (or from this machine).')
+    }
+    return new StoredFiles(await caches.open(name), edge)
+  }
+
+  /**
+   * The file's bytes, from the store or the edge. `onBytes` is told of each piece as it comes.
+   * @throws BrowserError `network`, `digest_mismatch`, `storage`, or as the edge refuses
+   */
+  async get({ path, file }: StoredFile, onBytes: (bytes: number) => void): Promise<Blob> {
+    const url = this.#edge.url(path)
+    // Two tabs that want the same file fetch it once.
+    return navigator.locks.request(`polylora ${url}`, async () => {
+      const stored = await this.#cache.match(url)
+      if (stored) {
+        const blob = await stored.blob()
+        if (await matches(blob, file)) {
+          onBytes(blob.size)
+          return blob
+        }
+        await this.#cache.delete(url)
+      }
+      const blob = await this.#download(path, file, onBytes)
+      if (!(await matches(blob, file))) {
+        throw new BrowserError('digest_mismatch', `What the edge sent for ${file.digest} is something else: try again.`)
+      }
+      await this.#keep(url, blob)
+      return blob
+    })
+  }
+
+  /** Removes the edge's files whose path is one that `unwanted` says. */
+  async remove(unwanted: (path: string) => boolean): Promise<void> {
+    for (const request of await this.#cache.keys()) {
+      const path = this.#edge.pathOf(request.url)
+      if (path !== undefined && unwanted(path)) await this.#cache.delete(request)
+    }
+  }
+
+  async #keep(url: string, blob: Blob): Promise<void> {
+    try {
+      await this.#cache.put(url, new Response(blob, { headers: { 'content-length': String(blob.size) } }))
+    } catch (error) {
+      throw new BrowserError('storage', `This browser has no room for the download (${String(error)}): free some.`)
+    }
+  }
+
+  /** The bytes, put together over as many requests as it takes. */
+  async #download(path: string, file: ModelFile, onBytes: (bytes: number) => void): Promise<Blob> {
+    const pieces: Uint8Array<ArrayBuffer>[] = []
+    let received = 0
+    let standstills = 0
+    while (received < file.bytes) {
+      const before = received
+      for await (const piece of this.#edge.bytes(path, received)) {
+        received += piece.length
+        if (received > file.bytes) break
+        pieces.push(piece)
+        onBytes(piece.length)
+      }
+      if (received > before) {
+        standstills = 0
+        continue
+      }
+      if (++standstills === MAX_STANDSTILLS) {
+        throw new BrowserError(
+          'network',
+          `The download broke off after ${received} of ${file.bytes} bytes: check the connection and open it again; what is complete is kept.`,
+        )
+      }
+      await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE_MS * 2 ** (standstills - 1)))
+    }
+    return new Blob(pieces)
+  }
+}
+
+async function matches(blob: Blob, file: ModelFile): Promise<boolean> {
+  if (blob.size !== file.bytes) return false
+  return (await digestOf(new Uint8Array(await blob.arrayBuffer()))) === file.digest
+}

@@ -1,0 +1,88 @@
+// The base model as browsers run it, made from the files that the backend runs: the same graph builder, the same weights.
+// Knows no edge. Invariant: the manifest's digests are those of the bytes that `read` gives.
+import { createHash } from 'node:crypto'
+import { open, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type BrowserModel, type ModelFile, WEIGHTS_PART_BYTES } from '../browser/manifest.ts'
+import { graphPath, identify } from './built-model.ts'
+import { buildGraph, WEIGHTS_FILE, type WeightFormat } from './graph.ts'
+import { contextOf } from './model-config.ts'
+import { encodeModel } from './onnx-file.ts'
+import { openModelSource } from './open-model.ts'
+
+export interface BrowserModelOptions {
+  /** A Hugging Face directory or a GGUF file. */
+  readonly modelPath: string
+  readonly modelName: string
+  readonly weights: WeightFormat
+  /** undefined: as much as the model allows, up to 4096. */
+  readonly contextTokens: number | undefined
+  /** Where the backend keeps built graphs. */
+  readonly cacheDir: string
+}
+
+export interface BrowserFiles {
+  readonly manifest: BrowserModel
+  /** The bytes of one of the manifest's files. */
+  read(digest: string): Promise<Uint8Array<ArrayBuffer>>
+}
+
+/** @throws StartupError when the model cannot be used */
+export async function buildBrowserFiles(options: BrowserModelOptions): Promise<BrowserFiles> {
+  const { weights, cacheDir } = options
+  const source = await openModelSource(options.modelPath)
+  const base = await identify(source, options.modelName, cacheDir)
+  const contextTokens = contextOf(source.config, options.contextTokens)
+  const fused = await graphPath(source, base.fingerprint, weights, contextTokens, 'fused', cacheDir)
+  const weightsPath = join(dirname(fused), WEIGHTS_FILE)
+
+  const readers = new Map<string, () => Promise<Uint8Array<ArrayBuffer>>>()
+  const add = (bytes: Uint8Array<ArrayBuffer>, read = async () => bytes): ModelFile => {
+    const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+    readers.set(digest, read)
+    return { digest, bytes: bytes.byteLength }
+  }
+  const parts: ModelFile[] = []
+  for (let start = 0; ; start += WEIGHTS_PART_BYTES) {
+    const part = await readPart(weightsPath, start)
+    if (part.byteLength === 0) break
+    parts.push(add(part, () => readPart(weightsPath, start)))
+  }
+  const manifest: BrowserModel = {
+    base,
+    weights,
+    context_tokens: contextTokens,
+    graphs: { wasm: add(new Uint8Array(await readFile(fused))), webgpu: add(await plainGraph()) },
+    tokenizer: add(new TextEncoder().encode(JSON.stringify(source.tokenizer))),
+    weights_parts: parts,
+  }
+  return { manifest, read: (digest) => readers.get(digest)!() }
+
+  /** WebGPU has no operator of the fused kind. The weights lie in the same places, so they are not written again. */
+  async function plainGraph(): Promise<Uint8Array<ArrayBuffer>> {
+    const tensors = await source.openWeights()
+    try {
+      const graph = await buildGraph(source.config, tensors, weights, contextTokens, 'plain', async () => {})
+      return new Uint8Array(encodeModel(graph, WEIGHTS_FILE))
+    } finally {
+      await tensors.close()
+    }
+  }
+}
+
+/** The part of the file that starts at `start`; empty past its end. */
+async function readPart(path: string, start: number): Promise<Uint8Array<ArrayBuffer>> {
+  const file = await open(path)
+  try {
+    const bytes = Math.max(0, Math.min(WEIGHTS_PART_BYTES, (await file.stat()).size - start))
+    const part = new Uint8Array(bytes)
+    for (let done = 0; done < bytes; ) {
+      const { bytesRead } = await file.read(part, done, bytes - done, start + done)
+      if (bytesRead === 0) throw new Error(`${path} was cut while it was read.`)
+      done += bytesRead
+    }
+    return part
+  } finally {
+    await file.close()
+  }
+}

@@ -1,0 +1,77 @@
+// `polylora browser`: the operator decides what browsers may download, to run it themselves.
+import { join } from 'node:path'
+import { EMBEDDED_MODEL, EMBEDDED_NAME } from '../../gpu-backend/config.ts'
+import { CliError } from '../cli-error.ts'
+import { ADMIN_OPTIONS, type Arguments, adminAddress, type Command, splitModel, type Terminal } from '../command.ts'
+import { callEdge } from '../edge-client.ts'
+import { publishBrowserModel } from '../publish-browser-model.ts'
+
+const WEIGHTS = ['f32', 'int8', 'int4'] as const
+
+export const browser: Command = {
+  summary:
+    'Decides what browsers may download to run it themselves: the base model, and which adapters (operators only).',
+  operands: 'publish|withdraw | allow|deny <tenant/name>',
+  options: {
+    ...ADMIN_OPTIONS,
+    model: { type: 'string', value: 'PATH', help: "publish: the backends' model (default: the embedded one)" },
+    weights: {
+      type: 'string',
+      value: 'W',
+      help: 'publish: f32, int8 or int4 (default f32 for the embedded model, else int8)',
+    },
+    context: { type: 'string', value: 'N', help: "publish: tokens of context (default: the model's, at most 4096)" },
+    'data-dir': {
+      type: 'string',
+      value: 'DIR',
+      help: 'publish: where built graphs are kept (default .polylora/backend)',
+    },
+  },
+  notes: ['What a browser has downloaded stays there: deny and withdraw end further downloads.'],
+  async run(args, terminal) {
+    const [action, model, ...rest] = args.positionals
+    if (rest.length > 0) throw wrongOperands()
+    if (action === 'publish' && model === undefined) return publish(args, terminal)
+    if (action === 'withdraw' && model === undefined) {
+      await callEdge(adminAddress(args, terminal), '/admin/v1/browser/model', { method: 'DELETE' })
+      terminal.stdout.write(args.flag('json') ? '{"withdrawn":true}\n' : 'withdrawn\n')
+      return
+    }
+    if ((action !== 'allow' && action !== 'deny') || model === undefined) throw wrongOperands()
+    const { tenant, name } = splitModel(model)
+    const path = `/admin/v1/tenants/${encodeURIComponent(tenant)}/adapters/${encodeURIComponent(name)}`
+    const init = { method: 'PATCH', body: JSON.stringify({ may_leave: action === 'allow' }) }
+    const answer = await (await callEdge(adminAddress(args, terminal), path, init)).text()
+    const sentence = `${model} ${action === 'allow' ? 'may be downloaded by its tenant' : 'may not be downloaded'}`
+    terminal.stdout.write(`${args.flag('json') ? answer : sentence}\n`)
+  },
+}
+
+async function publish(args: Arguments, terminal: Terminal): Promise<void> {
+  const modelPath = args.text('model') ?? EMBEDDED_MODEL
+  const embedded = modelPath === EMBEDDED_MODEL
+  const weights = args.text('weights') ?? (embedded ? 'f32' : 'int8')
+  const format = WEIGHTS.find((known) => known === weights)
+  if (!format) throw new CliError(`--weights ${weights} is none of ${WEIGHTS.join(', ')}.`, 2)
+  const published = await publishBrowserModel(adminAddress(args, terminal), {
+    modelPath,
+    modelName: embedded ? EMBEDDED_NAME : modelPath,
+    weights: format,
+    contextTokens: args.number('context'),
+    cacheDir: join(args.text('data-dir') ?? '.polylora/backend', 'models'),
+  })
+  const { manifest, bytes, uploadedBytes } = published
+  const lines = [
+    `published ${manifest.base.name} for browsers: ${manifest.weights}, ${manifest.context_tokens} tokens of context`,
+    `size      ${megabytes(bytes)}, of which ${megabytes(uploadedBytes)} were uploaded now`,
+  ]
+  terminal.stdout.write(args.flag('json') ? `${JSON.stringify(published)}\n` : `${lines.join('\n')}\n`)
+}
+
+function wrongOperands(): CliError {
+  return new CliError('Give publish or withdraw, or allow or deny and a tenant/name; see polylora browser --help.', 2)
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`
+}
