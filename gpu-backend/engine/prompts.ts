@@ -1,6 +1,7 @@
 // What a request asks as token ids: the model's tokenizer, the adapter's own chat template where it brought one.
 // Knows no engine. Invariant: whichever engine runs, the same request becomes the same tokens.
 import { AdapterTemplates } from '../model/adapter-templates.ts'
+import { PromptEncoder } from '../model/prompt-encoder.ts'
 import type { Tokenizer } from '../model/tokenizer.ts'
 import type { ChatMessage, GenerateRequest } from '../protocol.ts'
 import { tokensLeft } from './tokens-left.ts'
@@ -8,18 +9,28 @@ import { tokensLeft } from './tokens-left.ts'
 export class Prompts {
   readonly #tokenizer: Tokenizer
   readonly #contextTokens: number
+  readonly #encoder: PromptEncoder
   readonly #templates = new AdapterTemplates()
 
   constructor(tokenizer: Tokenizer, contextTokens: number) {
     this.#tokenizer = tokenizer
     this.#contextTokens = contextTokens
+    this.#encoder = new PromptEncoder(tokenizer, contextTokens)
   }
 
-  /** Token ids of the request's prompt or messages. @throws BackendError `bad_request` as Tokenizer and AdapterTemplates */
-  async encode(request: GenerateRequest, adapterTemplate: string | undefined): Promise<Int32Array> {
-    return request.messages
-      ? this.#encodeChat(request.messages, adapterTemplate)
-      : this.#tokenizer.encode(request.prompt ?? '')
+  /** Token ids of the request's prompt or messages. @throws BackendError as PromptEncoder and AdapterTemplates */
+  async encode({ messages, prompt }: GenerateRequest, adapterTemplate: string | undefined): Promise<Int32Array> {
+    const [tokens] = messages
+      ? await this.#encoder.encode([await this.#render(messages, adapterTemplate)], 'rendered')
+      : await this.#encoder.encode([prompt ?? ''], 'plain')
+    return tokens!
+  }
+
+  /** Token ids of each text by itself. @throws BackendError as PromptEncoder, or where one does not fit the context */
+  async encodeInputs(texts: readonly string[]): Promise<Int32Array[]> {
+    const inputs = await this.#encoder.encode(texts, 'plain')
+    for (const { length } of inputs) tokensLeft(this.#contextTokens, length, undefined)
+    return inputs
   }
 
   /** Tokens that may be generated after a prompt. @throws BackendError where the context does not hold it */
@@ -27,14 +38,14 @@ export class Prompts {
     return Math.min(tokensLeft(this.#contextTokens, promptTokens, wanted), allowed)
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#templates.close()
+    await this.#encoder.close()
   }
 
-  /** Token ids of a conversation as the adapter's own template, where it has one, or the model's makes it. */
-  async #encodeChat(messages: readonly ChatMessage[], adapterTemplate: string | undefined): Promise<Int32Array> {
-    if (adapterTemplate === undefined) return this.#tokenizer.encodeChat(messages)
-    const text = await this.#templates.render(adapterTemplate, { messages, ...this.#tokenizer.specials })
-    return this.#tokenizer.encodeRendered(text)
+  /** A conversation as the adapter's own template, where it has one, or the model's writes it. */
+  async #render(messages: readonly ChatMessage[], adapterTemplate: string | undefined): Promise<string> {
+    if (adapterTemplate === undefined) return this.#tokenizer.renderChat(messages)
+    return this.#templates.render(adapterTemplate, { messages, ...this.#tokenizer.specials })
   }
 }

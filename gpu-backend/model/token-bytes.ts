@@ -4,11 +4,15 @@ import * as z from 'zod/mini'
 
 const Files = z.looseObject({
   added_tokens: z.optional(z.array(z.looseObject({ id: z.int(), content: z.string(), special: z.boolean() }))),
+  normalizer: z.unknown(),
   decoder: z.unknown(),
   pre_tokenizer: z.unknown(),
   // Not looked into entry by entry: the tokenizer has read it before, and there are many.
   model: z.looseObject({ vocab: z.custom<Record<string, number>>((vocab) => typeof vocab === 'object') }),
 })
+
+/** A normaliser may compose characters: at most, as for Hangul, three of three bytes into one of three. */
+const NORMALIZED_SHRINK = 3
 
 /** Bytes by token id; a token without text has none. undefined where the tokenizer is of another kind. */
 export function tokenBytes(tokenizer: object): (Uint8Array | undefined)[] | undefined {
@@ -28,6 +32,19 @@ export function tokenBytes(tokenizer: object): (Uint8Array | undefined)[] | unde
     bytes[id] = special ? undefined : new TextEncoder().encode(content)
   }
   return Array.from(bytes, (token) => (token && token.length > 0 ? token : undefined))
+}
+
+/**
+ * Bytes of text that one token stands for at most: a longer text has more than one. undefined where the tokenizer is of
+ * a kind whose vocabulary says nothing of bytes.
+ */
+export function longestTokenBytes(tokenizer: object): number | undefined {
+  const vocabulary = tokenBytes(tokenizer)
+  if (!vocabulary) return undefined
+  const { added_tokens, normalizer } = Files.parse(tokenizer)
+  const added = (added_tokens ?? []).map(({ content }) => new TextEncoder().encode(content).length)
+  const longest = vocabulary.reduce((most, bytes) => Math.max(most, bytes?.length ?? 0), Math.max(0, ...added))
+  return normalizer ? longest * NORMALIZED_SHRINK : longest
 }
 
 /** GPT-2's letters for bytes: printable Latin-1 as itself, the others from U+0100 on, in order. */

@@ -6,19 +6,26 @@ import { BackendError, StartupError } from '../errors.ts'
 import type { ChatMessage } from '../protocol.ts'
 import type { TokenizerFiles } from './model-source.ts'
 
+/** `plain` gets the special tokens that the tokenizer adds by itself; `rendered` by a chat template has them already. */
+export type PromptKind = 'plain' | 'rendered'
+
+/** What a tokenizer is made of: enough to make the same one in another thread. */
+export interface TokenizerSource {
+  readonly files: TokenizerFiles
+  /** The model's, which may end before the tokenizer's: files with tokens that nobody trained are common. */
+  readonly vocabSize: number
+}
+
 export class Tokenizer {
+  readonly source: TokenizerSource
   /** Tokens that end an answer. */
   readonly eosTokenIds: readonly number[]
   readonly #tokenizer: HuggingFaceTokenizer
   /** What chat templates are given besides the messages. */
   readonly specials: { readonly bos_token: string; readonly eos_token: string }
   readonly #template: Template | undefined
-  readonly #vocabSize: number
 
-  /**
-   * `vocabSize` is the model's, which may end before the tokenizer's: files with tokens that nobody trained are common.
-   * @throws StartupError when the files are not a tokenizer or the chat template is not one
-   */
+  /** @throws StartupError when the files are not a tokenizer or the chat template is not one */
   constructor(files: TokenizerFiles, vocabSize = Number.POSITIVE_INFINITY) {
     try {
       this.#tokenizer = new HuggingFaceTokenizer(files.tokenizer, files.config)
@@ -28,7 +35,7 @@ export class Tokenizer {
     }
     this.specials = { bos_token: files.bosToken, eos_token: files.eosToken }
     this.eosTokenIds = files.eosTokenIds
-    this.#vocabSize = vocabSize
+    this.source = { files, vocabSize }
   }
 
   /**
@@ -52,8 +59,13 @@ export class Tokenizer {
     return this.#known(this.#tokenizer.encode(text, { add_special_tokens: false }).ids)
   }
 
+  /** Token ids of a text of either kind. @throws as `encode` */
+  encodeAs(text: string, kind: PromptKind): Int32Array {
+    return kind === 'plain' ? this.encode(text) : this.encodeRendered(text)
+  }
+
   #known(ids: readonly number[]): Int32Array {
-    const beyond = ids.find((id) => id >= this.#vocabSize)
+    const beyond = ids.find((id) => id >= this.source.vocabSize)
     if (beyond === undefined) return Int32Array.from(ids)
     throw new BackendError(
       'bad_request',

@@ -74,6 +74,8 @@ export class EngineThread {
     sequences: readonly SequenceRequest[],
     signal: AbortSignal,
   ): AsyncGenerator<readonly [number, SequenceMessage]> {
+    if (signal.aborted) return
+    this.checkAlive()
     const inbox = new Inbox(sequences.map(({ id }) => id))
     for (const { id } of sequences) {
       this.#listeners.set(id, {

@@ -20,6 +20,7 @@ import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
 import { ChoiceStream } from '../choice-stream.ts'
 import type { Engine, EngineEvent, EngineStats, RequestContext, ResidencyEntry } from '../engine.ts'
+import { Preparation } from '../preparation.ts'
 import { Prompts } from '../prompts.ts'
 import { EngineThread } from './engine-thread.ts'
 import { planMemory } from './memory.ts'
@@ -55,6 +56,7 @@ export class OnnxEngine implements Engine {
   readonly #disk: DiskTier
   readonly #grammars: Grammars
   readonly #maxSequences: number
+  readonly #preparation = new Preparation()
 
   private constructor(
     thread: EngineThread,
@@ -132,37 +134,16 @@ export class OnnxEngine implements Engine {
 
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
     const { sampling } = request
-    const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
-    // Before any work, and again when it is done: others have come meanwhile.
+    // Before any work.
     this.#checkCapacity(request.n)
-    this.#grammars.check(sampling.response_format)
-    const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
-    const promptTokens = await this.#prompts.encode(request, delta?.chatTemplate)
-    const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
-    // To a sequence, no tokens at all would mean an embedding.
-    if (maxTokens < 1)
-      throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
-    this.#checkCapacity(request.n)
-    const seed = sampling.seed ?? randomInt(2 ** 47)
-    const sequences = Array.from(
-      { length: request.n },
-      (_, index): SequenceRequest => ({
-        id: this.#thread.nextId(),
-        tenant: context.tenant,
-        digest: request.delta,
-        promptTokens,
-        sampling,
-        seed: Math.abs(seed) + index,
-        stopTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
-        maxTokens,
-        deadlineMs,
-      }),
-    )
+    const prepare = () => this.#sequences(request, context)
+    const sequences = await this.#preparation.run(context.tenant, request.n, prepare)
+    const promptTokens = sequences[0]!.promptTokens.length
     const choices = sequences.map(
       ({ id, stopTokenIds }, index) => [id, new ChoiceStream(index, this.#tokenizer, sampling, stopTokenIds)] as const,
     )
     const messages = this.#run(sequences, request.delta, context.signal)
-    const answer = answerEvents(messages, new Map(choices), promptTokens.length, (id) => this.#thread.stop(id))
+    const answer = answerEvents(messages, new Map(choices), promptTokens, (id) => this.#thread.stop(id))
     for await (const event of answer) {
       // A request that was aborted ends without a word.
       if (event.event === 'done' && context.signal.aborted) return
@@ -172,30 +153,18 @@ export class OnnxEngine implements Engine {
 
   async embed(delta: string | null, input: readonly string[], context: RequestContext): Promise<EmbedResponse> {
     this.#checkCapacity(input.length)
-    if (delta !== null) await this.#disk.use(delta)
-    const prompts = input.map((text) => this.#tokenizer.encode(text))
-    for (const tokens of prompts) this.#prompts.maxTokens(tokens.length, undefined, context.maxTokens)
-    this.#checkCapacity(prompts.length)
-    const sequences = prompts.map(
-      (promptTokens): SequenceRequest => ({
-        id: this.#thread.nextId(),
-        tenant: context.tenant,
-        digest: delta,
-        promptTokens,
-        sampling: EMBEDDING_SAMPLING,
-        seed: 0,
-        stopTokenIds: [],
-        maxTokens: 0,
-        deadlineMs: undefined,
-      }),
-    )
+    const sequences = await this.#preparation.run(context.tenant, input.length, async () => {
+      if (delta !== null) await this.#disk.use(delta)
+      const inputs = await this.#prompts.encodeInputs(input)
+      return inputs.map((promptTokens) => this.#embedding(promptTokens, delta, context))
+    })
     const embeddings = new Map<number, number[]>()
     for await (const [id, message] of this.#run(sequences, delta, context.signal)) {
       if (message.type === 'embedded') embeddings.set(id, Array.from(message.embedding))
     }
     return {
       embeddings: sequences.map(({ id }) => embeddings.get(id) ?? []),
-      prompt_tokens: prompts.reduce((sum, tokens) => sum + tokens.length, 0),
+      prompt_tokens: sequences.reduce((sum, { promptTokens }) => sum + promptTokens.length, 0),
     }
   }
 
@@ -247,8 +216,46 @@ export class OnnxEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    this.#prompts.close()
+    await this.#prompts.close()
     await this.#thread.close()
+  }
+
+  async #sequences(request: GenerateRequest, context: RequestContext): Promise<SequenceRequest[]> {
+    const { sampling } = request
+    const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
+    this.#grammars.check(sampling.response_format)
+    const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
+    const promptTokens = await this.#prompts.encode(request, delta?.chatTemplate)
+    const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
+    // To a sequence, no tokens at all would mean an embedding.
+    if (maxTokens < 1)
+      throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
+    const seed = Math.abs(sampling.seed ?? randomInt(2 ** 47))
+    return Array.from({ length: request.n }, (_, index) => ({
+      id: this.#thread.nextId(),
+      tenant: context.tenant,
+      digest: request.delta,
+      promptTokens,
+      sampling,
+      seed: seed + index,
+      stopTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
+      maxTokens,
+      deadlineMs,
+    }))
+  }
+
+  #embedding(promptTokens: Int32Array, digest: string | null, context: RequestContext): SequenceRequest {
+    return {
+      id: this.#thread.nextId(),
+      tenant: context.tenant,
+      digest,
+      promptTokens,
+      sampling: EMBEDDING_SAMPLING,
+      seed: 0,
+      stopTokenIds: [],
+      maxTokens: 0,
+      deadlineMs: undefined,
+    }
   }
 
   /** What comes back for sequences that all run with `digest`. @throws BackendError as `EngineThread.run` */
@@ -266,7 +273,7 @@ export class OnnxEngine implements Engine {
   /** @throws BackendError where so many sequences more are too many now (`overloaded`) or always (`bad_request`) */
   #checkCapacity(count: number): void {
     this.#thread.checkAlive()
-    checkCapacity(this.#thread.sequences, count, this.#maxSequences)
+    checkCapacity(this.#thread.sequences + this.#preparation.places, count, this.#maxSequences)
   }
 }
 

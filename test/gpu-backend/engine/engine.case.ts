@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../adapters/digest.ts'
-import type { Engine } from '../../../gpu-backend/engine/engine.ts'
+import type { Engine, EngineEvent } from '../../../gpu-backend/engine/engine.ts'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import type { SamplingParams } from '../../../gpu-backend/protocol.ts'
 import { type Answer, ask, body, contextOf, type Question, requestOf, stream } from '../../support/ask.ts'
@@ -418,6 +418,8 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const wanted = ask(engine, { sampling: { max_tokens: engine.info.context_tokens } })
       expect((await refusal(wanted)).code).toBe('context_length_exceeded')
       expect((await refusal(engine.embed(null, ['x', long], contextOf()))).code).toBe('context_length_exceeded')
+      // Tokenised, it would take longer than all others together.
+      expect((await refusal(ask(engine, { prompt: 'x'.repeat(2_000_000) }))).code).toBe('context_length_exceeded')
     })
 
     test('an empty prompt is refused', async () => {
@@ -460,6 +462,30 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(order.indexOf('modest-1')).toBeLessThanOrEqual(7)
       const ofGreedy = order.filter((name) => name.startsWith('greedy'))
       expect(ofGreedy).toEqual(ofGreedy.toSorted((x, y) => Number(x.slice(7)) - Number(y.slice(7))))
+    })
+
+    test('a tenant keeps its order even where one request takes longer to prepare than the next', async () => {
+      const template = 'Q: {{ messages[0].content }} A:'
+      const own = await encodedRandomDelta(engine.info.base, { seed: 27, rank: 2, chatTemplate: template })
+      const fresh = await start({ rows: 1 })
+      await admit(fresh, own)
+      const order: string[] = []
+      const note = (name: string) => (event: EngineEvent) => event.event === 'started' && order.push(name)
+      const messages = [{ role: 'user' as const, content: 'Hello' }]
+      // The first template of an engine waits for a process to start.
+      const first = ask(fresh, { delta: own.digest, messages }, note('first'))
+      const others = ['second', 'third'].map((name) => ask(fresh, {}, note(name)))
+      await Promise.all([first, ...others])
+      expect(order).toEqual(['first', 'second', 'third'])
+    })
+
+    test('answers that nobody reads take no places from others once they are complete', async () => {
+      const small = await start({ rows: 2, queue: 3 })
+      const unread = Array.from({ length: 5 }, () => stream(small)[Symbol.asyncIterator]())
+      for (const answer of unread) await answer.next()
+      for (let stats = await small.stats(); stats.running + stats.waiting > 0; stats = await small.stats()) {}
+      expect((await ask(small, { n: 5 })).choices).toHaveLength(5)
+      for (const answer of unread) await answer.return?.()
     })
 
     test('more adapters than memory holds are all served, with answers as from memory', async () => {
