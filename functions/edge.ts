@@ -4,6 +4,7 @@ import type { BrowserModel } from '../gpu-backend/browser/manifest.ts'
 import { Authenticator } from './auth/api-key.ts'
 import { type Bindings, type Config, readConfig } from './env.ts'
 import type { AliasRow } from './registry/adapters.ts'
+import { CachedObjects } from './registry/cached-objects.ts'
 import type { Folder, ObjectStore } from './registry/objects.ts'
 import { Remembered } from './remembered.ts'
 import { Backends } from './router/backends.ts'
@@ -22,6 +23,8 @@ export interface Edge {
   readonly aliases: Remembered<AliasRow>
   /** Customers' delta files. */
   readonly objects: ObjectStore
+  /** The same objects, as the backends are given them. */
+  readonly cachedObjects: CachedObjects
   /** The base model's files for browsers, and which they are, by the base's fingerprint. */
   readonly browserFiles: ObjectStore
   readonly browserModels: Remembered<BrowserModel>
@@ -33,12 +36,14 @@ export function edgeOnce(makeStore: (env: Bindings, folder: Folder) => ObjectSto
   return async (env) => {
     if (edge) return edge
     const config = await readConfig(env)
+    const objects = makeStore(env, 'deltas')
     edge ??= Object.freeze({
       config,
       authenticator: new Authenticator(),
       backends: new Backends(config.backends),
       aliases: new Remembered<AliasRow>(REMEMBER_ALIASES),
-      objects: makeStore(env, 'deltas'),
+      objects,
+      cachedObjects: new CachedObjects(objects),
       browserFiles: makeStore(env, 'browser'),
       browserModels: new Remembered<BrowserModel>(REMEMBER_BROWSER_MODELS),
     })

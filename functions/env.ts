@@ -4,7 +4,9 @@ import * as z from 'zod/mini'
 import { type CapabilityKey, importCapabilityKey } from '../gpu-backend/capability.ts'
 import type { Principal } from './auth/api-key.ts'
 import type { Edge } from './edge.ts'
+import type { RateState } from './metering/reservation.ts'
 import type { TenantMeter } from './metering/tenant-meter.ts'
+import type { Warming } from './router/call-backend.ts'
 
 export interface Bindings {
   /** Canonical delta files, by digest; absent where they are in an S3-compatible store. */
@@ -20,18 +22,30 @@ export interface Bindings {
   readonly POLYLORA_ADMIN_KEY?: string
   /** How long the meter waits for an edge that has gone silent; milliseconds. */
   readonly METER_LEASE_MS?: string
+  /** How long a backend may be silent; milliseconds. */
+  readonly BACKEND_PATIENCE_MS?: string
 }
 
 export interface Config {
   readonly backends: readonly string[]
   readonly capabilityKey: CapabilityKey
   readonly adminKey: string | undefined
+  readonly backendPatienceMs: number
 }
+
+/** Its queue is part of a backend's silence, and so is a long prompt. */
+const BACKEND_PATIENCE_MS = 120_000
 
 /** Hono's context type: bindings, and what the middleware found out about the request. */
 export interface EdgeEnv {
   Bindings: Bindings
-  Variables: { requestId: string; edge: Edge; principal: Principal }
+  Variables: {
+    requestId: string
+    edge: Edge
+    principal: Principal
+    rate?: RateState
+    warming?: Promise<Warming | undefined>
+  }
 }
 
 /** A setting is missing or wrong: the message is one sentence for the operator. */
@@ -53,9 +67,11 @@ export async function readConfig(env: Bindings): Promise<Config> {
     )
   }
   const backends = parseBackends(env.BACKENDS ?? '')
+  const backendPatienceMs = parseMilliseconds(env, 'BACKEND_PATIENCE_MS') ?? BACKEND_PATIENCE_MS
+  parseMilliseconds(env, 'METER_LEASE_MS')
   try {
     const capabilityKey = await importCapabilityKey(env.POLYLORA_BACKEND_SECRET)
-    return Object.freeze({ backends, capabilityKey, adminKey: env.POLYLORA_ADMIN_KEY })
+    return Object.freeze({ backends, capabilityKey, adminKey: env.POLYLORA_ADMIN_KEY, backendPatienceMs })
   } catch (error) {
     throw new ConfigError(error instanceof Error ? error.message : String(error))
   }
@@ -71,6 +87,14 @@ function parseBackends(setting: string): readonly string[] {
     )
   }
   return parsed.data.map((url) => url.replace(/\/+$/, ''))
+}
+
+function parseMilliseconds(env: Bindings, name: 'BACKEND_PATIENCE_MS' | 'METER_LEASE_MS'): number | undefined {
+  const value = env[name]
+  if (value === undefined || value === '') return undefined
+  const milliseconds = Number(value)
+  if (Number.isInteger(milliseconds) && milliseconds > 0) return milliseconds
+  throw new ConfigError(`${name} is ${JSON.stringify(value)}: set it to a whole number of milliseconds.`)
 }
 
 function tryParseJson(text: string): unknown {

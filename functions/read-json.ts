@@ -3,20 +3,21 @@ import type * as z from 'zod/mini'
 import { ApiError, invalidRequest } from './errors.ts'
 
 /**
- * The body of `request`, parsed by `schema`.
+ * The body of `request`, parsed by `schema`. `onText` sees what has been read so far, as it grows.
  * @throws ApiError 413 past `maxBytes`, 400 where it isn't JSON or not what the schema says
  */
 export async function readJson<Schema extends z.ZodMiniType>(
   request: Request,
   schema: Schema,
   maxBytes: number,
+  onText: (text: string) => void = () => undefined,
 ): Promise<z.output<Schema>> {
-  const parsed = schema.safeParse(parseJson(await readText(request, maxBytes)))
+  const parsed = schema.safeParse(parseJson(await readText(request, maxBytes, onText)))
   if (!parsed.success) throw invalidRequest(parsed.error)
   return parsed.data
 }
 
-async function readText(request: Request, maxBytes: number): Promise<string> {
+async function readText(request: Request, maxBytes: number, onText: (text: string) => void): Promise<string> {
   const refusal = new ApiError(413, 'request_too_large', `The request body is larger than ${maxBytes} bytes.`)
   if (Number(request.headers.get('content-length') ?? 0) > maxBytes) throw refusal
   if (!request.body) return ''
@@ -26,6 +27,7 @@ async function readText(request: Request, maxBytes: number): Promise<string> {
     bytes += piece.byteLength
     if (bytes > maxBytes) throw refusal
     text += decoder.decode(piece, { stream: true })
+    onText(text)
   }
   return text + decoder.decode()
 }

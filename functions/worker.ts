@@ -1,12 +1,14 @@
 // What happens to every request, and which route answers it. Start reading at routes/chat-completions.ts.
 // Invariant: every answer has an x-request-id, and every failure is OpenAI's error JSON.
 import { Hono } from 'hono'
+import { cors } from 'hono/cors'
 import * as z from 'zod/mini'
 import english from 'zod/v4/locales/en.js'
 import { REQUEST_ID_HEADER } from '../gpu-backend/protocol.ts'
 import { edgeOnce } from './edge.ts'
 import { type Bindings, ConfigError, type EdgeEnv } from './env.ts'
 import { ApiError, errorResponse } from './errors.ts'
+import { rateHeaders } from './metering/refusal.ts'
 import type { Folder, ObjectStore } from './registry/objects.ts'
 import { adapters } from './routes/adapters.ts'
 import { admin } from './routes/admin.ts'
@@ -21,6 +23,15 @@ import { usage } from './routes/usage.ts'
 
 z.config(english())
 
+/** What a web page of another origin may read of an answer. */
+const EXPOSED_HEADERS = [
+  ...[REQUEST_ID_HEADER, 'retry-after', 'x-polylora-adapter', 'x-polylora-replayed'],
+  ...['limit', 'remaining', 'reset'].flatMap((what) => [`x-ratelimit-${what}-requests`, `x-ratelimit-${what}-tokens`]),
+]
+const PREFLIGHT_FRESH_S = 86_400
+/** How D1's errors begin. */
+const REGISTRY_ERROR = 'D1_'
+
 /** The Worker over whichever object storage. */
 export function createWorker(makeStore: (env: Bindings, folder: Folder) => ObjectStore): Hono<EdgeEnv> {
   const edgeOf = edgeOnce(makeStore)
@@ -32,6 +43,8 @@ export function createWorker(makeStore: (env: Bindings, folder: Folder) => Objec
     c.header(REQUEST_ID_HEADER, c.var.requestId)
     // Files by digest say themselves how long they hold.
     if (!c.res.headers.has('cache-control')) c.header('cache-control', 'private, no-store')
+    if (!c.var.rate) return
+    for (const [name, value] of Object.entries(rateHeaders(c.var.rate))) c.header(name, value)
   })
 
   app.get('/healthz', (c) => c.json({ status: 'ok' }))
@@ -43,6 +56,9 @@ export function createWorker(makeStore: (env: Bindings, folder: Folder) => Objec
     await next()
   })
   app.route('/admin/v1', admin)
+
+  // A key travels in a header that no browser adds by itself, so any page may ask; the admin API is for no page.
+  app.use('/v1/*', cors({ origin: '*', exposeHeaders: EXPOSED_HEADERS, maxAge: PREFLIGHT_FRESH_S }))
 
   app.use('/v1/*', async (c, next) => {
     const edge = await edgeOf(c.env)
@@ -70,8 +86,15 @@ export function createWorker(makeStore: (env: Bindings, folder: Folder) => Objec
     if (error instanceof ApiError) return errorResponse(error)
     console.error(JSON.stringify({ event: 'unexpected_error', request_id: c.var.requestId, reason: String(error) }))
     if (error instanceof ConfigError) return errorResponse(new ApiError(500, 'misconfigured', error.message))
+    if (error.message.startsWith(REGISTRY_ERROR)) return errorResponse(registryUnavailable())
     return errorResponse(new ApiError(500, 'internal_error', 'Something went wrong on our side: try again.'))
   })
 
   return app
+}
+
+function registryUnavailable(): ApiError {
+  return new ApiError(503, 'registry_unavailable', 'The registry cannot be reached at the moment: try again shortly.', {
+    headers: { 'retry-after': '1' },
+  })
 }

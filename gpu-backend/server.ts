@@ -128,6 +128,14 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     sendJson(exchange, 200, { digest })
   }
 
+  /** So that the edge can bring a delta here before the request that needs it has arrived. */
+  const holds: Route = async (exchange, match) => {
+    const digest = parseDigest(match)
+    authorize(await authenticate(exchange), digest)
+    const held = (await engine.residency()).some((entry) => entry.digest === digest)
+    sendJson(exchange, held ? 200 : 404, undefined)
+  }
+
   const residency: Route = async (exchange) => {
     authorize(await authenticate(exchange), null)
     sendJson(exchange, 200, { adapters: await engine.residency() })
@@ -142,6 +150,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
   const routes: readonly (readonly [method: string, path: RegExp, name: string, route: Route])[] = [
     ['POST', /^\/v1\/generate$/, '/v1/generate', generate],
     ['POST', /^\/v1\/embeddings$/, '/v1/embeddings', embed],
+    ['HEAD', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', holds],
     ['PUT', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', admit],
     ['DELETE', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', evict],
     ['GET', /^\/v1\/residency$/, '/v1/residency', residency],

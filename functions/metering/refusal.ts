@@ -1,4 +1,4 @@
-// A meter's answer in HTTP: the refusal where it is one, and the x-ratelimit headers, as OpenAI names them.
+// A meter's answer in HTTP: the refusal where it is one, and the limits as OpenAI's x-ratelimit headers.
 import { ApiError } from '../errors.ts'
 import type { RateState, ReserveAnswer } from './reservation.ts'
 
@@ -14,7 +14,7 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
         429,
         'rate_limit_exceeded',
         `The limit of ${answer.by} per minute is reached: try again in ${seconds} s.`,
-        { headers: { ...rateHeaders(answer.rate), 'retry-after': String(seconds) } },
+        { headers: { 'retry-after': String(seconds) } },
       )
     }
     case 'unpaid':
@@ -40,6 +40,7 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
   }
 }
 
+/** The x-ratelimit headers, as OpenAI names them; none for what has no limit. */
 export function rateHeaders(rate: RateState): Record<string, string> {
   const headers: Record<string, string> = {}
   for (const name of ['requests', 'tokens'] as const) {

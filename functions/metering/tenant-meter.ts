@@ -56,7 +56,7 @@ export class TenantMeter extends DurableObject<Bindings> {
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env)
     this.#sql = ctx.storage.sql
-    this.#leaseMs = Number(env.METER_LEASE_MS ?? LEASE_MS)
+    this.#leaseMs = Number(env.METER_LEASE_MS || LEASE_MS)
     this.#sql.exec(SCHEMA)
     ctx.blockConcurrencyWhile(async () => {
       const running = await ctx.storage.list<OpenRequest>({ prefix: RUNNING })
@@ -69,10 +69,11 @@ export class TenantMeter extends DurableObject<Bindings> {
     }
   }
 
-  /** Opens a request where the tenant's limits and balance allow it; asks for nothing a second time. */
+  /** Opens a request where the tenant's limits and balance allow it; the same request again is the same reservation. */
   async reserve(reservation: Reservation): Promise<ReserveAnswer> {
     const { requestId, nowMs, terms, idempotency } = reservation
     this.#releaseUnheard(nowMs)
+    if (this.#open.has(requestId)) return { kind: 'granted', rate: this.#rate(terms, nowMs) }
     const known = idempotency && this.#known(idempotency.key, idempotency.fingerprint)
     if (known) return known
     const hold = priceNano(terms, {

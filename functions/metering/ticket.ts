@@ -1,6 +1,7 @@
 // One request's account: opened before anything is asked of a backend, closed exactly once, whatever happens.
 // Invariant: the first `close` takes effect; while the answer runs the meter hears of it, so that nothing is lost with us.
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
+import { ApiError } from '../errors.ts'
 import type { Embedding } from '../router/forward.ts'
 import type { IdempotencyKey, ReserveAnswer } from './reservation.ts'
 import type { TenantMeter } from './tenant-meter.ts'
@@ -11,7 +12,8 @@ type Known = Pick<UsageRecord, 'request_id' | 'tenant' | 'key_id' | 'route' | 'a
 type Started = Extract<GenerateEvent, { event: 'started' }>
 
 export interface TicketOptions {
-  readonly meter: DurableObjectStub<TenantMeter>
+  /** A stub of the tenant's meter: a new one each time, since one that has failed stays broken. */
+  readonly meter: () => DurableObjectStub<TenantMeter>
   readonly known: Known
   readonly terms: Terms
   readonly idempotency: IdempotencyKey | undefined
@@ -48,11 +50,19 @@ export class Ticket {
     return this.#options.idempotency !== undefined
   }
 
-  /** @throws where the meter cannot be reached: then nothing may be generated */
+  /** @throws ApiError 503 where the meter cannot be reached: then nothing may be generated */
   async reserve(promptTokens: number, completionTokens: number): Promise<ReserveAnswer> {
     const { meter, known, terms, idempotency } = this.#options
     const { request_id: requestId, started_ms: nowMs } = known
-    return await meter.reserve({ requestId, nowMs, promptTokens, completionTokens, terms, idempotency })
+    const reservation = { requestId, nowMs, promptTokens, completionTokens, terms, idempotency }
+    const ask = async (): Promise<ReserveAnswer> => await meter().reserve(reservation)
+    // A second time, since a meter that is being moved or updated answers then; it knows the request if it heard both.
+    return await ask()
+      .catch(ask)
+      .catch((error) => {
+        console.error(JSON.stringify({ event: 'meter_unreachable', request_id: requestId, reason: String(error) }))
+        throw meterUnavailable()
+      })
   }
 
   /** The backend took the request: from here on it costs. */
@@ -92,8 +102,8 @@ export class Ticket {
     const { meter, known, terms } = this.#options
     for (let attempt = 1; attempt <= SETTLE_TRIES; attempt++) {
       try {
-        if (this.#started) await meter.settle(this.#record(outcome, nowMs), terms, nowMs, this.#storable(outcome))
-        else await meter.release(known.request_id, nowMs)
+        if (this.#started) await meter().settle(this.#record(outcome, nowMs), terms, nowMs, this.#storable(outcome))
+        else await meter().release(known.request_id, nowMs)
         return
       } catch (error) {
         // The meter closes it by itself, with what it last heard, should all of these fail.
@@ -106,7 +116,7 @@ export class Ticket {
   #hear(nowMs: number): void {
     this.#heardMs = nowMs
     const { meter, terms, waitUntil } = this.#options
-    const heard = meter.hear(this.#record('lost', nowMs), terms, nowMs)
+    const heard = meter().hear(this.#record('lost', nowMs), terms, nowMs)
     waitUntil(heard.catch(() => undefined))
   }
 
@@ -142,4 +152,10 @@ export class Ticket {
       price_nano: 0,
     }
   }
+}
+
+function meterUnavailable(): ApiError {
+  return new ApiError(503, 'meter_unavailable', 'Usage cannot be metered at the moment: try again shortly.', {
+    headers: { 'retry-after': '1' },
+  })
 }

@@ -1,7 +1,8 @@
 // `POST /v1/chat/completions`: the request as OpenAI defines it, and the backend's messages made from it.
 import * as z from 'zod/mini'
 import { ChatMessage, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
-import { refuseUnsupported, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import { ApiError } from '../errors.ts'
+import { refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
 
 const MAX_MODEL_CHARS = 256
 const MAX_CHOICES = 16
@@ -47,6 +48,10 @@ export function toMessages(request: ChatCompletionRequest): ChatMessage[] {
 /** @throws ApiError 400 naming the parameter at fault */
 export function toChatSampling(request: ChatCompletionRequest): SamplingParams {
   refuseUnsupported(request, UNSUPPORTED)
+  requireStreaming(request)
+  if (request.top_logprobs && !request.logprobs) {
+    throw new ApiError(400, 'invalid_value', "'top_logprobs' needs 'logprobs' to be true.", { param: 'top_logprobs' })
+  }
   const maxTokens = request.max_completion_tokens ?? request.max_tokens
   return toSamplingParams(request, {
     ...(maxTokens ? { max_tokens: maxTokens } : {}),

@@ -1,8 +1,9 @@
 // `POST /v1/completions`: text in, text on; no chat template.
 import * as z from 'zod/mini'
 import type { SamplingParams } from '../../gpu-backend/protocol.ts'
+import { ApiError } from '../errors.ts'
 import { choicesField, modelField, streamFields } from './chat-request.ts'
-import { refuseUnsupported, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import { refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
 
 export const CompletionRequest = z.looseObject({
   model: modelField,
@@ -10,6 +11,7 @@ export const CompletionRequest = z.looseObject({
   ...samplingFields,
   ...streamFields,
   n: choicesField,
+  best_of: z.nullish(z.int().check(z.positive())),
   logprobs: z.nullish(z.int().check(z.gte(0), z.lte(20))),
   user: z.nullish(z.string()),
 })
@@ -26,6 +28,12 @@ export function toPrompt({ prompt }: CompletionRequest): string {
 /** @throws ApiError 400 naming the parameter at fault */
 export function toCompletionSampling(request: CompletionRequest): SamplingParams {
   refuseUnsupported(request, UNSUPPORTED)
+  requireStreaming(request)
+  if (request.best_of && request.best_of > (request.n ?? 1)) {
+    throw new ApiError(400, 'unsupported_parameter', "'best_of' beyond 'n' is not available here.", {
+      param: 'best_of',
+    })
+  }
   return toSamplingParams(request, {
     max_tokens: request.max_tokens ?? DEFAULT_MAX_TOKENS,
     ...(typeof request.logprobs === 'number' ? { logprobs: request.logprobs } : {}),

@@ -2,6 +2,7 @@
 // Knows nothing of backends or accounts. Invariant: `[DONE]` is sent only after the whole answer; a broken one ends with an error.
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
 import { type ApiError, errorBody } from '../errors.ts'
+import { tryWithin } from '../try-within.ts'
 import type { ChunkedAnswer } from './answer.ts'
 
 /** A stream is never silent for longer: only a write finds out that the client has left. */
@@ -27,7 +28,7 @@ export function eventStream({ answer, events, failure, onLeave }: EventStreamOpt
       try {
         for (;;) {
           pending ??= events.next()
-          const next = await withinSilence(pending)
+          const next = await tryWithin(pending, SILENCE_MS)
           if (!next) return controller.enqueue(encoder.encode(STILL_HERE))
           pending = undefined
           if (next.done) break
@@ -46,17 +47,4 @@ export function eventStream({ answer, events, failure, onLeave }: EventStreamOpt
     },
     cancel: onLeave,
   })
-}
-
-/** What `promise` gives, or undefined where it takes longer than SILENCE_MS. */
-async function withinSilence<T>(promise: Promise<T>): Promise<T | undefined> {
-  let timer: number | null = null
-  const silence = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), SILENCE_MS)
-  })
-  try {
-    return await Promise.race([promise, silence])
-  } finally {
-    clearTimeout(timer)
-  }
 }

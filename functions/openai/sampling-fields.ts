@@ -52,3 +52,17 @@ export function refuseUnsupported(request: Readonly<Record<string, unknown>>, na
     })
   }
 }
+
+/** @throws ApiError 400, as OpenAI's, where options of a stream come with a request for a whole answer */
+export function requireStreaming({
+  stream,
+  stream_options: options,
+}: {
+  stream?: unknown
+  stream_options?: unknown
+}): void {
+  if (!options || stream) return
+  throw new ApiError(400, 'invalid_value', "'stream_options' is only allowed where 'stream' is true.", {
+    param: 'stream_options',
+  })
+}

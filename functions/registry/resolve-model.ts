@@ -3,7 +3,7 @@ import type { Context } from 'hono'
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../env.ts'
 import { modelNotFound } from '../errors.ts'
-import { tryGetAlias } from './adapters.ts'
+import { type AliasRow, tryGetAlias } from './adapters.ts'
 import { chooseVersion } from './canary.ts'
 import { tryParseAdapterName } from './names.ts'
 
@@ -18,13 +18,21 @@ export interface ResolvedModel {
  * @throws ApiError 404, the same for a model that doesn't exist and for another tenant's
  */
 export async function resolveModel(c: Context<EdgeEnv>, model: string, unit: string): Promise<ResolvedModel> {
-  const name = tryParseAdapterName(model)
-  if (name && name.tenant === c.var.principal.tenant) {
-    const load = () => tryGetAlias(c.env.DB, name)
-    const alias = await c.var.edge.aliases.get(model, Date.now(), load, (promise) => c.executionCtx.waitUntil(promise))
-    if (alias) return { adapter: name.name, digest: chooseVersion(alias, unit) }
-  }
+  const own = await tryResolveAlias(c, model)
+  if (own) return { adapter: own.name, digest: chooseVersion(own.alias, unit) }
   const { base } = await c.var.edge.backends.info(Date.now())
   if (model === base.name) return { adapter: null, digest: null }
   throw modelNotFound(model)
+}
+
+/** The alias that `model` names, where it is one of the caller's own; nothing is looked up for any other name. */
+export async function tryResolveAlias(
+  c: Context<EdgeEnv>,
+  model: string,
+): Promise<{ name: string; alias: AliasRow } | undefined> {
+  const name = tryParseAdapterName(model)
+  if (name?.tenant !== c.var.principal.tenant) return undefined
+  const load = () => tryGetAlias(c.env.DB, name)
+  const alias = await c.var.edge.aliases.get(model, Date.now(), load, (promise) => c.executionCtx.waitUntil(promise))
+  return alias && { name: name.name, alias }
 }

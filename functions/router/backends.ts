@@ -1,18 +1,28 @@
-// What this isolate knows of each backend: what it serves, how busy we keep it, whether it failed of late.
-// Knows nothing of tenants or adapters.
-import { BackendInfo } from '../../gpu-backend/protocol.ts'
+// What this isolate knows of each backend: what it serves, how busy we keep it, whether it is well, which deltas it has.
+// Health comes from outcomes (a request that failed) and from probes (GET /readyz), which ride on requests in the
+// background: an isolate without requests needs to know nothing. Knows nothing of tenants or names.
+import { BackendInfo, type Digest } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { type BackendState, chooseBackends } from './choose.ts'
 
 const INFO_FRESH_MS = 30_000
 const INFO_TIMEOUT_MS = 5_000
-const AILING_MS = 5_000
+const PROBE_EVERY_MS = 10_000
+/** An ailing backend is given work again only after a probe: it is asked more often. */
+const PROBE_AILING_EVERY_MS = 1_000
+const PROBE_TIMEOUT_MS = 2_000
+/** How long a delta that was seen on a backend is believed to be there. A wrong belief costs one answer of 409. */
+const RESIDENT_FRESH_MS = 60_000
+const MAX_RESIDENT = 10_000
 
 interface Entry {
   inFlight: number
-  ailingUntilMs: number
+  ailing: boolean
+  probedMs: number
   info: BackendInfo | undefined
   infoUntilMs: number
+  /** Deltas seen there, and when; the oldest first. */
+  readonly resident: Map<Digest, number>
 }
 
 /** One for each isolate. */
@@ -20,29 +30,63 @@ export class Backends {
   readonly #entries = new Map<string, Entry>()
 
   constructor(urls: readonly string[]) {
-    for (const url of urls) this.#entries.set(url, { inFlight: 0, ailingUntilMs: 0, info: undefined, infoUntilMs: 0 })
+    for (const url of urls) {
+      const unknown = { inFlight: 0, ailing: false, probedMs: 0, info: undefined, infoUntilMs: 0 }
+      this.#entries.set(url, { ...unknown, resident: new Map() })
+    }
   }
 
   /** URLs to try for `key`, best first. */
-  order(key: string, nowMs: number): string[] {
-    const states: BackendState[] = [...this.#entries].map(([url, entry]) => ({ url, ...entry }))
-    return chooseBackends(key, states, nowMs)
+  order(key: string): string[] {
+    const states: BackendState[] = [...this.#entries].map(([url, { inFlight, ailing }]) => ({ url, inFlight, ailing }))
+    return chooseBackends(key, states)
   }
 
-  requestStarted(url: string): void {
-    this.#entry(url).inFlight++
+  /** Counts a request until the function that it returns is called, once or more often. */
+  claim(url: string): () => void {
+    const entry = this.#entry(url)
+    entry.inFlight++
+    let claimed = true
+    return () => {
+      if (claimed) entry.inFlight--
+      claimed = false
+    }
   }
 
-  requestEnded(url: string): void {
-    this.#entry(url).inFlight--
+  failed(url: string): void {
+    this.#entry(url).ailing = true
   }
 
-  failed(url: string, nowMs: number): void {
-    this.#entry(url).ailingUntilMs = nowMs + AILING_MS
+  /** As good as a probe that was passed. */
+  answered(url: string, nowMs: number): void {
+    const entry = this.#entry(url)
+    entry.ailing = false
+    entry.probedMs = nowMs
   }
 
-  answered(url: string): void {
-    this.#entry(url).ailingUntilMs = 0
+  /** The backend has `digest`, as its answer has just shown. */
+  sawResident(url: string, digest: Digest, nowMs: number): void {
+    const { resident } = this.#entry(url)
+    resident.delete(digest)
+    resident.set(digest, nowMs)
+    if (resident.size > MAX_RESIDENT) resident.delete(resident.keys().next().value!)
+  }
+
+  isResident(url: string, digest: Digest, nowMs: number): boolean {
+    const seenMs = this.#entry(url).resident.get(digest)
+    return seenMs !== undefined && nowMs - seenMs < RESIDENT_FRESH_MS
+  }
+
+  forgetResident(url: string, digest: Digest): void {
+    this.#entry(url).resident.delete(digest)
+  }
+
+  /** Asks those whose last probe is old whether they take requests. Never rejects. */
+  async probe(nowMs: number): Promise<void> {
+    const due = [...this.#entries].filter(([, { ailing, probedMs }]) => {
+      return nowMs - probedMs >= (ailing ? PROBE_AILING_EVERY_MS : PROBE_EVERY_MS)
+    })
+    await Promise.all(due.map(([url, entry]) => this.#probe(url, entry, nowMs)))
   }
 
   /**
@@ -50,11 +94,25 @@ export class Backends {
    * @throws ApiError 503 where none can be asked
    */
   async info(nowMs: number): Promise<BackendInfo> {
-    for (const url of this.order('', nowMs)) {
+    for (const url of this.order('')) {
       const info = await this.#tryInfo(url, nowMs)
       if (info) return info
     }
     throw backendUnavailable()
+  }
+
+  async #probe(url: string, entry: Entry, nowMs: number): Promise<void> {
+    entry.probedMs = nowMs
+    const ready = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) })
+      .then(async (response) => {
+        await response.body?.cancel()
+        return response.ok
+      })
+      .catch(() => false)
+    if (ready === entry.ailing) {
+      console.warn(JSON.stringify({ event: ready ? 'backend_recovered' : 'backend_ailing', backend: url }))
+    }
+    entry.ailing = !ready
   }
 
   async #tryInfo(url: string, nowMs: number): Promise<BackendInfo | undefined> {
@@ -68,7 +126,7 @@ export class Backends {
       return entry.info
     } catch (error) {
       console.warn(JSON.stringify({ event: 'backend_info_failed', backend: url, reason: String(error) }))
-      this.failed(url, nowMs)
+      this.failed(url)
       return undefined
     }
   }

@@ -7,8 +7,8 @@ export interface BackendState {
   readonly url: string
   /** Requests in flight from this isolate. */
   readonly inFlight: number
-  /** Milliseconds since the epoch until which it counts as ailing. */
-  readonly ailingUntilMs: number
+  /** It failed, and has neither answered nor passed a probe since. */
+  readonly ailing: boolean
 }
 
 /** A backend may hold this much more than the mean before its adapters spread to the next one. */
@@ -16,12 +16,12 @@ const LOAD_FACTOR = 1.25
 /** Below this there is no crowd to spread. */
 const ALWAYS_ALLOWED = 8
 
-export function chooseBackends(key: string, backends: readonly BackendState[], nowMs: number): string[] {
+export function chooseBackends(key: string, backends: readonly BackendState[]): string[] {
   const total = backends.reduce((sum, backend) => sum + backend.inFlight, 0)
   const bound = Math.max(ALWAYS_ALLOWED, Math.ceil((LOAD_FACTOR * (total + 1)) / Math.max(1, backends.length)))
-  const rank = (backend: BackendState): number => {
-    if (backend.ailingUntilMs > nowMs) return 2
-    return backend.inFlight >= bound ? 1 : 0
+  const rank = ({ ailing, inFlight }: BackendState): number => {
+    if (ailing) return 2
+    return inFlight >= bound ? 1 : 0
   }
   return backends
     .map((backend) => ({ url: backend.url, rank: rank(backend), weight: hash32(`${key} ${backend.url}`) }))

@@ -1,15 +1,22 @@
 // The body of a backend's answer (newline-delimited JSON) -> generation events, one at a time.
-// Invariant: a stream that ends without `done` or `error` is reported as broken, never as complete.
+// Invariant: a stream that ends without `done` or `error`, or falls silent, is reported as broken, never as complete.
 import { GenerateEvent } from '../../gpu-backend/protocol.ts'
+import { tryWithin } from '../try-within.ts'
 
 /** The backend went away, or spoke something that is no event. */
 export class BrokenStream extends Error {}
 
 const MAX_LINE_CHARS = 4_000_000
 
-/** @throws BrokenStream */
-export async function* readGenerateEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<GenerateEvent> {
-  for await (const line of readLines(body)) {
+/**
+ * Reads `body`, of which nothing may be missing for longer than `patienceMs`.
+ * @throws BrokenStream
+ */
+export async function* readGenerateEvents(
+  body: ReadableStream<Uint8Array>,
+  patienceMs: number,
+): AsyncGenerator<GenerateEvent> {
+  for await (const line of readLines(body, patienceMs)) {
     if (!line) continue
     const event = parseEvent(line)
     yield event
@@ -26,15 +33,16 @@ function parseEvent(line: string): GenerateEvent {
   }
 }
 
-async function* readLines(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+async function* readLines(body: ReadableStream<Uint8Array>, patienceMs: number): AsyncGenerator<string> {
   const decoder = new TextDecoder()
   const reader = body.getReader()
   let rest = ''
   try {
     for (;;) {
-      const { done, value } = await reader.read()
-      if (done) break
-      const lines = (rest + decoder.decode(value, { stream: true })).split('\n')
+      const read = await tryWithin(reader.read(), patienceMs)
+      if (!read) throw new BrokenStream('the backend has fallen silent')
+      if (read.done) break
+      const lines = (rest + decoder.decode(read.value, { stream: true })).split('\n')
       rest = lines.pop() ?? ''
       if (rest.length > MAX_LINE_CHARS) throw new BrokenStream('the backend sent a line without end')
       yield* lines

@@ -6,12 +6,13 @@ import { ChatCompletionRequest, toChatSampling, toMessages } from '../openai/cha
 import { chatDialect } from '../openai/dialect.ts'
 import { readJson } from '../read-json.ts'
 import { answerGeneration } from './generate.ts'
+import { warmEarly } from './warm-early.ts'
 
 export const MAX_REQUEST_BYTES = 4 * 1024 * 1024
 
 export const chatCompletions = new Hono<EdgeEnv>().post('/', async (c) => {
   requireScope(c.var.principal, 'inference')
-  const request = await readJson(c.req.raw, ChatCompletionRequest, MAX_REQUEST_BYTES)
+  const request = await readJson(c.req.raw, ChatCompletionRequest, MAX_REQUEST_BYTES, warmEarly(c))
   return answerGeneration(c, {
     dialect: chatDialect,
     model: request.model,

@@ -8,18 +8,21 @@ import { readJson } from '../read-json.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
 import { MAX_REQUEST_BYTES } from './chat-completions.ts'
-import { estimateTokens, forwardContext, openTicket, reserve } from './request-account.ts'
+import { backendContext, estimateTokens, openTicket, reserve } from './request-account.ts'
+import { warm, warmEarly } from './warm-early.ts'
 
 export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   requireScope(c.var.principal, 'inference')
-  const request = await readJson(c.req.raw, EmbeddingRequest, MAX_REQUEST_BYTES)
+  const request = await readJson(c.req.raw, EmbeddingRequest, MAX_REQUEST_BYTES, warmEarly(c))
   refuseUnsupported(request, UNSUPPORTED_EMBEDDING)
   const input = toInputs(request)
   const model = await resolveModel(c, request.model, request.user ?? c.var.requestId)
+  const warming = await warm(c, model.digest)
   const ticket = openTicket(c, model, undefined)
   await reserve(c, ticket, estimateTokens(input.join('')), 0)
   try {
-    const embedding = await forwardEmbed(forwardContext(c, c.req.raw.signal), { delta: model.digest, input })
+    const context = backendContext(c, c.req.raw.signal)
+    const embedding = await forwardEmbed(context, { delta: model.digest, input }, warming)
     const { base } = await c.var.edge.backends.info(Date.now())
     ticket.embedded(embedding, base.fingerprint)
     await ticket.close('complete', Date.now())

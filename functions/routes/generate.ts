@@ -13,9 +13,11 @@ import { type AnswerFrame, ChunkedAnswer, WholeAnswer } from '../openai/answer.t
 import type { Dialect } from '../openai/dialect.ts'
 import { eventStream } from '../openai/event-stream.ts'
 import { type ResolvedModel, resolveModel } from '../registry/resolve-model.ts'
+import type { Warming } from '../router/call-backend.ts'
 import { forwardGenerate, type Generation } from '../router/forward.ts'
 import { BrokenStream } from '../router/generate-events.ts'
-import { estimateTokens, forwardContext, openTicket, reserve } from './request-account.ts'
+import { backendContext, estimateTokens, openTicket, reserve } from './request-account.ts'
+import { warm } from './warm-early.ts'
 
 export interface GenerateCall {
   readonly dialect: Dialect
@@ -33,6 +35,7 @@ const OPEN_ENDED_TOKENS = 512
 /** @throws ApiError for every refusal before the first token */
 export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall): Promise<Response> {
   const model = await resolveModel(c, call.model, call.user ?? c.var.requestId)
+  const warming = await warm(c, model.digest)
   const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity(c, call)))
   const stored = await reserve(c, ticket, promptEstimate(call), completionEstimate(call))
   if (stored) return replay(c, call, stored)
@@ -41,7 +44,7 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   // An answer that is kept for its Idempotency-Key is worth finishing without a reader.
   const onLeave = () => (ticket.isKept ? undefined : left.abort())
   c.req.raw.signal.addEventListener('abort', onLeave, { once: true })
-  const generation = await startGeneration(c, call, model, ticket, left.signal)
+  const generation = await startGeneration(c, { call, model, ticket, warming, signal: left.signal })
   const events = meteredEvents(c, generation, ticket, left.signal)
   const frame = {
     dialect: call.dialect,
@@ -60,15 +63,18 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   })
 }
 
-async function startGeneration(
-  c: Context<EdgeEnv>,
-  call: GenerateCall,
-  model: ResolvedModel,
-  ticket: Ticket,
-  signal: AbortSignal,
-): Promise<Generation> {
+interface Start {
+  readonly call: GenerateCall
+  readonly model: ResolvedModel
+  readonly ticket: Ticket
+  readonly warming: Warming | undefined
+  readonly signal: AbortSignal
+}
+
+async function startGeneration(c: Context<EdgeEnv>, { call, model, ticket, warming, signal }: Start) {
   try {
-    const generation = await forwardGenerate(forwardContext(c, signal), { ...call.request, delta: model.digest })
+    const request = { ...call.request, delta: model.digest }
+    const generation = await forwardGenerate(backendContext(c, signal), request, warming)
     ticket.begin(generation.backend, generation.cold, generation.started, Date.now())
     return generation
   } catch (error) {
@@ -100,6 +106,7 @@ async function* meteredEvents(
     if (!left.aborted) outcome = 'failed'
     throw error
   } finally {
+    generation.release()
     c.executionCtx.waitUntil(ticket.close(outcome, Date.now()))
   }
 }

@@ -1,11 +1,11 @@
 // What every request that reaches a model has in common: its account at the tenant's meter, and its way to the backends.
 import type { Context } from 'hono'
 import type { EdgeEnv } from '../env.ts'
-import { rateHeaders, refusalOf } from '../metering/refusal.ts'
+import { refusalOf } from '../metering/refusal.ts'
 import type { IdempotencyKey, StoredAnswer } from '../metering/reservation.ts'
 import { Ticket } from '../metering/ticket.ts'
 import type { ResolvedModel } from '../registry/resolve-model.ts'
-import type { ForwardContext } from '../router/forward.ts'
+import type { BackendContext } from '../router/call-backend.ts'
 
 /** Characters that make a token at least: for reservations, before anything is counted. */
 const CHARS_PER_TOKEN = 3
@@ -21,7 +21,7 @@ export function openTicket(
 ): Ticket {
   const { tenant, keyId, terms } = c.var.principal
   return new Ticket({
-    meter: c.env.METER.get(c.env.METER.idFromName(tenant)),
+    meter: () => c.env.METER.get(c.env.METER.idFromName(tenant)),
     known: {
       request_id: c.var.requestId,
       tenant,
@@ -38,7 +38,7 @@ export function openTicket(
 }
 
 /**
- * Asks the meter, and puts what is left of the limits into the answer's headers.
+ * Asks the meter, and notes what is left of the limits for the answer's headers.
  * @returns the answer that the same Idempotency-Key brought before, where there is one
  * @throws ApiError where the meter refuses
  */
@@ -49,23 +49,23 @@ export async function reserve(
   completionTokens: number,
 ): Promise<StoredAnswer | undefined> {
   const answer = await ticket.reserve(promptTokens, completionTokens)
+  if ('rate' in answer) c.set('rate', answer.rate)
   const refusal = refusalOf(answer)
   if (refusal) throw refusal
-  if (answer.kind === 'replay') return answer.answer
-  if (answer.kind === 'granted')
-    for (const [name, value] of Object.entries(rateHeaders(answer.rate))) c.header(name, value)
-  return undefined
+  return answer.kind === 'replay' ? answer.answer : undefined
 }
 
-export function forwardContext(c: Context<EdgeEnv>, signal: AbortSignal): ForwardContext {
-  const { config, backends, objects } = c.var.edge
+export function backendContext(c: Context<EdgeEnv>, signal: AbortSignal): BackendContext {
+  const { config, backends, cachedObjects } = c.var.edge
   return {
     backends,
     capabilityKey: config.capabilityKey,
     tenant: c.var.principal.tenant,
     requestId: c.var.requestId,
     signal,
-    openDelta: (digest) => objects.tryOpen(digest),
+    objects: cachedObjects,
+    patienceMs: config.backendPatienceMs,
+    waitUntil: (promise) => c.executionCtx.waitUntil(promise),
     nowMs: Date.now,
   }
 }

@@ -9,6 +9,8 @@ import { BackendInfo, type GenerateRequest } from '../../gpu-backend/protocol.ts
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
 const SECRET = 'a secret of the benchmark, on loopback only'
 const MAX_TOKENS = 100_000
+/** Longer than any prompt takes that is measured here. */
+const PATIENCE_MS = 600_000
 
 /** One answer's timing: when each text event came, in milliseconds of `performance.now()`. */
 export interface Timing {
@@ -66,7 +68,7 @@ export class BackendProcess {
     const response = await fetch(`${this.#url}/v1/generate`, { method: 'POST', headers, body: JSON.stringify(request) })
     if (!response.ok || !response.body) throw new Error(`The backend refused a request: ${await response.text()}`)
     const tokenTimesMs: number[] = []
-    for await (const event of readGenerateEvents(response.body)) {
+    for await (const event of readGenerateEvents(response.body, PATIENCE_MS)) {
       const nowMs = performance.now()
       if (event.event === 'error') throw new Error(event.message)
       if (event.event === 'text') for (let i = 0; i < event.tokens; i++) tokenTimesMs.push(nowMs)

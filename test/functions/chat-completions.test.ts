@@ -182,6 +182,8 @@ describe('a request that cannot be served', () => {
     [{ model: 'tiny-base', messages: QUESTION, max_tokens: 0 }, 'max_tokens'],
     [{ model: 'tiny-base', messages: QUESTION, tools: [{ type: 'function' }] }, 'tools'],
     [{ model: 'tiny-base', messages: QUESTION, logit_bias: { x: 1 } }, 'logit_bias'],
+    [{ model: 'tiny-base', messages: QUESTION, top_logprobs: 2 }, 'top_logprobs'],
+    [{ model: 'tiny-base', messages: QUESTION, stream_options: { include_usage: true } }, 'stream_options'],
   ])('is 400 and names the parameter at fault (%#: %o)', async (body, param) => {
     const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body: JSON.stringify(body) })
     expect(response.status).toBe(400)
@@ -309,5 +311,37 @@ describe('the usage record', () => {
       .withResponse()
     await usageOf(response.headers.get('x-request-id')!)
     expect(await edge.db.prepare('SELECT 1 FROM usage WHERE request_id = ?').bind(failed.requestID).first()).toBeNull()
+  })
+})
+
+describe('a web page of another origin', () => {
+  const origin = 'https://shop.example'
+
+  test('may ask: a preflight needs no key, and the answer’s headers may be read', async () => {
+    const preflight = await fetch(`${edge.url}/v1/chat/completions`, {
+      method: 'OPTIONS',
+      headers: {
+        origin,
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization,content-type',
+      },
+    })
+    expect(preflight.status).toBe(204)
+    expect(preflight.headers.get('access-control-allow-origin')).toBe('*')
+    expect(preflight.headers.get('access-control-allow-headers')).toBe('authorization,content-type')
+    for (const key of ['key-acme', 'wrong']) {
+      const response = await edge.call(key, '/v1/models', { headers: { origin } })
+      expect(response.headers.get('access-control-allow-origin')).toBe('*')
+      expect(response.headers.get('access-control-expose-headers')).toContain('x-request-id')
+      expect(response.headers.get('access-control-allow-credentials')).toBeNull()
+    }
+  })
+
+  test('has no business with the admin API', async () => {
+    const preflight = await fetch(`${edge.url}/admin/v1/tenants`, {
+      method: 'OPTIONS',
+      headers: { origin, 'access-control-request-method': 'GET', 'access-control-request-headers': 'authorization' },
+    })
+    expect(preflight.headers.get('access-control-allow-origin')).toBeNull()
   })
 })

@@ -4,7 +4,7 @@ import { refilled, waitMs } from '../../functions/metering/bucket.ts'
 import { chooseVersion } from '../../functions/registry/canary.ts'
 import { type BackendState, chooseBackends } from '../../functions/router/choose.ts'
 
-const idle = (url: string): BackendState => ({ url, inFlight: 0, ailingUntilMs: 0 })
+const idle = (url: string): BackendState => ({ url, inFlight: 0, ailing: false })
 const fleet = (size: number) => Array.from({ length: size }, (_, index) => idle(`https://backend-${index}.example`))
 const digests = Array.from({ length: 2000 }, (_, index) => `sha256:${index}`)
 
@@ -12,7 +12,7 @@ describe('the choice of a backend', () => {
   test('is the same every time, whatever the order of the list', () => {
     const backends = fleet(5)
     for (const digest of digests.slice(0, 50)) {
-      expect(chooseBackends(digest, backends.toReversed(), 0)).toEqual(chooseBackends(digest, backends, 0))
+      expect(chooseBackends(digest, backends.toReversed())).toEqual(chooseBackends(digest, backends))
     }
   })
 
@@ -20,7 +20,7 @@ describe('the choice of a backend', () => {
     const backends = fleet(4)
     const counts = new Map<string, number>()
     for (const digest of digests) {
-      const [first] = chooseBackends(digest, backends, 0)
+      const [first] = chooseBackends(digest, backends)
       counts.set(first!, (counts.get(first!) ?? 0) + 1)
     }
     for (const { url } of backends) {
@@ -34,31 +34,30 @@ describe('the choice of a backend', () => {
     const gone = backends[2]!.url
     const left = backends.filter(({ url }) => url !== gone)
     for (const digest of digests) {
-      const [before] = chooseBackends(digest, backends, 0)
-      const [after] = chooseBackends(digest, left, 0)
+      const [before] = chooseBackends(digest, backends)
+      const [after] = chooseBackends(digest, left)
       if (before !== gone) expect(after).toBe(before)
     }
   })
 
-  test('leaves an ailing backend for last until its time is up', () => {
-    const [first, ...others] = chooseBackends('sha256:x', fleet(3), 0)
-    const ailing = fleet(3).map((backend) => (backend.url === first ? { ...backend, ailingUntilMs: 100 } : backend))
-    expect(chooseBackends('sha256:x', ailing, 99)).toEqual([...others, first])
-    expect(chooseBackends('sha256:x', ailing, 100)[0]).toBe(first)
+  test('leaves an ailing backend for last', () => {
+    const [first, ...others] = chooseBackends('sha256:x', fleet(3))
+    const ailing = fleet(3).map((backend) => (backend.url === first ? { ...backend, ailing: true } : backend))
+    expect(chooseBackends('sha256:x', ailing)).toEqual([...others, first])
   })
 
   test('spreads an adapter to the next backend while its own is over its share', () => {
-    const [first, second] = chooseBackends('sha256:hot', fleet(4), 0)
+    const [first, second] = chooseBackends('sha256:hot', fleet(4))
     const loaded = fleet(4).map((backend) => (backend.url === first ? { ...backend, inFlight: 20 } : backend))
-    expect(chooseBackends('sha256:hot', loaded, 0)[0]).toBe(second)
+    expect(chooseBackends('sha256:hot', loaded)[0]).toBe(second)
   })
 
   test('always tries every backend once', () => {
-    const state = fc.record({ inFlight: fc.nat(100), ailingUntilMs: fc.nat(100) })
+    const state = fc.record({ inFlight: fc.nat(100), ailing: fc.boolean() })
     fc.assert(
-      fc.property(fc.string(), fc.array(state, { minLength: 1, maxLength: 8 }), fc.nat(100), (key, states, nowMs) => {
+      fc.property(fc.string(), fc.array(state, { minLength: 1, maxLength: 8 }), (key, states) => {
         const backends = states.map((known, index) => ({ ...known, url: `u${index}` }))
-        expect(chooseBackends(key, backends, nowMs).sort()).toEqual(backends.map(({ url }) => url).sort())
+        expect(chooseBackends(key, backends).sort()).toEqual(backends.map(({ url }) => url).sort())
       }),
     )
   })

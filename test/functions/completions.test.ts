@@ -43,6 +43,17 @@ test('a text completion is 16 tokens long where nothing is said, as OpenAI’s',
   expect(backend.generations.at(-1)?.request.sampling.max_tokens).toBe(16)
 })
 
+test.each([
+  [{ suffix: 'end' }, 'suffix'],
+  [{ echo: true }, 'echo'],
+  [{ best_of: 3 }, 'best_of'],
+  [{ prompt: ['one', 'two'] }, 'prompt'],
+  [{ stream_options: {} }, 'stream_options'],
+])('a text completion with %j is refused by the name of the parameter', async (extra, param) => {
+  const request = { model: 'tiny-base', prompt: 'x', ...extra }
+  await expect(client.completions.create(request)).rejects.toMatchObject({ status: 400, param })
+})
+
 test('embeddings come as the client asks, from the adapter, and are metered', async () => {
   const request = { model: 'acme/support', input: ['ab', 'abcd'] }
   // The client asks for base64 by itself, and decodes it.

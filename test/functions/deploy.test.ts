@@ -34,6 +34,11 @@ test.each([
   ['http://127.0.0.1:1', { POLYLORA_BACKEND_SECRET: 'short' }, /has 5 characters: use at least 32/],
   ['', { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /BACKENDS is "": set it to one or more/],
   ['ftp://x', { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /BACKENDS is "ftp:\/\/x"/],
+  [
+    'http://a',
+    { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, BACKEND_PATIENCE_MS: 'soon' },
+    /BACKEND_PATIENCE_MS is "soon"/,
+  ],
   ['["http://a", 7]', { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /set it to one or more http\(s\) URLs/],
 ])(
   'a deployment with BACKENDS %j and secrets %j says in one sentence what is wrong',

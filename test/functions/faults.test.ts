@@ -135,9 +135,10 @@ describe('the registry', () => {
     await edge.addTenant('late', 'key-late').catch(() => undefined)
     const response = await ask({}, 'never-seen-key')
     await edge.db.exec('ALTER TABLE hidden RENAME TO api_keys')
-    expect(response.status).toBe(500)
+    expect(response.status).toBe(503)
+    expect(response.headers.get('retry-after')).toBe('1')
     const body = await response.text()
-    expect(JSON.parse(body)).toMatchObject({ error: { type: 'server_error', code: 'internal_error' } })
+    expect(JSON.parse(body)).toMatchObject({ error: { type: 'server_error', code: 'registry_unavailable' } })
     expect(body).not.toMatch(/D1|SQL|api_keys/)
   })
 

@@ -46,10 +46,19 @@ describe('limits', () => {
     expect(first.headers.get('x-ratelimit-reset-requests')).toMatch(/^\d+\.\d{3}s$/)
     expect((await ask(key)).status).toBe(200)
     const third = await ask(key)
+    expect(third.headers.get('x-ratelimit-limit-requests')).toBe('2')
     expect(third.status).toBe(429)
     expect(Number(third.headers.get('retry-after'))).toBeGreaterThan(0)
     expect(third.headers.get('x-ratelimit-remaining-requests')).toBe('0')
     expect(await errorCode(third)).toBe('rate_limit_exceeded')
+  })
+
+  test('are told in a refusal of a backend, too', async () => {
+    const key = await tenant('told', { requests_per_minute: 5 })
+    backend.behaviour.refuse = 'context_length_exceeded'
+    const response = await ask(key)
+    expect(response.status).toBe(400)
+    expect(response.headers.get('x-ratelimit-remaining-requests')).toBe('4')
   })
 
   test('of tokens count what was reserved, and give back what was not used', async () => {

@@ -361,6 +361,14 @@ describe('a delta', () => {
     await expectRefusal(await client.push(MISSING, new Uint8Array(20_000_000)), 'too_large')
   })
 
+  test('is told by HEAD to be here or not, to who may use it', async () => {
+    const ask = (digest: string, token: { delta: string }) =>
+      client.fetch('HEAD', `/v1/adapters/${digest}`, undefined, token)
+    expect((await ask(delta.digest, { delta: delta.digest })).status).toBe(200)
+    expect((await ask(MISSING, { delta: MISSING })).status).toBe(404)
+    expect((await ask(delta.digest, { delta: MISSING })).status).toBe(403)
+  })
+
   test('whose sender goes away half-way leaves nothing behind and disturbs nobody', async () => {
     const before = await engine.residency()
     const other = await encodedRandomDelta(engine.info.base, { seed: 4, rank: 4 })

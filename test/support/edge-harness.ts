@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { D1Database, R2Bucket } from '@cloudflare/workers-types'
 import { build } from 'esbuild'
-import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+import { convertV4MiniflareOptions, Miniflare, Response as MiniflareResponse } from 'miniflare'
 import { targetModules } from '../../adapters/base-model.ts'
 import { encodeDelta } from '../../adapters/canonical.ts'
 import type { DeltaModule } from '../../adapters/delta.ts'
@@ -14,6 +14,10 @@ export interface EdgeHarness {
   readonly url: string
   readonly db: D1Database
   readonly deltas: R2Bucket
+  /** Whether the data centre's cache has a copy of a delta file. */
+  hasCopy(digest: string): Promise<boolean>
+  /** Puts a copy into the cache that is not what its digest says. */
+  damageCopy(digest: string): Promise<void>
   /** Creates a tenant (where it is new) and a key of it. */
   addTenant(tenant: string, key: string, scopes?: string): Promise<void>
   /** `fetch` to a path of the admin API; the body is sent as JSON, the answer parsed. */
@@ -75,6 +79,15 @@ export async function startEdge(
     url: url.origin,
     db,
     deltas,
+    async hasCopy(digest) {
+      const copies = await (await miniflare.getCaches()).open('polylora-deltas')
+      return (await copies.match(copyUrl(digest))) !== undefined
+    },
+    async damageCopy(digest) {
+      const copies = await (await miniflare.getCaches()).open('polylora-deltas')
+      const headers = { 'cache-control': 'max-age=60', 'content-length': '7' }
+      await copies.put(copyUrl(digest), new MiniflareResponse('garbage', { headers }))
+    },
     logs,
     call,
     async addTenant(tenant, key, scopes = 'inference adapters usage') {
@@ -108,6 +121,10 @@ export async function startEdge(
     evictMeter: (tenant) => miniflare.unsafeEvictDurableObject('polylora', 'TenantMeter', { name: tenant }),
     close: () => miniflare.dispose(),
   }
+}
+
+function copyUrl(digest: string): string {
+  return `https://deltas.invalid/deltas/${digest.replace(':', '/')}`
 }
 
 /** The Worker as one module. `wrangler deploy` bundles with the same tool. */

@@ -48,6 +48,10 @@ export const BASE_INFO: BackendInfo = {
 interface Behaviour {
   /** Words said by the base; an adapter says its digest first. */
   words: string[]
+  /** What `/readyz` says. */
+  ready: boolean
+  /** Wait for this before a generation is answered at all. */
+  hold: Promise<void> | undefined
   /** Refuse every generation with this code. */
   refuse: ErrorCode | undefined
   /** Cut the connection after so many words. */
@@ -65,6 +69,8 @@ interface Behaviour {
 function usual(): Behaviour {
   return {
     words: ['Hello', ' from', ' the', ' model', '.'],
+    ready: true,
+    hold: undefined,
     refuse: undefined,
     cutAfter: undefined,
     failAfter: undefined,
@@ -121,10 +127,16 @@ export class ProtocolBackend {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
     if (request.method === 'GET' && pathname === '/v1/base') return json(response, 200, BASE_INFO)
+    if (request.method === 'GET' && pathname === '/readyz') {
+      return json(response, this.behaviour.ready ? 200 : 503, {})
+    }
     const token = /^Bearer (.*)$/.exec(request.headers.authorization ?? '')?.[1] ?? ''
     const capability = await verifyCapability(this.#key!, token, Date.now())
     if (!capability) return refuse(response, 'unauthorized', 'bad token')
 
+    if (request.method === 'HEAD' && pathname.startsWith('/v1/adapters/')) {
+      return json(response, this.deltas.has(pathname.slice('/v1/adapters/'.length)) ? 200 : 404, {})
+    }
     if (request.method === 'PUT' && pathname.startsWith('/v1/adapters/')) {
       const digest = pathname.slice('/v1/adapters/'.length)
       const bytes = await readAll(request)
@@ -156,6 +168,7 @@ export class ProtocolBackend {
     if (capability.delta !== body.delta) return refuse(response, 'forbidden', 'token is for another delta')
     const number = this.asked++
     const behaviour = { ...this.behaviour, ...this.behaviour.fault?.(number) }
+    await behaviour.hold
     if (behaviour.refuse) return refuse(response, behaviour.refuse, 'scripted refusal')
     if (body.delta && !this.deltas.has(body.delta)) {
       return json(response, 409, { error: 'adapter_missing', message: 'not resident', digest: body.delta })

@@ -1,0 +1,56 @@
+// A backend's refusal in the edge's words: what the caller can do something about passes, the rest is ours.
+// Knows which refusals another backend may not share. Invariant: no address of a backend is in what the caller reads.
+import { ErrorBody } from '../../gpu-backend/protocol.ts'
+import { ApiError } from '../errors.ts'
+import { backendUnavailable } from './backends.ts'
+
+/** A failure that another backend may not share. */
+export class TryNext extends Error {
+  readonly refusal: ApiError
+  readonly ailing: boolean
+
+  constructor(refusal: ApiError, ailing: boolean) {
+    super(refusal.message)
+    this.refusal = refusal
+    this.ailing = ailing
+  }
+}
+
+/** The bytes that were pushed do not hash to their digest, or are no delta for this base. */
+export class DeltaRefused extends ApiError {}
+
+/** What an answer that is not ok means. */
+export async function refusalOf(response: Response): Promise<Error> {
+  const parsed = ErrorBody.safeParse(await response.json().catch(() => undefined))
+  return parsed.success
+    ? refusal(parsed.data.error, parsed.data.message)
+    : refusal('internal', `status ${response.status}`)
+}
+
+/** What a backend's error code means. */
+export function refusal(code: string, message: string): Error {
+  switch (code) {
+    case 'context_length_exceeded':
+      return new ApiError(400, code, message, { param: 'messages' })
+    case 'bad_request':
+      return new ApiError(400, 'invalid_value', message)
+    case 'too_large':
+      return new ApiError(413, 'request_too_large', message)
+    case 'digest_mismatch':
+    case 'invalid_delta':
+      console.error(JSON.stringify({ event: 'delta_refused', code, message }))
+      return new DeltaRefused(500, 'adapter_invalid', `The adapter cannot be applied: ${message}`)
+    case 'overloaded':
+      return new TryNext(new ApiError(429, 'overloaded', message, { headers: { 'retry-after': '1' } }), false)
+    case 'unavailable':
+      return new TryNext(backendUnavailable(), true)
+    case 'adapter_missing':
+      return new TryNext(
+        new ApiError(503, 'adapter_not_resident', 'The adapter could not be kept on the model server: try again.'),
+        false,
+      )
+    default:
+      console.error(JSON.stringify({ event: 'backend_refused', code, message }))
+      return new ApiError(502, 'backend_error', 'The model server failed to answer this request.')
+  }
+}

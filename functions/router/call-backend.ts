@@ -1,0 +1,138 @@
+// One request to one backend: token, POST, and where the delta is missing its bytes first. Also the other way round:
+// a delta is brought to a backend before the request that needs it is complete.
+// Invariant: bytes reach a backend only from storage, under the digest that the token names.
+import { type CapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
+import { type Digest, REQUEST_ID_HEADER } from '../../gpu-backend/protocol.ts'
+import { ApiError } from '../errors.ts'
+import type { CachedObjects } from '../registry/cached-objects.ts'
+import { MAX_DELTA_BYTES } from '../registry/objects.ts'
+import { DeltaRefused, refusalOf, TryNext } from './backend-refusal.ts'
+import { type Backends, backendUnavailable } from './backends.ts'
+
+const TOKEN_LIFE_MS = 60_000
+
+export interface BackendContext {
+  readonly backends: Backends
+  readonly capabilityKey: CapabilityKey
+  readonly objects: CachedObjects
+  readonly tenant: string
+  readonly requestId: string
+  /** How long a backend may be silent; milliseconds. */
+  readonly patienceMs: number
+  /** Aborts the request on the backend. */
+  readonly signal: AbortSignal
+  readonly waitUntil: (promise: Promise<unknown>) => void
+  readonly nowMs: () => number
+}
+
+/** A delta that is being brought to a backend. */
+export interface Warming {
+  readonly url: string
+  readonly digest: Digest
+  /** True where its bytes had to be pushed. Never rejects: the request itself finds out what is wrong. */
+  readonly pushed: Promise<boolean>
+}
+
+interface Work {
+  readonly path: string
+  readonly delta: Digest | null
+  readonly maxTokens: number
+  readonly body: string
+}
+
+/**
+ * The backend's answer to `work`, and whether the delta's bytes had to be pushed for it.
+ * @throws TryNext where another backend may do, ApiError where none would
+ */
+export async function callBackend(context: BackendContext, url: string, work: Work, warming: Warming | undefined) {
+  const { path, delta, maxTokens, body } = work
+  const headers = await capabilityHeaders(context, delta, maxTokens)
+  const json = { ...headers, 'content-type': 'application/json' }
+  const post = () => send(context, `${url}${path}`, { method: 'POST', headers: json, body })
+
+  let cold = warming?.url === url && warming.digest === delta && (await warming.pushed)
+  let response = await post()
+  if (response.status === 409 && delta !== null) {
+    await response.body?.cancel()
+    context.backends.forgetResident(url, delta)
+    await pushDelta(context, url, delta)
+    cold = true
+    response = await post()
+  }
+  if (!response.ok) throw await refusalOf(response)
+  if (delta !== null) context.backends.sawResident(url, delta, context.nowMs())
+  return { response, cold }
+}
+
+/** Brings `digest` to the backend that will most likely be asked for it; undefined where it is believed to be there. */
+export function warmDelta(context: BackendContext, digest: Digest): Warming | undefined {
+  const [url] = context.backends.order(digest)
+  if (!url || context.backends.isResident(url, digest, context.nowMs())) return undefined
+  const pushed = pushWhereMissing(context, url, digest).catch(() => false)
+  return { url, digest, pushed }
+}
+
+async function pushWhereMissing(context: BackendContext, url: string, digest: Digest): Promise<boolean> {
+  const headers = await capabilityHeaders(context, digest, 0)
+  const asked = await send(context, `${url}/v1/adapters/${digest}`, { method: 'HEAD', headers })
+  if (asked.status !== 404) return false
+  await pushDelta(context, url, digest)
+  context.backends.sawResident(url, digest, context.nowMs())
+  return true
+}
+
+async function pushDelta(context: BackendContext, url: string, digest: Digest): Promise<void> {
+  const { objects } = context
+  const object = await objects.tryOpen(digest)
+  if (!object) {
+    throw new ApiError(
+      500,
+      'adapter_object_missing',
+      "The adapter's stored file is missing: publish the adapter again.",
+    )
+  }
+  const headers = await capabilityHeaders(context, digest, 0)
+  const response = await send(context, `${url}/v1/adapters/${digest}`, {
+    method: 'PUT',
+    headers: { ...headers, 'content-type': 'application/octet-stream' },
+    body: object.body.pipeThrough(new FixedLengthStream(object.bytes)),
+  })
+  if (response.ok) {
+    await response.body?.cancel()
+    if (!object.cached) context.waitUntil(objects.remember(digest))
+    return
+  }
+  const refused = await refusalOf(response)
+  if (!(refused instanceof DeltaRefused) || !object.cached) throw refused
+  // The copy in the cache is damaged; the one in storage may not be.
+  await objects.forget([digest])
+  await pushDelta(context, url, digest)
+}
+
+async function capabilityHeaders(context: BackendContext, delta: Digest | null, maxTokens: number) {
+  const token = await mintCapability(context.capabilityKey, {
+    tenant: context.tenant,
+    delta,
+    request_id: context.requestId,
+    expires_ms: context.nowMs() + TOKEN_LIFE_MS,
+    limits: { max_tokens: maxTokens, max_delta_bytes: MAX_DELTA_BYTES },
+  })
+  return { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: context.requestId }
+}
+
+/** @throws TryNext where no answer begins within the context's patience */
+async function send(context: BackendContext, url: string, init: RequestInit): Promise<Response> {
+  const tooSlow = new AbortController()
+  const timer = setTimeout(() => tooSlow.abort(new Error('no answer in time')), context.patienceMs)
+  try {
+    const signal = AbortSignal.any([context.signal, tooSlow.signal])
+    return await fetch(url, { ...init, signal, redirect: 'manual' })
+  } catch (error) {
+    console.warn(
+      JSON.stringify({ event: 'backend_unreachable', request_id: context.requestId, url, reason: String(error) }),
+    )
+    throw new TryNext(backendUnavailable(), true)
+  } finally {
+    clearTimeout(timer)
+  }
+}
