@@ -123,6 +123,43 @@ export const OPERATIONS: readonly Operation[] = [
   },
   {
     method: 'get',
+    path: `${ADAPTER}/uploads/{digest}`,
+    summary: 'Tells which parts of a large delta have arrived, and how large a part may be.',
+    scope: 'adapters',
+    answers: { 200: 'The parts; none where nothing has arrived.' },
+  },
+  {
+    method: 'put',
+    path: `${ADAPTER}/uploads/{digest}/{part}`,
+    summary:
+      'Stores one part of a large delta, counted from 1 and sent in order; a part sent again replaces the one before.',
+    scope: 'adapters',
+    file: 'application/octet-stream',
+    headers: { 'x-polylora-digest': 'sha256: and the part’s hash in hex.', 'content-length': 'The part’s size.' },
+    answers: { 204: 'Stored.', 413: 'Larger than a part may be.', 422: 'It has another hash.' },
+  },
+  {
+    method: 'post',
+    path: `${ADAPTER}/uploads/{digest}`,
+    summary: 'Publishes what the parts are together, exactly as one request would, and forgets the parts.',
+    scope: 'adapters',
+    query: z.object({ alias: z.optional(z.literal('keep')) }),
+    answers: {
+      201: 'The version.',
+      409: 'A part is missing.',
+      413: 'Larger than the backends serve.',
+      422: 'Not a delta for this base, or another hash; the parts are forgotten.',
+    },
+  },
+  {
+    method: 'delete',
+    path: `${ADAPTER}/uploads/{digest}`,
+    summary: 'Forgets the parts of an upload.',
+    scope: 'adapters',
+    answers: { 204: 'Forgotten.' },
+  },
+  {
+    method: 'get',
     path: ADAPTER,
     summary: 'Shows an adapter with its report, canary and versions.',
     scope: null,

@@ -1,5 +1,5 @@
-// Where files are kept, by digest: what any object storage must do for us. Knows no names and no tenants.
-// Invariant: what is stored under a digest hashes to it; the store itself refuses anything else.
+// Where files are kept, by digest, and the parts of deltas that are still being uploaded: what any object storage must do for
+// us. Knows no names. Invariant: what is stored under a digest hashes to it; the store itself refuses anything else.
 import type { Digest } from '../../gpu-backend/protocol.ts'
 
 /** The largest delta file that is taken; each backend may set a lower limit of its own. */
@@ -19,8 +19,28 @@ export interface ByteRange {
   readonly end: number
 }
 
+/** A delta that arrives in parts: whose it is, and the digest of all parts together. Parts of one tenant are no other's. */
+export interface Upload {
+  readonly tenant: string
+  readonly digest: Digest
+}
+
+/** The key of a part: `uploads/<tenant>/<hex>/<number>`; five digits, so that a listing has them in order. */
+export function partKey(key: PartKey): string {
+  return `${partsPrefix(key)}${String(key.part).padStart(5, '0')}`
+}
+
+export function partsPrefix({ tenant, digest }: Upload): string {
+  return `uploads/${tenant}/${digest.slice('sha256:'.length)}/`
+}
+
 /** The bytes hash to something else than their digest. */
 export class DigestMismatch extends Error {}
+
+export interface PartKey extends Upload {
+  /** Counted from 1. */
+  readonly part: number
+}
 
 export interface ObjectStore {
   /**
@@ -31,4 +51,11 @@ export interface ObjectStore {
   /** The object's bytes, or those of `range`, and their number; undefined where storage has none. */
   tryOpen(digest: Digest, range?: ByteRange): Promise<{ body: ReadableStream<Uint8Array>; bytes: number } | undefined>
   delete(digests: readonly Digest[]): Promise<void>
+
+  /** As `put`, for a part with a digest of its own; it replaces one that is there. */
+  putPart(key: PartKey, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number): Promise<void>
+  /** The parts that are there, number -> bytes; parts are sent in order, and none is found behind one that is missing. */
+  listParts(upload: Upload): Promise<ReadonlyMap<number, number>>
+  tryOpenPart(key: PartKey): Promise<ReadableStream<Uint8Array> | undefined>
+  deleteParts(upload: Upload): Promise<void>
 }

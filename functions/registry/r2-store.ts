@@ -1,23 +1,34 @@
 // Object storage in R2, through its binding.
 import { type Bindings, ConfigError } from '../env.ts'
-import { DigestMismatch, type Folder, type ObjectStore, objectKey } from './objects.ts'
+import {
+  DigestMismatch,
+  type Folder,
+  type ObjectStore,
+  objectKey,
+  partKey,
+  partsPrefix,
+  type Upload,
+} from './objects.ts'
 
 /** @throws ConfigError where the binding is missing */
 export function r2Store({ DELTAS: bucket }: Bindings, folder: Folder): ObjectStore {
   if (!bucket) throw new ConfigError('The binding DELTAS is missing: add it to wrangler.toml.')
+  const put = async (key: string, digest: string, body: ReadableStream<Uint8Array>) => {
+    try {
+      await bucket.put(key, body, {
+        sha256: digest.slice('sha256:'.length),
+        httpMetadata: { contentType: 'application/octet-stream' },
+      })
+    } catch (error) {
+      // R2's error 10037 (BadDigest): its message is the only mark that survives the binding.
+      if (error instanceof Error && /10037|did not match|BadDigest/i.test(error.message)) throw new DigestMismatch()
+      throw error
+    }
+  }
+  // A thousand at once: more than any upload has parts.
+  const partObjects = async (upload: Upload) => (await bucket.list({ prefix: partsPrefix(upload) })).objects
   return {
-    async put(digest, body) {
-      try {
-        await bucket.put(objectKey(folder, digest), body, {
-          sha256: digest.slice('sha256:'.length),
-          httpMetadata: { contentType: 'application/octet-stream' },
-        })
-      } catch (error) {
-        // R2's error 10037 (BadDigest): its message is the only mark that survives the binding.
-        if (error instanceof Error && /10037|did not match|BadDigest/i.test(error.message)) throw new DigestMismatch()
-        throw error
-      }
-    },
+    put: (digest, body) => put(objectKey(folder, digest), digest, body),
     async tryOpen(digest, range) {
       const wanted = range && { offset: range.start, length: range.end + 1 - range.start }
       const object = await bucket.get(objectKey(folder, digest), wanted ? { range: wanted } : {})
@@ -25,6 +36,17 @@ export function r2Store({ DELTAS: bucket }: Bindings, folder: Folder): ObjectSto
     },
     async delete(digests) {
       if (digests.length > 0) await bucket.delete(digests.map((digest) => objectKey(folder, digest)))
+    },
+    putPart: (key, digest, body) => put(partKey(key), digest, body),
+    async listParts(upload) {
+      return new Map((await partObjects(upload)).map(({ key, size }) => [Number(key.slice(-5)), size]))
+    },
+    async tryOpenPart(key) {
+      return (await bucket.get(partKey(key)))?.body
+    },
+    async deleteParts(upload) {
+      const keys = (await partObjects(upload)).map(({ key }) => key)
+      if (keys.length > 0) await bucket.delete(keys)
     },
   }
 }

@@ -12,7 +12,15 @@ import {
 import * as z from 'zod/mini'
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import { type Bindings, ConfigError } from '../env.ts'
-import { DigestMismatch, type Folder, type ObjectStore, objectKey } from './objects.ts'
+import {
+  type ByteRange,
+  DigestMismatch,
+  type Folder,
+  type ObjectStore,
+  objectKey,
+  partKey,
+  type Upload,
+} from './objects.ts'
 
 const Settings = z.object({
   S3_ENDPOINT: z.url({ protocol: /^https?$/ }),
@@ -42,9 +50,8 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     // A stream can be sent once.
     maxAttempts: 1,
   })
-  const keyOf = (digest: Digest) => objectKey(folder, digest)
-  const send = (digest: Digest, body: ReadableStream<Uint8Array>, bytes: number) => {
-    const command = new PutObjectCommand({ Bucket, Key: keyOf(digest), Body: body, ContentLength: bytes })
+  const send = (Key: string, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number) => {
+    const command = new PutObjectCommand({ Bucket, Key, Body: body, ContentLength: bytes })
     command.middlewareStack.add(
       (next) => (args) => {
         const { headers } = args.request as { headers: Record<string, string> }
@@ -55,52 +62,74 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     )
     return client.send(command)
   }
-  const remove = (digest: Digest) => client.send(new DeleteObjectCommand({ Bucket, Key: keyOf(digest) }))
-  const exists = async (digest: Digest): Promise<boolean> => {
-    const head = new HeadObjectCommand({ Bucket, Key: keyOf(digest) })
+  const remove = (Key: string) => client.send(new DeleteObjectCommand({ Bucket, Key }))
+  const tryGetBytes = async (Key: string): Promise<number | undefined> => {
+    const head = new HeadObjectCommand({ Bucket, Key })
     return await client.send(head).then(
-      () => true,
-      (error: unknown) => absent(error, false),
+      ({ ContentLength = 0 }) => ContentLength,
+      (error: unknown) => absent(error, undefined),
     )
+  }
+  const put = async (key: string, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number): Promise<void> => {
+    const hash = new crypto.DigestStream('SHA-256')
+    if ((await tryGetBytes(key)) !== undefined) {
+      // Who publishes a delta must have it, even where it is stored already.
+      await body.pipeTo(hash)
+      if ((await hexOf(hash)) !== digest) throw new DigestMismatch()
+      return
+    }
+    const hashed = copyTo(hash)
+    const stream = body.pipeThrough(hashed.through).pipeThrough(new FixedLengthStream(bytes))
+    const sent = await send(key, digest, stream, bytes).then(
+      () => undefined,
+      (error: unknown) => error ?? new Error('the store failed'),
+    )
+    // Broken off: nobody can say what the rest would have been.
+    if (sent && !hashed.complete()) throw sent
+    const matches = (await hexOf(hash)) === digest
+    if (sent && matches) throw sent
+    if (matches) return
+    if (!sent) await remove(key)
+    throw new DigestMismatch()
+  }
+  const tryOpen = async (Key: string, range?: ByteRange) => {
+    try {
+      const wanted = range ? { Range: `bytes=${range.start}-${range.end}` } : {}
+      const { Body, ContentLength } = await client.send(new GetObjectCommand({ Bucket, Key, ...wanted }))
+      if (!Body || ContentLength === undefined) return undefined
+      return { body: Body.transformToWebStream() as ReadableStream<Uint8Array>, bytes: ContentLength }
+    } catch (error) {
+      return absent(error, undefined)
+    }
+  }
+  /** One after another until one is missing: the SDK cannot read the XML of a listing in a Worker. */
+  const partSizes = async (upload: Upload): Promise<ReadonlyMap<number, number>> => {
+    const sizes = new Map<number, number>()
+    for (let part = 1; ; part++) {
+      const bytes = await tryGetBytes(partKey({ ...upload, part }))
+      if (bytes === undefined) return sizes
+      sizes.set(part, bytes)
+    }
   }
 
   return {
-    async put(digest, body, bytes) {
-      const hash = new crypto.DigestStream('SHA-256')
-      if (await exists(digest)) {
-        // Who publishes a delta must have it, even where it is stored already.
-        await body.pipeTo(hash)
-        if ((await hexOf(hash)) !== digest) throw new DigestMismatch()
-        return
-      }
-      const hashed = copyTo(hash)
-      const stream = body.pipeThrough(hashed.through).pipeThrough(new FixedLengthStream(bytes))
-      const sent = await send(digest, stream, bytes).then(
-        () => undefined,
-        (error: unknown) => error ?? new Error('the store failed'),
-      )
-      // Broken off: nobody can say what the rest would have been.
-      if (sent && !hashed.complete()) throw sent
-      const matches = (await hexOf(hash)) === digest
-      if (sent && matches) throw sent
-      if (matches) return
-      if (!sent) await remove(digest)
-      throw new DigestMismatch()
-    },
-    async tryOpen(digest, range) {
-      try {
-        const wanted = range ? { Range: `bytes=${range.start}-${range.end}` } : {}
-        const { Body, ContentLength } = await client.send(
-          new GetObjectCommand({ Bucket, Key: keyOf(digest), ...wanted }),
-        )
-        if (!Body || ContentLength === undefined) return undefined
-        return { body: Body.transformToWebStream() as ReadableStream<Uint8Array>, bytes: ContentLength }
-      } catch (error) {
-        return absent(error, undefined)
-      }
-    },
+    put: (digest, body, bytes) => put(objectKey(folder, digest), digest, body, bytes),
+    tryOpen: (digest, range) => tryOpen(objectKey(folder, digest), range),
     async delete(digests) {
-      for (const digest of digests) await remove(digest)
+      for (const digest of digests) await remove(objectKey(folder, digest))
+    },
+    async putPart(key, digest, body, bytes) {
+      await remove(partKey(key))
+      await put(partKey(key), digest, body, bytes)
+    },
+    listParts: partSizes,
+    async tryOpenPart(key) {
+      return (await tryOpen(partKey(key)))?.body
+    },
+    async deleteParts(upload) {
+      // The last one first: what is left of a deletion that breaks off is still found.
+      const parts = [...(await partSizes(upload)).keys()].reverse()
+      for (const part of parts) await remove(partKey({ ...upload, part }))
     },
   }
 }

@@ -1,42 +1,34 @@
 // `/v1/adapters`: publish, show, list and delete a tenant's adapters. Bytes pass through, never gathered in memory.
-// Invariant: publishing is all or nothing; a name points at a delta that is stored, canonical and made for this base.
+// Invariant: a name points only at one of its own versions; publish-delta.ts says which versions there can be.
 import { type Context, Hono } from 'hono'
-import { checkDeltaHeader, type DeltaHeader } from '../../adapters/canonical.ts'
-import { AdapterError } from '../../adapters/errors.ts'
-import { checkModuleLimits } from '../../adapters/limits.ts'
-import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
-import type { BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
+import type { Digest } from '../../gpu-backend/protocol.ts'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
-import { ApiError, adapterNotFound, invalidRequest } from '../errors.ts'
+import { ApiError, adapterNotFound } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import {
   type AdapterName,
   type AliasRow,
-  abandonVersion,
-  beginVersion,
   deleteAdapter,
   listAdapters,
   listVersions,
   moveAlias,
-  publishVersion,
   setCanary,
   setReport,
-  storeVersion,
   tryGetAdapter,
   tryGetAlias,
-  type VersionRow,
 } from '../registry/adapters.ts'
 import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { tryGetDelta } from '../registry/may-leave.ts'
-import { Name } from '../registry/names.ts'
-import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
+import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import { evictEverywhere } from '../router/evict.ts'
-import { splitHead } from '../split-head.ts'
+import { describe, fullName, ownAdapter } from './adapter-path.ts'
 import { AliasMove, Canary, Report } from './adapter-requests.ts'
+import { publishDelta } from './publish-delta.ts'
 import { sendFile } from './send-file.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
+import { uploads } from './uploads.ts'
 
 const MAX_REPORT_BYTES = 256 * 1024
 
@@ -73,6 +65,7 @@ adapters
     )
   })
   .put('/:tenant/:name', publish)
+  .route('/:tenant/:name/uploads', uploads)
   .put('/:tenant/:name/versions/:digest/report', async (c) => {
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
@@ -161,71 +154,8 @@ async function publish(c: Context<EdgeEnv, '/:tenant/:name'>): Promise<Response>
   requireScope(c.var.principal, 'adapters')
   const adapter = ownAdapter(c)
   const digest = parseDigest(c.req.header('x-polylora-digest'), 'x-polylora-digest')
-  const info = await c.var.edge.backends.info(Date.now())
-  const bytes = declaredBytes(c.req.header('content-length'), Math.min(info.max_delta_bytes, MAX_DELTA_BYTES), 'delta')
-  if (!c.req.raw.body) throw new ApiError(400, 'empty_body', 'The request has no body: send the canonical delta file.')
-  const { header, body } = await checkedDelta(c.req.raw.body, bytes, info)
-
-  // A version for a canary: a name that points nowhere yet has nothing to keep.
-  const keepsAlias = c.req.query('alias') === 'keep' && (await tryGetAlias(c.env.DB, adapter)) !== undefined
-  const nowMs = Date.now()
-  const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }
-  if (!(await beginVersion(c.env.DB, version))) {
-    throw new ApiError(409, 'being_deleted', 'The same bytes are being deleted at this moment: publish again.')
-  }
-  try {
-    await c.var.edge.objects.put(digest, body, bytes)
-  } catch (error) {
-    await abandonVersion(c.env.DB, version)
-    if (!(error instanceof DigestMismatch)) throw error
-    throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
-  }
-  if (keepsAlias) await storeVersion(c.env.DB, version)
-  else await publishVersion(c.env.DB, version)
-  return c.json(
-    { ...describe(adapter.tenant, adapter.name, { ...version, created_ms: nowMs }), updated_ms: nowMs },
-    201,
-  )
-}
-
-/** The delta's header, checked against the base, and its bytes whole again. @throws ApiError 422 */
-async function checkedDelta(body: ReadableStream<Uint8Array>, bytes: number, info: BackendInfo) {
-  try {
-    const { head, body: whole } = await splitHead(body, bytes, LENGTH_BYTES, (first) => headerEnd(first, 'The delta'))
-    const header = checkDeltaHeader(head, bytes, info.base)
-    checkModuleLimits(header.modules, { maxRank: info.max_rank, fixedModules: info.fixed_modules })
-    return { header: summarise(header), body: whole }
-  } catch (error) {
-    if (error instanceof AdapterError) throw new ApiError(422, 'invalid_delta', error.message)
-    throw error
-  }
-}
-
-function summarise({ metadata, dtype, rank, modules }: DeltaHeader) {
-  return {
-    base: metadata.base,
-    source_format: metadata.sourceFormat,
-    dtype,
-    rank,
-    modules: modules.size,
-    chat_template: metadata.chatTemplate !== undefined,
-  }
-}
-
-function describe(tenant: string, name: string, row: Pick<VersionRow, 'digest' | 'bytes' | 'header' | 'created_ms'>) {
-  const { digest, bytes, header, created_ms } = row
-  return { id: `${tenant}/${name}`, object: 'adapter', digest, bytes, ...JSON.parse(header), created_ms }
-}
-
-/** The adapter in the path. @throws ApiError 404 where it is another tenant's, as where it doesn't exist */
-function ownAdapter(c: Context<EdgeEnv, '/:tenant/:name'>): AdapterName {
-  const [tenant, name] = [c.req.param('tenant'), c.req.param('name')]
-  if (tenant !== c.var.principal.tenant) throw adapterNotFound(`${tenant}/${name}`)
-  const parsed = Name.safeParse(name)
-  if (!parsed.success) throw invalidRequest(parsed.error)
-  return { tenant, name }
-}
-
-function fullName({ tenant, name }: AdapterName): string {
-  return `${tenant}/${name}`
+  const bytes = declaredBytes(c.req.header('content-length'), MAX_DELTA_BYTES, 'delta')
+  const { body } = c.req.raw
+  if (!body) throw new ApiError(400, 'empty_body', 'The request has no body: send the canonical delta file.')
+  return publishDelta(c, adapter, { digest, bytes, body })
 }

@@ -2,6 +2,8 @@
 import { Digest } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 
+type Uploaded = 'delta' | 'file' | 'part'
+
 /** `value` is in the request's parameter or header `param`. @throws ApiError 400 */
 export function parseDigest(value: string | undefined, param: string): Digest {
   const parsed = Digest.safeParse(value)
@@ -10,7 +12,7 @@ export function parseDigest(value: string | undefined, param: string): Digest {
 }
 
 /** The Content-Length in `value`. @throws ApiError 411 where there is none, 413 past `limit` */
-export function declaredBytes(value: string | undefined, limit: number, what: 'delta' | 'file'): number {
+export function declaredBytes(value: string | undefined, limit: number, what: Uploaded): number {
   if (!value || !/^\d{1,15}$/.test(value)) {
     throw new ApiError(
       411,
@@ -18,6 +20,12 @@ export function declaredBytes(value: string | undefined, limit: number, what: 'd
       `Send Content-Length: a ${what} is stored as it arrives, so its size comes first.`,
     )
   }
-  if (Number(value) <= limit) return Number(value)
-  throw new ApiError(413, `${what}_too_large`, `The ${what} has ${value} bytes; at most ${limit} can be served.`)
+  checkBytes(Number(value), limit, what)
+  return Number(value)
+}
+
+/** @throws ApiError 413 past `limit` */
+export function checkBytes(bytes: number, limit: number, what: Uploaded): void {
+  if (bytes <= limit) return
+  throw new ApiError(413, `${what}_too_large`, `The ${what} has ${bytes} bytes; at most ${limit} can be served.`)
 }

@@ -1,0 +1,29 @@
+// What the routes under `/v1/adapters` share: the adapter in the path, and an adapter as JSON.
+import type { Context } from 'hono'
+import type { EdgeEnv } from '../env.ts'
+import { adapterNotFound, invalidRequest } from '../errors.ts'
+import type { AdapterName, VersionRow } from '../registry/adapters.ts'
+import { Name } from '../registry/names.ts'
+
+/** A version as the API shows it. */
+export function describe(
+  tenant: string,
+  name: string,
+  row: Pick<VersionRow, 'digest' | 'bytes' | 'header' | 'created_ms'>,
+) {
+  const { digest, bytes, header, created_ms } = row
+  return { id: `${tenant}/${name}`, object: 'adapter', digest, bytes, ...JSON.parse(header), created_ms }
+}
+
+/** The adapter in the path. @throws ApiError 404 where it is another tenant's, as where it doesn't exist */
+export function ownAdapter(c: Context<EdgeEnv, `/:tenant/:name${string}`>): AdapterName {
+  const [tenant, name] = [c.req.param('tenant'), c.req.param('name')]
+  if (tenant !== c.var.principal.tenant) throw adapterNotFound(`${tenant}/${name}`)
+  const parsed = Name.safeParse(name)
+  if (!parsed.success) throw invalidRequest(parsed.error)
+  return { tenant, name }
+}
+
+export function fullName({ tenant, name }: AdapterName): string {
+  return `${tenant}/${name}`
+}

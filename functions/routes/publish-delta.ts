@@ -1,0 +1,85 @@
+// Publishing at the edge: a delta's header is checked while its bytes pass through to storage, then the name moves.
+// Invariant: all or nothing; a name points at a delta that is stored, canonical, made for this base and within its limits.
+import type { Context } from 'hono'
+import { checkDeltaHeader, type DeltaHeader } from '../../adapters/canonical.ts'
+import { AdapterError } from '../../adapters/errors.ts'
+import { checkModuleLimits } from '../../adapters/limits.ts'
+import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
+import type { BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
+import type { EdgeEnv } from '../env.ts'
+import { ApiError } from '../errors.ts'
+import {
+  type AdapterName,
+  abandonVersion,
+  beginVersion,
+  publishVersion,
+  storeVersion,
+  tryGetAlias,
+} from '../registry/adapters.ts'
+import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
+import { splitHead } from '../split-head.ts'
+import { describe } from './adapter-path.ts'
+import { checkBytes } from './upload-headers.ts'
+
+/** A canonical delta file on its way into storage. */
+export interface IncomingDelta {
+  readonly digest: Digest
+  readonly bytes: number
+  readonly body: ReadableStream<Uint8Array>
+}
+
+/**
+ * Checks the header, stores the bytes under their digest and moves the name to them; `?alias=keep` leaves the name where it
+ * points. Answers 201. @throws ApiError 413, 422 for a delta that cannot be served, 409 where the same bytes are being deleted
+ */
+export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, delta: IncomingDelta): Promise<Response> {
+  const { digest, bytes } = delta
+  const info = await c.var.edge.backends.info(Date.now())
+  checkBytes(bytes, Math.min(info.max_delta_bytes, MAX_DELTA_BYTES), 'delta')
+  const { header, body } = await checkedDelta(delta.body, bytes, info)
+
+  // A version for a canary: a name that points nowhere yet has nothing to keep.
+  const keepsAlias = c.req.query('alias') === 'keep' && (await tryGetAlias(c.env.DB, adapter)) !== undefined
+  const nowMs = Date.now()
+  const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }
+  if (!(await beginVersion(c.env.DB, version))) {
+    throw new ApiError(409, 'being_deleted', 'The same bytes are being deleted at this moment: publish again.')
+  }
+  try {
+    await c.var.edge.objects.put(digest, body, bytes)
+  } catch (error) {
+    await abandonVersion(c.env.DB, version)
+    if (!(error instanceof DigestMismatch)) throw error
+    throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
+  }
+  if (keepsAlias) await storeVersion(c.env.DB, version)
+  else await publishVersion(c.env.DB, version)
+  return c.json(
+    { ...describe(adapter.tenant, adapter.name, { ...version, created_ms: nowMs }), updated_ms: nowMs },
+    201,
+  )
+}
+
+/** The delta's header, checked against the base, and its bytes whole again. @throws ApiError 422 */
+async function checkedDelta(body: ReadableStream<Uint8Array>, bytes: number, info: BackendInfo) {
+  try {
+    const { head, body: whole } = await splitHead(body, bytes, LENGTH_BYTES, (first) => headerEnd(first, 'The delta'))
+    const header = checkDeltaHeader(head, bytes, info.base)
+    checkModuleLimits(header.modules, { maxRank: info.max_rank, fixedModules: info.fixed_modules })
+    return { header: summarise(header), body: whole }
+  } catch (error) {
+    if (error instanceof AdapterError) throw new ApiError(422, 'invalid_delta', error.message)
+    throw error
+  }
+}
+
+function summarise({ metadata, dtype, rank, modules }: DeltaHeader) {
+  return {
+    base: metadata.base,
+    source_format: metadata.sourceFormat,
+    dtype,
+    rank,
+    modules: modules.size,
+    chat_template: metadata.chatTemplate !== undefined,
+  }
+}

@@ -1,0 +1,103 @@
+// `/v1/adapters/{tenant}/{name}/uploads/{digest}`: a delta too large for one request arrives in parts, in order, and an upload
+// that broke off goes on at the part it had reached. Completing it publishes, exactly as one request would.
+// Invariant: parts are seen by their own tenant alone, and nothing is published but what hashes to the whole digest.
+import { type Context, Hono } from 'hono'
+import { requireScope } from '../auth/api-key.ts'
+import type { EdgeEnv } from '../env.ts'
+import { ApiError } from '../errors.ts'
+import { DigestMismatch, MAX_DELTA_BYTES, type ObjectStore, type Upload } from '../registry/objects.ts'
+import { ownAdapter } from './adapter-path.ts'
+import { publishDelta } from './publish-delta.ts'
+import { declaredBytes, parseDigest } from './upload-headers.ts'
+
+/** Far below what Cloudflare lets one request carry (100 MB), and little to send again. */
+const PART_BYTES = 16 * 1024 ** 2
+const MAX_PARTS = MAX_DELTA_BYTES / PART_BYTES
+
+type UploadContext = Context<EdgeEnv, '/:tenant/:name/:digest'>
+
+export const uploads = new Hono<EdgeEnv>()
+
+uploads
+  .get('/:digest', async (c) => {
+    const upload = ownUpload(c)
+    const parts = await c.var.edge.objects.listParts(upload)
+    const data = Array.from(parts, ([part, bytes]) => ({ part, bytes })).sort((x, y) => x.part - y.part)
+    return c.json({ object: 'upload', digest: upload.digest, part_bytes: PART_BYTES, parts: data })
+  })
+  .put('/:digest/:part', async (c) => {
+    const upload = ownUpload(c)
+    const part = parsePart(c.req.param('part'))
+    const digest = parseDigest(c.req.header('x-polylora-digest'), 'x-polylora-digest')
+    const bytes = declaredBytes(c.req.header('content-length'), PART_BYTES, 'part')
+    if (bytes === 0 || !c.req.raw.body) throw new ApiError(400, 'empty_body', `Part ${part} is empty: send its bytes.`)
+    await c.var.edge.objects.putPart({ ...upload, part }, digest, c.req.raw.body, bytes).catch((error: unknown) => {
+      if (!(error instanceof DigestMismatch)) throw error
+      throw new ApiError(422, 'digest_mismatch', `Part ${part} does not hash to ${digest}: send it again.`)
+    })
+    return c.body(null, 204)
+  })
+  .post('/:digest', complete)
+  .delete('/:digest', async (c) => {
+    await c.var.edge.objects.deleteParts(ownUpload(c))
+    return c.body(null, 204)
+  })
+
+async function complete(c: UploadContext): Promise<Response> {
+  const upload = ownUpload(c)
+  const { objects } = c.var.edge
+  const parts = await objects.listParts(upload)
+  const missing = Array.from(parts.keys(), (_, i) => i + 1).find((part) => !parts.has(part)) ?? (parts.size || 1)
+  if (!parts.has(missing)) {
+    throw new ApiError(409, 'upload_incomplete', `Part ${missing} is not there: send it, then complete the upload.`)
+  }
+  const bytes = [...parts.values()].reduce((sum, size) => sum + size, 0)
+  const body = joinParts(objects, upload, parts.size)
+  try {
+    const answer = await publishDelta(c, ownAdapter(c), { digest: upload.digest, bytes, body })
+    c.executionCtx.waitUntil(objects.deleteParts(upload))
+    return answer
+  } catch (error) {
+    // Parts that can never become this delta would only make the next attempt fail as well.
+    if (error instanceof ApiError && (error.status === 422 || error.status === 413)) await objects.deleteParts(upload)
+    throw error
+  }
+}
+
+/** The parts one after another, each opened when the one before is through. */
+function joinParts(objects: ObjectStore, upload: Upload, count: number): ReadableStream<Uint8Array> {
+  let part = 0
+  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+  const openNext = async () => {
+    part++
+    const body = await objects.tryOpenPart({ ...upload, part })
+    if (!body) throw new Error(`part ${part} of ${upload.digest} vanished`)
+    return body.getReader()
+  }
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      while (part < count || reader) {
+        reader ??= await openNext()
+        const { done, value } = await reader.read()
+        if (!done) return controller.enqueue(value)
+        reader = undefined
+      }
+      controller.close()
+    },
+    async cancel(reason) {
+      await reader?.cancel(reason)
+    },
+  })
+}
+
+function ownUpload(c: UploadContext): Upload {
+  requireScope(c.var.principal, 'adapters')
+  const { tenant } = ownAdapter(c)
+  return { tenant, digest: parseDigest(c.req.param('digest'), 'digest') }
+}
+
+function parsePart(value: string): number {
+  const part = Number(value)
+  if (/^\d{1,5}$/.test(value) && part >= 1 && part <= MAX_PARTS) return part
+  throw new ApiError(400, 'invalid_part', `The part must be a number from 1 to ${MAX_PARTS}.`, { param: 'part' })
+}

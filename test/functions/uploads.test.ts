@@ -1,0 +1,135 @@
+// A delta in parts, with R2 and with an S3-compatible store: what is published is the same as from one request.
+import { request } from 'node:http'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { digestOf, type EdgeHarness, makeDelta, startEdge } from '../support/edge-harness.ts'
+import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
+import { S3_KEYS, type S3Server, startS3 } from '../support/s3-server.ts'
+
+/** Any size below the edge's limit will do; parts need not be of one size. */
+const PART = 100
+
+describe.each(['R2', 'S3'])('an upload in parts to %s', (kind) => {
+  let storage: S3Server
+  let backend: ProtocolBackend
+  let edge: EdgeHarness
+
+  beforeAll(async () => {
+    storage = await startS3()
+    backend = await new ProtocolBackend().listen()
+    const s3 = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, S3_ENDPOINT: storage.url, S3_BUCKET: 'bucket', ...S3_KEYS }
+    edge = await startEdge(backend.url, ...(kind === 'S3' ? [s3] : []))
+    await edge.addTenant('acme', 'key-acme')
+    await edge.addTenant('acme', 'key-reader', 'inference')
+    await edge.addTenant('globex', 'key-globex')
+  })
+  afterAll(async () => {
+    await edge?.close()
+    await backend?.close()
+    await storage?.close()
+  })
+
+  const storedKeys = async () =>
+    kind === 'R2'
+      ? (await edge.deltas.list()).objects.map(({ key }) => key)
+      : [...storage.objects.keys()].map((path) => path.replace('/bucket/', ''))
+  const path = (digest: string, rest = '') => `/v1/adapters/acme/support/uploads/${digest}${rest}`
+  const split = (bytes: Uint8Array<ArrayBuffer>) =>
+    Array.from({ length: Math.ceil(bytes.length / PART) }, (_, i) => bytes.slice(i * PART, (i + 1) * PART))
+  const putPart = (digest: string, part: number | string, body: Uint8Array<ArrayBuffer>, declared = digestOf(body)) =>
+    edge.call('key-acme', path(digest, `/${part}`), { method: 'PUT', headers: { 'x-polylora-digest': declared }, body })
+  const parts = async (digest: string, key = 'key-acme') => {
+    const response = await edge.call(key, path(digest).replace('acme', key.slice('key-'.length)))
+    return ((await response.json()) as { parts: { part: number }[] }).parts.map(({ part }) => part)
+  }
+  /** The status of a PUT that only says how large its body will be. */
+  const declare = (target: string, bytes: number) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const headers = {
+        authorization: 'Bearer key-acme',
+        'content-length': bytes,
+        'x-polylora-digest': digestOf(new Uint8Array()),
+      }
+      const sent = request(new URL(target, edge.url), { method: 'PUT', headers }, (response) => {
+        resolve(response.statusCode)
+        sent.destroy()
+      })
+      sent.on('error', reject)
+      sent.flushHeaders()
+    })
+  const complete = (digest: string, query = '') => edge.call('key-acme', path(digest, query), { method: 'POST' })
+  const sendAll = async (bytes: Uint8Array<ArrayBuffer>, digest = digestOf(bytes)) => {
+    for (const [i, part] of split(bytes).entries()) expect((await putPart(digest, i + 1, part)).status).toBe(204)
+  }
+
+  test('publishes what one request would have published, and leaves no parts', async () => {
+    const bytes = makeDelta(1)
+    const digest = digestOf(bytes)
+    await sendAll(bytes)
+    expect(split(bytes).length).toBeGreaterThan(2)
+    const response = await complete(digest)
+    expect(response.status).toBe(201)
+    expect(await response.json()).toMatchObject({ id: 'acme/support', digest, bytes: bytes.length, rank: 2 })
+    await expect.poll(storedKeys).toEqual([`deltas/sha256/${digest.slice(7)}`])
+    const answer = await edge.call('key-acme', '/v1/chat/completions', {
+      method: 'POST',
+      body: JSON.stringify({ model: 'acme/support', messages: [{ role: 'user', content: 'hi' }] }),
+    })
+    expect(answer.headers.get('x-polylora-adapter')).toBe(digest)
+    expect(backend.deltas.get(digest)).toEqual(Buffer.from(bytes))
+  })
+
+  test('that broke off says which parts it has, to its own tenant alone, and goes on', async () => {
+    const bytes = makeDelta(2)
+    const digest = digestOf(bytes)
+    const [first, second, ...rest] = split(bytes)
+    await putPart(digest, 1, first!)
+    await putPart(digest, 2, second!)
+    expect(await parts(digest)).toEqual([1, 2])
+    expect(await parts(digest, 'key-globex')).toEqual([])
+    for (const [i, part] of rest.entries()) await putPart(digest, i + 3, part)
+    expect((await complete(digest)).status).toBe(201)
+  })
+
+  test('without any part, or with a part that is wrong, is refused', async () => {
+    const bytes = makeDelta(3)
+    const digest = digestOf(bytes)
+    expect((await complete(digest)).status).toBe(409)
+    const [first] = split(bytes)
+    const damaged = await putPart(digest, 1, first!, digestOf(bytes))
+    expect(damaged.status).toBe(422)
+    expect(await damaged.json()).toMatchObject({ error: { code: 'digest_mismatch' } })
+    expect(await parts(digest)).toEqual([])
+    for (const part of ['0', '-1', 'x', '129', '1e2']) expect((await putPart(digest, part, first!)).status).toBe(400)
+    expect(await declare(path(digest, '/1'), 16 * 1024 ** 2 + 1)).toBe(413)
+    expect((await edge.call('key-reader', path(digest))).status).toBe(403)
+    expect((await edge.call('key-globex', path(digest))).status).toBe(404)
+  })
+
+  test('that is complete but not what its digest says publishes nothing and starts anew', async () => {
+    const digest = digestOf(makeDelta(4))
+    await sendAll(makeDelta(5), digest)
+    const response = await complete(digest)
+    expect(response.status).toBe(422)
+    expect(await response.json()).toMatchObject({ error: { code: 'digest_mismatch' } })
+    expect(await parts(digest)).toEqual([])
+    expect(await storedKeys()).not.toContain(`deltas/sha256/${digest.slice(7)}`)
+  })
+
+  test('can be given up', async () => {
+    const bytes = makeDelta(6)
+    const digest = digestOf(bytes)
+    await sendAll(bytes)
+    expect((await edge.call('key-acme', path(digest), { method: 'DELETE' })).status).toBe(204)
+    expect(await parts(digest)).toEqual([])
+  })
+
+  test('can leave the name where it points, for a canary', async () => {
+    const current = await edge.publish('key-acme', 'acme/support', 7)
+    const bytes = makeDelta(8)
+    await sendAll(bytes)
+    expect((await complete(digestOf(bytes), '?alias=keep')).status).toBe(201)
+    const shown = (await (await edge.call('key-acme', '/v1/adapters/acme/support')).json()) as Record<string, unknown>
+    expect(shown).toMatchObject({ digest: current })
+    expect((shown.versions as { digest: string }[]).map(({ digest }) => digest)).toContain(digestOf(bytes))
+  })
+})
