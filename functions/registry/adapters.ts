@@ -48,6 +48,22 @@ export async function tryGetAlias(db: D1Database, { tenant, name }: AdapterName)
   return row ? AliasRow.parse(row) : undefined
 }
 
+/** A stored version as if the name pointed at it and nothing else; undefined where there is no such version. */
+export async function tryPinVersion(
+  db: D1Database,
+  { tenant, name }: AdapterName,
+  digest: Digest,
+): Promise<AliasRow | undefined> {
+  const row = await db
+    .prepare(
+      `SELECT digest, NULL AS canary_digest, 0 AS canary_weight, NULL AS previous_digest
+       FROM versions WHERE tenant = ? AND name = ? AND digest = ? AND ready = 1`,
+    )
+    .bind(tenant, name, digest)
+    .first()
+  return row ? AliasRow.parse(row) : undefined
+}
+
 /** Every adapter of a tenant, by name. */
 export async function listAdapters(db: D1Database, tenant: string): Promise<AdapterRow[]> {
   const { results } = await db.prepare(`${READY_ADAPTERS} WHERE a.tenant = ? ORDER BY a.name`).bind(tenant).all()

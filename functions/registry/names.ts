@@ -1,5 +1,6 @@
 // The names of tenants and adapters: what they may consist of. They appear in URLs, in `model`, and in usage records.
 import * as z from 'zod/mini'
+import { Digest } from '../../gpu-backend/protocol.ts'
 
 /** Lower-case letters, digits, dot, dash and underscore; starts with a letter or digit; at most 64 characters. */
 export const Name = z
@@ -11,10 +12,13 @@ export const Name = z
     ),
   )
 
-/** `tenant/adapter`, or undefined where `model` isn't of that form. */
-export function tryParseAdapterName(model: string): { tenant: string; name: string } | undefined {
-  const [tenant, name, ...rest] = model.split('/')
-  if (rest.length > 0) return undefined
-  const parsed = z.object({ tenant: Name, name: Name }).safeParse({ tenant, name })
+const AdapterModel = z.object({ tenant: Name, name: Name, version: z.optional(Digest) })
+
+/** `tenant/adapter`, or `tenant/adapter@sha256:…` for one of its versions; undefined where `model` isn't of that form. */
+export function tryParseAdapterName(model: string): z.infer<typeof AdapterModel> | undefined {
+  const [full = '', version, ...after] = model.split('@')
+  const [tenant, name, ...rest] = full.split('/')
+  if (rest.length > 0 || after.length > 0) return undefined
+  const parsed = AdapterModel.safeParse({ tenant, name, version })
   return parsed.success ? parsed.data : undefined
 }

@@ -3,7 +3,7 @@ import type { Context } from 'hono'
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../env.ts'
 import { modelNotFound } from '../errors.ts'
-import { type AliasRow, tryGetAlias } from './adapters.ts'
+import { type AliasRow, tryGetAlias, tryPinVersion } from './adapters.ts'
 import { chooseVersion } from './canary.ts'
 import { tryParseAdapterName } from './names.ts'
 
@@ -14,6 +14,7 @@ export interface ResolvedModel {
 }
 
 /**
+ * `tenant/name` means what the name points at, `tenant/name@sha256:…` one version, whether the name points at it or not.
  * `unit` decides on which side of a canary the request falls: the same unit always on the same.
  * @throws ApiError 404, the same for a model that doesn't exist and for another tenant's
  */
@@ -32,7 +33,8 @@ export async function tryResolveAlias(
 ): Promise<{ name: string; alias: AliasRow } | undefined> {
   const name = tryParseAdapterName(model)
   if (name?.tenant !== c.var.principal.tenant) return undefined
-  const load = () => tryGetAlias(c.env.DB, name)
+  const { version } = name
+  const load = () => (version === undefined ? tryGetAlias(c.env.DB, name) : tryPinVersion(c.env.DB, name, version))
   const alias = await c.var.edge.aliases.get(model, Date.now(), load, (promise) => c.executionCtx.waitUntil(promise))
   return alias && { name: name.name, alias }
 }

@@ -178,6 +178,20 @@ test('deleting removes the name, its versions and their bytes, and says which', 
   expect((await storedKeys()).filter((key) => digests.some((digest) => key.endsWith(digest.slice(7))))).toEqual([])
 })
 
+test('one version is asked for by its digest, whatever the name points at, by its own tenant alone', async () => {
+  const first = await edge.publish('key-acme', 'acme/pinned', 63)
+  const second = await edge.publish('key-acme', 'acme/pinned', 64)
+  const ask = (model: string, key = 'key-acme') =>
+    edge.call(key, '/v1/completions', { method: 'POST', body: JSON.stringify({ model, prompt: 'hi', max_tokens: 1 }) })
+  for (const digest of [first, second]) {
+    const response = await ask(`acme/pinned@${digest}`)
+    expect(response.headers.get('x-polylora-adapter')).toBe(digest)
+  }
+  const others = [`acme/pinned@${digestOf(makeDelta(65))}`, 'acme/pinned@latest', `acme/pinned@${first}@${first}`]
+  for (const model of others) expect((await ask(model)).status).toBe(404)
+  expect((await ask(`acme/pinned@${first}`, 'key-globex')).status).toBe(404)
+})
+
 test('a report is kept with the version that it is about', async () => {
   const digest = await edge.publish('key-acme', 'acme/reported', 70)
   const path = `/v1/adapters/acme/reported/versions/${digest}/report`
