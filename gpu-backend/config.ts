@@ -3,6 +3,7 @@ import { availableParallelism, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
+import { MAX_RANK } from '../adapters/canonical.ts'
 import { StartupError } from './errors.ts'
 
 export const HELP = `Serves many LoRA adapters on one base model.
@@ -22,6 +23,7 @@ Usage: node gpu-backend/main.ts [options]     (secret shared with the edge: POLY
   --context N             tokens of context (default: the model's, at most 4096)
   --max-queue N           sequences that may wait; beyond it 429 (default 1024)
   --max-adapter-size S    largest delta taken in (default 1GB)
+  --max-rank N            largest rank of a delta's module (default 1024)
   --disk SIZE             deltas kept on disk (default 20GB)
   --data-dir DIR          built graphs and deltas (default .polylora/backend)
   --help
@@ -51,6 +53,7 @@ const Flags = z.strictObject({
   context: z.optional(count.check(z.positive())),
   'max-queue': z._default(count, 1024),
   'max-adapter-size': z._default(size, 1e9),
+  'max-rank': z._default(count.check(z.positive(), z.lte(MAX_RANK)), MAX_RANK),
   disk: z._default(size, 20e9),
   'data-dir': z._default(z.string(), '.polylora/backend'),
 })

@@ -60,6 +60,7 @@ function startEngine(config: Config): Promise<OnnxEngine> {
       contextTokens: config.context,
       diskBytes: config.disk,
       maxDeltaBytes: config['max-adapter-size'],
+      maxRank: config['max-rank'],
       maxQueue: config['max-queue'],
     },
     (line) => log('info', 'starting', { step: line }),

@@ -6,8 +6,9 @@ import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { decodeDelta } from '../../adapters/canonical.ts'
+import { decodeDelta, MAX_RANK } from '../../adapters/canonical.ts'
 import { AdapterError } from '../../adapters/errors.ts'
+import { checkModuleLimits } from '../../adapters/limits.ts'
 import { BackendError } from '../errors.ts'
 import type { ProjectionGroup } from '../model/graph.ts'
 import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
@@ -24,17 +25,25 @@ export class DiskTier {
   readonly #base: BaseModel
   readonly #groups: readonly ProjectionGroup[]
   readonly #capacityBytes: number
+  readonly #maxRank: number
   /** Sizes in bytes, in order of use: the least recently used first. */
   readonly #sizes = new Map<string, number>()
   readonly #infos = new Map<string, DeltaInfo>()
   #bytes = 0
 
-  /** Opens, or makes, the tier in `dir`; leftovers of interrupted writes are removed. */
-  constructor(dir: string, base: BaseModel, groups: readonly ProjectionGroup[], capacityBytes: number) {
+  /** Opens, or makes, the tier in `dir`, for deltas up to `maxRank`; leftovers of interrupted writes are removed. */
+  constructor(
+    dir: string,
+    base: BaseModel,
+    groups: readonly ProjectionGroup[],
+    capacityBytes: number,
+    maxRank = MAX_RANK,
+  ) {
     this.dir = dir
     this.#base = base
     this.#groups = groups
     this.#capacityBytes = capacityBytes
+    this.#maxRank = maxRank
     mkdirSync(dir, { recursive: true })
     const names = readdirSync(dir)
     for (const name of names.filter((name) => !name.endsWith(DELTA_SUFFIX))) rmSync(join(dir, name), { force: true })
@@ -84,6 +93,7 @@ export class DiskTier {
     if (this.#sizes.has(digest)) return
     try {
       const delta = decodeDelta(bytes, this.#base)
+      checkModuleLimits(delta.modules, { maxRank: this.#maxRank })
       const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
       const { chatTemplate } = delta.metadata
       const path = deltaPath(this.dir, digest)

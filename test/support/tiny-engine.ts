@@ -32,6 +32,7 @@ export function tinyEngines(): {
           contextTokens: 512,
           diskBytes: 1e9,
           maxDeltaBytes: 1e9,
+          maxRank: 1024,
           maxQueue: 200,
           ...options,
         },

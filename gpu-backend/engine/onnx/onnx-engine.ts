@@ -3,7 +3,6 @@
 // Invariant: nothing is sent to the thread beyond the queue's bound, and what cannot be answered is refused before that.
 import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
-import { MAX_RANK } from '../../../adapters/canonical.ts'
 import { BackendError } from '../../errors.ts'
 import { graphPath, identify } from '../../model/built-model.ts'
 import { projectionGroups, type WeightFormat } from '../../model/graph.ts'
@@ -42,6 +41,8 @@ export interface OnnxEngineOptions {
   readonly contextTokens: number | undefined
   readonly diskBytes: number
   readonly maxDeltaBytes: number
+  /** The largest rank of a module that is taken in. */
+  readonly maxRank: number
   /** Sequences that may wait; beyond it requests are refused. */
   readonly maxQueue: number
 }
@@ -99,7 +100,7 @@ export class OnnxEngine implements Engine {
       cacheDir,
     )
     const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
-    const disk = new DiskTier(deltaDir, base, projectionGroups(config), options.diskBytes)
+    const disk = new DiskTier(deltaDir, base, projectionGroups(config), options.diskBytes, options.maxRank)
     progress(
       `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
         `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,
@@ -126,7 +127,7 @@ export class OnnxEngine implements Engine {
       context_tokens: contextTokens,
       max_batch: plan.maxRows,
       max_delta_bytes: options.maxDeltaBytes,
-      max_rank: MAX_RANK,
+      max_rank: options.maxRank,
       fixed_modules: [],
     }
     return new OnnxEngine(thread, tokenizer, disk, new Grammars(tokenTrie), info, options.maxQueue)

@@ -52,6 +52,15 @@ async function refusal(action: Promise<unknown>): Promise<BackendError> {
 }
 
 describe('the disk tier', () => {
+  test('refuses a rank above what the operator allows, and takes one within', async () => {
+    const tier = new DiskTier(freshDir(), base, groups, MANY_BYTES, 4)
+    const error = await refusal(admit(tier, await encodedRandomDelta(base, { seed: 1, rank: 5 })))
+    expect(error.code).toBe('invalid_delta')
+    expect(error.message).toMatch(/rank 5 and the operator allows 4/)
+    await admit(tier, await encodedRandomDelta(base, { seed: 1, rank: 4 }))
+    expect(tier.count).toBe(1)
+  })
+
   test('takes in a canonical file that comes in pieces and knows it again after a restart', async () => {
     const delta = await encodedRandomDelta(base, { seed: 1, rank: 2, chatTemplate: '{{ messages[0].content }}' })
     const tier = open(freshDir())
