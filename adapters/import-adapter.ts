@@ -1,5 +1,6 @@
 // Takes the files that some LoRA project saved, finds out which one, and gives one delta source.
 // Knows how formats look from outside, not how they are read. Invariant: what it cannot place, it refuses by name.
+import * as z from 'zod/mini'
 import { checkDeltaHeader, DELTA_FORMAT } from './canonical.ts'
 import type { DeltaSource, ModuleSource } from './delta-source.ts'
 import { AdapterError } from './errors.ts'
@@ -20,6 +21,14 @@ import { listWeights, openWeights, pickWeights } from './weights-file.ts'
 const CONFIG = 'adapter_config.json'
 /** PEFT's weights in the order in which PEFT itself prefers them; the last is what a Trainer's checkpoint holds. */
 const PEFT_WEIGHTS = ['adapter_model.safetensors', 'adapter_model.bin', 'pytorch_model.bin']
+
+const MAX_FACTS_BYTES = 65_536
+const Facts = z.looseObject({
+  r: z.optional(z.number()),
+  lora_alpha: z.optional(z.number()),
+  alpha: z.optional(z.number()),
+  enable_lora: z.optional(z.array(z.boolean())),
+})
 
 /** An adapter whose project is known and whose header is read; its values are still in its files. */
 export interface IdentifiedAdapter {
@@ -129,23 +138,19 @@ function withTemplate(source: DeltaSource, template: FoundTemplate | undefined, 
   }
 }
 
-/** A side file of the training script, such as lora.json: {"r": 8, "lora_alpha": 32, "enable_lora": [true, false, true]}. */
+/**
+ * A side file of the training script, such as lora.json: {"r": 8, "lora_alpha": 32, "enable_lora": [true, false, true]}.
+ * What else lies there as JSON is passed over.
+ */
 async function loralibFacts(files: FileSet): Promise<LoralibFacts> {
   for (const file of files.values()) {
-    if (!file.name.endsWith('.json') || file.size > 65_536) continue
-    const json = await readJson(file)
-    if (typeof json !== 'object' || json === null) continue
-    const facts = json as Record<string, unknown>
-    const alpha = facts.lora_alpha ?? facts.alpha
-    if (typeof alpha !== 'number') continue
-    const enableLora = facts.enable_lora
-    return {
-      r: typeof facts.r === 'number' ? facts.r : undefined,
-      alpha,
-      enableLora: Array.isArray(enableLora) ? enableLora.map(Boolean) : undefined,
-    }
+    if (!file.name.endsWith('.json') || file.size > MAX_FACTS_BYTES) continue
+    const parsed = Facts.safeParse(await readJson(file).catch(() => undefined))
+    const alpha = parsed.data?.lora_alpha ?? parsed.data?.alpha
+    if (alpha === undefined) continue
+    return { file: file.name, r: parsed.data?.r, alpha, enableLora: parsed.data?.enable_lora }
   }
-  return { r: undefined, alpha: undefined, enableLora: undefined }
+  return { file: undefined, r: undefined, alpha: undefined, enableLora: undefined }
 }
 
 /** A canonical file is taken as it is: published again for the same base it gives the same bytes. */

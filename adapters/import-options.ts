@@ -1,6 +1,7 @@
 // What the publisher knows beside the files: the base model, and facts that some formats do not store.
-// Knows no format. Invariant: a value given here is used only where the files lack it.
+// Knows no format. Invariant: a value given here is used only where the files lack it; one that contradicts them is refused.
 import type { BaseModel } from './base-model.ts'
+import { AdapterError } from './errors.ts'
 
 export interface ImportOptions {
   readonly base: BaseModel
@@ -12,4 +13,21 @@ export interface ImportOptions {
   readonly scaling?: number
   /** Leaves out a chat template that lies beside the adapter. */
   readonly ignoreChatTemplate?: boolean
+}
+
+/**
+ * A factor that a file may hold and an option may give: a wrong one would be silent. Throws AdapterError `mismatch` where both
+ * say different things.
+ */
+export function agreedFactor(
+  inFile: { readonly value: number | undefined; readonly where: string },
+  given: { readonly value: number | undefined; readonly option: string },
+): number | undefined {
+  if (inFile.value !== undefined && given.value !== undefined && inFile.value !== given.value) {
+    throw new AdapterError(
+      'mismatch',
+      `${inFile.where} is ${inFile.value} but ${given.option} is ${given.value}; leave out the option, or correct the file.`,
+    )
+  }
+  return inFile.value ?? given.value
 }

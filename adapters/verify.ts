@@ -37,6 +37,9 @@ export interface AdapterReport {
   readonly notices: readonly string[]
 }
 
+/** A report is for reading, and the edge keeps no more than 256 KiB of it. */
+const MAX_NOTICES = 100
+
 /** Loads each module once. Throws AdapterError: not finite, a no-op, or beyond the limits. */
 export async function verifyAdapter(
   source: DeltaSource,
@@ -88,7 +91,10 @@ export async function verifyAdapter(
     scales: [...new Set(Array.from(source.modules.values(), (module) => module.scale))],
     layers: Array.from(layers, ([layer, { modules, squares }]) => ({ layer, modules, norm: Math.sqrt(squares) })),
     hasChatTemplate: source.metadata.chatTemplate !== undefined,
-    notices: source.notices,
+    notices:
+      source.notices.length <= MAX_NOTICES
+        ? source.notices
+        : [...source.notices.slice(0, MAX_NOTICES), `${source.notices.length - MAX_NOTICES} more notices.`],
   }
 }
 

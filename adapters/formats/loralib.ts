@@ -3,13 +3,15 @@
 // Invariant: s = alpha / r with the tensors' own r, since that is what every loralib layer computes.
 import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-source.ts'
 import { AdapterError, quote } from '../errors.ts'
-import type { ImportOptions } from '../import-options.ts'
+import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { unfuse } from './fused.ts'
 
 /** What the training script knew and the file does not: from a side file such as lora.json. */
 export interface LoralibFacts {
+  /** The file that says so. */
+  readonly file: string | undefined
   readonly r: number | undefined
   readonly alpha: number | undefined
   readonly enableLora: readonly boolean[] | undefined
@@ -17,7 +19,8 @@ export interface LoralibFacts {
 
 /** A delta source from an opened loralib checkpoint. Throws AdapterError, `missing` when alpha is unknown. */
 export function readLoralib(weights: TensorFile, facts: LoralibFacts, options: ImportOptions): DeltaSource {
-  const alpha = facts.alpha ?? options.alpha
+  const where = `${facts.file ?? ''}: lora_alpha`
+  const alpha = agreedFactor({ value: facts.alpha, where }, { value: options.alpha, option: '--alpha' })
   if (alpha === undefined) {
     throw new AdapterError(
       'missing',
@@ -25,7 +28,7 @@ export function readLoralib(weights: TensorFile, facts: LoralibFacts, options: I
     )
   }
   const names = new ModuleNames(options.base)
-  const notices: string[] = []
+  const notices = facts.file === undefined ? [] : [`lora_alpha ${alpha} is from ${facts.file}.`]
   const modules = new Map<string, ModuleSource>()
   for (const [name, { a, b }] of collectPairs(weights, notices)) {
     for (const [path, module] of layerSources(name, a, b, alpha, facts.enableLora ?? options.enableLora, names)) {

@@ -4,7 +4,7 @@
 import * as z from 'zod/mini'
 import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-source.ts'
 import { AdapterError, quote } from '../errors.ts'
-import type { ImportOptions } from '../import-options.ts'
+import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import { deinterleaveRows } from '../rope-order.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
@@ -44,7 +44,10 @@ export function readMistralFinetune(weights: TensorFile, paramsJson: unknown, op
       `params.json: ${quote(issue?.path.join('.') ?? '')} is not what mistral-finetune writes (${issue?.message}); correct it.`,
     )
   }
-  const scaling = params.data.lora?.scaling ?? options.scaling
+  const scaling = agreedFactor(
+    { value: params.data.lora?.scaling, where: 'params.json: lora.scaling' },
+    { value: options.scaling, option: '--scaling' },
+  )
   if (scaling === undefined || !Number.isFinite(scaling)) {
     throw new AdapterError(
       'missing',

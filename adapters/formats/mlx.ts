@@ -4,7 +4,7 @@
 import * as z from 'zod/mini'
 import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-source.ts'
 import { AdapterError, quote } from '../errors.ts'
-import type { ImportOptions } from '../import-options.ts'
+import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { transpose } from '../transpose.ts'
@@ -43,7 +43,10 @@ export function readMlx(weights: TensorFile, configJson: unknown, options: Impor
       `adapter_config.json: fine_tune_type ${quote(kind)} is not a plain LoRA; train with fine_tune_type "lora".`,
     )
   }
-  const scale = parameters?.scale ?? options.scaling
+  const scale = agreedFactor(
+    { value: parameters?.scale, where: 'adapter_config.json: lora_parameters.scale' },
+    { value: options.scaling, option: '--scaling' },
+  )
   if (scale === undefined || !Number.isFinite(scale)) {
     throw new AdapterError(
       'missing',

@@ -5,6 +5,7 @@ import { decodeDelta, encodeDelta } from '../../adapters/canonical.ts'
 import { loadDelta } from '../../adapters/delta-source.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { type AdapterFile, type FileSet, fileSet, memoryFile } from '../../adapters/file-set.ts'
+import { findChatTemplate } from '../../adapters/formats/chat-template.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { fullMatcher } from '../../adapters/python-regex.ts'
 import { parseHeader } from '../../adapters/safetensors.ts'
@@ -44,7 +45,7 @@ async function attempt(files: FileSet, counts: Counts): Promise<void> {
     }),
   )
   try {
-    const source = await importAdapter(counted, { base, alpha: 4, scaling: 2, enableLora: [true, false, true] })
+    const source = await importAdapter(counted, { base, enableLora: [true, false, true] })
     expect(bytesRead).toBeLessThan(READS_PER_BYTE * (size + 100_000))
     await verifyAdapter(source, base, 'f32', LIMITS)
     for (const module of source.modules.values()) {
@@ -69,6 +70,9 @@ const READERS: readonly [reader: string, folder: string, file: string, headerByt
   ['mistral-finetune', 'mistral-finetune', 'lora.safetensors', 3000],
   ['GGUF', 'gguf-q8_0', 'adapter.gguf', 2500],
   ['MLX', 'mlx-embeddings', 'adapters.safetensors', 1500],
+  ['mistral-finetune parameters', 'mistral-finetune', 'params.json', 400],
+  ['MLX configuration', 'mlx-embeddings', 'adapter_config.json', 400],
+  ['loralib side file', 'loralib-embedding', 'lora.json', 100],
 ]
 
 describe.each(READERS)('%s', (reader, folder, file, headerBytes) => {
@@ -89,6 +93,27 @@ describe.each(READERS)('%s', (reader, folder, file, headerBytes) => {
     expect(counts.refused).toBeGreaterThan(FILES_PER_READER / 20)
     expect(counts.accepted).toBeGreaterThan(FILES_PER_READER / 200)
   })
+})
+
+const SENTENCE = 'Below is an instruction.\n\n### Instruction:\n{instruction}\n\n### Response:\n'
+const TEMPLATES: readonly [name: string, json: object][] = [
+  [
+    'alpaca.json',
+    { prompt_input: `{input}{{}}${SENTENCE}`, prompt_no_input: SENTENCE, response_split: '### Response:' },
+  ],
+  ['tokenizer_config.json', { chat_template: [{ name: 'default', template: '{{ messages }}' }], bos_token: '<s>' }],
+]
+
+test.each(TEMPLATES)(`${FILES_PER_READER} damaged files named %s are read or refused`, async (name, json) => {
+  const bytes = new TextEncoder().encode(JSON.stringify(json))
+  for (let seed = 0; seed < FILES_PER_READER; seed++) {
+    const damaged = memoryFile(name, mutate(bytes, seededRandom(seed), bytes.length))
+    try {
+      await findChatTemplate(fileSet([damaged]), '')
+    } catch (error) {
+      if (!(error instanceof AdapterError)) throw new Error(`${name}, seed ${seed}: ${String(error)}`, { cause: error })
+    }
+  }
 })
 
 test(`${FILES_PER_READER} damaged canonical deltas are decoded or refused`, async () => {

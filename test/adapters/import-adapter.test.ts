@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { targetModules } from '../../adapters/base-model.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { type FileSet, fileSet, memoryFile } from '../../adapters/file-set.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
@@ -359,6 +361,18 @@ describe('what is odd but served', () => {
     expect((await read(peftFiles(PAIR, config))).modules.get(Q)).toMatchObject({ scale: 2 })
   })
 
+  test.each(['axolotl', 'llama-factory', 'unsloth'])(
+    'the adapter_config.json that a run of %s saved is read without a word',
+    async (tool) => {
+      const config = JSON.parse(readFileSync(new URL(`../fixtures/peft-configs/${tool}.json`, import.meta.url), 'utf8'))
+      const linear = [...targetModules(base).keys()].filter((path) => path.startsWith('model.layers.'))
+      const source = await read(peftFiles(peftTensors(base, linear, config.r), config))
+      expect(source.notices).toEqual([])
+      expect(new Set(source.modules.keys())).toEqual(new Set(linear))
+      for (const { scale } of source.modules.values()) expect(scale).toBe(config.lora_alpha / config.r)
+    },
+  )
+
   test('a chat template beside a PEFT adapter travels with it, unless told not to', async () => {
     const files = (name: string, content: object | string) =>
       fileSet([...peftFiles(PAIR).values(), text(name, content)])
@@ -389,13 +403,34 @@ describe('what is odd but served', () => {
     ]
     const source = await read(tensorFiles('x.safetensors', tensors, text('lora.json', { r: 2, lora_alpha: 8 })))
     expect(source.modules.get(Q)).toMatchObject({ scale: 4 })
-    expect(source.notices).toEqual([expect.stringContaining('causal masks')])
+    expect(source.notices).toContainEqual(expect.stringContaining('causal masks'))
+  })
+
+  test('an option that contradicts the files is refused, and where a scale came from is told', async () => {
+    const pt = directoryFiles(`${FORMATS}/loralib-linear`)
+    expect((await read(pt)).notices).toContain('lora_alpha 32 is from lora.json.')
+    expect((await read(pt, { alpha: 32 })).modules.get(Q)).toMatchObject({ scale: 8 })
+    expect((await refusal(pt, { alpha: 16 })).message).toMatch(/^lora\.json: lora_alpha is 32 but --alpha is 16;/)
+    const mistral = directoryFiles(`${FORMATS}/mistral-finetune`)
+    expect((await refusal(mistral, { scaling: 3 })).message).toMatch(
+      /^params\.json: lora\.scaling is 2 but --scaling is 3;/,
+    )
+    const mlx = directoryFiles(`${FORMATS}/mlx`)
+    expect((await refusal(mlx, { scaling: 3 })).message).toMatch(/lora_parameters\.scale is .* but --scaling is 3;/)
+  })
+
+  test('loralib: JSON that lies beside it and means something else is passed over', async () => {
+    const pt = directoryFiles(`${FORMATS}/loralib-linear`).get('adapter.pt')!
+    const beside = [text('a.json', '{broken'), text('b.json', { alpha: 'high' }), text('c.json', [1])]
+    expect(await refusal(fileSet([pt, ...beside]))).toMatchObject({ code: 'missing' })
+    const source = await read(fileSet([pt, ...beside, text('lora.json', { lora_alpha: 32 })]))
+    expect(source.modules.get(Q)).toMatchObject({ scale: 8 })
   })
 
   test('loralib: a side file that says another rank is told so', async () => {
     const pt = directoryFiles(`${FORMATS}/loralib-linear`).get('adapter.pt')!
     const source = await read(fileSet([pt, text('lora.json', { r: 16, lora_alpha: 32 })]))
-    expect(source.notices).toEqual([expect.stringContaining('says r 16 where the tensors have rank 4')])
+    expect(source.notices).toContainEqual(expect.stringContaining('says r 16 where the tensors have rank 4'))
     expect(source.modules.get(Q)).toMatchObject({ scale: 8 })
   })
 
