@@ -73,6 +73,9 @@ export const FACT_OPTIONS: Readonly<Record<string, Option>> = {
 export function parseCommand(name: string, command: Command, argv: readonly string[]): Arguments {
   const options = { ...command.options, ...EVERYWHERE }
   const { values, positionals } = parse(name, argv, options)
+  if (command.operands === '' && positionals.length > 0) {
+    throw new CliError(`${name} takes no ${JSON.stringify(positionals[0])}; see polylora ${name} --help.`, 2)
+  }
   const text = (option: string) => {
     const value = values.get(option)
     return typeof value === 'string' ? value : undefined

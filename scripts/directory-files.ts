@@ -15,7 +15,10 @@ const MAX_DEPTH = 4
  */
 export async function openAdapterPath(path: string): Promise<FileSet> {
   const found = await stat(path).catch(() => undefined)
-  if (found === undefined) throw new CliError(`${path} does not exist; give the folder or file that training saved.`)
+  if (found === undefined) {
+    const hub = /^[\w.-]+\/[\w.-]+$/.test(path) ? ` (from the Hugging Face Hub: hf:${path})` : ''
+    throw new CliError(`${path} does not exist; give the folder or file that training saved${hub}.`)
+  }
   if (found.isDirectory()) return fileSet(await listFiles(path, '', MAX_DEPTH))
   const beside = (await listFiles(dirname(path), '', 0)).filter((file) => /\.(?:json|jinja)$/.test(file.name))
   return fileSet([diskFile(path, basename(path), found.size), ...beside.filter((file) => file.name !== basename(path))])

@@ -51,16 +51,18 @@ export async function callEdgeJson<Value>(
 
 interface Upload {
   readonly file: string
-  readonly bytes: number
+  /** The bytes of the file that are sent: `end` is excluded. */
+  readonly start: number
+  readonly end: number
   readonly headers: Readonly<Record<string, string>>
   readonly onProgress?: ((sentBytes: number) => void) | undefined
 }
 
-/** PUTs a file with its Content-Length, a piece at a time. Throws CliError. */
+/** PUTs a range of a file with its Content-Length, a piece at a time. Throws CliError. */
 export async function uploadToEdge(
   edge: EdgeAddress,
   path: string,
-  { file, bytes, headers, onProgress }: Upload,
+  { file, start, end, headers, onProgress }: Upload,
 ): Promise<string> {
   const url = edgeUrl(edge, path)
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest
@@ -70,7 +72,7 @@ export async function uploadToEdge(
       ...headers,
       authorization: `Bearer ${edge.apiKey}`,
       'content-type': 'application/octet-stream',
-      'content-length': bytes,
+      'content-length': end - start,
     },
   })
   const answered = new Promise<{ status: number; body: string }>((resolve, reject) => {
@@ -91,7 +93,7 @@ export async function uploadToEdge(
     },
   })
   // An edge that refuses answers before it has read everything and closes: its answer matters more than the broken pipe.
-  const sending = pipeline(createReadStream(file), meter, request).catch(() => undefined)
+  const sending = pipeline(createReadStream(file, { start, end: end - 1 }), meter, request).catch(() => undefined)
   const { status, body } = await answered.catch((error: unknown) => {
     throw unreachable(edge, error)
   })

@@ -1,11 +1,12 @@
 // An adapter's report as lines for a terminal. Knows no command.
 import type { AdapterReport } from '../adapters/verify.ts'
+import type { ProbeReport } from './probe.ts'
 import { formatBytes } from './progress.ts'
 
 const BAR_CELLS = 20
 
-/** The lines that `publish`, `inspect` and `convert` print. */
-export function formatReport(report: AdapterReport): string[] {
+/** The lines that `publish`, `show`, `inspect` and `convert` print; `probe` is there once a backend was asked. */
+export function formatReport(report: AdapterReport & { readonly probe?: ProbeReport | undefined }): string[] {
   const largest = Math.max(...report.layers.map((layer) => layer.norm))
   const scales = report.scales.map((scale) => Number(scale.toPrecision(6))).join(', ')
   return [
@@ -18,6 +19,9 @@ export function formatReport(report: AdapterReport): string[] {
     ...report.layers.map(({ layer, norm }) => {
       return `  ${layer.padStart(18)}  ${norm.toPrecision(4).padStart(9)}  ${'#'.repeat(Math.round((norm / largest) * BAR_CELLS))}`
     }),
+    ...(report.probe === undefined
+      ? []
+      : [`effect    a probe's log probabilities move by up to ${report.probe.difference.toPrecision(3)}`]),
     ...report.notices.map((notice) => `note      ${notice}`),
   ]
 }

@@ -29,10 +29,28 @@ function checkPath(path: string): void {
   }
 }
 
-/** The repository as a file set that reads over the network. Throws CliError. */
-export async function openHubAdapter(operand: string, hub: Hub): Promise<FileSet> {
+/** Tensors lie one after another and are asked for one by one: a request each would be hundreds. */
+const READ_AHEAD_BYTES = 8 * 1024 ** 2
+
+/** The repository as a file set that reads over the network, `readAheadBytes` at once. Throws CliError. */
+export async function openHubAdapter(operand: string, hub: Hub, readAheadBytes = READ_AHEAD_BYTES): Promise<FileSet> {
   const revision = await listHubAdapter(operand, hub)
-  return fileSet(revision.files.map((file) => hubFile(hub, revision, file)))
+  return fileSet(revision.files.map((file) => readingAhead(hubFile(hub, revision, file), readAheadBytes)))
+}
+
+/** The file with its last piece kept in memory. */
+function readingAhead(file: AdapterFile, pieceBytes: number): AdapterFile {
+  let piece = { start: 0, bytes: new Uint8Array() }
+  const read = async (start: number, end: number) => {
+    if (start < piece.start || end > piece.start + piece.bytes.byteLength) {
+      piece = {
+        start,
+        bytes: new Uint8Array(await file.read(start, Math.min(file.size, Math.max(end, start + pieceBytes)))),
+      }
+    }
+    return piece.bytes.subarray(start - piece.start, end - piece.start)
+  }
+  return { name: file.name, size: file.size, read }
 }
 
 function hubFile(hub: Hub, revision: HubRevision, file: HubFile): AdapterFile {

@@ -1,8 +1,9 @@
+#!/usr/bin/env node
 // The command line: finds the command, runs it, and turns any failure into one sentence and an exit code.
 // Knows no command's work. Invariant: a user never sees a stack trace for something that a user can cause.
 import { AdapterError } from '../adapters/errors.ts'
 import { StartupError } from '../gpu-backend/errors.ts'
-import { CliError } from './cli-error.ts'
+import { CliError, type ExitCode } from './cli-error.ts'
 import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
 import { alias } from './commands/alias.ts'
 import { browser } from './commands/browser.ts'
@@ -41,8 +42,9 @@ const EXIT_CODES =
 
 /** Runs one command line and returns its exit code. */
 export async function polylora(argv: readonly string[], terminal: Terminal): Promise<number> {
-  const [name, ...rest] = argv
-  if (name === undefined || name === 'help' || name.startsWith('-')) {
+  // `polylora help publish` is `polylora publish --help`.
+  const [name, ...rest] = argv[0] === 'help' && argv[1] !== undefined ? [argv[1], '--help'] : argv
+  if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     terminal.stdout.write(overview())
     return name === undefined ? 2 : 0
   }
@@ -60,13 +62,28 @@ export async function polylora(argv: readonly string[], terminal: Terminal): Pro
 }
 
 function fail(error: unknown, json: boolean, terminal: Terminal): number {
-  const known =
-    error instanceof CliError || error instanceof AdapterError || error instanceof StartupError || isSystemError(error)
-  if (!known) throw error
-  const code = error instanceof AdapterError ? error.code : 'failed'
-  if (json) terminal.stdout.write(`${JSON.stringify({ error: { code, message: error.message } })}\n`)
-  else terminal.stderr.write(`polylora: ${error.message}\n`)
-  return error instanceof CliError ? error.exitCode : 1
+  const { code, message, exitCode } = describeFailure(error)
+  if (json) terminal.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`)
+  else terminal.stderr.write(`polylora: ${message}\n`)
+  if (code === 'internal' && terminal.env.POLYLORA_DEBUG) terminal.stderr.write(`${String((error as Error)?.stack)}\n`)
+  return exitCode
+}
+
+function describeFailure(error: unknown): { code: string; message: string; exitCode: ExitCode } {
+  if (error instanceof AdapterError) return { code: error.code, message: error.message, exitCode: 1 }
+  if (error instanceof CliError) return { code: 'failed', message: error.message, exitCode: error.exitCode }
+  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof StartupError || isSystemError(error)) return { code: 'failed', message, exitCode: 1 }
+  if (isBrokenConnection(error)) {
+    return { code: 'failed', message: 'The connection broke off in the middle of an answer; try again.', exitCode: 3 }
+  }
+  const sentence = `Something is wrong in polylora itself (${message}); please report what it prints with POLYLORA_DEBUG=1.`
+  return { code: 'internal', message: sentence, exitCode: 1 }
+}
+
+/** What fetch throws while a body is read. */
+function isBrokenConnection(error: unknown): boolean {
+  return error instanceof TypeError && (error.message === 'terminated' || error.message === 'fetch failed')
 }
 
 /** A full disk, a missing permission: the system's own words name the path. */

@@ -1,5 +1,6 @@
 // Publishing: whatever some project saved becomes a canonical delta, is checked, uploaded under its digest, and proven to act.
-// Knows no terminal: it returns facts and reports progress. Invariant: nothing is uploaded before all checks have passed.
+// Knows no terminal: it returns facts and reports progress. Invariant: nothing is uploaded before all checks have passed, and no
+// name that is in use points at a version that has not been proven to act.
 import { createHash } from 'node:crypto'
 import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,8 +16,9 @@ import { shrinkRank } from '../adapters/shrink-rank.ts'
 import { type AdapterReport, verifyAdapter } from '../adapters/verify.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
 import { checkChatTemplate } from './check-chat-template.ts'
-import { callEdge, callEdgeJson, type EdgeAddress, uploadToEdge } from './edge-client.ts'
+import { callEdge, callEdgeJson, type EdgeAddress } from './edge-client.ts'
 import { type ProbeReport, probeAdapter } from './probe.ts'
+import { type UploadSettings, uploadDelta } from './upload.ts'
 
 export type PublishPhase = 'reading' | 'checking' | 'uploading' | 'probing'
 
@@ -34,6 +36,7 @@ export interface PublishRequest {
   readonly probe?: boolean
   /** True: store the version but leave the name where it points, for a canary. A name that is new points at it anyway. */
   readonly stage?: boolean
+  readonly upload?: UploadSettings
   readonly onProgress?: (phase: PublishPhase, done: number, total: number) => void
 }
 
@@ -69,35 +72,28 @@ export async function publishAdapter(request: PublishRequest): Promise<Published
     const digest = await writeDelta(file, source, info.base, dtype)
     const path = `/v1/adapters/${encodeURIComponent(tenant)}/${encodeURIComponent(name)}`
     const published = await tryPublished(edge, path)
-    const publication = { edge, model: `${tenant}/${name}`, path, digest, previous: published?.digest }
     // A version that the edge has already, from an earlier or an interrupted publishing, needs no second upload.
-    const stored = published?.versions.some((version) => version.digest === digest) === true
-    if (!stored) await upload(publication, file, checked.bytes, request)
-    else if (!request.stage) await moveName(publication, publication.previous!, digest)
-    // Only what a name points at can be asked.
-    const staged = request.stage === true && published !== undefined && published.digest !== digest
-    if (!staged) onProgress?.('probing', 0, 1)
-    const probe = request.probe === false || staged ? undefined : await probeOrRestore(publication, info.base)
-    const report = { ...checked, digest, ...(probe === undefined ? {} : { probe }) }
+    if (published?.versions.some((version) => version.digest === digest) !== true) {
+      const onSent = (sent: number) => onProgress?.('uploading', sent, checked.bytes)
+      // A name that is new has nothing to keep: it points at the version at once, and is removed when the proof fails.
+      const moveName = published === undefined
+      const delta = { file, bytes: checked.bytes, digest, path, moveName, onProgress: onSent }
+      await uploadDelta(edge, delta, request.upload)
+    }
+    const model = `${tenant}/${name}`
+    const report = {
+      ...checked,
+      digest,
+      ...(await proveEffect(request, { model, digest, path, published }, info.base)),
+    }
     await callEdge(edge, `${path}/versions/${digest}/report`, { method: 'PUT', body: JSON.stringify(report) })
-    return { model: publication.model, digest, report }
+    if (published !== undefined && published.digest !== digest && !request.stage) {
+      await callEdge(edge, `${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest }) })
+    }
+    return { model, digest, report }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
-}
-
-async function upload(
-  { edge, path, digest }: Publication,
-  file: string,
-  bytes: number,
-  request: PublishRequest,
-): Promise<void> {
-  await uploadToEdge(edge, request.stage ? `${path}?alias=keep` : path, {
-    file,
-    bytes,
-    headers: { 'x-polylora-digest': digest },
-    onProgress: (sent) => request.onProgress?.('uploading', sent, bytes),
-  })
 }
 
 const Published = z.looseObject({ digest: z.string(), versions: z.array(z.looseObject({ digest: z.string() })) })
@@ -108,27 +104,25 @@ async function tryPublished(edge: EdgeAddress, path: string): Promise<z.infer<ty
   return response.status === 404 ? undefined : Published.parse(await response.json())
 }
 
-async function moveName({ edge, path }: Publication, from: string, to: string): Promise<void> {
-  if (from === to) return
-  await callEdge(edge, `${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest: to, from }) })
-}
-
-interface Publication {
-  readonly edge: EdgeAddress
+interface StoredVersion {
   readonly model: string
-  readonly path: string
   readonly digest: string
-  readonly previous: string | undefined
+  readonly path: string
+  readonly published: z.infer<typeof Published> | undefined
 }
 
-/** Probes what was just published; when that fails, the name points again at what it pointed at before, and the failure goes on. */
-async function probeOrRestore(publication: Publication, base: BaseModel): Promise<ProbeReport> {
-  const { edge, model, path, digest, previous } = publication
+/** Probes the version itself, before the name points at it; a name that was made for it goes when the proof fails. */
+async function proveEffect(
+  { edge, probe, onProgress }: PublishRequest,
+  { model, digest, path, published }: StoredVersion,
+  base: BaseModel,
+): Promise<{ probe?: ProbeReport }> {
+  if (probe === false) return {}
+  onProgress?.('probing', 0, 1)
   try {
-    return await probeAdapter(edge, model, digest, base.name)
+    return { probe: await probeAdapter(edge, `${model}@${digest}`, digest, base.name) }
   } catch (error) {
-    if (previous === undefined) await callEdge(edge, path, { method: 'DELETE' })
-    else await moveName(publication, digest, previous)
+    if (published === undefined) await callEdge(edge, path, { method: 'DELETE' })
     throw error
   }
 }

@@ -35,14 +35,23 @@ export const chat: Command = {
       return
     }
     const messages: Message[] = []
+    const turn = async (content: string) => {
+      messages.push({ role: 'user', content })
+      try {
+        const answer = await ask(edge, model, messages, args.flag('json') ? undefined : terminal)
+        messages.push({ role: 'assistant', content: answer })
+        terminal.stdout.write(args.flag('json') ? `${JSON.stringify({ model, answer })}\n` : '\n')
+      } catch (error) {
+        // A limit, or an answer that broke off: whoever sits there may go on, as if the question had not been asked.
+        if (!(error instanceof CliError) || !process.stdin.isTTY) throw error
+        messages.pop()
+        terminal.stderr.write(`\npolylora: ${error.message}\n`)
+      }
+    }
     const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
     lines.prompt()
     for await (const content of lines) {
-      if (content.trim() !== '') {
-        messages.push({ role: 'user', content })
-        messages.push({ role: 'assistant', content: await ask(edge, model, messages, terminal) })
-        terminal.stdout.write('\n')
-      }
+      if (content.trim() !== '') await turn(content)
       lines.prompt()
     }
   },

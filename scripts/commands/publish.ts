@@ -12,16 +12,27 @@ export const publish: Command = {
   options: {
     as: { type: 'string', value: 'TENANT/NAME', help: 'the name to publish under' },
     stage: { type: 'boolean', help: 'store the version but leave the name where it points, for polylora canary' },
+    via: {
+      type: 'string',
+      value: 's3://BUCKET',
+      help: "upload to the edge's own bucket, with AWS credentials of yours",
+    },
     'no-probe': { type: 'boolean', help: 'do not ask the backend whether the adapter has an effect' },
     ...EDGE_OPTIONS,
     ...FACT_OPTIONS,
   },
   notes: [
     'Reads what PEFT, loralib, alpaca-lora, mistral-finetune, llama.cpp and mlx_lm save; adapters/README.md has the whole table.',
+    'An upload that breaks off goes on where it stopped when the same command is run again.',
+    'The name moves to the new version only after a probe has shown that the version has an effect.',
+    '--via reads the variables and profiles that AWS defines: AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_S3, ...',
   ],
   async run(args, terminal) {
     const { tenant, name } = splitModel(args.required('as'))
     const edge = edgeAddress(args, terminal)
+    const via = args.text('via')
+    // Loaded only where it is wanted: the AWS SDK is large.
+    const upload = via === undefined ? {} : { sendPart: (await import('../s3-parts.ts')).s3Parts(via, tenant) }
     const files = await openAdapter(onlyOperand(args, 'folder or file'), terminal)
     const progress = terminalProgress(terminal.stderr)
     try {
@@ -36,17 +47,12 @@ export const publish: Command = {
         shrinkRank: parseShrinkRank(args),
         probe: !args.flag('no-probe'),
         stage: args.flag('stage'),
+        upload,
         onProgress,
       })
       progress.finish()
-      const { probe } = published.report
-      const effect =
-        probe === undefined
-          ? []
-          : [`effect    a probe's log probabilities move by up to ${probe.difference.toPrecision(3)}`]
       const lines = [
         ...formatReport(published.report),
-        ...effect,
         `${args.flag('stage') ? 'stored   ' : 'published'} ${published.model}`,
         `digest    ${published.digest}`,
       ]

@@ -18,6 +18,7 @@ const Report = z.looseObject({
   layers: z.array(z.object({ layer: z.string(), modules: z.array(z.string()), norm: z.number() })),
   hasChatTemplate: z.boolean(),
   notices: z.array(z.string()),
+  probe: z.object({ prompt: z.string(), difference: z.number() }).optional(),
 })
 const Adapter = z.looseObject({
   id: z.string(),

@@ -65,13 +65,17 @@ describe('an adapter on the Hugging Face hub', () => {
   }
 
   test('is read by ranges, of one commit, with the token', async () => {
-    const source = await importAdapter(await openHubAdapter('hf:acme/lora', { endpoint, token: 'secret' }), {
+    const source = await importAdapter(await openHubAdapter('hf:acme/lora', { endpoint, token: 'secret' }, 4096), {
       base: tinyBase('gqa'),
     })
     const { a } = await source.modules.get('model.layers.0.self_attn.q_proj')!.load()
     expect(a.length).toBe(4 * 32)
     expect(requests.at(-1)).toMatchObject({ authorization: 'Bearer secret', url: expect.stringContaining(SHA) })
     expect(requests.some(({ range }) => range !== undefined)).toBe(true)
+    // 28 tensors, in pieces and not one by one.
+    const before = requests.length
+    for (const module of source.modules.values()) await module.load()
+    expect(requests.length - before).toBeLessThan(2 * source.modules.size)
   })
 
   test('is inspected without a download', async () => {

@@ -37,7 +37,8 @@ describe('publishing is all or nothing', () => {
     const call = `${request.method} ${request.url}`
     const json = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body))
     if (call !== 'GET /v1/base') seen.push(call.replace(/sha256:\w+/, '<digest>'))
-    if (call === `PUT ${PATH}` && uploadStatus !== 201) {
+    const isUpload = call === `PUT ${PATH}` || call === `PUT ${PATH}?alias=keep`
+    if (isUpload && uploadStatus !== 201) {
       json(uploadStatus, { error: { message: 'The delta is too large here.', code: 'delta_too_large' } })
       return
     }
@@ -46,15 +47,17 @@ describe('publishing is all or nothing', () => {
     if (call === 'GET /v1/base') json(200, BASE_INFO)
     else if (call === `GET ${PATH}`)
       json(previous ? 200 : 404, previous ? { digest: previous, versions: [{ digest: previous }] } : {})
-    else if (call === `PUT ${PATH}`) {
+    else if (isUpload) {
       uploaded = String(request.headers['x-polylora-digest'])
       json(201, {})
     } else if (call === 'POST /v1/completions') {
-      const adapted = JSON.parse(body).model !== BASE_INFO.base.name
+      const { model } = JSON.parse(body)
+      const adapted = model !== BASE_INFO.base.name
+      if (adapted) expect(model).toBe(`acme/support@${uploaded}`)
       response.setHeader('x-polylora-adapter', adapted ? uploaded : 'base')
       json(200, { choices: [{ logprobs: { top_logprobs: [{ x: adapted ? -1 - effect : -1 }] } }] })
     } else {
-      if (call === `PUT ${PATH}/alias`) expect(JSON.parse(body)).toEqual({ digest: previous, from: uploaded })
+      if (call === `PUT ${PATH}/alias`) expect(JSON.parse(body)).toEqual({ digest: uploaded })
       json(200, {})
     }
   }
@@ -78,11 +81,34 @@ describe('publishing is all or nothing', () => {
     expect(seen.at(-1)).toBe(`DELETE ${PATH}`)
   })
 
-  test('an adapter without effect gives the name back to the version before', async () => {
+  test('a name that is in use moves only after the proof and the report', async () => {
+    previous = PREVIOUS
+    await publish()
+    expect(seen).toEqual([
+      `GET ${PATH}`,
+      `PUT ${PATH}?alias=keep`,
+      'POST /v1/completions',
+      'POST /v1/completions',
+      `PUT ${PATH}/versions/<digest>/report`,
+      `PUT ${PATH}/alias`,
+    ])
+  })
+
+  test('an adapter without effect never gets a name that is in use', async () => {
     effect = 0
     previous = PREVIOUS
     await expect(publish()).rejects.toThrow(/has no effect/)
-    expect(seen.at(-1)).toBe(`PUT ${PATH}/alias`)
+    expect(seen.filter((call) => call.endsWith('/alias') || call.startsWith('DELETE'))).toEqual([])
+  })
+
+  test('a staged version is proven as well, and the name stays', async () => {
+    previous = PREVIOUS
+    const stage = () =>
+      publishAdapter({ edge: { url, apiKey: 'k' }, files, tenant: 'acme', name: 'support', stage: true })
+    expect((await stage()).report.probe?.difference).toBe(1)
+    expect(seen.at(-1)).toBe(`PUT ${PATH}/versions/<digest>/report`)
+    effect = 0
+    await expect(stage()).rejects.toThrow(/has no effect/)
   })
 
   test('an edge that refuses the upload at once is quoted, not its broken connection', async () => {

@@ -11,6 +11,8 @@ const AUTHORIZATION =
 export interface S3Server {
   readonly url: string
   readonly objects: Map<string, Buffer>
+  /** Objects that were completed from several pieces. */
+  multipartUploads: number
   lenient: boolean
   /** Refuses every write. */
   full: boolean
@@ -19,25 +21,41 @@ export interface S3Server {
 
 export async function startS3(): Promise<S3Server> {
   const objects = new Map<string, Buffer>()
+  const pieces = new Map<string, Map<number, Buffer>>()
   const server = createServer((request, response) => {
     answer(request, response).catch(() => response.destroy())
   })
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
-    const pieces: Buffer[] = []
-    for await (const piece of request) pieces.push(piece as Buffer)
-    const body = Buffer.concat(pieces)
+    const chunks: Buffer[] = []
+    for await (const chunk of request) chunks.push(chunk as Buffer)
+    const body = Buffer.concat(chunks)
     const declared = String(request.headers['x-amz-content-sha256'])
     if (!signatureMatches(request, declared)) return refuse(response, 403, 'SignatureDoesNotMatch')
     const hash = createHash('sha256').update(body).digest('hex')
     if (!s3.lenient && declared !== 'UNSIGNED-PAYLOAD' && declared !== hash) {
       return refuse(response, 400, 'XAmzContentSHA256Mismatch')
     }
-    const key = decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname)
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
+    const key = decodeURIComponent(pathname)
     const object = objects.get(key)
     if (request.method === 'PUT') {
       if (s3.full) return refuse(response, 507, 'InsufficientStorage')
-      objects.set(key, body)
+      const piece = Number(searchParams.get('partNumber'))
+      if (piece > 0) pieces.get(key)!.set(piece, body)
+      else objects.set(key, body)
       return response.writeHead(200, { etag: `"${createHash('md5').update(body).digest('hex')}"` }).end()
+    }
+    if (request.method === 'POST' && searchParams.has('uploads')) {
+      pieces.set(key, new Map())
+      const xml = '<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>'
+      return response.writeHead(200, { 'content-type': 'application/xml' }).end(xml)
+    }
+    if (request.method === 'POST') {
+      const inOrder = [...pieces.get(key)!].sort(([x], [y]) => x - y)
+      objects.set(key, Buffer.concat(inOrder.map(([, piece]) => piece)))
+      s3.multipartUploads++
+      const xml = '<CompleteMultipartUploadResult><ETag>"1"</ETag></CompleteMultipartUploadResult>'
+      return response.writeHead(200, { 'content-type': 'application/xml' }).end(xml)
     }
     if (request.method === 'DELETE') {
       objects.delete(key)
@@ -50,6 +68,7 @@ export async function startS3(): Promise<S3Server> {
   const s3: S3Server = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     objects,
+    multipartUploads: 0,
     lenient: false,
     full: false,
     close: () =>
