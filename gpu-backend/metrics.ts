@@ -2,10 +2,19 @@
 // Adapters are labels up to a bound; the rest are counted together, so that a thousand customers cannot fill the store.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Engine, EngineStats } from './engine/engine.ts'
+import type { Tier } from './protocol.ts'
 
 /** Adapters that get a label of their own; later ones are "other". */
 const MAX_ADAPTER_LABELS = 200
-const SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
+
+/** What is known of an answer when it begins. */
+export interface StartOfAnswer {
+  readonly queueMs: number
+  readonly tier: Tier | null
+  /** Where this request set the reading of its delta off. */
+  readonly loadMs: number | undefined
+}
 
 export class Metrics {
   readonly #registry = new Registry()
@@ -22,17 +31,32 @@ export class Metrics {
     'Prompt tokens taken from the prefix cache.',
   )
   readonly #outputTokens = this.#tokenCounter('polylora_generation_tokens_total', 'Tokens generated.')
+  readonly #tiers = new Counter({
+    name: 'polylora_adapter_requests_total',
+    help: 'Requests by the tier in which they found their adapter.',
+    labelNames: ['adapter', 'tier'],
+    registers: [this.#registry],
+  })
+  readonly #queue = this.#histogram('polylora_queue_seconds', 'From arrival to a row of the batch.')
+  readonly #loads = this.#histogram('polylora_adapter_load_seconds', 'Reading an adapter from disk.')
   readonly #firstToken = this.#histogram('polylora_time_to_first_token_seconds', 'From arrival to the first text.')
   readonly #nextToken = this.#histogram('polylora_inter_token_seconds', 'Between one text of an answer and the next.')
 
   constructor(engine: Engine) {
     const gauges = GAUGES.map(([name, help, read]) => {
       const gauge = new Gauge({ name, help, registers: [this.#registry] })
-      return { gauge, read }
+      return (stats: EngineStats) => gauge.set(read(stats))
+    })
+    const counters = COUNTERS.map(([name, help, read]) => {
+      const counter = new Counter({ name, help, registers: [this.#registry] })
+      return (stats: EngineStats) => {
+        counter.reset()
+        counter.inc(read(stats))
+      }
     })
     this.#refresh = async () => {
       const stats = await engine.stats()
-      for (const { gauge, read } of gauges) gauge.set(read(stats))
+      for (const update of [...gauges, ...counters]) update(stats)
       return engine.metrics()
     }
   }
@@ -42,6 +66,14 @@ export class Metrics {
 
   request(route: string, status: number): void {
     this.#requests.inc({ route, status: String(status) })
+  }
+
+  /** A request has got its row of the batch, having found its delta in `tier`. */
+  started(delta: string | null, { queueMs, tier, loadMs }: StartOfAnswer): void {
+    const adapter = this.#label(delta)
+    this.#queue.observe({ adapter }, queueMs / 1000)
+    if (tier !== null) this.#tiers.inc({ adapter, tier })
+    if (loadMs !== undefined) this.#loads.observe({ adapter }, loadMs / 1000)
   }
 
   firstToken(delta: string | null, ms: number): void {
@@ -85,16 +117,26 @@ export class Metrics {
   }
 }
 
-const GAUGES: readonly (readonly [string, string, (stats: EngineStats) => number])[] = [
+type Figure = readonly [name: string, help: string, read: (stats: EngineStats) => number]
+
+const GAUGES: readonly Figure[] = [
   ['polylora_sequences_waiting', 'Sequences that wait for a row of the batch.', (stats) => stats.waiting],
   ['polylora_sequences_running', 'Sequences in the running batch.', (stats) => stats.running],
   ['polylora_batch_rows', 'Rows that the batch has.', (stats) => stats.batchRows],
-  ['polylora_decode_steps', 'Decode steps since the start.', (stats) => stats.steps],
-  ['polylora_prefill_tokens', 'Prompt tokens computed since the start.', (stats) => stats.prefillTokens],
   ['polylora_deltas_in_memory', 'Deltas in host memory.', (stats) => stats.hostDeltas],
   ['polylora_deltas_in_memory_bytes', 'Bytes of the deltas in host memory.', (stats) => stats.hostDeltaBytes],
   ['polylora_deltas_on_disk', 'Deltas on disk.', (stats) => stats.diskDeltas],
-  ['polylora_delta_hits', 'Sequences whose delta was in memory, since the start.', (stats) => stats.deltaHits],
-  ['polylora_delta_loads', 'Deltas read from disk, since the start.', (stats) => stats.deltaLoads],
-  ['polylora_delta_evictions', 'Deltas that left memory, since the start.', (stats) => stats.deltaEvictions],
+]
+
+/** What the engine itself counts from its start. */
+const COUNTERS: readonly Figure[] = [
+  ['polylora_decode_steps_total', 'Decode steps.', (stats) => stats.steps],
+  ['polylora_prefill_tokens_total', 'Prompt tokens computed.', (stats) => stats.prefillTokens],
+  [
+    'polylora_delta_hits_total',
+    'Sequences whose delta was in memory when they got their row.',
+    (stats) => stats.deltaHits,
+  ],
+  ['polylora_delta_loads_total', 'Deltas read from disk.', (stats) => stats.deltaLoads],
+  ['polylora_delta_evictions_total', 'Deltas that left memory.', (stats) => stats.deltaEvictions],
 ]

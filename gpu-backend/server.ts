@@ -55,6 +55,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
         switch (event.event) {
           case 'started':
             startedMs = nowMs
+            metrics.started(body.delta, { queueMs: nowMs - arrivedMs, tier: event.tier, loadMs: event.loadMs })
             response.writeHead(200, { 'content-type': 'application/x-ndjson', [REQUEST_ID_HEADER]: exchange.requestId })
             await send(response, {
               event: 'started',

@@ -16,7 +16,7 @@ export interface EndOfSequence {
 
 /** What an engine says of one sequence; `ended` and `embedded` are the last. */
 export type SequenceMessage =
-  | { readonly type: 'started'; readonly tier: Tier | null }
+  | { readonly type: 'started'; readonly tier: Tier | null; readonly loadMs?: number | undefined }
   | { readonly type: 'token'; readonly token: Sampled }
   | { readonly type: 'ended'; readonly end: EndOfSequence }
   | { readonly type: 'embedded'; readonly embedding: Float32Array }
@@ -37,7 +37,7 @@ export async function* answerEvents(
     const choice = choices.get(id)!
     switch (message.type) {
       case 'started':
-        if (!started) yield { event: 'started', promptTokens, tier: message.tier }
+        if (!started) yield { event: 'started', promptTokens, tier: message.tier, loadMs: message.loadMs }
         started = true
         break
       case 'token': {

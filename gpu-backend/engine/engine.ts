@@ -20,7 +20,13 @@ export interface RequestContext {
 
 /** What generating a request yields, in order: started, texts and finishes of its choices, done. */
 export type EngineEvent =
-  | { readonly event: 'started'; readonly promptTokens: number; readonly tier: Tier | null }
+  | {
+      readonly event: 'started'
+      readonly promptTokens: number
+      readonly tier: Tier | null
+      /** How long the delta took to come from disk, where this request set the reading off. */
+      readonly loadMs?: number | undefined
+    }
   | {
       readonly event: 'text'
       readonly index: number

@@ -1,5 +1,6 @@
 // Chooses the next token from one row of logits. Knows no other row, no text and no clock.
 // Invariant: the choice follows from the logits, the parameters, the seed and the tokens so far, and nothing else.
+import { BackendError } from '../errors.ts'
 import type { SamplingParams } from '../protocol.ts'
 import type { GrammarMatcher } from './grammar.ts'
 
@@ -26,7 +27,10 @@ export interface Sampled {
 /** Tokens this much less likely than the best (e^-24) never matter to top-p, and leaving them out saves the sort. */
 const NEGLIGIBLE = 24
 
-/** `logits` [vocab] f32 is changed in place. @throws BackendError where the grammar allows no token at all */
+/**
+ * `logits` [vocab] f32 is changed in place.
+ * @throws BackendError where the grammar allows no token at all, or the logits are no numbers
+ */
 export function sample(logits: Float32Array, context: SampleContext): Sampled {
   const { params } = context
   const wanted = params.logprobs
@@ -35,12 +39,18 @@ export function sample(logits: Float32Array, context: SampleContext): Sampled {
   context.grammar?.mask(logits)
   adjust(logits, context)
   const token = params.temperature === 0 ? argmax(logits) : draw(logits, context)
+  if (!Number.isFinite(logits[token])) throw overflow()
   if (!raw) return { token, logprob: 0, top: [] }
   return {
     token,
     logprob: raw.logits[token]! - normaliser,
     top: raw.top.map((id) => ({ token: id, logprob: raw.logits[id]! - normaliser })),
   }
+}
+
+/** What a sequence ends with whose numbers have left the range of f32. Other rows of the batch do not notice. */
+export function overflow(): BackendError {
+  return new BackendError('invalid_delta', "The model's numbers overflow: the adapter's values are too large for it.")
 }
 
 /** Bias, penalties and forbidden tokens, as OpenAI (presence, frequency) and CTRL (repetition, arXiv 1909.05858) define them. */

@@ -28,6 +28,8 @@ export interface Sequence extends SequenceRequest {
   numCachedTokens: number
   readonly outputTokens: number[]
   tier: Tier | null
+  /** How long the delta took to come from disk, where this sequence set the reading off. */
+  loadMs: number | undefined
   /** The fullest decode step so far. */
   maxBatchRows: number
   maxBatchDeltas: number
@@ -41,6 +43,7 @@ export function newSequence(request: SequenceRequest): Sequence {
     numCachedTokens: 0,
     outputTokens: [],
     tier: null,
+    loadMs: undefined,
     maxBatchRows: 0,
     maxBatchDeltas: 0,
   }

@@ -1,8 +1,10 @@
 // The goldens of scripts/golden/architectures.py: tiny models of every architecture, and the logits that transformers gives.
-import { readFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { memoryFile } from '../../adapters/file-set.ts'
 import { openSafetensors } from '../../adapters/safetensors.ts'
+import type { ModelSource } from '../../gpu-backend/model/model-source.ts'
+import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 
 export const ARCHITECTURES = join(import.meta.dirname, '../golden/architectures')
 
@@ -20,6 +22,15 @@ export interface ArchitectureGoldens {
 
 export function goldens(): ArchitectureGoldens {
   return JSON.parse(readFileSync(join(ARCHITECTURES, 'goldens.json'), 'utf8'))
+}
+
+/** A golden model as a directory in `dir`: its configuration, the weights that it shares, a tokenizer that nobody asks. */
+export async function openGolden(name: string, dir: string): Promise<ModelSource> {
+  const own = join(dir, name)
+  cpSync(join(ARCHITECTURES, goldens().models[name]!), own, { recursive: true })
+  cpSync(join(ARCHITECTURES, name), own, { recursive: true })
+  writeFileSync(join(own, 'tokenizer.json'), '{}')
+  return openModelSource(own)
 }
 
 /** By model, `<model>-adapter` and `gguf-<file>`: [tokens, vocab] f32. */

@@ -63,7 +63,12 @@ export interface WorkerReport {
 export type FromWorker =
   | { readonly type: 'ready' }
   | { readonly type: 'failed-to-start'; readonly message: string }
-  | { readonly type: 'started'; readonly id: number; readonly tier: Tier | null }
+  | {
+      readonly type: 'started'
+      readonly id: number
+      readonly tier: Tier | null
+      readonly loadMs: number | undefined
+    }
   /** Everything that one step brought. */
   | { readonly type: 'step'; readonly tokens: readonly TokenMessage[]; readonly ended: readonly SequenceEnd[] }
   | { readonly type: 'embedded'; readonly id: number; readonly embedding: Float32Array }

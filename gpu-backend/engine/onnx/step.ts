@@ -6,7 +6,7 @@ import type { FinishReason } from '../../protocol.ts'
 import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
 import { type GrammarMatcher, Grammars } from '../../sampling/grammar.ts'
-import { sample } from '../../sampling/sampler.ts'
+import { overflow, sample } from '../../sampling/sampler.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
 import { HostKvCache, kvBytesPerToken } from './kv-cache.ts'
@@ -133,15 +133,22 @@ export class Step {
       // What has come for another turn must not be pushed out by this one: both would be read again and again.
       if (near.size > 0 && !this.#cache.hasRoomBeside(near)) continue
       near.add(digest)
-      this.#load(digest)
+      this.#load(sequence, digest)
     }
   }
 
-  #load(digest: string): void {
-    this.#cache.load(digest).then(this.#wake, (error: unknown) => {
-      this.#failWaiting(digest, error)
-      this.#wake()
-    })
+  #load(sequence: Sequence, digest: string): void {
+    const beganMs = performance.now()
+    this.#cache.load(digest).then(
+      () => {
+        sequence.loadMs = performance.now() - beganMs
+        this.#wake()
+      },
+      (error: unknown) => {
+        this.#failWaiting(digest, error)
+        this.#wake()
+      },
+    )
   }
 
   #failWaiting(digest: string, error: unknown): void {
@@ -162,7 +169,7 @@ export class Step {
     }
     // Embeddings pool over every token's hidden state: those of a cached prefix are not kept.
     if (sequence.maxTokens > 0) this.#restorePrefix(sequence)
-    this.#post({ type: 'started', id: sequence.id, tier: sequence.tier })
+    this.#post({ type: 'started', id: sequence.id, tier: sequence.tier, loadMs: sequence.loadMs })
   }
 
   #restorePrefix(sequence: Sequence): void {
@@ -242,6 +249,10 @@ export class Step {
   #finishEmbedding(sequence: Sequence): void {
     const sums = this.#hiddenSums.get(sequence)!
     const norm = Math.hypot(...sums) || 1
+    if (!Number.isFinite(norm)) {
+      this.#fail(sequence, overflow())
+      return
+    }
     const embedding = Float32Array.from(sums, (sum) => sum / norm)
     this.#remove(sequence)
     this.#post({ type: 'embedded', id: sequence.id, embedding })

@@ -25,6 +25,10 @@ export interface EngineUnderTest {
   readonly tolerance: number
   /** Runs of the random workload; each is a few dozen requests. */
   readonly workloads: number
+  /** A step takes so long (a tenth of a second in software) that answers are shorter. The cases are the same. */
+  readonly slow?: boolean
+  /** Why prompts that were seen before are computed again, where they are. */
+  readonly noPrefixCache?: string
 }
 
 type Schema = Readonly<Record<string, unknown>>
@@ -55,6 +59,8 @@ export function engineConformance(underTest: EngineUnderTest): void {
     started.push(made)
     return made
   }
+  /** Tokens of an answer that is to run for a while. */
+  const tokens = (count: number) => (underTest.slow ? 4 + Math.ceil(count / 8) : count)
   const digests = () => deltas.map(({ digest }) => digest)
 
   beforeAll(async () => {
@@ -129,7 +135,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
     })
 
     test('in one batch with each other and the base give what each gives alone', async () => {
-      const sampling = { max_tokens: 250 }
+      const sampling = { max_tokens: tokens(250) }
       const alone: Answer[] = []
       for (const delta of [null, ...digests()]) alone.push(await ask(engine, { delta, sampling }))
       const together = await Promise.all([null, ...digests()].map((delta) => ask(engine, { delta, sampling })))
@@ -145,7 +151,11 @@ export function engineConformance(underTest: EngineUnderTest): void {
 
     test('of which several sequences run with one share it', async () => {
       const delta = digests()[1]!
-      const questions = ['One', 'Two', 'Three'].map((prompt) => ({ delta, prompt, sampling: { max_tokens: 100 } }))
+      const questions = ['One', 'Two', 'Three'].map((prompt) => ({
+        delta,
+        prompt,
+        sampling: { max_tokens: tokens(100) },
+      }))
       const alone: Answer[] = []
       for (const question of questions) alone.push(await ask(engine, question))
       const together = await Promise.all(questions.map((question) => ask(engine, question)))
@@ -200,7 +210,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const tier = async () => (await engine.residency()).find(({ digest }) => digest === delta.digest)?.tier
       expect(await tier()).toBe('disk')
       const begun = Promise.withResolvers<void>()
-      const answer = ask(engine, { delta: delta.digest, sampling: { max_tokens: 450 } }, () => begun.resolve())
+      const answer = ask(engine, { delta: delta.digest, sampling: { max_tokens: tokens(450) } }, () => begun.resolve())
       await begun.promise
       const beside = await ask(engine, { delta: delta.digest, sampling: { max_tokens: 2 } })
       expect(beside.events[0]).toMatchObject({ event: 'started', tier: 'device' })
@@ -211,6 +221,25 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(again.events[0]).toMatchObject({ event: 'started', tier: 'host' })
       await engine.evict(delta.digest)
       expect(await tier()).toBeUndefined()
+    })
+
+    test('whose numbers overflow fail by themselves, and their row serves the next one as before', async () => {
+      const wild = await encodedRandomDelta(engine.info.base, { seed: 28, rank: 2, strength: 1e70 })
+      await admit(engine, wild)
+      const questions = [null, ...digests()].map((delta) => ({ delta, sampling: { max_tokens: tokens(40) } }))
+      const before: Answer[] = []
+      for (const question of questions) before.push(await ask(engine, question))
+      const wanted = before.map((answer) => answer.tokens)
+      for (const temperature of [0, 1]) {
+        const failed = refusal(ask(engine, { delta: wild.digest, sampling: { temperature, seed: 1 } }))
+        const beside = await Promise.all(questions.map((question) => ask(engine, question)))
+        expect((await failed).code).toBe('invalid_delta')
+        expect(beside.map((answer) => answer.tokens)).toEqual(wanted)
+      }
+      expect((await refusal(engine.embed(wild.digest, ['x'], contextOf()))).code).toBe('invalid_delta')
+      const after = await Promise.all(questions.map((question) => ask(engine, question)))
+      expect(after.map((answer) => answer.tokens)).toEqual(wanted)
+      await engine.evict(wild.digest)
     })
 
     test('with the wrong digest, damaged or too large are refused and not kept', async () => {
@@ -249,7 +278,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
     })
 
     test('others in the batch do not notice', async () => {
-      const sampling = { max_tokens: 30 }
+      const sampling = { max_tokens: tokens(30) }
       const questions = digests().map((delta) => ({ delta, sampling }))
       const undisturbed: Answer[] = []
       for (const question of questions) undisturbed.push(await ask(engine, question))
@@ -376,7 +405,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
     })
   })
 
-  describe('the prefix cache', () => {
+  describe.skipIf(underTest.noPrefixCache)('the prefix cache', () => {
     const sampling = { max_tokens: 12 }
 
     test('saves the beginning of a prompt that was seen before and changes nothing of the answer', async () => {
@@ -529,16 +558,19 @@ export function engineConformance(underTest: EngineUnderTest): void {
     })
     const coin: Schema = { enum: ['heads', 'tails'] }
 
-    test.each(Object.entries(JSON_SCHEMAS))('of %s is kept by every answer that comes to an end', async (_, schema) => {
-      const questions = [null, ...digests()].map((delta, i) => ({ delta, n: 2, sampling: format(schema, 10 * i) }))
-      const answers = await Promise.all(questions.map((question) => ask(engine, question)))
-      const choices = answers.flatMap((answer) => answer.choices)
-      for (const { text, reason } of choices) {
-        if (reason === 'stop') checkAgainst(schema, text)
-        else expect(reason).toBe('length')
-      }
-      expect(choices.filter(({ reason }) => reason === 'stop').length).toBeGreaterThan(choices.length / 2)
-    })
+    test.each(Object.entries(JSON_SCHEMAS).slice(0, underTest.slow ? 3 : undefined))(
+      'of %s is kept by every answer that comes to an end',
+      async (_, schema) => {
+        const questions = [null, ...digests()].map((delta, i) => ({ delta, n: 2, sampling: format(schema, 10 * i) }))
+        const answers = await Promise.all(questions.map((question) => ask(engine, question)))
+        const choices = answers.flatMap((answer) => answer.choices)
+        for (const { text, reason } of choices) {
+          if (reason === 'stop') checkAgainst(schema, text)
+          else expect(reason).toBe('length')
+        }
+        expect(choices.filter(({ reason }) => reason === 'stop').length).toBeGreaterThan(choices.length / 2)
+      },
+    )
 
     test('of any JSON object is one', async () => {
       const sampling = { ...format({}), response_format: { type: 'json_object' as const } }
@@ -549,7 +581,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
     })
 
     test('leaves the other rows of the batch exactly as they are', async () => {
-      const questions = [null, ...digests()].map((delta) => ({ delta, sampling: { max_tokens: 60 } }))
+      const questions = [null, ...digests()].map((delta) => ({ delta, sampling: { max_tokens: tokens(60) } }))
       const alone: Answer[] = []
       for (const question of questions) alone.push(await ask(engine, question))
       const schema = JSON_SCHEMAS['nested objects']!

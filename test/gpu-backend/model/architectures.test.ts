@@ -1,5 +1,4 @@
 // Every supported architecture and option against transformers: tiny random models made by scripts/golden/architectures.py.
-import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { decodeDelta, encodeDelta } from '../../../adapters/canonical.ts'
@@ -9,9 +8,8 @@ import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
 import { graphPath, identify } from '../../../gpu-backend/model/built-model.ts'
 import { type DeltaProduct, projectionGroups, type WeightFormat } from '../../../gpu-backend/model/graph.ts'
 import type { ModelSource } from '../../../gpu-backend/model/model-source.ts'
-import { openModelSource } from '../../../gpu-backend/model/open-model.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../../../gpu-backend/residency/packed-delta.ts'
-import { ARCHITECTURES, goldenLogits, goldens, relativeError } from '../../support/architecture-goldens.ts'
+import { ARCHITECTURES, goldenLogits, goldens, openGolden, relativeError } from '../../support/architecture-goldens.ts'
 import { directoryFiles } from '../../support/directory-files.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
 
@@ -20,15 +18,6 @@ const TOLERANCE = 1e-4
 const cache = temporaryDir()
 const { prompt, models, adapters } = goldens()
 const expected = await goldenLogits()
-
-/** A golden model as a directory: its configuration, the weights that it shares, and a tokenizer that nobody asks. */
-async function openGolden(name: string): Promise<ModelSource> {
-  const dir = join(cache, name)
-  cpSync(join(ARCHITECTURES, models[name]!), dir, { recursive: true })
-  cpSync(join(ARCHITECTURES, name), dir, { recursive: true })
-  writeFileSync(join(dir, 'tokenizer.json'), '{}')
-  return openModelSource(dir)
-}
 
 async function makeRunner(
   source: ModelSource,
@@ -66,7 +55,7 @@ function expectGolden(runner: Runner, vocab: number, golden: Float32Array, delta
 
 describe('an architecture gives the logits of transformers, whole, in chunks and token by token', () => {
   it.each(Object.keys(models))('%s', async (name) => {
-    const source = await openGolden(name)
+    const source = await openGolden(name, cache)
     const runner = await makeRunner(source)
     try {
       expectGolden(runner, source.config.vocabSize, expected.get(name)!)
@@ -101,7 +90,7 @@ describe.each([
   ['int4', 0.85],
 ] as const)('in %s', (format, likeness) => {
   it.each(structures)('%s stays near, and the products that WebGPU runs give the same', async (name) => {
-    const source = await openGolden(name)
+    const source = await openGolden(name, cache)
     const runs: Float32Array[] = []
     for (const product of ['fused', 'plain'] as const) {
       const runner = await makeRunner(source, product, format)
@@ -120,7 +109,7 @@ describe.each([
 describe('a delta over attention, MLP, embeddings and head gives the logits of PEFT', () => {
   const cases = adapters.flatMap((name) => (['fused', 'plain'] as const).map((product) => ({ name, product })))
   it.each(cases)('on $name, $product products', async ({ name, product }) => {
-    const source = await openGolden(name)
+    const source = await openGolden(name, cache)
     const base = await identify(source, name, cache)
     const imported = await importAdapter(directoryFiles(join(ARCHITECTURES, `${name}-adapter`)), { base })
     const delta = decodeDelta(encodeDelta(await loadDelta(imported), base), base)

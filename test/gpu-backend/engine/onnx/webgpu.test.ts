@@ -9,9 +9,12 @@ import { encodedRandomDelta } from '../../../support/random-delta.ts'
 import { useSoftwareVulkan } from '../../../support/software-vulkan.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
 import { writeTinyModel } from '../../../support/tiny-model.ts'
+import { engineConformance } from '../engine.case.ts'
 
 const TOLERANCE = 1e-3
 const MINUTES = 60_000
+/** Room in memory for a few of the suite's deltas only. */
+const SCARCE_BYTES = 3e6
 
 const engines = tinyEngines()
 const modelPath = writeTinyModel(join(engines.root, 'tiny'))
@@ -90,3 +93,26 @@ describe.skipIf(!found)('the onnx engine on WebGPU', { timeout: 10 * MINUTES }, 
     expect((await webgpu.stats()).running).toBe(0)
   })
 })
+
+// The suite that every engine passes. In software it takes as long as all others together, so it has its own switch.
+describe.skipIf(!found || !process.env.POLYLORA_WEBGPU_SUITE)(
+  'the onnx engine on WebGPU',
+  { timeout: 10 * MINUTES },
+  () => {
+    engineConformance({
+      start: ({ rows, queue, contextTokens, memory }) =>
+        engines.start({
+          modelPath,
+          device: 'webgpu',
+          maxBatch: rows,
+          maxQueue: queue,
+          contextTokens,
+          ...(memory === 'scarce' ? { memoryBytes: SCARCE_BYTES } : {}),
+        }),
+      tolerance: 1e-4,
+      workloads: 1,
+      slow: true,
+      noPrefixCache: "a device's KV cache has no views, so that nothing of a row can be kept",
+    })
+  },
+)

@@ -1,0 +1,127 @@
+// What others make a user wait for: a running stream while long prompts arrive, a first token when the adapter is cold,
+// a start when the graph is there. `node scripts/bench/waits.ts [--weights int8] [--prompts 12] [--json FILE]`
+// The model is what POLYLORA_BENCH_MODEL names, or the embedded one. Every figure is of the real backend over HTTP.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import { SamplingParams } from '../../gpu-backend/protocol.ts'
+import { BackendProcess, type Timing } from './backend-process.ts'
+import { randomDelta } from './random-delta.ts'
+
+const PROMPT_TOKENS = 512
+const CONTEXT_TOKENS = 1024
+const RANK = 16
+const STARTS = 3
+const COLD_ROUNDS = 9
+/** Beyond what the host tier holds, so that the first ones are on disk again when the last have come. */
+const ADAPTERS = 24
+
+const { values: flags } = parseArgs({
+  options: {
+    weights: { type: 'string', default: 'int8' },
+    prompts: { type: 'string', default: '12' },
+    json: { type: 'string' },
+  },
+})
+const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
+const dataDir = mkdtempSync(join(tmpdir(), 'polylora-waits-'))
+const args = ['--model', model, '--data-dir', dataDir, '--weights', flags.weights, '--context', String(CONTEXT_TOKENS)]
+const memory = ['--memory', '1GB', '--max-batch', '4']
+
+/** Milliseconds from the start of the process to the line that says it listens. */
+async function start(): Promise<{ backend: BackendProcess; ms: number }> {
+  const beganMs = performance.now()
+  const backend = await BackendProcess.start([...args, ...memory])
+  return { backend, ms: performance.now() - beganMs }
+}
+
+function request(delta: string | null, prompt: string, tokens: number) {
+  const sampling = SamplingParams.parse({ temperature: 0, max_tokens: tokens, min_tokens: tokens, logprobs: 0 })
+  return { delta, prompt, n: 1, sampling }
+}
+
+/** A prompt of about PROMPT_TOKENS tokens that begins like no other, so that nothing of it is cached. */
+function longPrompt(index: number): string {
+  return `${index}.${' the'.repeat(PROMPT_TOKENS - 4)}`
+}
+
+function gaps({ tokenTimesMs }: Timing): number[] {
+  return tokenTimesMs.slice(1).map((time, i) => time - tokenTimesMs[i]!)
+}
+
+function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((x, y) => x - y)
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!
+}
+
+/** Gaps between a stream's tokens while nothing else runs, and while one long prompt after another is computed. */
+async function streamBesidePrompts(backend: BackendProcess) {
+  const alone = gaps(await backend.generate(request(null, 'Once upon a time', 200)))
+  const stream = backend.generate(request(null, 'Once upon a time', 900))
+  const firsts: number[] = []
+  for (let index = 0; index < Number(flags.prompts); index++) {
+    const { sentMs, tokenTimesMs } = await backend.generate(request(null, longPrompt(index), 1))
+    firsts.push(tokenTimesMs[0]! - sentMs)
+  }
+  const untilMs = performance.now()
+  const { tokenTimesMs, sentMs } = await stream
+  const beside = gaps({ sentMs, tokenTimesMs: tokenTimesMs.filter((time) => time < untilMs) })
+  return {
+    aloneP50Ms: quantile(alone, 0.5),
+    aloneP99Ms: quantile(alone, 0.99),
+    besideP50Ms: quantile(beside, 0.5),
+    besideP99Ms: quantile(beside, 0.99),
+    besideMaxMs: Math.max(...beside),
+    promptP50Ms: quantile(firsts, 0.5),
+  }
+}
+
+/** Time to the first token of an adapter that must be read from disk, and of one that is in memory. */
+async function coldAdapters(backend: BackendProcess) {
+  const { base } = await backend.info()
+  const digests: string[] = []
+  for (let seed = 1; seed <= ADAPTERS; seed++) {
+    const { digest, bytes } = await randomDelta(base, RANK, seed)
+    await backend.admit(digest, bytes)
+    digests.push(digest)
+  }
+  const first = async (digest: string) => {
+    const { sentMs, tokenTimesMs } = await backend.generate(request(digest, 'What is your return policy?', 1))
+    return tokenTimesMs[0]! - sentMs
+  }
+  const [cold, warm] = [[] as number[], [] as number[]]
+  // The prompt is shorter than a chunk, so that no prefix is cached and both compute the same.
+  for (const digest of digests.slice(0, COLD_ROUNDS)) {
+    cold.push(await first(digest))
+    warm.push(await first(digest))
+  }
+  return { coldP50Ms: quantile(cold, 0.5), warmP50Ms: quantile(warm, 0.5) }
+}
+
+try {
+  const { backend: building, ms: firstStartMs } = await start()
+  await building.stop()
+  const starts: number[] = []
+  for (let i = 0; i < STARTS; i++) {
+    const { backend, ms } = await start()
+    starts.push(ms)
+    await backend.stop()
+  }
+  const { backend } = await start()
+  const figures = {
+    firstStartMs,
+    nextStartMs: quantile(starts, 0.5),
+    ...(await streamBesidePrompts(backend)),
+    ...(await coldAdapters(backend)),
+  }
+  await backend.stop()
+  for (const [name, value] of Object.entries(figures)) {
+    process.stdout.write(`${name.replace(/Ms$/, '').padEnd(12)} ${value.toFixed(1).padStart(9)} ms\n`)
+  }
+  if (flags.json)
+    writeFileSync(flags.json, `${JSON.stringify({ model, weights: flags.weights, ...figures }, null, 2)}\n`)
+} finally {
+  rmSync(dataDir, { recursive: true, force: true })
+}
