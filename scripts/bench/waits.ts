@@ -1,5 +1,5 @@
-// What others make a user wait for: a running stream while long prompts arrive, a first token when the adapter is cold,
-// a start when the graph is there. `node scripts/bench/waits.ts [--weights int8] [--prompts 12] [--json FILE]`
+// What a user waits for beside the model's own work: the gaps of a running stream while others' long prompts are computed,
+// and a start when the graph is on disk. `node scripts/bench/waits.ts [--weights int8] [--prompts 12] [--json FILE]`
 // The model is what POLYLORA_BENCH_MODEL names, or the embedded one. Every figure is of the real backend over HTTP.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,15 +8,10 @@ import { parseArgs } from 'node:util'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { SamplingParams } from '../../gpu-backend/protocol.ts'
 import { BackendProcess, type Timing } from './backend-process.ts'
-import { randomDelta } from './random-delta.ts'
 
 const PROMPT_TOKENS = 512
 const CONTEXT_TOKENS = 1024
-const RANK = 16
 const STARTS = 3
-const COLD_ROUNDS = 9
-/** Beyond what the host tier holds, so that the first ones are on disk again when the last have come. */
-const ADAPTERS = 24
 
 const { values: flags } = parseArgs({
   options: {
@@ -37,9 +32,9 @@ async function start(): Promise<{ backend: BackendProcess; ms: number }> {
   return { backend, ms: performance.now() - beganMs }
 }
 
-function request(delta: string | null, prompt: string, tokens: number) {
+function request(prompt: string, tokens: number) {
   const sampling = SamplingParams.parse({ temperature: 0, max_tokens: tokens, min_tokens: tokens, logprobs: 0 })
-  return { delta, prompt, n: 1, sampling }
+  return { delta: null, prompt, n: 1, sampling }
 }
 
 /** A prompt of about PROMPT_TOKENS tokens that begins like no other, so that nothing of it is cached. */
@@ -58,11 +53,11 @@ function quantile(values: readonly number[], share: number): number {
 
 /** Gaps between a stream's tokens while nothing else runs, and while one long prompt after another is computed. */
 async function streamBesidePrompts(backend: BackendProcess) {
-  const alone = gaps(await backend.generate(request(null, 'Once upon a time', 200)))
-  const stream = backend.generate(request(null, 'Once upon a time', 900))
+  const alone = gaps(await backend.generate(request('Once upon a time', 200)))
+  const stream = backend.generate(request('Once upon a time', 900))
   const firsts: number[] = []
   for (let index = 0; index < Number(flags.prompts); index++) {
-    const { sentMs, tokenTimesMs } = await backend.generate(request(null, longPrompt(index), 1))
+    const { sentMs, tokenTimesMs } = await backend.generate(request(longPrompt(index), 1))
     firsts.push(tokenTimesMs[0]! - sentMs)
   }
   const untilMs = performance.now()
@@ -76,28 +71,6 @@ async function streamBesidePrompts(backend: BackendProcess) {
     besideMaxMs: Math.max(...beside),
     promptP50Ms: quantile(firsts, 0.5),
   }
-}
-
-/** Time to the first token of an adapter that must be read from disk, and of one that is in memory. */
-async function coldAdapters(backend: BackendProcess) {
-  const { base } = await backend.info()
-  const digests: string[] = []
-  for (let seed = 1; seed <= ADAPTERS; seed++) {
-    const { digest, bytes } = await randomDelta(base, RANK, seed)
-    await backend.admit(digest, bytes)
-    digests.push(digest)
-  }
-  const first = async (digest: string) => {
-    const { sentMs, tokenTimesMs } = await backend.generate(request(digest, 'What is your return policy?', 1))
-    return tokenTimesMs[0]! - sentMs
-  }
-  const [cold, warm] = [[] as number[], [] as number[]]
-  // The prompt is shorter than a chunk, so that no prefix is cached and both compute the same.
-  for (const digest of digests.slice(0, COLD_ROUNDS)) {
-    cold.push(await first(digest))
-    warm.push(await first(digest))
-  }
-  return { coldP50Ms: quantile(cold, 0.5), warmP50Ms: quantile(warm, 0.5) }
 }
 
 try {
@@ -114,7 +87,6 @@ try {
     firstStartMs,
     nextStartMs: quantile(starts, 0.5),
     ...(await streamBesidePrompts(backend)),
-    ...(await coldAdapters(backend)),
   }
   await backend.stop()
   for (const [name, value] of Object.entries(figures)) {

@@ -3,6 +3,7 @@
 // even when the thread dies; one that the thread is done with counts no more, whether its answer has been read or not.
 import { Worker } from 'node:worker_threads'
 import { BackendError, StartupError } from '../../errors.ts'
+import type { TokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { SequenceMessage } from '../answer-events.ts'
 import { Inbox } from '../inbox.ts'
@@ -35,10 +36,17 @@ export class EngineThread {
     })
   }
 
-  /** Resolves when the graph is loaded. @throws StartupError when it or the device cannot be used */
-  static async start(workerData: WorkerOptions): Promise<EngineThread> {
+  /**
+   * Resolves when the graph is loaded; meanwhile, in this thread, `readVocabulary` gives what grammars need of the tokenizer,
+   * undefined where it is of a kind that none can be put on.
+   * @throws StartupError when the graph or the device cannot be used
+   */
+  static async start(
+    workerData: WorkerOptions,
+    readVocabulary: () => TokenTrie | undefined,
+  ): Promise<{ thread: EngineThread; vocabulary: TokenTrie | undefined }> {
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
-    await new Promise<void>((resolve, reject) => {
+    const ready = new Promise<void>((resolve, reject) => {
       const fail = (reason: string) => reject(new StartupError(reason))
       worker.once('message', (message: FromWorker) => {
         if (message.type === 'ready') resolve()
@@ -47,7 +55,10 @@ export class EngineThread {
       worker.once('error', (error) => fail(`The engine did not start: ${error.message}`))
       worker.once('exit', () => fail('The engine did not start: its thread has ended.'))
     })
-    return new EngineThread(worker)
+    const vocabulary = readVocabulary()
+    worker.postMessage({ type: 'vocabulary', vocabulary } satisfies ToWorker)
+    await ready
+    return { thread: new EngineThread(worker), vocabulary }
   }
 
   /** Sequences that wait or run. */

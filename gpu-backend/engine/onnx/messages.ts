@@ -23,11 +23,11 @@ export interface WorkerOptions {
   /** Capacity of the prefix cache. */
   readonly prefixCacheBytes: number
   readonly deltaDir: string
-  /** The vocabulary, for grammars; absent where the tokenizer is of a kind that none can be put on. */
-  readonly tokenTrie?: TokenTrie | undefined
 }
 
 export type ToWorker =
+  /** The first message, and this one alone: the vocabulary, for grammars. */
+  | { readonly type: 'vocabulary'; readonly vocabulary: TokenTrie | undefined }
   | { readonly type: 'add'; readonly sequences: readonly SequenceRequest[] }
   | { readonly type: 'cancel'; readonly ids: readonly number[] }
   /** Ends a sequence whose text has reached a stop string. */

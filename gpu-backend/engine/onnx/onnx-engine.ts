@@ -23,6 +23,7 @@ import { Preparation } from '../preparation.ts'
 import { Prompts } from '../prompts.ts'
 import { EngineThread } from './engine-thread.ts'
 import { planMemory } from './memory.ts'
+import type { WorkerOptions } from './messages.ts'
 import type { Device } from './ort.ts'
 import { prefillChunkTokens } from './prefill-chunk.ts'
 
@@ -88,9 +89,7 @@ export class OnnxEngine implements Engine {
     const contextTokens = contextOf(config, options.contextTokens)
     const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens)
     const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
-    const vocabulary = tokenBytes(source.tokenizer.tokenizer)
-    const tokenTrie = vocabulary && buildTokenTrie(vocabulary)
-    progress(`building the ${options.weights} graph of ${base.name}`)
+    progress(`preparing the ${options.weights} graph of ${base.name}`)
     const path = await graphPath(
       source,
       base.fingerprint,
@@ -105,7 +104,7 @@ export class OnnxEngine implements Engine {
       `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
         `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,
     )
-    const thread = await EngineThread.start({
+    const workerOptions: WorkerOptions = {
       graphPath: path,
       config,
       base,
@@ -117,7 +116,10 @@ export class OnnxEngine implements Engine {
       hostDeltaBytes: plan.hostDeltaBytes,
       prefixCacheBytes: plan.prefixCacheBytes,
       deltaDir,
-      tokenTrie,
+    }
+    const { thread, vocabulary } = await EngineThread.start(workerOptions, () => {
+      const bytes = tokenBytes(source.tokenizer.tokenizer)
+      return bytes && buildTokenTrie(bytes)
     })
     const info: BackendInfo = {
       base,
@@ -130,7 +132,7 @@ export class OnnxEngine implements Engine {
       max_rank: options.maxRank,
       fixed_modules: [],
     }
-    return new OnnxEngine(thread, tokenizer, disk, new Grammars(tokenTrie), info, options.maxQueue)
+    return new OnnxEngine(thread, tokenizer, disk, new Grammars(vocabulary), info, options.maxQueue)
   }
 
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {

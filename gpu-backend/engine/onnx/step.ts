@@ -7,6 +7,7 @@ import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
 import { type GrammarMatcher, Grammars } from '../../sampling/grammar.ts'
 import { overflow, sample } from '../../sampling/sampler.ts'
+import type { TokenTrie } from '../../sampling/token-trie.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
 import { HostKvCache, kvBytesPerToken } from './kv-cache.ts'
@@ -17,7 +18,10 @@ import type { Runner } from './runner.ts'
 /** Deltas that are read from disk at the same time, for the sequences whose turn comes next. */
 const LOADS_AHEAD = 4
 
-type StepOptions = Pick<WorkerOptions, 'config' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes' | 'tokenTrie'>
+interface StepOptions extends Pick<WorkerOptions, 'config' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes'> {
+  /** For grammars; absent where the tokenizer is of a kind that none can be put on. */
+  readonly vocabulary?: TokenTrie | undefined
+}
 
 export class Step {
   readonly #options: StepOptions
@@ -54,7 +58,7 @@ export class Step {
     this.#options = options
     this.#runner = runner
     this.#cache = cache
-    this.#grammars = new Grammars(options.tokenTrie)
+    this.#grammars = new Grammars(options.vocabulary)
     this.#post = post
     this.#wake = wake
     this.#scheduler = new Scheduler(options)
@@ -248,12 +252,12 @@ export class Step {
 
   #finishEmbedding(sequence: Sequence): void {
     const sums = this.#hiddenSums.get(sequence)!
-    const norm = Math.hypot(...sums) || 1
+    const norm = Math.hypot(...sums)
     if (!Number.isFinite(norm)) {
       this.#fail(sequence, overflow())
       return
     }
-    const embedding = Float32Array.from(sums, (sum) => sum / norm)
+    const embedding = Float32Array.from(sums, (sum) => sum / (norm || 1))
     this.#remove(sequence)
     this.#post({ type: 'embedded', id: sequence.id, embedding })
   }

@@ -1,4 +1,5 @@
 // The engine's own thread: it runs the graph while the server's thread talks. Messages in, steps, messages out.
+import { once } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { AdapterCache } from '../../residency/adapter-cache.ts'
@@ -21,7 +22,9 @@ async function main(options: WorkerOptions): Promise<void> {
     (digest) => readDeltaFile(deltaPath(options.deltaDir, digest), runner.groups, options.base),
     (delta) => runner.forget(delta.digest),
   )
-  const step = new Step(options, runner, cache, post, () => wake())
+  // Made in the server's thread while the graph was loaded here.
+  const [{ vocabulary }] = (await once(port, 'message')) as [Extract<ToWorker, { type: 'vocabulary' }>]
+  const step = new Step({ ...options, vocabulary }, runner, cache, post, () => wake())
   const evictions: { digest: string; call: number }[] = []
   const handle = (message: ToWorker) => {
     switch (message.type) {
