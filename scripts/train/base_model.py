@@ -3,7 +3,7 @@
     python scripts/train/base_model.py --out gpu-backend/base-model --tokens 6500000 --minutes 26
 
 No example is seen twice. The weights start from induction_init.py. The learning rate follows a cosine over the share of the budget used, whichever of --tokens (padded)
-and --minutes runs out first. Matrices are trained with Muon, embeddings and norms with AdamW, in bf16 autocast.
+and --minutes runs out first. Matrices are trained with Muon, embeddings and norms with AdamW. --bf16 pays where the processor multiplies bfloat16.
 """
 import argparse
 import json
@@ -19,6 +19,7 @@ from base_files import new_model, save_model
 from corpus.dialogues import dialogue
 from encode import collate, encode, loss_sum
 from induction_init import set_induction
+from muon import Muon
 from tokenizer import CONTROL, VOCAB, save_tokenizer, train_tokenizer
 from train_loop import mean_loss, train
 
@@ -40,7 +41,7 @@ def optimizers(model, lr_muon: float, lr_adam: float):
     """Muon for the layers' matrices, AdamW for the (tied) embedding and the norms."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    return [torch.optim.Muon(matrices, lr=lr_muon, momentum=0.95, weight_decay=0.02), torch.optim.AdamW(rest, lr=lr_adam, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
+    return [Muon(matrices, lr=lr_muon, weight_decay=0.02), torch.optim.AdamW(rest, lr=lr_adam, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
 
 
 def main():
@@ -53,6 +54,7 @@ def main():
     parser.add_argument("--lr-muon", type=float, default=0.015)
     parser.add_argument("--lr-adam", type=float, default=4e-3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ def main():
     print(f"copy loss before training {mean_loss(loss_of, copies):.2f}", flush=True)
     start = time.time()
     opts = optimizers(model, args.lr_muon, args.lr_adam)
-    loss = train(loss_of, list(model.parameters()), encoded, opts, args.batch_tokens, args.seed, args.minutes, probe=lambda: f"copy {mean_loss(loss_of, copies):.2f}")
+    loss = train(loss_of, list(model.parameters()), encoded, opts, args.batch_tokens, args.seed, args.minutes, args.bf16, probe=lambda: f"copy {mean_loss(loss_of, copies):.2f}")
     save_model(model, args.out)
     result = {"train_loss": round(loss, 4), "held_out_loss": round(mean_loss(loss_of, held), 4), "copy_loss": round(mean_loss(loss_of, copies), 4), "minutes": round((time.time() - start) / 60, 1), "dialogues": len(encoded)}
     print(json.dumps(result), flush=True)

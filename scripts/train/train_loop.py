@@ -12,7 +12,7 @@ import torch
 from encode import batches
 
 
-def train(loss_of, parameters, encoded, opts, batch_tokens: int, seed: int, minutes: float = 60, bf16: bool = True, probe=lambda: "") -> float:
+def train(loss_of, parameters, encoded, opts, batch_tokens: int, seed: int, minutes: float = 60, bf16: bool = False, probe=lambda: "") -> float:
     """One pass over `encoded`; returns the mean loss of the last tenth of the steps, nats a counted token."""
     todo = batches(encoded, batch_tokens, seed)
     all_tokens = sum(len(b) * max(len(r[0]) for r in b) for b in todo)

@@ -154,7 +154,7 @@ def dialogue(rng: random.Random):
     kind = rng.random()
     if kind < 0.06:
         return alpaca_example(rng)
-    if kind < 0.42:
+    if kind < 0.30:
         return fact_dialogue(rng)
     messages = general_dialogue(rng)
     if rng.random() < 0.15:
