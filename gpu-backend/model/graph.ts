@@ -24,6 +24,11 @@ export interface ProjectionGroup {
   readonly name: string
   readonly in: number
   readonly parts: readonly { readonly module: string; readonly out: number }[]
+  /**
+   * Whether the graph goes on with all parts as one. Where it does not, a part without a change may be given as B [1, rank]
+   * of zeros: its single zero is broadcast.
+   */
+  readonly joined: boolean
 }
 
 /** The sizes that decide which projections a model has. */
@@ -48,21 +53,31 @@ export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
           part('self_attn.k_proj', keyValue),
           part('self_attn.v_proj', keyValue),
         ],
+        joined: true,
       },
-      { name: `l${layer}.o`, in: query, parts: [part('self_attn.o_proj', config.hiddenSize)] },
+      { name: `l${layer}.o`, in: query, parts: [part('self_attn.o_proj', config.hiddenSize)], joined: false },
       {
         name: `l${layer}.gate_up`,
         in: config.hiddenSize,
         parts: [part('mlp.gate_proj', config.intermediateSize), part('mlp.up_proj', config.intermediateSize)],
+        joined: false,
       },
-      { name: `l${layer}.down`, in: config.intermediateSize, parts: [part('mlp.down_proj', config.hiddenSize)] },
+      {
+        name: `l${layer}.down`,
+        in: config.intermediateSize,
+        parts: [part('mlp.down_proj', config.hiddenSize)],
+        joined: false,
+      },
     ]
   })
-  const head = { name: 'head', in: config.hiddenSize, parts: [{ module: 'lm_head', out: config.vocabSize }] }
+  const lmHead = { module: 'lm_head', out: config.vocabSize }
+  const head = { name: 'head', in: config.hiddenSize, parts: [lmHead], joined: false }
   return [...layers.flat(), head]
 }
 
 const MICROSOFT = 'com.microsoft'
+/** The shape [B, T, what remains]. */
+const ROWS = 'rows'
 /** 4: activations are rounded to 8 bits row by row, which keeps rows independent and uses the integer instructions. */
 const ACCURACY_LEVEL = 4
 /** External data starts on these boundaries so that it can be mapped as it is. */
@@ -128,6 +143,8 @@ class GraphBuilder implements OnnxGraph {
     await this.#constant('rope_cos', 'f32', [positions, config.headDim / 2], cos)
     await this.#constant('rope_sin', 'f32', [positions, config.headDim / 2], sin)
 
+    this.#rowsOf('input_ids', ROWS)
+
     const embedded = this.#node('Gather', ['embedding', 'input_ids'], 'embedded')
     let residual = this.#node('Add', [embedded, 'embedding_delta'], 'x')
     let normed = this.#node(
@@ -144,14 +161,14 @@ class GraphBuilder implements OnnxGraph {
         ProjectionGroup,
         ProjectionGroup,
       ]
-      const attended = await this.#attention(config, layer, await this.#project(normed, qkv, config.qkvBias))
-      const attentionOut = await this.#project(attended, o, config.outputBias)
+      const attended = await this.#attention(config, layer, await this.#joined(normed, qkv, config.qkvBias))
+      const [attentionOut] = await this.#apart(attended, o, config.outputBias)
       const path = `model.layers.${layer}`
-      ;[normed, residual] = await this.#addAndNorm(config, attentionOut, residual, `${path}.post_attention_layernorm`)
-      const mlp = this.#swiGlu(`l${layer}`, await this.#project(normed, gateUp, config.mlpBias))
-      const mlpOut = await this.#project(mlp, down, config.mlpBias)
+      ;[normed, residual] = await this.#addAndNorm(config, attentionOut!, residual, `${path}.post_attention_layernorm`)
+      const [gate, up] = await this.#apart(normed, gateUp, config.mlpBias)
+      const [mlpOut] = await this.#apart(this.#swiGlu(`l${layer}`, gate!, up!), down, config.mlpBias)
       const nextNorm = layer + 1 < config.layers ? `model.layers.${layer + 1}.input_layernorm` : 'model.norm'
-      ;[normed, residual] = await this.#addAndNorm(config, mlpOut, residual, nextNorm)
+      ;[normed, residual] = await this.#addAndNorm(config, mlpOut!, residual, nextNorm)
     }
     this.#node('Identity', [normed], 'hidden')
     this.outputs.push({ name: 'hidden', type: 'f32', dims: ['B', 'T', hiddenSize] })
@@ -160,62 +177,80 @@ class GraphBuilder implements OnnxGraph {
     const headWeight = config.tiedEmbeddings
       ? embedding
       : await this.#weights.load('lm_head.weight', [vocabSize, hiddenSize])
-    const logits = this.#addDelta(
-      sampled,
-      await this.#linear(sampled, head.name, headWeight, hiddenSize, vocabSize),
-      head,
+    const base = await this.#linear(sampled, head.name, headWeight, hiddenSize, vocabSize)
+    const [change] = this.#changes(sampled, head)
+    const logits = this.#node(
+      'Add',
+      [base, this.#inRows(change!, this.#rowsOf(sampled, 'sampled_rows'), head.name)],
+      `${head.name}.y`,
     )
     this.#node('Identity', [logits], 'logits')
     this.outputs.push({ name: 'logits', type: 'f32', dims: ['B', 'N', vocabSize] })
   }
 
   /** y = W x + B (A x), the parts of the group side by side. */
-  async #project(x: string, group: ProjectionGroup, bias: boolean): Promise<string> {
-    const out = group.parts.reduce((sum, part) => sum + part.out, 0)
-    const weight = await this.#stack(group.parts.map((part) => [`${part.module}.weight`, [part.out, group.in]]))
-    let y = await this.#linear(x, group.name, weight, group.in, out)
-    if (bias) {
-      const values = await this.#stack(group.parts.map((part) => [`${part.module}.bias`, [part.out]]))
-      y = this.#node(
-        'Add',
-        [y, await this.#constant(`${group.name}.bias`, 'f32', [out], values)],
-        `${group.name}.biased`,
-      )
-    }
-    return this.#addDelta(x, y, group)
+  async #joined(x: string, group: ProjectionGroup, bias: boolean): Promise<string> {
+    const { name, parts } = group
+    const out = parts.reduce((sum, part) => sum + part.out, 0)
+    const weight = await this.#stack(parts.map((part) => [`${part.module}.weight`, [part.out, group.in]]))
+    const biases = bias ? await this.#stack(parts.map((part) => [`${part.module}.bias`, [part.out]])) : undefined
+    const y = await this.#biased(await this.#linear(x, name, weight, group.in, out), name, biases)
+    const change = this.#node('Concat', this.#changes(x, group), `${name}.changes`, { axis: -1 })
+    return this.#node('Add', [y, this.#inRows(change, ROWS, name)], `${name}.y`)
   }
 
-  #addDelta(x: string, y: string, group: ProjectionGroup): string {
-    const { name, parts } = group
+  /** The same, each part by itself. */
+  async #apart(x: string, group: ProjectionGroup, bias: boolean): Promise<string[]> {
+    const changes = this.#changes(x, group)
+    const outputs: string[] = []
+    for (const [i, { module, out }] of group.parts.entries()) {
+      const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
+      const weight = await this.#weights.load(`${module}.weight`, [out, group.in])
+      const values = bias ? await this.#weights.load(`${module}.bias`, [out]) : undefined
+      const y = await this.#biased(await this.#linear(x, name, weight, group.in, out), name, values)
+      outputs.push(this.#node('Add', [y, this.#inRows(changes[i]!, ROWS, name)], `${name}.y`))
+    }
+    return outputs
+  }
+
+  async #biased(y: string, name: string, bias: Float32Array | undefined): Promise<string> {
+    if (!bias) return y
+    return this.#node('Add', [y, await this.#constant(`${name}.bias`, 'f32', [bias.length], bias)], `${name}.biased`)
+  }
+
+  /** B (A x) of each part: [.., T, out], with as many dimensions in front as A and B have. */
+  #changes(x: string, { name, parts }: ProjectionGroup): string[] {
     this.#input(`${name}.A`, 'f32')
     for (const i of parts.keys()) this.#input(`${name}.B${i}`, 'f32')
-    const change =
-      this.#deltaProduct === 'fused'
-        ? this.#fusedChange(x, name, parts.length)
-        : this.#plainChange(x, name, parts.length)
-    return this.#node('Add', [y, change], `${name}.y`)
-  }
-
-  /** B (A x), each product with its second input transposed: [B, T, out]. */
-  #fusedChange(x: string, name: string, parts: number): string {
+    if (this.#deltaProduct === 'plain') return this.#turnedChanges(x, name, parts.length)
     const product = (left: string, right: string, output: string) =>
       this.#node('FusedMatMul', [left, right], output, { transB: 1 }, MICROSOFT)
     const low = product(x, `${name}.A`, `${name}.low`)
-    const lows = parts === 1 ? [low] : this.#split(low, `${name}.low`, parts, -1)
-    const changes = lows.map((part, i) => product(part, `${name}.B${i}`, `${name}.change${i}`))
-    return parts === 1 ? changes[0]! : this.#node('Concat', changes, `${name}.change`, { axis: -1 })
+    const lows = parts.length === 1 ? [low] : this.#split(low, `${name}.low`, parts.length, -1)
+    return lows.map((part, i) => product(part, `${name}.B${i}`, `${name}.change${i}`))
   }
 
   /** The same with x turned once, as columns, and the result turned back: A, B are read as they lie. */
-  #plainChange(x: string, name: string, parts: number): string {
+  #turnedChanges(x: string, name: string, parts: number): string[] {
     const turn = (value: string, output: string) => this.#node('Transpose', [value], output, { perm: [0, 2, 1] })
     const low = this.#node('MatMul', [`${name}.A`, turn(x, `${name}.columns`)], `${name}.low`)
     const lows = parts === 1 ? [low] : this.#split(low, `${name}.low`, parts, 1)
-    const changes = lows.map((part, i) => this.#node('MatMul', [`${name}.B${i}`, part], `${name}.change${i}`))
-    return turn(
-      parts === 1 ? changes[0]! : this.#node('Concat', changes, `${name}.changes`, { axis: 1 }),
-      `${name}.change`,
-    )
+    return lows.map((part, i) => {
+      const columns = this.#node('MatMul', [`${name}.B${i}`, part], `${name}.columns${i}`)
+      return turn(columns, `${name}.change${i}`)
+    })
+  }
+
+  /** A change as [rows, tokens, out], which is what `rows` says, whatever dimensions A and B had in front. */
+  #inRows(change: string, rows: string, name: string): string {
+    if (this.#deltaProduct === 'plain') return change
+    return this.#node('Reshape', [change, rows], `${name}.change`)
+  }
+
+  /** The shape [rows of x, tokens of x, what remains]. */
+  #rowsOf(x: string, shape: string): string {
+    const rows = this.#node('Shape', [x], `${shape}.sizes`, { start: 0, end: 2 })
+    return this.#node('Concat', [rows, this.#shape(`${shape}.rest`, [-1])], shape, { axis: 0 })
   }
 
   /** x [.., in] -> [.., out]; `weight` is [out, in] as Hugging Face stores it. */
@@ -297,11 +332,10 @@ class GraphBuilder implements OnnxGraph {
     return [...normed, this.#node('Reshape', [parts[2]!, value], `l${layer}.v.shaped`)]
   }
 
-  #swiGlu(name: string, gateUp: string): string {
-    const [gate, up] = this.#split(gateUp, `${name}.gate_up`, 2, -1)
-    const sigmoid = this.#node('Sigmoid', [gate!], `${name}.sigmoid`)
-    const silu = this.#node('Mul', [gate!, sigmoid], `${name}.silu`)
-    return this.#node('Mul', [silu, up!], `${name}.swiglu`)
+  #swiGlu(name: string, gate: string, up: string): string {
+    const sigmoid = this.#node('Sigmoid', [gate], `${name}.sigmoid`)
+    const silu = this.#node('Mul', [gate, sigmoid], `${name}.silu`)
+    return this.#node('Mul', [silu, up], `${name}.swiglu`)
   }
 
   /** [norm(x + residual), x + residual] */

@@ -70,6 +70,9 @@ export interface DeltaTensor {
 /** The graph's Split refuses an empty dimension: no change at all is a change of rank 1 that is zero. */
 export const MIN_RANK = 1
 
+/** Values that the CPU's product over the rank takes at once. */
+const VECTOR_VALUES = 4
+
 /** Zeros for every A and B of rank MIN_RANK. */
 export function noChange(groups: readonly ProjectionGroup[]): Float32Array<ArrayBuffer> {
   const sizes = groups.flatMap((group) => [group.parts.length * group.in, ...group.parts.map((part) => part.out)])
@@ -82,20 +85,32 @@ export function deltaTensors(
   delta: PackedDelta | null,
   zeros: Float32Array,
 ): DeltaTensor[] {
-  return groups.flatMap(({ name, in: inSize, parts }, i) => {
+  return groups.flatMap((group, i) => {
     const change = delta?.groups[i]
-    const some = change && change.rank > 0 ? change : undefined
-    const rank = some?.rank ?? MIN_RANK
-    const tensor = (input: string, values: Float32Array, rows: number, columns: number): DeltaTensor => ({
-      name: `${name}.${input}`,
-      values: values.subarray(0, rows * columns),
-      dims: [rows, columns],
-    })
-    return [
-      tensor('A', some?.a ?? zeros, parts.length * rank, inSize),
-      ...parts.map(({ out }, part) => tensor(`B${part}`, some?.b[part] ?? zeros, out, rank)),
-    ]
+    return change && change.rank > 0 ? changeTensors(group, change) : noChangeTensors(group, zeros)
   })
+}
+
+/** A and B of a group that nothing changes. */
+export function noChangeTensors(
+  { name, in: inSize, parts, joined }: ProjectionGroup,
+  zeros: Float32Array,
+): DeltaTensor[] {
+  return [
+    matrix(`${name}.A`, zeros, parts.length * MIN_RANK, inSize),
+    ...parts.map(({ out }, part) => matrix(`${name}.B${part}`, zeros, joined ? out : 1, MIN_RANK)),
+  ]
+}
+
+function changeTensors({ name, in: inSize, parts }: ProjectionGroup, { rank, a, b }: PackedGroup): DeltaTensor[] {
+  return [
+    matrix(`${name}.A`, a, parts.length * rank, inSize),
+    ...parts.map(({ out }, part) => matrix(`${name}.B${part}`, b[part]!, out, rank)),
+  ]
+}
+
+function matrix(name: string, values: Float32Array, rows: number, columns: number): DeltaTensor {
+  return { name, values: values.subarray(0, rows * columns), dims: [rows, columns] }
 }
 
 /**
@@ -117,7 +132,7 @@ export function addEmbeddingChange(
 }
 
 /**
- * Packs a canonical delta. Parts of a group with a smaller rank than its largest are padded with zeros.
+ * Packs a canonical delta. Parts of a group with a smaller rank than its largest, rounded up, are padded with zeros.
  * @throws BackendError `invalid_delta` when it names a module that this engine cannot change
  */
 export function packDelta(
@@ -133,7 +148,7 @@ export function packDelta(
   }
   const rankOf = (module: string) => delta.modules.get(module)?.rank ?? 0
   const shape = {
-    ranks: groups.map((group) => Math.max(...group.parts.map((part) => rankOf(part.module)))),
+    ranks: groups.map((group) => wholeVectors(Math.max(...group.parts.map((part) => rankOf(part.module))))),
     embeddingRank: rankOf('model.embed_tokens'),
   }
   const values = new Float32Array(packedValues(shape, groups, base))
@@ -150,6 +165,11 @@ export function packDelta(
     packed.embedding.b.set(embedding.b)
   }
   return { shape, values }
+}
+
+/** Rounded up to whole vectors: the few values over would be summed otherwise alone than in a stack of a larger rank. */
+function wholeVectors(rank: number): number {
+  return Math.ceil(rank / VECTOR_VALUES) * VECTOR_VALUES
 }
 
 function copyPart(source: DeltaModule, target: PackedGroup, part: number): void {

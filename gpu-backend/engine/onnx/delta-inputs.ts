@@ -5,9 +5,10 @@
 import type { ProjectionGroup } from '../../model/graph.ts'
 import {
   copyColumns,
+  type DeltaTensor,
   deltaTensors,
-  MIN_RANK,
   noChange,
+  noChangeTensors,
   type PackedDelta,
   type PackedGroup,
 } from '../../residency/packed-delta.ts'
@@ -26,18 +27,28 @@ interface Stack {
 
 const EMPTY = new Float32Array(0)
 
+/**
+ * Dimensions of one that A and B have in front where several rows share them. Without these the CPU's MatMul makes one
+ * product of all rows, whose sums round otherwise than those of a row alone; with these it makes one for each row.
+ */
+const SHARED_ONES = { A: [1, 1], B: [1, 1, 1] } as const
+
 export class DeltaInputs {
   readonly #runtime: OnnxRuntime
   readonly #groups: readonly ProjectionGroup[]
   readonly #maxRows: number
-  readonly #shared = new Map<string | null, DeltaTensors>()
+  readonly #rowByRow: boolean
+  /** By digest, for one row and for several. */
+  readonly #shared = { one: new Map<string | null, DeltaTensors>(), several: new Map<string | null, DeltaTensors>() }
   readonly #stacks: Stack[]
   /** For rows that have no change at all. */
   readonly #zeros: Float32Array
   /** Tensors over the stacks, for the row count and ranks that they were last used with. */
   #stacked: { key: string; digests: readonly (string | null)[]; tensors: DeltaTensors } | undefined
 
-  constructor(runtime: OnnxRuntime, groups: readonly ProjectionGroup[], maxRows: number) {
+  /** `rowByRow`: whether rows that share a delta must be told to be multiplied one by one. */
+  constructor(runtime: OnnxRuntime, groups: readonly ProjectionGroup[], maxRows: number, rowByRow: boolean) {
+    this.#rowByRow = rowByRow
     this.#runtime = runtime
     this.#groups = groups
     this.#maxRows = maxRows
@@ -52,7 +63,7 @@ export class DeltaInputs {
   bind(binding: Binding, deltas: readonly (PackedDelta | null)[], bound: DeltaTensors | undefined): DeltaTensors {
     const first = deltas[0] ?? null
     const tensors = deltas.every((delta) => delta?.digest === first?.digest)
-      ? this.#sharedBy(first)
+      ? this.#sharedBy(first, deltas.length)
       : this.#stack(deltas)
     if (tensors !== bound) for (const { name, value } of tensors) binding.input(name, value)
     return tensors
@@ -60,27 +71,31 @@ export class DeltaInputs {
 
   /** Frees the tensors over a delta that is leaving memory. No binding may run with it afterwards. */
   forget(digest: string): void {
-    for (const { value } of this.#shared.get(digest) ?? []) value.release()
-    this.#shared.delete(digest)
+    for (const tensors of Object.values(this.#shared)) {
+      for (const { value } of tensors.get(digest) ?? []) value.release()
+      tensors.delete(digest)
+    }
   }
 
   release(): void {
-    for (const tensors of [...this.#shared.values(), this.#stacked?.tensors ?? []]) {
+    const shared = Object.values(this.#shared).flatMap((tensors) => [...tensors.values()])
+    for (const tensors of [...shared, this.#stacked?.tensors ?? []]) {
       for (const { value } of tensors) value.release()
     }
-    this.#shared.clear()
+    for (const tensors of Object.values(this.#shared)) tensors.clear()
     this.#stacked = undefined
   }
 
-  #sharedBy(delta: PackedDelta | null): DeltaTensors {
+  #sharedBy(delta: PackedDelta | null, rows: number): DeltaTensors {
+    const rowByRow = rows > 1 && this.#rowByRow
+    const kept = rowByRow ? this.#shared.several : this.#shared.one
     const key = delta?.digest ?? null
-    let tensors = this.#shared.get(key)
+    let tensors = kept.get(key)
     if (!tensors) {
-      tensors = deltaTensors(this.#groups, delta, this.#zeros).map(({ name, values, dims }) => ({
-        name,
-        value: this.#runtime.hostTensor(values, 'f32', dims),
-      }))
-      this.#shared.set(key, tensors)
+      tensors = deltaTensors(this.#groups, delta, this.#zeros).map((tensor) =>
+        this.#over(tensor, rowByRow ? SHARED_ONES[tensor.name.endsWith('.A') ? 'A' : 'B'] : []),
+      )
+      kept.set(key, tensors)
     }
     return tensors
   }
@@ -90,9 +105,12 @@ export class DeltaInputs {
     const digests = deltas.map((delta) => delta?.digest ?? null)
     if (this.#stacked && sameRows(this.#stacked.digests, digests)) return this.#stacked.tensors
     let changed = false
+    const ranks = this.#groups.map((_, i) => Math.max(...deltas.map((delta) => delta?.groups[i]?.rank ?? 0)))
     for (const [i, group] of this.#groups.entries()) {
+      // What no row changes needs no stack.
+      if (ranks[i] === 0) continue
       const stack = this.#stacks[i]!
-      this.#fitRank(stack, group, Math.max(MIN_RANK, ...deltas.map((delta) => delta?.groups[i]?.rank ?? 0)))
+      this.#fitRank(stack, group, ranks[i]!)
       for (const [row, delta] of deltas.entries()) {
         const digest = delta?.digest ?? null
         if (stack.rows[row] === digest) continue
@@ -101,14 +119,15 @@ export class DeltaInputs {
         changed = true
       }
     }
-    const key = [deltas.length, ...this.#stacks.map((stack) => stack.rank)].join()
+    const key = [deltas.length, ...this.#stacks.map((stack, i) => ranks[i]! && stack.rank)].join()
     if (this.#stacked?.key !== key) {
       for (const { value } of this.#stacked?.tensors ?? []) value.release()
-      const rows = deltas.length
-      const tensors = this.#groups.flatMap((group, i) => {
-        const { a, b, rank } = this.#stacks[i]!
-        return this.#tensors(group, a, b, rank, rows)
-      })
+      const tensors = this.#groups.flatMap((group, i) =>
+        (ranks[i] === 0
+          ? noChangeTensors(group, this.#zeros)
+          : stackTensors(group, this.#stacks[i]!, deltas.length)
+        ).map((tensor) => this.#over(tensor, [])),
+      )
       this.#stacked = { key, digests, tensors }
     } else if (changed) {
       // Another list of the same tensors: a device copied them when they were bound and must be given them again.
@@ -127,16 +146,23 @@ export class DeltaInputs {
     stack.rows = Array.from({ length: this.#maxRows }, () => null)
   }
 
-  #tensors(group: ProjectionGroup, a: Float32Array, b: readonly Float32Array[], rank: number, rows: number) {
-    const tensor = (name: string, values: Float32Array, dims: readonly number[]) => {
-      const size = dims.reduce((product, dim) => product * dim, 1)
-      return { name, value: this.#runtime.hostTensor(values.subarray(0, size), 'f32', dims) }
-    }
-    return [
-      tensor(`${group.name}.A`, a, [rows, group.parts.length * rank, group.in]),
-      ...group.parts.map((part, i) => tensor(`${group.name}.B${i}`, b[i]!, [rows, part.out, rank])),
-    ]
+  #over({ name, values, dims }: DeltaTensor, ones: readonly number[]): DeltaTensors[number] {
+    return { name, value: this.#runtime.hostTensor(values, 'f32', [...ones, ...dims]) }
   }
+}
+
+/** The first `rows` rows of a stack. */
+function stackTensors(
+  { name, in: inSize, parts }: ProjectionGroup,
+  { rank, a, b }: Stack,
+  rows: number,
+): DeltaTensor[] {
+  const tensor = (input: string, values: Float32Array, out: number, columns: number) => ({
+    name: `${name}.${input}`,
+    values: values.subarray(0, rows * out * columns),
+    dims: [rows, out, columns],
+  })
+  return [tensor('A', a, parts.length * rank, inSize), ...parts.map(({ out }, i) => tensor(`B${i}`, b[i]!, out, rank))]
 }
 
 function fillRow(stack: Stack, group: ProjectionGroup, row: number, delta: PackedGroup | undefined): void {

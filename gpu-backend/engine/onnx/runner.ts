@@ -63,7 +63,7 @@ export class Runner {
       options.device === 'cpu'
         ? new HostKvCache(this.#runtime, shape, maxRows)
         : new DeviceKvCache(this.#runtime, this.#session, options.device, shape, maxRows, () => this.#forgetSteps())
-    this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows)
+    this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device !== 'webgpu')
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
   }
