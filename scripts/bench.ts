@@ -1,62 +1,81 @@
-// npm run bench: the real server against the bare decode loop of the same graph, in one run, and what a user waits for.
-// Rounds alternate between the two and turn their order round; every figure is the median over the rounds.
-
-import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
+// npm run bench: the real server, the bare decode loop of the same graph and the peers, in one run and in turns.
+// Every figure is the median over rounds whose order is turned each time; what is compared was measured side by side.
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { parseArgs, promisify } from 'node:util'
+import { parseArgs } from 'node:util'
 import { EMBEDDED_MODEL } from '../gpu-backend/config.ts'
-import { SamplingParams } from '../gpu-backend/protocol.ts'
-import { BackendProcess, type Timing } from './bench/backend-process.ts'
-import type { BareLoop } from './bench/bare-loop.ts'
-import { randomDelta } from './bench/random-delta.ts'
+import type { WeightFormat } from '../gpu-backend/model/graph.ts'
+import { openModelSource } from '../gpu-backend/model/open-model.ts'
+import { Tokenizer } from '../gpu-backend/model/tokenizer.ts'
+import { readBandwidth } from './bench/bandwidth.ts'
+import { coldStart, disturbed, zipf } from './bench/cold.ts'
+import { adaptersOf, type Contender, MODES, type Prompt } from './bench/contender.ts'
+import { type Extras, goals, type Row, verdict } from './bench/goals.ts'
+import { startPeers } from './bench/peers.ts'
+import { picture } from './bench/picture.ts'
+import {
+  describe,
+  packedBytes,
+  type Server,
+  type ServerSetup,
+  startBackend,
+  startLoop,
+  startServer,
+} from './bench/servers.ts'
+import { type Figures, median, summarize } from './bench/timing.ts'
 
 const HELP = `npm run bench -- [options]
 
-Compares the backend with the bare decode loop of the same graph, and shows tokens/s, time to the first token and
-inter-token times. The model is the file or folder that POLYLORA_BENCH_MODEL names, or the embedded one.
+Tokens/s, time to the first token and times between tokens of the server, of the bare decode loop of its graph and of the
+peers, with the bare base, one shared adapter and all adapters different; and what the goals are held to. The model is the
+file or folder that POLYLORA_BENCH_MODEL names, or the embedded one.
 
-  --weights LIST   of f32, int8, int4 (default int8)
-  --streams LIST   (default 1,8,32)
-  --rounds N       (default 3)
-  --tokens N       generated for each stream (default 128)
-  --json FILE      writes the figures there
+  --weights LIST    of f32, int8, int4 (default int8,f32); the goals are about the first
+  --streams LIST    (default 1,4,8,16,32)
+  --rounds N        (default 3)
+  --tokens N        generated for each stream (default 64)
+  --peers DIR       compares with vLLM, PEFT and llama.cpp, which "sh scripts/bench/peers/setup.sh DIR" sets up
+  --only LIST       of decode, prefill, cold, disturbed, zipf (default all)
+  --published N     adapters of the Zipf traffic (default 10000)
+  --json FILE       writes the figures there, keeping those of other measurements that it holds
+  --svg FILE        draws tokens/s against streams
 `
 
-const BARE_LOOP = fileURLToPath(new URL('./bench/bare-loop.ts', import.meta.url))
-const CONTEXT_TOKENS = 512
 const RANK = 16
-const PROMPT_WORDS = 'Please tell me what I should know about your shop before I order something from you today.'
-/** About what the prompt is in tokens: the bare loop starts from as many. */
-const PROMPT_TOKENS = 32
-
-const MODES = ['bare base', 'one shared', 'all different'] as const
-type Mode = (typeof MODES)[number]
-
-interface Row {
-  weights: string
-  mode: Mode
-  streams: number
-  tokensPerSecond: number
-  bareLoopTokensPerSecond: number
-  serverOverBareLoop: number
-  ttftMs: number
-  interTokenP50Ms: number
-  interTokenP99Ms: number
-}
+const PROMPT = 'Please tell me what I should know about your shop before I order something from you today.'
+const LONG_PROMPT_TOKENS = 512
+/** The Zipf traffic's server holds so many deltas in memory; a quarter of its memory is for them. */
+const DELTAS_IN_MEMORY = 64
+const DELTA_SHARE = 4
+/** Tokens that running streams get while one more prompt of the benchmark's length is computed, and one to spare. */
+const TOKENS_WHILE_ONE_BEGINS = 3
+const PARTS = ['decode', 'prefill', 'cold', 'disturbed', 'zipf']
 
 const { values: flags } = parseArgs({
   options: {
-    weights: { type: 'string', default: 'int8' },
-    streams: { type: 'string', default: '1,8,32' },
+    weights: { type: 'string', default: 'int8,f32' },
+    streams: { type: 'string', default: '1,4,8,16,32' },
     rounds: { type: 'string', default: '3' },
-    tokens: { type: 'string', default: '128' },
+    tokens: { type: 'string', default: '64' },
+    peers: { type: 'string' },
+    only: { type: 'string', default: PARTS.join() },
+    published: { type: 'string', default: '10000' },
     json: { type: 'string' },
+    svg: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 })
+
+interface Setup extends ServerSetup {
+  readonly prompt: Prompt
+  readonly longPrompt: Prompt
+}
+
+interface Report {
+  rows: Row[]
+  extras: Extras
+}
 
 async function main(): Promise<void> {
   if (flags.help) {
@@ -65,144 +84,166 @@ async function main(): Promise<void> {
   }
   const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
   const dataDir = mkdtempSync(join(tmpdir(), 'polylora-bench-'))
-  const rows: Row[] = []
+  const report: Report = { rows: [], extras: {} }
   try {
+    const tokenizer = new Tokenizer((await openModelSource(model)).tokenizer)
+    const asPrompt = (text: string): Prompt => ({
+      text,
+      ids: [...tokenizer.encodeChat([{ role: 'user', content: text }])],
+    })
+    const streams = flags.streams.split(',').map(Number)
+    const setup = { model, dataDir, streams, rank: RANK, prompt: asPrompt(PROMPT), longPrompt: longPrompt(asPrompt) }
+    const only = flags.only.split(',')
     process.stdout.write(
-      `${model}, rank ${RANK}, ${availableParallelism()} threads, medians of ${flags.rounds} rounds\n\n`,
+      `${model}, rank ${RANK}, ${availableParallelism()} threads of ${cpus()[0]?.model}, medians of ${flags.rounds} rounds\n`,
     )
-    process.stdout.write('weights mode           streams  tokens/s  bare loop  ratio  TTFT ms  p50 ms  p99 ms\n')
-    for (const weights of flags.weights.split(',') as BareLoop['weights'][])
-      await benchWeights(model, dataDir, weights, rows)
+    report.extras.readBytesPerSecond = await readBandwidth()
+    process.stdout.write(`read bandwidth ${(report.extras.readBytesPerSecond / 1e9).toFixed(1)} GB/s\n\n`)
+    if (only.some((part) => part !== 'zipf')) await measure(setup, only, report)
+    if (only.includes('zipf')) await measureZipf(setup, report)
   } finally {
     rmSync(dataDir, { recursive: true, force: true })
   }
-  if (flags.json) writeFileSync(flags.json, `${JSON.stringify({ model, rank: RANK, rows }, null, 2)}\n`)
+  const whole = flags.json ? keep(flags.json, model, report) : report
+  printGoals(whole)
+  if (flags.svg) writeFileSync(flags.svg, picture(whole.rows.filter(({ contender }) => !contender.startsWith('loop'))))
 }
 
-async function benchWeights(model: string, dataDir: string, weights: BareLoop['weights'], rows: Row[]): Promise<void> {
-  const streamCounts = flags.streams.split(',').map(Number)
-  const most = Math.max(...streamCounts)
-  const args = ['--model', model, '--data-dir', dataDir, '--weights', weights, '--context', String(CONTEXT_TOKENS)]
-  const backend = await BackendProcess.start([...args, '--max-batch', String(most), '--memory', '8GB'])
+async function measure(setup: Setup, only: readonly string[], report: Report): Promise<void> {
+  const formats = flags.weights.split(',') as WeightFormat[]
+  const servers: Server[] = []
+  const contenders: Contender[] = []
   try {
-    const { base } = await backend.info()
-    const digests: string[] = []
-    for (let seed = 1; seed <= most; seed++) {
-      const { digest, bytes } = await randomDelta(base, RANK, seed)
-      await backend.admit(digest, bytes)
-      digests.push(digest)
+    for (const weights of formats) {
+      const server = await startServer(setup, weights)
+      servers.push(server)
+      contenders.push(server.contender, await startLoop(setup, weights))
     }
-    for (const mode of MODES) {
-      for (const streams of streamCounts) {
-        const row = await benchRow(backend, digests, { model, dataDir, weights, mode, streams })
-        rows.push(row)
+    const [{ backend, base, digests, deltas }] = servers as [Server]
+    report.extras.deltaBytes = packedBytes(base, RANK)
+    if (flags.peers) {
+      const workDir = join(setup.dataDir, 'peers')
+      const options = { ...setup, venv: flags.peers, workDir, deltas }
+      contenders.push(...(await startPeers(options, (line) => void process.stdout.write(`${line}\n`))))
+    } else process.stdout.write('vLLM, PEFT and llama.cpp are skipped: name their folder with --peers.\n\n')
+    if (only.includes('decode')) await measureDecode(contenders, setup, report)
+    if (only.includes('prefill')) await measurePrefill(contenders, setup, report)
+    if (only.includes('cold')) {
+      const { addedTtftMs, memoryOverBytes } = await coldStart(backend, base, RANK, PROMPT)
+      report.extras.coldTtftMs = addedTtftMs
+      report.extras.memoryOverBytes = memoryOverBytes
+    }
+    if (only.includes('disturbed'))
+      report.extras.disturbedP99OverP50 = await disturbed(backend, base, RANK, digests, PROMPT)
+  } finally {
+    for (const contender of contenders) await contender.stop()
+  }
+}
+
+async function measureDecode(contenders: readonly Contender[], setup: Setup, report: Report): Promise<void> {
+  process.stdout.write('who                 mode           streams  tokens/s  TTFT ms  p50 ms  p99 ms\n')
+  for (const mode of MODES) {
+    for (const count of setup.streams) {
+      const taking = contenders.filter((one) => one.modes.includes(mode) && one.streams(mode).includes(count))
+      const load = { adapters: adaptersOf(mode, count), prompt: setup.prompt, tokens: Number(flags.tokens) }
+      const figures = new Map<Contender, Figures[]>(taking.map((one) => [one, []]))
+      // Once to warm up: adapters are read, operators choose their paths.
+      for (const one of taking) await one.generate({ ...load, tokens: 4 })
+      for (let round = 0; round < Number(flags.rounds); round++) {
+        for (const one of round % 2 === 0 ? taking : taking.toReversed())
+          figures.get(one)!.push(summarize(await one.generate({ ...load, tokens: tokensFor(one, count) })))
+      }
+      for (const [{ name }, measured] of figures) {
+        const row: Row = { contender: name, mode, streams: count, ...medians(measured) }
+        report.rows.push(row)
         process.stdout.write(`${formatRow(row)}\n`)
       }
     }
+  }
+}
+
+async function measurePrefill(contenders: readonly Contender[], { longPrompt }: Setup, report: Report): Promise<void> {
+  const rate = async (name: string) => {
+    const one = contenders.find((contender) => contender.name === name)
+    if (!one) return undefined
+    const waits: number[] = []
+    for (let i = 0; i < 5; i++)
+      waits.push(summarize(await one.generate({ adapters: [0], prompt: longPrompt, tokens: 2 })).ttftMs)
+    return longPrompt.ids.length / (median(waits) / 1000)
+  }
+  report.extras.prefillTokensPerSecond = await rate(contenders[0]!.name)
+  report.extras.peerPrefillTokensPerSecond = await rate('vLLM with LoRA')
+}
+
+async function measureZipf(setup: Setup, report: Report): Promise<void> {
+  const deltaBytes = packedBytes(await describe(setup), RANK)
+  const memory = Math.ceil(DELTAS_IN_MEMORY * DELTA_SHARE * deltaBytes)
+  const weights = flags.weights.split(',')[0] as WeightFormat
+  const backend = await startBackend(setup, weights, ['--max-batch', '16', '--memory', String(memory), '--disk', '1TB'])
+  try {
+    const { base } = await backend.info()
+    report.extras.zipfOverInMemory = await zipf(backend, base, RANK, Number(flags.published), PROMPT)
   } finally {
     await backend.stop()
   }
 }
 
-interface Setting {
-  readonly model: string
-  readonly dataDir: string
-  readonly weights: BareLoop['weights']
-  readonly mode: Mode
-  readonly streams: number
+function tokensFor({ promptsInTurn }: Contender, streams: number): number {
+  return Number(flags.tokens) + (promptsInTurn ? TOKENS_WHILE_ONE_BEGINS * (streams - 1) : 0)
 }
 
-async function benchRow(backend: BackendProcess, digests: readonly string[], setting: Setting): Promise<Row> {
-  const { mode, streams, weights } = setting
-  const seeds = Array.from({ length: streams }, (_, i) =>
-    mode === 'bare base' ? null : mode === 'one shared' ? 1 : i + 1,
-  )
-  const server: ReturnType<typeof summarize>[] = []
-  const bare: number[] = []
-  const runServer = async () => {
-    const timings = await Promise.all(
-      seeds.map((seed) => backend.generate(request(seed === null ? null : digests[seed - 1]!, Number(flags.tokens)))),
-    )
-    server.push(summarize(timings))
+/** As many sentences as make a prompt of at least so many tokens. */
+function longPrompt(asPrompt: (text: string) => Prompt): Prompt {
+  const sentences: string[] = []
+  for (;;) {
+    const prompt = asPrompt(sentences.join(' '))
+    if (prompt.ids.length >= LONG_PROMPT_TOKENS) return prompt
+    sentences.push(`${sentences.length + 1}. ${PROMPT}`)
   }
-  const runBare = async () => void bare.push(await bareLoop(setting, seeds))
-  await runServer()
-  server.length = 0
-  for (let round = 0; round < Number(flags.rounds); round++) {
-    for (const run of round % 2 === 0 ? [runServer, runBare] : [runBare, runServer]) await run()
-  }
-  const tokensPerSecond = median(server.map((figures) => figures.tokensPerSecond))
-  const bareLoopTokensPerSecond = median(bare)
+}
+
+function medians(measured: readonly Figures[]): Figures {
+  const of = (key: keyof Figures) => median(measured.map((figures) => figures[key]))
   return {
-    weights,
-    mode,
-    streams,
-    tokensPerSecond,
-    bareLoopTokensPerSecond,
-    serverOverBareLoop: tokensPerSecond / bareLoopTokensPerSecond,
-    ttftMs: median(server.map((figures) => figures.ttftMs)),
-    interTokenP50Ms: median(server.map((figures) => figures.p50Ms)),
-    interTokenP99Ms: median(server.map((figures) => figures.p99Ms)),
+    tokensPerSecond: of('tokensPerSecond'),
+    ttftMs: of('ttftMs'),
+    interTokenP50Ms: of('interTokenP50Ms'),
+    interTokenP99Ms: of('interTokenP99Ms'),
   }
 }
 
-function request(delta: string | null, tokens: number) {
-  const sampling = SamplingParams.parse({ temperature: 0, max_tokens: tokens, min_tokens: tokens, logprobs: 0 })
-  return { delta, messages: [{ role: 'user' as const, content: PROMPT_WORDS }], n: 1, sampling }
-}
-
-async function bareLoop(setting: Setting, rows: readonly (number | null)[]): Promise<number> {
-  const options: BareLoop = {
-    model: setting.model,
-    cacheDir: join(setting.dataDir, 'models'),
-    weights: setting.weights,
-    contextTokens: CONTEXT_TOKENS,
-    threads: availableParallelism(),
-    rows,
-    rank: RANK,
-    promptTokens: PROMPT_TOKENS,
-    steps: Number(flags.tokens) - 10,
-  }
-  const { stdout } = await promisify(execFile)(process.execPath, [BARE_LOOP, JSON.stringify(options)])
-  return (JSON.parse(stdout) as { tokensPerSecond: number }).tokensPerSecond
-}
-
-/** Tokens/s of the whole batch while every stream was running; waits over all of it. */
-function summarize(timings: readonly Timing[]) {
-  const from = Math.max(...timings.map(({ tokenTimesMs }) => tokenTimesMs[0]!))
-  const to = Math.min(...timings.map(({ tokenTimesMs }) => tokenTimesMs.at(-1)!))
-  const during = timings.flatMap(({ tokenTimesMs }) => tokenTimesMs.filter((time) => time > from && time <= to))
-  const gaps = timings.flatMap(({ tokenTimesMs }) => tokenTimesMs.slice(1).map((time, i) => time - tokenTimesMs[i]!))
-  return {
-    tokensPerSecond: during.length / ((to - from) / 1000),
-    ttftMs: median(timings.map(({ sentMs, tokenTimesMs }) => tokenTimesMs[0]! - sentMs)),
-    p50Ms: quantile(gaps, 0.5),
-    p99Ms: quantile(gaps, 0.99),
-  }
-}
-
-function quantile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((x, y) => x - y)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!
-}
-
-function median(values: readonly number[]): number {
-  return quantile(values, 0.5)
+/** Writes the report into `path`, beside what it holds of the same model and was not measured now. */
+function keep(path: string, model: string, report: Report): Report {
+  const known = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Report & { model: string }) : undefined
+  const sameRow = (x: Row) => (y: Row) => x.contender === y.contender && x.mode === y.mode && x.streams === y.streams
+  const kept = known?.model === model ? known : { rows: [], extras: {} }
+  const rows = [...kept.rows.filter((row) => !report.rows.some(sameRow(row))), ...report.rows]
+  const whole = { rows, extras: { ...kept.extras, ...report.extras } }
+  writeFileSync(path, `${JSON.stringify({ model, rank: RANK, ...whole }, null, 2)}\n`)
+  return whole
 }
 
 function formatRow(row: Row): string {
   const number = (value: number, width: number, digits = 0) => value.toFixed(digits).padStart(width)
   return [
-    row.weights.padEnd(7),
+    row.contender.padEnd(18),
     row.mode.padEnd(14),
-    number(row.streams, 7),
-    number(row.tokensPerSecond, 9),
-    number(row.bareLoopTokensPerSecond, 10),
-    number(row.serverOverBareLoop, 6, 2),
+    number(row.streams, 8),
+    number(row.tokensPerSecond, 9, 1),
     number(row.ttftMs, 8),
     number(row.interTokenP50Ms, 7, 1),
     number(row.interTokenP99Ms, 7, 1),
   ].join(' ')
+}
+
+function printGoals({ rows, extras }: Report): void {
+  const [weights] = flags.weights.split(',')
+  process.stdout.write('\nfigure                                                 floor   goal  measured\n')
+  for (const goal of goals(rows, extras, `server ${weights}`, `loop ${weights}`)) {
+    const measured = goal.value === undefined ? '' : goal.value.toFixed(2)
+    const numbers = [String(goal.floor).padStart(6), String(goal.goal).padStart(6), measured.padStart(9)]
+    process.stdout.write(`${goal.name.padEnd(53)} ${numbers.join(' ')}  ${verdict(goal)}\n`)
+  }
 }
 
 await main()

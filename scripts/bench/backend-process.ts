@@ -4,19 +4,14 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { readGenerateEvents } from '../../functions/router/generate-events.ts'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
-import { BackendInfo, type GenerateRequest } from '../../gpu-backend/protocol.ts'
+import { BackendInfo, type GenerateRequest, SamplingParams } from '../../gpu-backend/protocol.ts'
+import type { Timing } from './timing.ts'
 
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
 const SECRET = 'a secret of the benchmark, on loopback only'
 const MAX_TOKENS = 100_000
 /** Longer than any prompt takes that is measured here. */
 const PATIENCE_MS = 600_000
-
-/** One answer's timing: when each text event came, in milliseconds of `performance.now()`. */
-export interface Timing {
-  readonly sentMs: number
-  readonly tokenTimesMs: readonly number[]
-}
 
 export class BackendProcess {
   readonly #child: ChildProcess
@@ -76,6 +71,14 @@ export class BackendProcess {
     return { sentMs, tokenTimesMs }
   }
 
+  /** One of the numbers at /metrics. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`${this.#url}/metrics`)).text()
+    const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `))
+    if (!line) throw new Error(`The backend has no metric ${name}.`)
+    return Number(line.slice(name.length))
+  }
+
   async stop(): Promise<void> {
     const exited = new Promise((resolve) => this.#child.once('exit', resolve))
     this.#child.kill('SIGTERM')
@@ -84,11 +87,18 @@ export class BackendProcess {
 
   #token(delta: string | null): Promise<string> {
     return mintCapability(this.#key, {
-      tenant: 'bench',
+      // Another tenant each time: what one has computed is not found again for the next.
+      tenant: crypto.randomUUID(),
       delta,
       request_id: crypto.randomUUID(),
       expires_ms: Date.now() + 600_000,
       limits: { max_tokens: MAX_TOKENS, max_delta_bytes: Number.MAX_SAFE_INTEGER },
     })
   }
+}
+
+/** A greedy request of exactly `tokens` tokens. */
+export function greedy(delta: string | null, content: string, tokens: number): GenerateRequest {
+  const sampling = SamplingParams.parse({ temperature: 0, max_tokens: tokens, min_tokens: tokens })
+  return { delta, messages: [{ role: 'user', content }], n: 1, sampling }
 }

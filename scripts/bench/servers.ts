@@ -1,0 +1,88 @@
+// Ours among the contenders: a real server with its adapters, and the bare decode loop of the same graph.
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type BaseModel, targetModules } from '../../adapters/base-model.ts'
+import { identify } from '../../gpu-backend/model/built-model.ts'
+import type { WeightFormat } from '../../gpu-backend/model/graph.ts'
+import { openModelSource } from '../../gpu-backend/model/open-model.ts'
+import { BackendProcess, greedy } from './backend-process.ts'
+import type { BareLoop } from './bare-loop.ts'
+import { type Contender, MODES, processContender } from './contender.ts'
+import { randomDelta } from './random-delta.ts'
+
+const BARE_LOOP = fileURLToPath(new URL('./bare-loop.ts', import.meta.url))
+const CONTEXT_TOKENS = 1024
+export interface ServerSetup {
+  readonly model: string
+  readonly dataDir: string
+  readonly rank: number
+  readonly streams: readonly number[]
+}
+
+export interface Server {
+  readonly backend: BackendProcess
+  readonly base: BaseModel
+  /** One for each stream at most. */
+  readonly digests: readonly string[]
+  readonly deltas: readonly Uint8Array[]
+  readonly contender: Contender
+}
+
+export async function startServer(setup: ServerSetup, weights: WeightFormat): Promise<Server> {
+  const most = Math.max(...setup.streams)
+  const backend = await startBackend(setup, weights, ['--max-batch', String(most), '--memory', '8GB'])
+  const { base } = await backend.info()
+  const [digests, deltas]: [string[], Uint8Array[]] = [[], []]
+  for (let seed = 1; seed <= most; seed++) {
+    const { digest, bytes } = await randomDelta(base, setup.rank, seed)
+    await backend.admit(digest, bytes)
+    digests.push(digest)
+    deltas.push(bytes)
+  }
+  const contender: Contender = {
+    name: `server ${weights}`,
+    modes: MODES,
+    streams: () => setup.streams,
+    promptsInTurn: true,
+    generate: ({ adapters, prompt, tokens }) => {
+      const delta = (adapter: number | null) => (adapter === null ? null : digests[adapter]!)
+      return Promise.all(adapters.map((adapter) => backend.generate(greedy(delta(adapter), prompt.text, tokens))))
+    },
+    stop: () => backend.stop(),
+  }
+  return { backend, base, digests, deltas, contender }
+}
+
+export function startBackend(
+  { model, dataDir }: ServerSetup,
+  weights: WeightFormat,
+  more: readonly string[],
+): Promise<BackendProcess> {
+  const args = ['--model', model, '--data-dir', dataDir, '--weights', weights, '--context', String(CONTEXT_TOKENS)]
+  return BackendProcess.start([...args, ...more])
+}
+
+export function startLoop({ model, dataDir, rank, streams }: ServerSetup, weights: WeightFormat): Promise<Contender> {
+  const options: BareLoop = {
+    model,
+    cacheDir: join(dataDir, 'models'),
+    weights,
+    contextTokens: CONTEXT_TOKENS,
+    threads: availableParallelism(),
+    maxRows: Math.max(...streams),
+    rank,
+  }
+  const description = { name: `loop ${weights}`, modes: MODES, streams: () => streams }
+  return processContender(description, [process.execPath, BARE_LOOP, JSON.stringify(options)])
+}
+
+export async function describe({ model, dataDir }: ServerSetup): Promise<BaseModel> {
+  return identify(await openModelSource(model), 'bench', join(dataDir, 'models'))
+}
+
+/** Bytes in memory of one of the benchmark's deltas. */
+export function packedBytes(base: BaseModel, rank: number): number {
+  const projections = [...targetModules(base)].filter(([path]) => path.includes('_proj'))
+  return projections.reduce((sum, [, target]) => sum + 4 * rank * (target.in + target.out), 0)
+}
