@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { SamplingParams } from '../../gpu-backend/protocol.ts'
-import { BackendProcess, type Timing } from './backend-process.ts'
+import { BackendProcess } from './backend-process.ts'
+import { gaps, quantile } from './timing.ts'
 
 const PROMPT_TOKENS = 512
 const CONTEXT_TOKENS = 1024
@@ -42,18 +43,9 @@ function longPrompt(index: number): string {
   return `${index}.${' the'.repeat(PROMPT_TOKENS - 4)}`
 }
 
-function gaps({ tokenTimesMs }: Timing): number[] {
-  return tokenTimesMs.slice(1).map((time, i) => time - tokenTimesMs[i]!)
-}
-
-function quantile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((x, y) => x - y)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!
-}
-
 /** Gaps between a stream's tokens while nothing else runs, and while one long prompt after another is computed. */
 async function streamBesidePrompts(backend: BackendProcess) {
-  const alone = gaps(await backend.generate(request('Once upon a time', 200)))
+  const alone = gaps([await backend.generate(request('Once upon a time', 200))])
   const stream = backend.generate(request('Once upon a time', 900))
   const firsts: number[] = []
   for (let index = 0; index < Number(flags.prompts); index++) {
@@ -62,7 +54,7 @@ async function streamBesidePrompts(backend: BackendProcess) {
   }
   const untilMs = performance.now()
   const { tokenTimesMs, sentMs } = await stream
-  const beside = gaps({ sentMs, tokenTimesMs: tokenTimesMs.filter((time) => time < untilMs) })
+  const beside = gaps([{ sentMs, tokenTimesMs: tokenTimesMs.filter((time) => time < untilMs) }])
   return {
     aloneP50Ms: quantile(alone, 0.5),
     aloneP99Ms: quantile(alone, 0.99),
