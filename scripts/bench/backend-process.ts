@@ -1,22 +1,22 @@
 // Starts a real backend as a process of its own and talks to it as the edge does.
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { Agent, type IncomingMessage, request as post } from 'node:http'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { readGenerateEvents } from '../../functions/router/generate-events.ts'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
-import { BackendInfo, type GenerateRequest, SamplingParams } from '../../gpu-backend/protocol.ts'
+import { BackendInfo, GenerateEvent, type GenerateRequest, SamplingParams } from '../../gpu-backend/protocol.ts'
 import type { Timing } from './timing.ts'
 
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
 const SECRET = 'a secret of the benchmark, on loopback only'
 const MAX_TOKENS = 100_000
-/** Longer than any prompt takes that is measured here. */
-const PATIENCE_MS = 600_000
 
 export class BackendProcess {
   readonly #child: ChildProcess
   readonly #url: string
   readonly #key: Awaited<ReturnType<typeof importCapabilityKey>>
+  readonly #agent = new Agent({ keepAlive: true })
 
   private constructor(child: ChildProcess, url: string, key: Awaited<ReturnType<typeof importCapabilityKey>>) {
     this.#child = child
@@ -56,18 +56,31 @@ export class BackendProcess {
     if (!response.ok) throw new Error(`The backend refused a delta: ${await response.text()}`)
   }
 
-  /** Generates and reports when each token came. */
+  /**
+   * Generates and reports when each token came. The client shares the server's cores here, so it only notes when a piece
+   * came and reads it once all have.
+   */
   async generate(request: GenerateRequest): Promise<Timing> {
     const headers = { authorization: `Bearer ${await this.#token(request.delta)}` }
     const sentMs = performance.now()
-    const response = await fetch(`${this.#url}/v1/generate`, { method: 'POST', headers, body: JSON.stringify(request) })
-    if (!response.ok || !response.body) throw new Error(`The backend refused a request: ${await response.text()}`)
+    const sent = post(`${this.#url}/v1/generate`, { method: 'POST', headers, agent: this.#agent })
+    sent.end(JSON.stringify(request))
+    const [response] = (await once(sent, 'response')) as [IncomingMessage]
+    const pieces: { readonly ms: number; readonly bytes: Buffer }[] = []
+    response.on('data', (bytes: Buffer) => pieces.push({ ms: performance.now(), bytes }))
+    await once(response, 'end')
     const tokenTimesMs: number[] = []
-    for await (const event of readGenerateEvents(response.body, PATIENCE_MS)) {
-      const nowMs = performance.now()
-      if (event.event === 'error') throw new Error(event.message)
-      if (event.event === 'text') for (let i = 0; i < event.tokens; i++) tokenTimesMs.push(nowMs)
+    let rest = ''
+    for (const { ms, bytes } of pieces) {
+      const lines = (rest + bytes.toString('latin1')).split('\n')
+      rest = lines.pop()!
+      for (const line of lines) {
+        const event = GenerateEvent.parse(JSON.parse(Buffer.from(line, 'latin1').toString()))
+        if (event.event === 'error') throw new Error(`The backend failed: ${event.message}`)
+        if (event.event === 'text') for (let i = 0; i < event.tokens; i++) tokenTimesMs.push(ms)
+      }
     }
+    if (response.statusCode !== 200) throw new Error(`The backend refused a request: ${rest}`)
     return { sentMs, tokenTimesMs }
   }
 
@@ -80,6 +93,7 @@ export class BackendProcess {
   }
 
   async stop(): Promise<void> {
+    this.#agent.destroy()
     const exited = new Promise((resolve) => this.#child.once('exit', resolve))
     this.#child.kill('SIGTERM')
     await exited
