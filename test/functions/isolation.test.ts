@@ -249,11 +249,44 @@ describe('a caller', () => {
   })
 })
 
-test('another tenant’s answers are the same whether or not its name exists, down to the work that is done', async () => {
-  // No look-up is made for a foreign name at all, so there is nothing whose time could tell.
+test('another tenant’s answers are the same whether or not its name exists', async () => {
   const existing = await ask('key-attacker', { model: 'victim/secret' })
   const missing = await ask('key-attacker', { model: 'victim/nothing' })
   const headersOf = (response: Response) => [...response.headers.keys()].filter((name) => name !== 'date').sort()
   expect(headersOf(existing)).toEqual(headersOf(missing))
   expect((await existing.text()).replace('secret', 'nothing')).toBe(await missing.text())
+})
+
+test('no look-up is made for another tenant’s name, so there is no work whose time could tell that it exists', async () => {
+  const own = makeDelta(2)
+  const calls: [path: string, init: RequestInit][] = [
+    ...['chat/completions', 'completions', 'embeddings'].map((route): [string, RequestInit] => [
+      `/v1/${route}`,
+      {
+        method: 'POST',
+        body: JSON.stringify({
+          model: 'victim/secret',
+          prompt: 'hi',
+          input: 'hi',
+          messages: [{ role: 'user', content: 'hi' }],
+        }),
+      },
+    ]),
+    ['/v1/adapters/victim/secret', { method: 'GET' }],
+    ['/v1/adapters/victim/secret', { method: 'DELETE' }],
+    ['/v1/adapters/victim/secret', { method: 'PUT', headers: { 'x-polylora-digest': digestOf(own) }, body: own }],
+    ['/v1/adapters/victim/secret/rollback', { method: 'POST' }],
+    ['/v1/adapters/victim/secret/alias', { method: 'PUT', body: JSON.stringify({ digest }) }],
+    ['/v1/adapters/victim/secret/canary', { method: 'PUT', body: JSON.stringify({ digest, weight: 1 }) }],
+    ['/v1/adapters/victim/secret/canary', { method: 'DELETE' }],
+    [`/v1/adapters/victim/secret/versions/${digest}/report`, { method: 'PUT', body: '{}' }],
+  ]
+  // Whoever looked into these tables now would get an error of the registry instead of 404.
+  for (const table of ['aliases', 'versions']) await edge.db.exec(`ALTER TABLE ${table} RENAME TO hidden_${table}`)
+  const statuses: number[] = []
+  for (const [path, init] of calls) statuses.push((await edge.call('key-attacker', path, init)).status)
+  const control = await edge.call('key-attacker', '/v1/adapters/attacker/own')
+  for (const table of ['aliases', 'versions']) await edge.db.exec(`ALTER TABLE hidden_${table} RENAME TO ${table}`)
+  expect(statuses).toEqual(calls.map(() => 404))
+  expect(control.status).toBe(503)
 })

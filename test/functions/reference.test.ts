@@ -1,3 +1,4 @@
+import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { OPERATIONS } from '../../functions/openapi/operations.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
@@ -31,6 +32,13 @@ test('the OpenAPI document describes requests by the schemas that parse them', a
   const chat = document.paths['/v1/chat/completions']?.post?.requestBody?.content['application/json']?.schema
   expect(chat).toMatchObject({ type: 'object', required: ['model', 'messages'] })
   expect(JSON.stringify(chat)).toContain('"temperature"')
+})
+
+test('the OpenAPI document is one by the specification', async () => {
+  const document = (await (await fetch(`${edge.url}/openapi.json`)).json()) as Record<string, unknown>
+  const validator = new Validator()
+  expect(await validator.validate(document)).toEqual({ valid: true })
+  expect(validator.version).toBe('3.1')
 })
 
 test('every operation in the document is a route', async () => {

@@ -16,6 +16,8 @@ export interface EdgeHarness {
   readonly deltas: R2Bucket
   /** Whether the data centre's cache has a copy of a delta file. */
   hasCopy(digest: string): Promise<boolean>
+  /** Removes the copy from the cache. */
+  dropCopy(digest: string): Promise<void>
   /** Puts a copy into the cache that is not what its digest says. */
   damageCopy(digest: string): Promise<void>
   /** Creates a tenant (where it is new) and a key of it. */
@@ -82,6 +84,10 @@ export async function startEdge(
     async hasCopy(digest) {
       const copies = await (await miniflare.getCaches()).open('polylora-deltas')
       return (await copies.match(copyUrl(digest))) !== undefined
+    },
+    async dropCopy(digest) {
+      const copies = await (await miniflare.getCaches()).open('polylora-deltas')
+      await copies.delete(copyUrl(digest))
     },
     async damageCopy(digest) {
       const copies = await (await miniflare.getCaches()).open('polylora-deltas')

@@ -95,6 +95,8 @@ export class ProtocolBackend {
   readonly pushes: string[] = []
   readonly #server: Server
   #key: CapabilityKey | undefined
+  #port = 0
+  #gone = false
   /** Generations asked for, refused ones included. */
   asked = 0
 
@@ -105,18 +107,34 @@ export class ProtocolBackend {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+    return `http://127.0.0.1:${this.#port}`
   }
 
   async listen(): Promise<this> {
     this.#key = await importCapabilityKey(BACKEND_SECRET)
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
+    this.#port = (this.#server.address() as AddressInfo).port
     return this
   }
 
   /** Behaves as usual again. */
   reset(): void {
     Object.assign(this.behaviour, usual())
+  }
+
+  /** Takes no connection any more, and cuts the answers that run once what was said has left. */
+  async vanish(): Promise<void> {
+    if (this.#gone) return
+    this.#gone = true
+    this.#server.close()
+    this.#server.closeIdleConnections()
+  }
+
+  /** At the same address again. */
+  async comeBack(): Promise<void> {
+    if (this.#server.listening) return
+    await new Promise<void>((resolve) => this.#server.listen(this.#port, '127.0.0.1', resolve))
+    this.#gone = false
   }
 
   async close(): Promise<void> {
@@ -200,7 +218,7 @@ export class ProtocolBackend {
     const words = [...(body.delta ? [body.delta] : []), ...behaviour.words]
     const wanted = Math.min(words.length, body.sampling.max_tokens ?? words.length)
     for (let position = 0; position < wanted; position++) {
-      if (position === behaviour.cutAfter) {
+      if (position === behaviour.cutAfter || this.#gone) {
         // What was written has left this process before the connection is torn down.
         await new Promise<void>((resolve) => void response.write('\n', () => setImmediate(resolve)))
         return void response.destroy()

@@ -11,6 +11,8 @@ const AUTHORIZATION =
 export interface S3Server {
   readonly url: string
   readonly objects: Map<string, Buffer>
+  /** Bytes of bodies that have arrived, complete or not. */
+  receivedBytes: number
   /** Objects that were completed from several pieces. */
   multipartUploads: number
   lenient: boolean
@@ -27,7 +29,10 @@ export async function startS3(): Promise<S3Server> {
   })
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk as Buffer)
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      chunks.push(chunk)
+      s3.receivedBytes += chunk.byteLength
+    }
     const body = Buffer.concat(chunks)
     const declared = String(request.headers['x-amz-content-sha256'])
     if (!signatureMatches(request, declared)) return refuse(response, 403, 'SignatureDoesNotMatch')
@@ -68,6 +73,7 @@ export async function startS3(): Promise<S3Server> {
   const s3: S3Server = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     objects,
+    receivedBytes: 0,
     multipartUploads: 0,
     lenient: false,
     full: false,
