@@ -8,25 +8,34 @@ import { StartupError } from './errors.ts'
 
 export const HELP = `Serves many LoRA adapters on one base model.
 
-Usage: node gpu-backend/main.ts [options]     (secret shared with the edge: POLYLORA_BACKEND_SECRET)
+Usage: node gpu-backend/main.ts [options] [-- arguments for vllm serve]
+       (secret shared with the edge: POLYLORA_BACKEND_SECRET)
 
   --host HOST             address to listen on (default 127.0.0.1)
   --port PORT             port to listen on; 0: any free one (default 8788)
   --model PATH            base model, a Hugging Face directory or a .gguf file (default: the embedded one)
   --served-model-name N   the base model's name for clients (default: the directory's name)
-  --engine onnx           what generates (default onnx)
-  --device D              cpu, webgpu or cuda (default cpu)
-  --weights W             f32, int8 or int4 (default f32 for the embedded model, else int8)
-  --threads N             threads of the engine (default: all cores)
+  --engine E              what generates: onnx or vllm (default onnx)
+  --device D              cpu, webgpu (onnx) or cuda (default cpu)
+  --weights W             onnx: f32, int8 or int4 (default f32 for the embedded model, else int8);
+                          vllm: f32, f16 or bf16 (default: the model's own)
+  --threads N             threads of the onnx engine (default: all cores)
   --memory SIZE           budget for KV cache, deltas and prefixes, like 2GB (default: a quarter of this machine's)
   --max-batch N           sequences in one batch at most (default 32)
   --context N             tokens of context (default: the model's, at most 4096)
   --max-queue N           sequences that may wait; beyond it 429 (default 1024)
   --max-adapter-size S    largest delta taken in (default 1GB)
-  --max-rank N            largest rank of a delta's module (default 1024)
+  --max-rank N            largest rank of a delta's module (default 1024; with vllm 64, where memory follows it)
   --disk SIZE             deltas kept on disk (default 20GB)
   --data-dir DIR          built graphs and deltas (default .polylora/backend)
   --help
+
+With --engine vllm:
+  --vllm-url URL          a running server, given once for each; otherwise one is started
+                          (its key: POLYLORA_VLLM_API_KEY)
+  --vllm-command PATH     the vllm to start (default vllm)
+  --vllm-shared-dir DIR   where deltas lie for vLLM, which sees it under the same path (default: in --data-dir)
+  --max-loras N           different deltas in one batch (default 8)
 `
 
 /** The base model that comes with the project. */
@@ -44,26 +53,42 @@ const Flags = z.strictObject({
   port: z._default(count.check(z.lte(65535)), 8788),
   model: z._default(z.string(), EMBEDDED_MODEL),
   'served-model-name': z.optional(z.string()),
-  engine: z._default(z.enum(['onnx']), 'onnx'),
+  engine: z._default(z.enum(['onnx', 'vllm']), 'onnx'),
   device: z._default(z.enum(['cpu', 'webgpu', 'cuda']), 'cpu'),
-  weights: z.optional(z.enum(['f32', 'int8', 'int4'])),
+  weights: z.optional(z.enum(['f32', 'f16', 'bf16', 'int8', 'int4'])),
   threads: z._default(count.check(z.positive()), availableParallelism()),
   memory: z._default(size, Math.floor(totalmem() / 4)),
   'max-batch': z._default(count.check(z.positive(), z.lte(256)), 32),
   context: z.optional(count.check(z.positive())),
   'max-queue': z._default(count, 1024),
   'max-adapter-size': z._default(size, 1e9),
-  'max-rank': z._default(count.check(z.positive(), z.lte(MAX_RANK)), MAX_RANK),
+  'max-rank': z.optional(count.check(z.positive(), z.lte(MAX_RANK))),
   disk: z._default(size, 20e9),
   'data-dir': z._default(z.string(), '.polylora/backend'),
+  'vllm-url': z._default(z.array(z.url({ protocol: /^https?$/ })), []),
+  'vllm-command': z._default(z.string(), 'vllm'),
+  'vllm-shared-dir': z.optional(z.string()),
+  'max-loras': z._default(count.check(z.positive(), z.lte(256)), 8),
 })
 
 const Secret = z.string().check(z.minLength(32))
 
+const DEFAULT_MAX_RANK = { onnx: MAX_RANK, vllm: 64 }
+/** What each engine takes of options that both have. */
+const TAKEN = {
+  onnx: { device: ['cpu', 'webgpu', 'cuda'], weights: ['f32', 'int8', 'int4'] },
+  vllm: { device: ['cpu', 'cuda'], weights: ['f32', 'f16', 'bf16'] },
+}
+
 export type Config = z.infer<typeof Flags> & {
   readonly secret: string
   readonly modelName: string
-  readonly weightFormat: 'f32' | 'int8' | 'int4'
+  /** undefined: the engine's own choice. */
+  readonly weightFormat: NonNullable<z.infer<typeof Flags>['weights']> | undefined
+  readonly maxRank: number
+  readonly vllmApiKey: string | undefined
+  /** What follows `--`. */
+  readonly vllmArguments: readonly string[]
 }
 
 /**
@@ -74,7 +99,8 @@ export function parseConfig(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Config | undefined {
-  const flags = readFlags(args)
+  const end = args.includes('--') ? args.indexOf('--') : args.length
+  const flags = readFlags(args.slice(0, end))
   if (flags.help) return undefined
   const parsed = Flags.safeParse(flags)
   if (!parsed.success) {
@@ -90,19 +116,44 @@ export function parseConfig(
     )
   }
   const options = parsed.data
+  checkEngine(options)
+  checkUrls(options, env.POLYLORA_VLLM_API_KEY)
   const embedded = options.model === EMBEDDED_MODEL
   const directoryName = options.model.split(/[\\/]/).filter(Boolean).at(-1) ?? 'model'
   return Object.freeze({
     ...options,
     secret: secret.data,
     modelName: options['served-model-name'] ?? (embedded ? EMBEDDED_NAME : directoryName),
-    weightFormat: options.weights ?? (embedded ? 'f32' : 'int8'),
+    weightFormat: options.weights ?? (options.engine === 'vllm' ? undefined : embedded ? 'f32' : 'int8'),
+    maxRank: options['max-rank'] ?? DEFAULT_MAX_RANK[options.engine],
+    vllmApiKey: env.POLYLORA_VLLM_API_KEY,
+    vllmArguments: args.slice(end + 1),
   })
 }
 
-function readFlags(args: readonly string[]): Record<string, string | boolean | undefined> {
+/** @throws StartupError where the engine does not take a device or kind of weights */
+function checkEngine(options: z.infer<typeof Flags>): void {
+  for (const flag of ['device', 'weights'] as const) {
+    const [value, taken] = [options[flag], TAKEN[options.engine][flag]]
+    if (value === undefined || taken.includes(value)) continue
+    throw new StartupError(`--${flag} ${value}: the ${options.engine} engine takes ${taken.join(', ')}. See --help.`)
+  }
+}
+
+/** @throws StartupError where anybody on the network could give a server adapters */
+function checkUrls(options: z.infer<typeof Flags>, apiKey: string | undefined): void {
+  const open = options['vllm-url'].find((url) => !/^(127\.|localhost$|\[::1\]$)/.test(new URL(url).hostname))
+  if (open === undefined || apiKey) return
+  throw new StartupError(
+    `--vllm-url ${open}: a server beyond this machine takes adapters only with a key: start it with --api-key and set POLYLORA_VLLM_API_KEY.`,
+  )
+}
+
+function readFlags(args: readonly string[]): Record<string, string | boolean | readonly string[] | undefined> {
   const names = [...Object.keys(Flags.shape)]
-  const options = Object.fromEntries(names.map((name) => [name, { type: 'string' as const }]))
+  const options = Object.fromEntries(
+    names.map((name) => [name, { type: 'string' as const, multiple: name === 'vllm-url' }]),
+  )
   try {
     return parseArgs({ args: [...args], options: { ...options, help: { type: 'boolean', short: 'h' } }, strict: true })
       .values

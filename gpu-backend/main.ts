@@ -1,10 +1,13 @@
 // The backend's process: options in, an engine and a server out, and a clean end. It alone picks the engine.
 import { importCapabilityKey } from './capability.ts'
 import { type Config, HELP, parseConfig } from './config.ts'
+import type { Engine } from './engine/engine.ts'
 import { OnnxEngine } from './engine/onnx/onnx-engine.ts'
+import { VllmEngine } from './engine/vllm/vllm-engine.ts'
 import { StartupError } from './errors.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
+import type { WeightFormat } from './model/graph.ts'
 import { createBackendServer } from './server.ts'
 
 /** Answers that still run when the process is asked to end get this long. */
@@ -46,13 +49,43 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop(signal))
 }
 
-function startEngine(config: Config): Promise<OnnxEngine> {
+/** vLLM's names of our weights. */
+const DTYPES = { f32: 'float32', f16: 'float16', bf16: 'bfloat16' }
+
+function startEngine(config: Config): Promise<Engine> {
+  const progress = (line: string) => log('info', 'starting', { step: line })
+  if (config.engine === 'vllm') {
+    const urls = config['vllm-url']
+    return VllmEngine.start(
+      {
+        modelPath: config.model,
+        modelName: config.modelName,
+        dataDir: config['data-dir'],
+        server:
+          urls.length > 0
+            ? { kind: 'running', addresses: urls.map((url) => ({ url })), apiKey: config.vllmApiKey }
+            : { kind: 'own', command: config['vllm-command'], more: config.vllmArguments },
+        dtype: config.weightFormat && DTYPES[config.weightFormat as keyof typeof DTYPES],
+        device: config.device === 'cuda' ? 'cuda' : 'cpu',
+        memoryBytes: config.memory,
+        maxBatch: config['max-batch'],
+        maxLoras: config['max-loras'],
+        maxRank: config.maxRank,
+        contextTokens: config.context,
+        diskBytes: config.disk,
+        maxDeltaBytes: config['max-adapter-size'],
+        maxQueue: config['max-queue'],
+        sharedDir: config['vllm-shared-dir'],
+      },
+      progress,
+    )
+  }
   return OnnxEngine.start(
     {
       modelPath: config.model,
       modelName: config.modelName,
       dataDir: config['data-dir'],
-      weights: config.weightFormat,
+      weights: config.weightFormat as WeightFormat,
       device: config.device,
       threads: config.threads,
       memoryBytes: config.memory,
@@ -60,10 +93,10 @@ function startEngine(config: Config): Promise<OnnxEngine> {
       contextTokens: config.context,
       diskBytes: config.disk,
       maxDeltaBytes: config['max-adapter-size'],
-      maxRank: config['max-rank'],
+      maxRank: config.maxRank,
       maxQueue: config['max-queue'],
     },
-    (line) => log('info', 'starting', { step: line }),
+    progress,
   )
 }
 

@@ -90,8 +90,35 @@ describe("the backend's options", () => {
     expect(parseConfig(['--help'], {})).toBeUndefined()
     expect(parseConfig(['-h', '--port', 'x'], {})).toBeUndefined()
     const config = parseConfig([], env)!
-    const derived = ['secret', 'modelName', 'weightFormat']
+    const derived = ['secret', 'modelName', 'weightFormat', 'maxRank', 'vllmApiKey', 'vllmArguments']
     for (const name of Object.keys(config).filter((key) => !derived.includes(key))) expect(HELP).toContain(`--${name} `)
+  })
+
+  test('for vLLM leave the weights to it, and pass on what follows --', () => {
+    const config = parseConfig(['--engine', 'vllm', '--', '--tensor-parallel-size', '2'], env)
+    expect(config).toMatchObject({ engine: 'vllm', weightFormat: undefined, 'vllm-url': [] })
+    expect(config?.vllmArguments).toEqual(['--tensor-parallel-size', '2'])
+    expect(parseConfig(['--engine', 'vllm', '--weights', 'bf16'], env)?.weightFormat).toBe('bf16')
+  })
+
+  test('take several servers of this machine, and others only with a key', () => {
+    const urls = ['http://127.0.0.1:8000', 'http://localhost:8001', 'http://[::1]:8002']
+    const flags = ['--engine', 'vllm', ...urls.flatMap((url) => ['--vllm-url', url])]
+    expect(parseConfig(flags, env)?.['vllm-url']).toEqual(urls)
+    const far = [...flags, '--vllm-url', 'http://gpu-7:8000']
+    const message = refusal(far)
+    expect(message).toContain('http://gpu-7:8000')
+    expect(message).toContain('POLYLORA_VLLM_API_KEY')
+    expect(parseConfig(far, { ...env, POLYLORA_VLLM_API_KEY: 'k' })?.vllmApiKey).toBe('k')
+    expect(refusal(['--vllm-url', 'gpu-7'])).toContain('--vllm-url')
+  })
+
+  test.each([
+    [['--engine', 'vllm', '--weights', 'int4'], '--weights int4'],
+    [['--engine', 'vllm', '--device', 'webgpu'], '--device webgpu'],
+    [['--weights', 'bf16'], '--weights bf16'],
+  ])('refuse %j, which the engine does not take', (args, named) => {
+    expect(refusal(args)).toContain(named)
   })
 
   test('do not change afterwards', () => {

@@ -10,6 +10,7 @@ import { type Answer, ask, body, contextOf, type Question, requestOf, stream } f
 import { checkAgainst, JSON_SCHEMAS, tokensThatEndJson } from '../../support/json-answers.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
 import { type DeltaRecipe, type EncodedDelta, encodedRandomDelta } from '../../support/random-delta.ts'
+import { temporaryDir } from '../../support/temporary-dir.ts'
 
 export interface EngineLimits {
   readonly rows: number
@@ -20,7 +21,8 @@ export interface EngineLimits {
 }
 
 export interface EngineUnderTest {
-  start(limits: EngineLimits): Promise<Engine>
+  /** An engine in `dataDir`, or in a folder of its own. */
+  start(limits: EngineLimits, dataDir?: string): Promise<Engine>
   /** By how much log probabilities may differ between a row alone and the same row in a batch. */
   readonly tolerance: number
   /** Runs of the random workload; each is a few dozen requests. */
@@ -29,6 +31,10 @@ export interface EngineUnderTest {
   readonly slow?: boolean
   /** Why prompts that were seen before are computed again, where they are. */
   readonly noPrefixCache?: string
+  /** Why it makes no embeddings, where it does not: then it says so. */
+  readonly noEmbeddings?: string
+  /** Where a delta is that was just taken in, if not on disk alone. */
+  readonly admittedTier?: 'host'
 }
 
 type Schema = Readonly<Record<string, unknown>>
@@ -208,14 +214,14 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const delta = await encodedRandomDelta(engine.info.base, { seed: 22, rank: 2 })
       await admit(engine, delta)
       const tier = async () => (await engine.residency()).find(({ digest }) => digest === delta.digest)?.tier
-      expect(await tier()).toBe('disk')
+      expect(await tier()).toBe(underTest.admittedTier ?? 'disk')
       const begun = Promise.withResolvers<void>()
       const answer = ask(engine, { delta: delta.digest, sampling: { max_tokens: tokens(450) } }, () => begun.resolve())
       await begun.promise
       const beside = await ask(engine, { delta: delta.digest, sampling: { max_tokens: 2 } })
       expect(beside.events[0]).toMatchObject({ event: 'started', tier: 'device' })
       expect(await tier()).toBe('device')
-      expect((await answer).events[0]).toMatchObject({ event: 'started', tier: 'disk' })
+      expect((await answer).events[0]).toMatchObject({ event: 'started', tier: underTest.admittedTier ?? 'disk' })
       expect(await tier()).toBe('host')
       const again = await ask(engine, { delta: delta.digest })
       expect(again.events[0]).toMatchObject({ event: 'started', tier: 'host' })
@@ -379,7 +385,15 @@ export function engineConformance(underTest: EngineUnderTest): void {
     })
   })
 
-  describe('embeddings', () => {
+  describe.skipIf(!underTest.noEmbeddings)('embeddings that the engine does not make', () => {
+    test('are refused in one sentence, with and without an adapter', async () => {
+      for (const delta of [null, digests()[0]!]) {
+        expect((await refusal(engine.embed(delta, ['x'], contextOf()))).code).toBe('bad_request')
+      }
+    })
+  })
+
+  describe.skipIf(underTest.noEmbeddings)('embeddings', () => {
     test('have length one, one for each input, and know which adapter made them', async () => {
       const inputs = ['one', 'two', LONG_PROMPT]
       const base = await engine.embed(null, inputs, contextOf())
@@ -446,6 +460,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect((await refusal(ask(engine, { prompt: long }))).code).toBe('context_length_exceeded')
       const wanted = ask(engine, { sampling: { max_tokens: engine.info.context_tokens } })
       expect((await refusal(wanted)).code).toBe('context_length_exceeded')
+      if (underTest.noEmbeddings) return
       expect((await refusal(engine.embed(null, ['x', long], contextOf()))).code).toBe('context_length_exceeded')
       // Tokenised, it would take longer than all others together.
       expect((await refusal(ask(engine, { prompt: 'x'.repeat(2_000_000) }))).code).toBe('context_length_exceeded')
@@ -512,7 +527,10 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const small = await start({ rows: 2, queue: 3 })
       const unread = Array.from({ length: 5 }, () => stream(small)[Symbol.asyncIterator]())
       for (const answer of unread) await answer.next()
-      for (let stats = await small.stats(); stats.running + stats.waiting > 0; stats = await small.stats()) {}
+      // An engine that has its figures at hand would otherwise be asked for ever in one turn of the event loop.
+      for (let stats = await small.stats(); stats.running + stats.waiting > 0; stats = await small.stats()) {
+        await new Promise((resolve) => setImmediate(resolve))
+      }
       expect((await ask(small, { n: 5 })).choices).toHaveLength(5)
       for (const answer of unread) await answer.return?.()
     })
@@ -715,6 +733,27 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(await busy.residency()).toEqual([])
       expect(await busy.stats()).toMatchObject({ hostDeltas: 0, hostDeltaBytes: 0, diskDeltas: 0 })
       for (const { digest } of pool) await engine.evict(digest)
+    })
+  })
+
+  describe('starting again', () => {
+    const dataDir = temporaryDir()
+
+    test('in the middle of traffic ends what runs with a refusal, and keeps every delta', async () => {
+      const first = await underTest.start(PLENTY, dataDir)
+      const delta = deltas[1]!
+      await admit(first, delta)
+      const before = await ask(first, { delta: delta.digest })
+      const begun = Promise.withResolvers<void>()
+      const question = { delta: delta.digest, sampling: { max_tokens: 400 } }
+      const ended = refusal(ask(first, question, () => begun.resolve()))
+      await begun.promise
+      await first.close()
+      expect((await ended).code).toBe('unavailable')
+      const second = await underTest.start(PLENTY, dataDir)
+      started.push(second)
+      expect((await second.residency()).map(({ digest }) => digest)).toEqual([delta.digest])
+      expect((await ask(second, { delta: delta.digest })).tokens).toEqual(before.tokens)
     })
   })
 

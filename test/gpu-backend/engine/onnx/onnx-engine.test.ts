@@ -15,12 +15,13 @@ const modelPath = writeTinyModel(join(engines.root, 'tiny'))
 
 describe('the onnx engine on the CPU', () => {
   engineConformance({
-    start: ({ rows, queue, contextTokens, memory }) =>
+    start: ({ rows, queue, contextTokens, memory }, dataDir) =>
       engines.start({
         modelPath,
         maxBatch: rows,
         maxQueue: queue,
         contextTokens,
+        ...(dataDir === undefined ? {} : { dataDir }),
         ...(memory === 'scarce' ? { memoryBytes: SCARCE_BYTES } : {}),
       }),
     tolerance: 1e-4,

@@ -100,13 +100,14 @@ describe.skipIf(!found || !process.env.POLYLORA_WEBGPU_SUITE)(
   { timeout: 10 * MINUTES },
   () => {
     engineConformance({
-      start: ({ rows, queue, contextTokens, memory }) =>
+      start: ({ rows, queue, contextTokens, memory }, dataDir) =>
         engines.start({
           modelPath,
           device: 'webgpu',
           maxBatch: rows,
           maxQueue: queue,
           contextTokens,
+          ...(dataDir === undefined ? {} : { dataDir }),
           ...(memory === 'scarce' ? { memoryBytes: SCARCE_BYTES } : {}),
         }),
       tolerance: 1e-4,

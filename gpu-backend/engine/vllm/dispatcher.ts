@@ -1,0 +1,91 @@
+// The sequences that wait for a vLLM server, and who is next: tenants in turn, a tenant's own in order.
+// vLLM batches what it is given, first come first served; fairness, bounds and slots are kept here, by giving it no more
+// than it runs at once. Knows no HTTP. Invariant: a sequence is waiting, on one server, or gone.
+import { BackendError } from '../../errors.ts'
+import { FairQueue } from '../../scheduler/fair-queue.ts'
+import { choosePlace, type PlaceLimits } from './placement.ts'
+import type { Replica } from './replica.ts'
+
+/** A sequence as the dispatcher sees it. */
+export interface Dispatched {
+  readonly id: number
+  readonly tenant: string
+  /** null: the bare base model. */
+  readonly digest: string | null
+  /** Called once it has a place, which it gives up by `release`. */
+  start(replica: Replica): void
+  fail(error: BackendError): void
+}
+
+/** Why nothing can run. */
+export function noServer(): BackendError {
+  return new BackendError('unavailable', 'No vLLM server is ready: try again later or use another backend.')
+}
+
+/** Sequences that may overtake one whose delta finds no slot, as many times the rows; then nobody may. */
+const MAX_OVERTAKING_BATCHES = 2
+
+export class Dispatcher {
+  readonly #replicas: readonly Replica[]
+  readonly #limits: PlaceLimits
+  readonly #waiting = new FairQueue<Dispatched>()
+  /** How often the sequence that is first in turn was overtaken. */
+  #overtaken = { id: 0, times: 0 }
+
+  constructor(replicas: readonly Replica[], limits: PlaceLimits) {
+    this.#replicas = replicas
+    this.#limits = limits
+  }
+
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  get running(): number {
+    return this.#replicas.reduce((sum, { running }) => sum + running, 0)
+  }
+
+  /** Fails it at once where no server is well: a restart takes minutes, and another backend may have one. */
+  add(sequence: Dispatched): void {
+    if (!this.#replicas.some(({ isReady }) => isReady)) {
+      sequence.fail(noServer())
+      return
+    }
+    this.#waiting.push(sequence)
+    this.pump()
+  }
+
+  /** Takes out a sequence that waits. */
+  remove(sequence: Dispatched): void {
+    this.#waiting.remove((item) => item === sequence)
+  }
+
+  /** Gives every sequence its place that has one now. To be called whenever one may have become free. */
+  pump(): void {
+    for (let next = this.#next(); next; next = this.#next()) {
+      const replica = this.#placeOf(next)!
+      replica.enter(next)
+      next.start(replica)
+    }
+  }
+
+  /** To be called when a server has become well or unwell. */
+  serversChanged(): void {
+    if (this.#replicas.some(({ isReady }) => isReady)) this.pump()
+    else for (const sequence of this.#waiting.remove(() => true)) sequence.fail(noServer())
+  }
+
+  #next(): Dispatched | undefined {
+    const [first] = this.#waiting.heads()
+    if (!first) return undefined
+    if (this.#overtaken.id !== first.id) this.#overtaken = { id: first.id, times: 0 }
+    const isBarred = this.#overtaken.times >= MAX_OVERTAKING_BATCHES * this.#limits.rows
+    const next = this.#waiting.take((item) => (!isBarred || item === first) && this.#placeOf(item) !== undefined)
+    if (next && next !== first) this.#overtaken.times++
+    return next
+  }
+
+  #placeOf({ digest }: Dispatched): Replica | undefined {
+    return choosePlace(digest, this.#replicas, this.#limits)
+  }
+}

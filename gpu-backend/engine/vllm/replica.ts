@@ -1,0 +1,159 @@
+// One vLLM server as the engine sees it: whether it is well, which deltas it has, what runs there.
+// Knows neither tokens nor how the server was started. Invariant: it counts as ready only after `check` has passed since it
+// was last seen unwell, and its table of deltas is the server's own from then on.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { StartupError } from '../../errors.ts'
+import { log } from '../../log.ts'
+import type { Dispatched } from './dispatcher.ts'
+import type { Place } from './placement.ts'
+import { ResidentAdapters } from './resident-adapters.ts'
+import type { SharedAdapter } from './shared-adapters.ts'
+import type { VllmClient } from './vllm-client.ts'
+
+/** What must hold of a server before it is used; returns the base's name there. @throws StartupError where it is the wrong one */
+export type CheckServer = () => Promise<string>
+
+export interface ReplicaOptions {
+  /** For logs and as a label of its figures. */
+  readonly name: string
+  readonly client: VllmClient
+  /** Deltas that the server keeps in memory. */
+  readonly adapterCapacity: number
+  readonly check: CheckServer
+  readonly findAdapter: (digest: string) => SharedAdapter | undefined
+  readonly onChange: () => void
+}
+
+const WELL_CHECK_MS = 2_000
+const UNWELL_CHECK_MS = 500
+/** A busy server may be late once or twice. */
+const MAX_FAILED_CHECKS = 3
+
+/** The fullest batch that a sequence was part of. */
+export interface BatchSize {
+  rows: number
+  deltas: number
+}
+
+export class Replica implements Place {
+  readonly name: string
+  readonly client: VllmClient
+  readonly adapters: ResidentAdapters
+  readonly #options: ReplicaOptions
+  readonly #running = new Map<Dispatched, BatchSize>()
+  readonly #closed = new AbortController()
+  #wake = new AbortController()
+  #isReady = false
+  #baseName = ''
+  #unwell: unknown
+
+  constructor(options: ReplicaOptions) {
+    this.name = options.name
+    this.client = options.client
+    this.#options = options
+    this.adapters = new ResidentAdapters(options.client, options.adapterCapacity, (digest) => this.atWork.has(digest))
+  }
+
+  get isReady(): boolean {
+    return this.#isReady
+  }
+
+  /** Why it is not ready. */
+  get unwell(): unknown {
+    return this.#unwell
+  }
+
+  /** The base model's name there. */
+  get baseName(): string {
+    return this.#baseName
+  }
+
+  get running(): number {
+    return this.#running.size
+  }
+
+  get atWork(): ReadonlySet<string> {
+    return new Set(this.#running.keys().flatMap(({ digest }) => (digest === null ? [] : [digest])))
+  }
+
+  /** Sequences that run with the delta. */
+  countAtWork(digest: string): number {
+    return this.#running.keys().reduce((count, sequence) => count + (sequence.digest === digest ? 1 : 0), 0)
+  }
+
+  hasLoaded(digest: string): boolean {
+    return this.adapters.has(digest)
+  }
+
+  enter(sequence: Dispatched): void {
+    this.#running.set(sequence, { rows: 0, deltas: 0 })
+    const [rows, deltas] = [this.#running.size, this.atWork.size]
+    for (const size of this.#running.values()) {
+      size.rows = Math.max(size.rows, rows)
+      size.deltas = Math.max(size.deltas, deltas)
+    }
+  }
+
+  /** The sequence is over; returns the fullest batch that it was part of. */
+  leave(sequence: Dispatched): BatchSize {
+    const size = this.#running.get(sequence) ?? { rows: 0, deltas: 0 }
+    this.#running.delete(sequence)
+    return size
+  }
+
+  /** Looks after the server until `close`. */
+  async watch(): Promise<void> {
+    let failed = 0
+    while (!this.#closed.signal.aborted) {
+      try {
+        if (this.#isReady) await this.client.health()
+        else await this.#become()
+        failed = 0
+      } catch (error) {
+        failed++
+        if (!this.#isReady || failed >= MAX_FAILED_CHECKS) this.lost(error)
+      }
+      await this.#pause(this.#isReady ? WELL_CHECK_MS : UNWELL_CHECK_MS)
+    }
+  }
+
+  /** Something says that the server is gone: it is not used again before it has been checked anew. */
+  lost(reason: unknown): void {
+    const text = reason instanceof Error ? reason.message : String(reason)
+    const known = this.#unwell instanceof Error ? this.#unwell.message : this.#unwell
+    if (this.#isReady || (reason instanceof StartupError && text !== known))
+      log('error', 'vllm_lost', { replica: this.name, reason: text })
+    const wasReady = this.#isReady
+    this.#isReady = false
+    this.#unwell = reason
+    if (wasReady) this.#wake.abort()
+    this.#options.onChange()
+  }
+
+  /** Checks the server at once. */
+  checkNow(): void {
+    this.#wake.abort()
+  }
+
+  close(): void {
+    this.#isReady = false
+    this.#closed.abort()
+    this.#wake.abort()
+  }
+
+  async #become(): Promise<void> {
+    await this.client.health()
+    this.#baseName = await this.#options.check()
+    this.adapters.restart(await this.client.models(), this.#options.findAdapter)
+    this.#unwell = undefined
+    this.#isReady = true
+    log('info', 'vllm_ready', { replica: this.name })
+    this.#options.onChange()
+  }
+
+  async #pause(ms: number): Promise<void> {
+    this.#wake = new AbortController()
+    if (this.#closed.signal.aborted) return
+    await sleep(ms, undefined, { signal: this.#wake.signal }).catch(() => {})
+  }
+}

@@ -1,0 +1,135 @@
+// Which deltas one vLLM server has loaded, under their digests as names: our table of it, and the calls that change it.
+// Knows no requests: which deltas are at work is asked of its owner. Invariants: a digest is loaded once however many ask
+// for it; calls about one digest follow each other; a delta at work is never unloaded to make room.
+import type { SharedAdapter } from './shared-adapters.ts'
+import { type VllmClient, VllmLost, type VllmModel, VllmRefusal } from './vllm-client.ts'
+
+export class ResidentAdapters {
+  readonly #client: VllmClient
+  readonly #capacity: number
+  readonly #isAtWork: (digest: string) => boolean
+  /** In order of use: the least recently used first. */
+  readonly #loaded = new Map<string, SharedAdapter>()
+  readonly #loading = new Map<string, Promise<void>>()
+  /** By digest: the end of the last call about it. */
+  readonly #calls = new Map<string, Promise<unknown>>()
+  /** Grows when the server has restarted: what was begun before has no effect any more. */
+  #lives = 0
+  #hits = 0
+  #loads = 0
+  #evictions = 0
+
+  /** `capacity`: deltas that the server keeps in memory (--max-cpu-loras). */
+  constructor(client: VllmClient, capacity: number, isAtWork: (digest: string) => boolean) {
+    this.#client = client
+    this.#capacity = capacity
+    this.#isAtWork = isAtWork
+  }
+
+  get hits(): number {
+    return this.#hits
+  }
+
+  get loads(): number {
+    return this.#loads
+  }
+
+  get evictions(): number {
+    return this.#evictions
+  }
+
+  get bytes(): number {
+    return this.#loaded.values().reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
+  digests(): string[] {
+    return [...this.#loaded.keys()]
+  }
+
+  has(digest: string): boolean {
+    return this.#loaded.has(digest)
+  }
+
+  /**
+   * Resolves when the server has the delta.
+   * @throws VllmRefusal where it cannot apply or find it, VllmLost where it cannot be reached
+   */
+  ensure(adapter: SharedAdapter): Promise<void> {
+    const { digest, path } = adapter
+    if (this.#loaded.get(digest)?.path === path) {
+      this.#hits++
+      this.#loaded.delete(digest)
+      this.#loaded.set(digest, adapter)
+      return Promise.resolve()
+    }
+    const running = this.#loading.get(path)
+    if (running) return running
+    const loading = this.#inTurn(digest, () => this.#load(adapter)).finally(() => this.#loading.delete(path))
+    this.#loading.set(path, loading)
+    return loading
+  }
+
+  /** The server does not know the delta although the table says so. */
+  lost(digest: string): void {
+    this.#loaded.delete(digest)
+  }
+
+  /** Unloads the delta where this very admission of it is loaded. A server that cannot be reached has lost it anyway. */
+  async unload({ digest, path }: SharedAdapter): Promise<void> {
+    await this.#inTurn(digest, async () => {
+      if (this.#loaded.get(digest)?.path !== path) return
+      this.#loaded.delete(digest)
+      this.#evictions++
+      await this.#unloadName(digest)
+    })
+  }
+
+  /** After the server has started: the table is what the server says. `find` tells which of its deltas are ours. */
+  restart(models: readonly VllmModel[], find: (digest: string) => SharedAdapter | undefined): void {
+    this.#lives++
+    this.#loaded.clear()
+    for (const { id, root } of models) {
+      const adapter = find(id)
+      if (adapter && adapter.path === root && this.#loaded.size < this.#capacity) this.#loaded.set(id, adapter)
+    }
+  }
+
+  async #load(adapter: SharedAdapter): Promise<void> {
+    const { digest, path } = adapter
+    const lives = this.#lives
+    await this.#makeRoom()
+    await this.#client.loadAdapter(digest, path)
+    if (lives !== this.#lives) throw new VllmLost('the server restarted while it loaded an adapter')
+    this.#loads++
+    this.#loaded.set(digest, adapter)
+  }
+
+  async #makeRoom(): Promise<void> {
+    while (this.#loaded.size + this.#loading.size > this.#capacity) {
+      const [digest] = [...this.#loaded.keys()].filter((digest) => !this.#isAtWork(digest))
+      if (digest === undefined) return
+      this.#loaded.delete(digest)
+      this.#evictions++
+      await this.#inTurn(digest, () => this.#unloadName(digest))
+    }
+  }
+
+  async #unloadName(digest: string): Promise<void> {
+    try {
+      await this.#client.unloadAdapter(digest)
+    } catch (error) {
+      if (!(error instanceof VllmRefusal || error instanceof VllmLost)) throw error
+    }
+  }
+
+  #inTurn<T>(digest: string, call: () => Promise<T>): Promise<T> {
+    const before = this.#calls.get(digest) ?? Promise.resolve()
+    const result = before.then(call, call)
+    const settled = result.catch(() => undefined)
+    this.#calls.set(digest, settled)
+    void settled.then(() => {
+      if (this.#calls.get(digest) === settled) this.#calls.delete(digest)
+    })
+    return result
+  }
+}

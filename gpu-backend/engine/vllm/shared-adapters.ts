@@ -1,0 +1,217 @@
+// The directory that vLLM shares with us: each delta as a PEFT directory of its own, least recently used out first.
+// Takes in canonical files, which PEFT's loader reads as they are, and never fetches anything by itself.
+// Invariants: a path is used for one admission only, so that no cache of vLLM's takes one for another; it is removed when
+// nothing holds the delta and `discard` (whoever has loaded it) has let go of it.
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as z from 'zod/mini'
+import type { BaseModel } from '../../../adapters/base-model.ts'
+import { decodeDelta } from '../../../adapters/canonical.ts'
+import type { Delta } from '../../../adapters/delta.ts'
+import { AdapterError } from '../../../adapters/errors.ts'
+import { checkModuleLimits, type ModuleLimits } from '../../../adapters/limits.ts'
+import { BackendError } from '../../errors.ts'
+import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
+
+const CONFIG = 'adapter_config.json'
+const WEIGHTS = 'adapter_model.safetensors'
+/** `<64 hex digits of the digest>-<8 of the admission>`. */
+const DIRECTORY = /^([0-9a-f]{64})-[0-9a-f]{8}$/
+const LEFTOVER = /\.(writing|probe)$/
+
+/** What is ours in PEFT's configuration; vLLM passes over it. */
+const PeftConfig = z.object({ polylora_chat_template: z.optional(z.string()) })
+
+/** A delta on disk. */
+export interface SharedAdapter {
+  readonly digest: string
+  /** Absolute, and the same for vLLM. */
+  readonly path: string
+  readonly bytes: number
+}
+
+interface Entry extends SharedAdapter {
+  holds: number
+  /** Settled when nothing holds it any more, while somebody waits for that. */
+  idle: PromiseWithResolvers<void> | undefined
+  chatTemplate: string | undefined
+  isRead: boolean
+}
+
+export class SharedAdapters {
+  readonly dir: string
+  readonly #base: BaseModel
+  readonly #capacityBytes: number
+  readonly #discard: (adapter: SharedAdapter) => Promise<void>
+  /** In order of use: the least recently used first. */
+  readonly #entries = new Map<string, Entry>()
+  #bytes = 0
+
+  /** Opens, or makes, the directory; leftovers of interrupted writes are removed. */
+  constructor(dir: string, base: BaseModel, capacityBytes: number, discard: (adapter: SharedAdapter) => Promise<void>) {
+    this.dir = dir
+    this.#base = base
+    this.#capacityBytes = capacityBytes
+    this.#discard = discard
+    mkdirSync(dir, { recursive: true })
+    const found = readdirSync(dir).flatMap((name) => this.#tryOpen(name))
+    for (const { adapter } of found.sort((x, y) => x.usedMs - y.usedMs)) this.#note(adapter)
+  }
+
+  get count(): number {
+    return this.#entries.size
+  }
+
+  digests(): string[] {
+    return [...this.#entries.keys()]
+  }
+
+  tryFind(digest: string): SharedAdapter | undefined {
+    return this.#entries.get(digest)
+  }
+
+  /**
+   * The delta, marked as used and kept until it is released as many `times`, and its chat template.
+   * @throws BackendError `adapter_missing`
+   */
+  hold(digest: string, times: number): { readonly adapter: SharedAdapter; readonly chatTemplate: string | undefined } {
+    const entry = this.#entries.get(digest)
+    if (!entry) throw adapterMissing(digest)
+    try {
+      if (!entry.isRead) entry.chatTemplate = readConfig(entry.path).polylora_chat_template
+      entry.isRead = true
+    } catch {
+      // A damaged or vanished directory is as good as none: the edge sends it again.
+      void this.forget(digest)
+      throw adapterMissing(digest)
+    }
+    entry.holds += times
+    this.#entries.delete(digest)
+    this.#entries.set(digest, entry)
+    // The order of use outlives the process as the directories' times.
+    void utimes(entry.path, new Date(), new Date()).catch(() => {})
+    return { adapter: entry, chatTemplate: entry.chatTemplate }
+  }
+
+  release(adapter: SharedAdapter, times: number): void {
+    const entry = adapter as Entry
+    entry.holds -= times
+    if (entry.holds === 0) entry.idle?.resolve()
+  }
+
+  /**
+   * Takes in the canonical file `body`; a delta that is here already is left as it is.
+   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`
+   */
+  async admit(
+    digest: string,
+    body: AsyncIterable<Uint8Array>,
+    maxBytes: number,
+    limits: ModuleLimits,
+  ): Promise<SharedAdapter> {
+    const bytes = await receiveDelta(digest, body, maxBytes)
+    const known = this.#entries.get(digest)
+    if (known) return known
+    const written = await this.#write(digest, bytes, checkedDelta(bytes, this.#base, limits))
+    const meanwhile = this.#entries.get(digest)
+    if (meanwhile) {
+      await rm(written.path, { recursive: true })
+      return meanwhile
+    }
+    const entry = this.#note(written)
+    this.#shrink(digest)
+    return entry
+  }
+
+  /** Forgets the delta at once, and removes its files once nothing holds it; resolves then. */
+  async forget(digest: string): Promise<void> {
+    const entry = this.#entries.get(digest)
+    if (!entry) return
+    this.#entries.delete(digest)
+    this.#bytes -= entry.bytes
+    if (entry.holds > 0) {
+      entry.idle = Promise.withResolvers()
+      await entry.idle.promise
+    }
+    await this.#discard(entry)
+    await rm(entry.path, { recursive: true, force: true })
+  }
+
+  async #write(digest: string, bytes: Uint8Array, delta: Delta): Promise<SharedAdapter> {
+    const name = `${digest.slice('sha256:'.length)}-${crypto.randomUUID().slice(0, 8)}`
+    const [path, writing] = [join(this.dir, name), join(this.dir, `${name}.writing`)]
+    const config = JSON.stringify(peftConfig(delta))
+    try {
+      await mkdir(writing)
+      await writeFile(join(writing, WEIGHTS), bytes)
+      await writeFile(join(writing, CONFIG), config)
+      await rename(writing, path)
+    } catch (error) {
+      await rm(writing, { recursive: true, force: true })
+      throw error
+    }
+    return { digest, path, bytes: bytes.length + config.length }
+  }
+
+  /** A directory of an earlier process; removed where it is not whole. */
+  #tryOpen(name: string): { adapter: SharedAdapter; usedMs: number }[] {
+    const path = join(this.dir, name)
+    const hex = DIRECTORY.exec(name)?.[1]
+    if (hex === undefined && !LEFTOVER.test(name)) return []
+    try {
+      if (hex === undefined) throw new Error(`${path} is left over from a write.`)
+      const bytes = statSync(join(path, WEIGHTS)).size + statSync(join(path, CONFIG)).size
+      return [{ adapter: { digest: `sha256:${hex}`, path, bytes }, usedMs: statSync(path).mtimeMs }]
+    } catch {
+      rmSync(path, { recursive: true, force: true })
+      return []
+    }
+  }
+
+  #note(adapter: SharedAdapter): Entry {
+    const entry: Entry = { ...adapter, holds: 0, idle: undefined, chatTemplate: undefined, isRead: false }
+    const earlier = this.#entries.get(adapter.digest)
+    if (earlier) void this.forget(adapter.digest)
+    this.#entries.set(adapter.digest, entry)
+    this.#bytes += adapter.bytes
+    return entry
+  }
+
+  #shrink(newest: string): void {
+    for (const [digest, { holds }] of this.#entries) {
+      if (this.#bytes <= this.#capacityBytes) return
+      if (digest !== newest && holds === 0) void this.forget(digest)
+    }
+  }
+}
+
+/** @throws BackendError `invalid_delta` */
+function checkedDelta(bytes: Uint8Array, base: BaseModel, limits: ModuleLimits): Delta {
+  try {
+    const delta = decodeDelta(bytes, base)
+    checkModuleLimits(delta.modules, limits)
+    return delta
+  } catch (error) {
+    if (error instanceof AdapterError) throw new BackendError('invalid_delta', error.message)
+    throw error
+  }
+}
+
+/** The scale is in B already: alpha = r, whatever the rank of each module. */
+function peftConfig({ metadata, modules }: Delta) {
+  const r = Math.max(...Array.from(modules.values(), ({ rank }) => rank))
+  return {
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    r,
+    lora_alpha: r,
+    target_modules: [...new Set(Array.from(modules.keys(), (path) => path.slice(path.lastIndexOf('.') + 1)))].sort(),
+    bias: 'none',
+    ...(metadata.chatTemplate === undefined ? {} : { polylora_chat_template: metadata.chatTemplate }),
+  }
+}
+
+function readConfig(path: string): z.infer<typeof PeftConfig> {
+  return PeftConfig.parse(JSON.parse(readFileSync(join(path, CONFIG), 'utf8')))
+}

@@ -1,0 +1,303 @@
+// The vllm engine: requests to sequences on one or several vLLM servers, tokens back to text.
+// Knows no graph and no batch: vLLM has them. Invariant: text, chat templates, end and stop are made here as in the onnx
+// engine, from token ids, so that nothing above the seam can tell which one answered.
+import { join, resolve } from 'node:path'
+import type { BaseModel } from '../../../adapters/base-model.ts'
+import { BackendError } from '../../errors.ts'
+import { identify } from '../../model/built-model.ts'
+import { openModelSource } from '../../model/open-model.ts'
+import { Tokenizer } from '../../model/tokenizer.ts'
+import type { BackendInfo, EmbedResponse, GenerateRequest } from '../../protocol.ts'
+import { compileResponseFormat } from '../../sampling/grammar.ts'
+import { answerEvents } from '../answer-events.ts'
+import { checkCapacity } from '../capacity.ts'
+import { ChoiceStream } from '../choice-stream.ts'
+import type { Engine, EngineEvent, EngineStats, RequestContext, ResidencyEntry } from '../engine.ts'
+import { Inbox } from '../inbox.ts'
+import { Preparation } from '../preparation.ts'
+import { Prompts } from '../prompts.ts'
+import { Dispatcher, noServer } from './dispatcher.ts'
+import { choosePlace } from './placement.ts'
+import type { Replica } from './replica.ts'
+import { type SequenceOptions, SequenceRun } from './sequence-run.ts'
+import { Servers, type ServersOptions } from './servers.ts'
+import { type SharedAdapter, SharedAdapters } from './shared-adapters.ts'
+import { VllmRefusal } from './vllm-client.ts'
+
+export interface VllmEngineOptions {
+  /** A Hugging Face directory: the one that the servers serve. */
+  readonly modelPath: string
+  /** The base model's name for clients. */
+  readonly modelName: string
+  readonly dataDir: string
+  /** A server of our own, or those that run already. */
+  readonly server: ServersOptions['server']
+  /** vLLM's name of a type; undefined: the model's own. */
+  readonly dtype: string | undefined
+  /** `cpu` where vLLM is its build for CPUs. */
+  readonly device: 'cpu' | 'cuda'
+  /** Host memory for deltas; on a CPU, half of it for the KV cache. */
+  readonly memoryBytes: number
+  /** Sequences on one server at once. */
+  readonly maxBatch: number
+  /** Different deltas in one batch. */
+  readonly maxLoras: number
+  readonly maxRank: number
+  /** undefined: as much as the model allows, up to 4096. */
+  readonly contextTokens: number | undefined
+  readonly diskBytes: number
+  readonly maxDeltaBytes: number
+  /** Sequences that may wait; beyond it requests are refused. */
+  readonly maxQueue: number
+  /** The directory that the servers see under the same path; undefined: one in `dataDir`. */
+  readonly sharedDir: string | undefined
+}
+
+/** A request, ready to run. */
+interface Prepared {
+  readonly adapter: SharedAdapter | undefined
+  readonly promptTokens: Int32Array
+  readonly maxTokens: number
+  readonly endTokenIds: readonly number[]
+  /** Milliseconds since the epoch. */
+  readonly deadlineMs: number | undefined
+}
+
+const DEFAULT_CONTEXT_TOKENS = 4096
+
+export class VllmEngine implements Engine {
+  readonly info: BackendInfo
+  readonly #tokenizer: Tokenizer
+  readonly #prompts: Prompts
+  readonly #preparation = new Preparation()
+  readonly #adapters: SharedAdapters
+  readonly #servers: Servers
+  readonly #dispatcher: Dispatcher
+  readonly #maxSequences: number
+  /** Those that wait, and those that vLLM has not let go of. */
+  readonly #runs = new Set<SequenceRun>()
+  readonly #counts = { generatedTokens: 0, prefillTokens: 0, cachedPrefixTokens: 0 }
+  #lastId = 0
+  #isClosed = false
+
+  private constructor(
+    info: BackendInfo,
+    tokenizer: Tokenizer,
+    adapters: SharedAdapters,
+    servers: Servers,
+    dispatcher: Dispatcher,
+    maxQueue: number,
+  ) {
+    this.info = info
+    this.#tokenizer = tokenizer
+    this.#prompts = new Prompts(tokenizer, info.context_tokens)
+    this.#adapters = adapters
+    this.#servers = servers
+    this.#dispatcher = dispatcher
+    this.#maxSequences = info.max_batch + maxQueue
+  }
+
+  /**
+   * Starts or finds the servers; resolves when the first one is ready.
+   * @throws StartupError when the model, a server or the options cannot be used
+   */
+  static async start(options: VllmEngineOptions, progress: (line: string) => void): Promise<VllmEngine> {
+    const source = await openModelSource(options.modelPath)
+    const base = await identify(source, options.modelName, join(options.dataDir, 'models'))
+    const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
+    const contextTokens = Math.min(options.contextTokens ?? DEFAULT_CONTEXT_TOKENS, source.config.maxPositions)
+    const sharedDir = sharedDirectory(options, base)
+    const servers = new Servers({
+      ...options,
+      base,
+      tokenizer,
+      contextTokens,
+      sharedDir,
+      findAdapter: (digest) => adapters.tryFind(digest),
+      onChange: () => dispatcher.serversChanged(),
+    })
+    const adapters = new SharedAdapters(sharedDir, base, options.diskBytes, (adapter) => servers.unload(adapter))
+    const dispatcher = new Dispatcher(servers.replicas, { rows: options.maxBatch, slots: options.maxLoras })
+    await servers.start(progress)
+    const info: BackendInfo = {
+      base,
+      engine: 'vllm',
+      device: options.device,
+      weights: options.dtype ?? 'as served',
+      context_tokens: contextTokens,
+      max_batch: options.maxBatch * servers.replicas.length,
+      max_delta_bytes: options.maxDeltaBytes,
+      max_rank: options.maxRank,
+      fixed_modules: [...servers.fixedModules],
+    }
+    return new VllmEngine(info, tokenizer, adapters, servers, dispatcher, options.maxQueue)
+  }
+
+  async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
+    // Before any work.
+    this.#checkCapacity(request.n)
+    const prepared = await this.#preparation.run(context.tenant, request.n, () => this.#prepare(request, context))
+    const { sampling } = request
+    const { promptTokens, endTokenIds } = prepared
+    const ids = Array.from({ length: request.n }, () => ++this.#lastId)
+    const inbox = new Inbox(ids)
+    const runs = ids.map((id, index) => this.#run(id, index, prepared, request, context, inbox))
+    const choices = new Map(
+      ids.map((id, index) => [id, new ChoiceStream(index, this.#tokenizer, sampling, endTokenIds)]),
+    )
+    const stop = (id: number) => runs.find((run) => run.id === id)?.end('stop')
+    try {
+      for (const run of context.signal.aborted ? [] : runs) this.#dispatcher.add(run)
+      for await (const event of answerEvents(inbox.read(context.signal), choices, promptTokens.length, stop)) {
+        // A request that was aborted ends without a word.
+        if (event.event === 'done' && context.signal.aborted) return
+        yield event
+      }
+    } finally {
+      for (const run of runs) run.cancel()
+    }
+  }
+
+  async embed(delta: string | null, input: readonly string[], _context: RequestContext): Promise<EmbedResponse> {
+    if (delta !== null) this.#adapters.release(this.#adapters.hold(delta, 1).adapter, 1)
+    throw new BackendError(
+      'bad_request',
+      `A vLLM server that generates makes no embeddings, so this backend refuses the ${input.length} asked for: use a backend with --engine onnx.`,
+    )
+  }
+
+  async admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void> {
+    const limits = { maxRank: this.info.max_rank, fixedModules: this.info.fixed_modules }
+    const bytes = Math.min(maxBytes, this.info.max_delta_bytes)
+    const adapter = await this.#adapters.admit(digest, body, bytes, limits)
+    // Loaded at once where it will be needed: what vLLM refuses is refused now and not when a customer calls.
+    const place = choosePlace(digest, this.#servers.replicas, {
+      rows: Number.POSITIVE_INFINITY,
+      slots: Number.POSITIVE_INFINITY,
+    })
+    try {
+      await place?.adapters.ensure(adapter)
+    } catch (error) {
+      // A server that was lost meanwhile says nothing of the delta.
+      if (!(error instanceof VllmRefusal)) return
+      void this.#adapters.forget(digest)
+      throw new BackendError('invalid_delta', `vLLM cannot apply the delta: ${error.message.replace(/\.?$/, '.')}`)
+    }
+  }
+
+  async evict(digest: string): Promise<void> {
+    await this.#adapters.forget(digest)
+  }
+
+  async residency(): Promise<ResidencyEntry[]> {
+    const atWork = new Set(this.#servers.replicas.flatMap((replica) => [...replica.atWork]))
+    const loaded = new Set(this.#servers.replicas.flatMap((replica) => replica.adapters.digests()))
+    return Array.from(new Set([...this.#adapters.digests(), ...loaded]), (digest) => ({
+      digest,
+      tier: atWork.has(digest) ? 'device' : loaded.has(digest) ? 'host' : 'disk',
+    }))
+  }
+
+  async stats(): Promise<EngineStats> {
+    this.#checkOpen()
+    const sum = (figure: (replica: Replica) => number) =>
+      this.#servers.replicas.reduce((total, replica) => total + figure(replica), 0)
+    return {
+      waiting: this.#dispatcher.waiting,
+      running: this.#dispatcher.running,
+      batchRows: this.info.max_batch,
+      // vLLM counts its own, under its own names.
+      steps: 0,
+      ...this.#counts,
+      hostDeltas: sum(({ adapters }) => adapters.digests().length),
+      hostDeltaBytes: sum(({ adapters }) => adapters.bytes),
+      deltaHits: sum(({ adapters }) => adapters.hits),
+      deltaLoads: sum(({ adapters }) => adapters.loads),
+      deltaEvictions: sum(({ adapters }) => adapters.evictions),
+      diskDeltas: this.#adapters.count,
+    }
+  }
+
+  async ready(): Promise<void> {
+    this.#checkOpen()
+    if (!this.#servers.areReady) throw noServer()
+  }
+
+  metrics(): Promise<string> {
+    return this.#servers.metrics()
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    const stopped = new BackendError('unavailable', 'This backend cannot generate: the engine has stopped.')
+    for (const run of this.#runs) run.fail(stopped)
+    await this.#prompts.close()
+    await this.#servers.close()
+  }
+
+  /** What all choices of a request share; its delta is held once for each of them. */
+  async #prepare(request: GenerateRequest, context: RequestContext): Promise<Prepared> {
+    const { sampling } = request
+    const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
+    // What one engine cannot hold to is refused by both.
+    if (sampling.response_format) compileResponseFormat(sampling.response_format)
+    const held = request.delta === null ? undefined : this.#adapters.hold(request.delta, request.n)
+    try {
+      const promptTokens = await this.#prompts.encode(request, held?.chatTemplate)
+      const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
+      if (maxTokens < 1)
+        throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
+      this.#checkOpen()
+      const endTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
+      return { adapter: held?.adapter, promptTokens, maxTokens, endTokenIds, deadlineMs }
+    } catch (error) {
+      if (held) this.#adapters.release(held.adapter, request.n)
+      throw error
+    }
+  }
+
+  #run(
+    id: number,
+    index: number,
+    prepared: Prepared,
+    { sampling }: GenerateRequest,
+    { tenant }: RequestContext,
+    inbox: Inbox,
+  ): SequenceRun {
+    const { adapter } = prepared
+    const options: SequenceOptions = {
+      ...prepared,
+      id,
+      tenant,
+      sampling,
+      seed: sampling.seed === undefined ? undefined : Math.abs(sampling.seed) + index,
+      onMessage: (message) => inbox.push(id, message),
+      onFailure: (error) => inbox.fail(error),
+      onUnreadable: (digest) => void this.#adapters.forget(digest),
+      onSettled: (run) => {
+        this.#runs.delete(run)
+        if (adapter) this.#adapters.release(adapter, 1)
+        this.#counts.generatedTokens += run.tokens
+        this.#counts.cachedPrefixTokens += run.cachedTokens
+        if (run.tokens > 0) this.#counts.prefillTokens += prepared.promptTokens.length - run.cachedTokens
+      },
+    }
+    const run = new SequenceRun(options, this.#dispatcher)
+    this.#runs.add(run)
+    return run
+  }
+
+  #checkCapacity(count: number): void {
+    this.#checkOpen()
+    const open = this.#dispatcher.waiting + this.#dispatcher.running + this.#preparation.places
+    checkCapacity(open, count, this.#maxSequences)
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new BackendError('unavailable', 'This backend cannot generate: the engine has stopped.')
+  }
+}
+
+function sharedDirectory({ sharedDir, dataDir }: VllmEngineOptions, base: BaseModel): string {
+  return resolve(sharedDir ?? join(dataDir, 'vllm'), base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
+}

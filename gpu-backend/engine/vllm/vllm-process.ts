@@ -1,0 +1,153 @@
+// A vLLM server of our own: started, kept alive, its log passed on, and gone when we are.
+// Knows its command line and nothing of requests. Invariants: it listens on a socket that only this user reaches; its
+// whole process group lives no longer than this process, however that ends.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { StartupError } from '../../errors.ts'
+import { log } from '../../log.ts'
+
+export interface VllmProcessOptions {
+  /** `vllm`, or the path of another one. */
+  readonly command: string
+  /** Everything after `vllm serve`, but where to listen. */
+  readonly args: readonly string[]
+  readonly env: Readonly<Record<string, string>>
+  /** Called when the server has ended by itself; it is started again by and by. */
+  readonly onExit: () => void
+}
+
+/**
+ * Runs "$@" for as long as standard input is open: with it closed, by us or by our end, the server is asked to stop and
+ * its process group killed when that takes too long.
+ */
+const GUARD = `
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+{
+  cat <&3 >/dev/null
+  kill -TERM $server
+  for _ in $(seq 50); do kill -0 $server || break; sleep 0.2; done
+  kill -KILL 0
+} 2>/dev/null &
+exec 3<&-
+wait $server
+exit $?
+`
+const FIRST_BACKOFF_MS = 1_000
+const MAX_BACKOFF_MS = 60_000
+/** Running for so long, a server is taken to have been well: the next restart is quick again. */
+const WELL_AFTER_MS = 300_000
+/** Last lines of the log, told when the server does not start. */
+const KEPT_LINES = 5
+const LEVEL = /\b(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b/
+
+export class VllmProcess {
+  readonly apiKey = randomBytes(32).toString('hex')
+  readonly #dir = mkdtempSync(join(tmpdir(), 'polylora-vllm-'))
+  readonly socketPath = join(this.#dir, 'vllm.sock')
+  readonly #options: VllmProcessOptions
+  readonly #closed = new AbortController()
+  readonly #lastLines: string[] = []
+  #child: ChildProcess | undefined
+  #ended: Promise<void> = Promise.resolve()
+
+  constructor(options: VllmProcessOptions) {
+    this.#options = options
+  }
+
+  /** Starts the server and, until `close`, starts it again whenever it ends. Resolves when it has first ended or closed. */
+  run(): Promise<void> {
+    const first = this.#once()
+    this.#ended = first.then(() => this.#keepAlive())
+    return first
+  }
+
+  /** Why the server has ended, as its last lines say. */
+  get lastWords(): string {
+    return this.#lastLines.join(' | ') || 'it said nothing'
+  }
+
+  /** Ends the server and everything that it started. */
+  async close(): Promise<void> {
+    this.#closed.abort()
+    this.#child?.stdin?.end()
+    await this.#ended
+    rmSync(this.#dir, { recursive: true, force: true })
+  }
+
+  async #keepAlive(): Promise<void> {
+    let backoffMs = FIRST_BACKOFF_MS
+    while (!this.#closed.signal.aborted) {
+      log('warn', 'vllm_restart', { after_ms: backoffMs })
+      await sleep(backoffMs, undefined, { signal: this.#closed.signal }).catch(() => {})
+      if (this.#closed.signal.aborted) return
+      const startedMs = Date.now()
+      await this.#once()
+      backoffMs = Date.now() - startedMs > WELL_AFTER_MS ? FIRST_BACKOFF_MS : Math.min(2 * backoffMs, MAX_BACKOFF_MS)
+    }
+  }
+
+  /** One life of the server. */
+  async #once(): Promise<void> {
+    rmSync(this.socketPath, { force: true })
+    const args = ['serve', ...this.#options.args, '--uds', this.socketPath]
+    // A group of its own, so that nothing of it outlives it.
+    const child = spawn('/bin/sh', ['-c', GUARD, 'vllm-guard', this.#options.command, ...args], {
+      detached: true,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...withoutSecrets(process.env), ...this.#options.env, VLLM_API_KEY: this.apiKey },
+    })
+    this.#child = child
+    child.stdin.on('error', () => {})
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on('line', (line) => this.#tell(line))
+    }
+    const code = await new Promise<number | null>((resolve) => {
+      child.once('error', () => resolve(null))
+      child.once('exit', (code) => resolve(code))
+    })
+    if (child.pid !== undefined) killGroup(child.pid)
+    this.#child = undefined
+    if (this.#closed.signal.aborted) return
+    log('error', 'vllm_exit', { code })
+    this.#options.onExit()
+  }
+
+  #tell(line: string): void {
+    const text = line.trim()
+    if (text === '') return
+    const level = LEVEL.exec(text)?.[1]
+    const isError = level === 'ERROR' || level === 'CRITICAL'
+    log(isError ? 'error' : level === 'WARNING' ? 'warn' : 'info', 'vllm', { line: text })
+    this.#lastLines.push(text)
+    if (this.#lastLines.length > KEPT_LINES) this.#lastLines.shift()
+  }
+}
+
+/** @throws StartupError where there is no such command */
+export function requireCommand(command: string, path: string | undefined): void {
+  const places = command.includes('/') ? [command] : (path ?? '').split(':').map((dir) => join(dir, command))
+  if (places.some((place) => existsSync(place))) return
+  throw new StartupError(
+    `There is no ${command} here: install vLLM, name it with --vllm-command, or connect to a server with --vllm-url.`,
+  )
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // Everything in it has ended.
+  }
+}
+
+/** The environment without what is between the edge and us. */
+function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('POLYLORA_')))
+}
