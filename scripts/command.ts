@@ -1,6 +1,7 @@
 // What a command of `polylora` is: its options with their help, and what it does with them.
 // Knows no command. Invariant: help is written from the same table that the arguments are parsed with.
 import { parseArgs } from 'node:util'
+import { Name } from '../functions/registry/names.ts'
 import { CliError } from './cli-error.ts'
 import type { EdgeAddress } from './edge-client.ts'
 
@@ -155,5 +156,8 @@ export function splitModel(model: string): { tenant: string; name: string } {
   const [tenant, name, ...rest] = model.split('/')
   if (!tenant || !name || rest.length > 0)
     throw new CliError(`${JSON.stringify(model)} is not of the form tenant/name.`, 2)
+  if (!Name.safeParse(tenant).success || !Name.safeParse(name).success) {
+    throw new CliError(`${JSON.stringify(model)} is no name: use a-z, 0-9, dot, dash and underscore, 64 each.`, 2)
+  }
   return { tenant, name }
 }
