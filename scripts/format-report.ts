@@ -1,6 +1,6 @@
 // An adapter's report as lines for a terminal. Knows no command.
 import type { AdapterReport } from '../adapters/verify.ts'
-import type { ProbeReport } from './probe.ts'
+import type { ProbeReport } from '../functions/client/probe.ts'
 import { formatBytes } from './progress.ts'
 
 const BAR_CELLS = 20

@@ -2,6 +2,7 @@
 // The command line: finds the command, runs it, and turns any failure into one sentence and an exit code.
 // Knows no command's work. Invariant: a user never sees a stack trace for something that a user can cause.
 import { AdapterError } from '../adapters/errors.ts'
+import { ProbeFailure } from '../functions/client/probe.ts'
 import { StartupError } from '../gpu-backend/errors.ts'
 import { CliError, type ExitCode } from './cli-error.ts'
 import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
@@ -70,6 +71,7 @@ function fail(error: unknown, json: boolean, terminal: Terminal): number {
 }
 
 function describeFailure(error: unknown): { code: string; message: string; exitCode: ExitCode } {
+  if (error instanceof ProbeFailure) return { code: 'failed', message: error.message, exitCode: 1 }
   if (error instanceof AdapterError) return { code: error.code, message: error.message, exitCode: 1 }
   if (error instanceof CliError) return { code: 'failed', message: error.message, exitCode: error.exitCode }
   const message = error instanceof Error ? error.message : String(error)

@@ -6,6 +6,7 @@ import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as z from 'zod'
+import type { DeltaUpload } from '../functions/client/publish-host.ts'
 import { CliError } from './cli-error.ts'
 import { callEdge, callEdgeJson, type EdgeAddress, uploadToEdge } from './edge-client.ts'
 
@@ -14,15 +15,9 @@ const ONE_REQUEST_BYTES = 16 * 1024 ** 2
 /** Attempts in a row that bring no part; what has arrived waits for the next run. */
 const MAX_FRUITLESS = 5
 
-export interface DeltaUpload {
+export interface FileUpload extends DeltaUpload {
   readonly file: string
-  readonly bytes: number
   readonly digest: string
-  /** Of the adapter: /v1/adapters/<tenant>/<name> */
-  readonly path: string
-  /** False: the name goes on pointing where it points. */
-  readonly moveName: boolean
-  readonly onProgress: (sentBytes: number) => void
 }
 
 export interface UploadSettings {
@@ -35,7 +30,7 @@ export interface UploadSettings {
 }
 
 /** Bytes `start` to `end` of the file as part `part`; `onProgress` counts from 0. */
-export type SendPart = (upload: DeltaUpload, part: FilePart, onProgress: (sentBytes: number) => void) => Promise<void>
+export type SendPart = (upload: FileUpload, part: FilePart, onProgress: (sentBytes: number) => void) => Promise<void>
 
 export interface FilePart {
   /** Counted from 1. */
@@ -51,11 +46,7 @@ const Parts = z.looseObject({
 })
 
 /** Uploads and publishes. Throws CliError; what had arrived by then is kept for the next attempt. */
-export async function uploadDelta(
-  edge: EdgeAddress,
-  upload: DeltaUpload,
-  settings: UploadSettings = {},
-): Promise<void> {
+export async function uploadDelta(edge: EdgeAddress, upload: FileUpload, settings: UploadSettings = {}): Promise<void> {
   const { oneRequestBytes = ONE_REQUEST_BYTES, sendPart } = settings
   const query = upload.moveName ? '' : '?alias=keep'
   if (upload.bytes <= oneRequestBytes && sendPart === undefined) {
@@ -86,7 +77,7 @@ function splitFile(bytes: number, partBytes: number): FilePart[] {
 
 async function sendAll(
   edge: EdgeAddress,
-  upload: DeltaUpload,
+  upload: FileUpload,
   parts: readonly FilePart[],
   { sendPart = throughEdge(edge), retryDelayMs = (attempt) => 1000 * 2 ** attempt }: UploadSettings,
 ): Promise<void> {

@@ -1,9 +1,12 @@
 // Which pages there are, who sees them, and what draws them. The first that a session may see is where it begins.
 import type { ComponentType } from 'preact'
 import { KeyPage } from './account/key-page.tsx'
+import { AdaptersPage } from './adapters/adapters-page.tsx'
 import { Playground } from './playground/playground.tsx'
 import type { Session } from './session.ts'
+import { TenantsPage } from './tenants/tenants-page.tsx'
 import type { IconName } from './ui/icon.tsx'
+import { EverybodysUsagePage, UsagePage } from './usage/usage-page.tsx'
 
 export interface PageEntry {
   /** First segment of the address. */
@@ -16,9 +19,21 @@ export interface PageEntry {
   readonly Page: ComponentType<{ readonly rest: readonly string[] }>
 }
 
+const operators = ({ isOperator }: Session) => isOperator
 const tenants = ({ own }: Session) => own !== undefined
 
 export const PAGES: readonly PageEntry[] = [
   { path: 'playground', title: 'Playground', icon: 'play', group: 'tenant', isFor: tenants, Page: Playground },
+  { path: 'adapters', title: 'Adapters', icon: 'layers', group: 'tenant', isFor: tenants, Page: AdaptersPage },
+  { path: 'usage', title: 'Usage', icon: 'chart', group: 'tenant', isFor: tenants, Page: UsagePage },
   { path: 'key', title: 'Key and limits', icon: 'key', group: 'tenant', isFor: tenants, Page: KeyPage },
+  { path: 'tenants', title: 'Tenants', icon: 'people', group: 'operator', isFor: operators, Page: TenantsPage },
+  {
+    path: 'everybody',
+    title: 'Everybody’s usage',
+    icon: 'chart',
+    group: 'operator',
+    isFor: operators,
+    Page: EverybodysUsagePage,
+  },
 ]

@@ -1,6 +1,6 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
 import { rename, rm } from 'node:fs/promises'
-import { MAX_RANK } from '../../adapters/canonical.ts'
+import { encodeDeltaStream, MAX_RANK } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { shrinkRank } from '../../adapters/shrink-rank.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
@@ -9,7 +9,7 @@ import { formatReport } from '../format-report.ts'
 import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
-import { writeDelta } from '../publish.ts'
+import { writeDelta } from '../write-delta.ts'
 
 export const convert: Command = {
   summary: 'Converts an adapter to the canonical delta file, without a server.',
@@ -33,7 +33,7 @@ export const convert: Command = {
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
     const partial = `${out}.partial`
     try {
-      const digest = await writeDelta(partial, source, base, dtype)
+      const digest = await writeDelta(partial, encodeDeltaStream(source, base, dtype))
       await rename(partial, out)
       const lines = [...formatReport(report), `written   ${out}`, `digest    ${digest}`]
       terminal.stdout.write(

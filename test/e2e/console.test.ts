@@ -11,6 +11,21 @@ import { hasChromium, launchChromium, openPage, screenshot, type WatchedPage } f
 import { type StartedProduct, startProduct } from '../support/started-product.ts'
 
 const SITE = fileURLToPath(new URL('../../dist/console/site', import.meta.url))
+const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
+const SAMPLE_NAMES = readdirSync(SAMPLES, { withFileTypes: true }).flatMap((entry) =>
+  entry.isDirectory() ? entry.name : [],
+)
+const PAGES = [
+  { path: 'playground', title: 'Playground' },
+  { path: 'adapters', title: 'Adapters' },
+  { path: 'adapters/support', title: 'forno/support' },
+  { path: 'adapters/+', title: 'Publish an adapter' },
+  { path: 'usage', title: 'Usage' },
+  { path: 'key', title: 'Key and limits' },
+  { path: 'tenants', title: 'Tenants' },
+  { path: 'tenants/forno', title: 'forno' },
+  { path: 'everybody', title: 'Everybody’s usage' },
+]
 const MAX_PAGE_BYTES = 150_000
 
 const folder = mkdtempSync(join(tmpdir(), 'polylora-console-'))
@@ -143,16 +158,133 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
     expect(body).toContain("What's your name?")
   })
 
+  /** Publishes a sample's folder as `name`, and waits for what the page says of it. */
+  async function publish(page: Page, sample: string, name: string): Promise<void> {
+    await page.goto('/#/adapters/+')
+    await page.getByLabel('Choose a folder').setInputFiles(join(SAMPLES, sample))
+    await page.getByLabel('Name', { exact: true }).fill(name)
+    await page.getByRole('button', { name: 'Publish' }).click()
+    await page.getByRole('heading', { name: `demo/${name} is served` }).waitFor()
+  }
+
+  const shown = async (path: string, key = 'dev-demo') => {
+    const response = await fetch(`${product.url}${path}`, { headers: { authorization: `Bearer ${key}` } })
+    return (await response.json()) as { digest: string; versions: { digest: string }[]; canary: unknown }
+  }
+
+  test('publishes what projects saved, says what was found, and moves the name back and on', async () => {
+    const page = await signIn({ api: 'dev-demo' })
+    await publish(page, SAMPLE_NAMES[0]!, 'mine')
+    expect(await page.getByRole('listitem').allInnerTexts()).toEqual(
+      expect.arrayContaining([expect.stringMatching(/It acts: .* log probabilities move/)]),
+    )
+    await screenshot(page, 'published')
+    const first = (await shown('/v1/adapters/demo/mine')).digest
+    await publish(page, SAMPLE_NAMES[1]!, 'mine')
+    const { digest: second, versions } = await shown('/v1/adapters/demo/mine')
+    expect(versions.map(({ digest }) => digest).sort()).toEqual([first, second].sort())
+
+    await page.getByRole('link', { name: 'Versions and canary' }).click()
+    await page.getByRole('button', { name: /^Roll back to/ }).click()
+    await page
+      .getByRole('row', { name: new RegExp(first.slice(7, 17)) })
+      .getByText('All requests')
+      .waitFor()
+    expect((await shown('/v1/adapters/demo/mine')).digest).toBe(first)
+
+    await page.getByRole('button', { name: /as canary$/ }).click()
+    const slider = page.getByRole('slider')
+    await slider.fill('35')
+    await page.getByRole('button', { name: 'Set share' }).click()
+    await page.getByText('Canary, 35 %').waitFor()
+    expect((await shown('/v1/adapters/demo/mine')).canary).toEqual({ digest: second, weight: 0.35 })
+    await screenshot(page, 'adapter')
+    await page.getByRole('button', { name: 'Promote' }).click()
+    await page
+      .getByRole('row', { name: new RegExp(second.slice(7, 17)) })
+      .getByText('All requests')
+      .waitFor()
+  })
+
+  test('refuses files that are no adapter, or one without effect, in one sentence, and publishes nothing', async () => {
+    const page = await signIn({ api: 'dev-demo' })
+    await page.goto('/#/adapters/+')
+    await page
+      .getByLabel('Choose files')
+      .setInputFiles({ name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('hi') })
+    await page.getByLabel('Name', { exact: true }).fill('nothing')
+    await page.getByRole('button', { name: 'Publish' }).click()
+    expect(await page.getByRole('alert').innerText()).toContain('Nothing was published')
+    await screenshot(page, 'refused')
+    await page.goto('/#/adapters')
+    await page.getByRole('heading', { name: 'Adapters' }).waitFor()
+    expect(await page.getByRole('link', { name: 'demo/nothing' }).count()).toBe(0)
+  })
+
+  test('deletes an adapter only after asking', async () => {
+    const page = await signIn({ api: 'dev-demo' })
+    await publish(page, SAMPLE_NAMES[2]!, 'brief')
+    await page.goto('/#/adapters/brief')
+    await page.getByRole('button', { name: 'Delete adapter' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click()
+    await page.getByRole('button', { name: 'Delete adapter' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete for ever' }).click()
+    await page.getByRole('heading', { name: 'Adapters', exact: true }).waitFor()
+    expect(await shown('/v1/adapters/demo/brief')).toMatchObject({ error: { code: 'adapter_not_found' } })
+  })
+
+  test('shows a tenant its usage, and the operator everybody’s', async () => {
+    const page = await signIn({ api: 'dev-forno', operator: 'dev-admin' })
+    await page.getByRole('button', { name: 'Ask' }).click()
+    await page.getByText('Done', { exact: true }).nth(1).waitFor()
+    await page.getByRole('link', { name: 'Usage', exact: true }).click()
+    await page.getByRole('img', { name: /^Requests by day/ }).waitFor()
+    await page
+      .getByRole('row', { name: /^support/ })
+      .first()
+      .waitFor()
+    await screenshot(page, 'usage')
+    await page.getByRole('link', { name: 'Everybody’s usage' }).click()
+    await page
+      .getByRole('row', { name: /^forno/ })
+      .first()
+      .waitFor()
+  })
+
+  test('makes a tenant with a key that opens the console, changes its limits, and revokes the key', async () => {
+    const page = await signIn({ operator: 'dev-admin' })
+    await page.getByLabel('New tenant').fill('newcomer')
+    await page.getByRole('button', { name: 'Create tenant' }).click()
+    await page.getByRole('heading', { name: 'newcomer' }).waitFor()
+    await page.getByRole('button', { name: 'Make key' }).click()
+    const key = await page.getByRole('status').locator('code').innerText()
+    expect(await shown('/v1/key', key)).toMatchObject({ tenant: 'newcomer' })
+    await page.getByLabel('Requests a minute').fill('7')
+    await page.getByLabel('Prompt', { exact: true }).fill('0.15')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.getByLabel('Amount').fill('2.5')
+    await page.getByLabel('Payment’s id').fill('invoice-1')
+    await page.getByRole('button', { name: 'Add credit' }).click()
+    await page.getByRole('heading', { name: 'Balance: 2.5' }).waitFor()
+    expect(await shown('/v1/key', key)).toMatchObject({ requests_per_minute: 7, prompt_price_nano: 150 })
+    await screenshot(page, 'tenant')
+    await page.getByRole('button', { name: /^Revoke/ }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click()
+    await page.getByText('Revoked').waitFor()
+    expect((await fetch(`${product.url}/v1/key`, { headers: { authorization: `Bearer ${key}` } })).status).toBe(401)
+  })
+
   test.each(['light', 'dark'] as const)('fits a phone without scrolling sideways, %s', async (colorScheme) => {
-    const page = await signIn({ api: 'dev-forno' }, { colorScheme, viewport: { width: 360, height: 740 } })
-    for (const { title, path } of [
-      { title: 'Playground', path: 'playground' },
-      { title: 'Key and limits', path: 'key' },
-    ]) {
+    const page = await signIn(
+      { api: 'dev-forno', operator: 'dev-admin' },
+      { colorScheme, viewport: { width: 360, height: 740 } },
+    )
+    for (const { title, path } of PAGES) {
       await page.goto(`/#/${path}`)
       await page.getByRole('heading', { name: title, exact: true }).waitFor()
+      await page.getByRole('status', { name: 'Loading' }).first().waitFor({ state: 'detached' })
       expect(await page.evaluate<number>('document.documentElement.scrollWidth'), title).toBeLessThanOrEqual(360)
-      await screenshot(page, `phone-${colorScheme}-${path}`)
+      await screenshot(page, `phone-${colorScheme}-${path.replace('/', '-')}`)
     }
   })
 })

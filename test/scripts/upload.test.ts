@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { s3Parts } from '../../scripts/s3-parts.ts'
-import { type DeltaUpload, type UploadSettings, uploadDelta } from '../../scripts/upload.ts'
+import { type FileUpload, type UploadSettings, uploadDelta } from '../../scripts/upload.ts'
 import { type CuttingEdge, startCuttingEdge } from '../support/cutting-edge.ts'
 import { S3_KEYS, type S3Server, startS3 } from '../support/s3-server.ts'
 
@@ -27,7 +27,7 @@ beforeEach(async () => {
 afterEach(() => edge.close())
 
 const progress: number[] = []
-const upload = (settings: UploadSettings = {}, change: Partial<DeltaUpload> = {}) => {
+const upload = (settings: UploadSettings = {}, change: Partial<FileUpload> = {}) => {
   progress.length = 0
   const onProgress = (sent: number) => progress.push(sent)
   const file = join(folder, 'delta')

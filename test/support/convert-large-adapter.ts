@@ -1,11 +1,12 @@
 // A process of its own that checks and writes an adapter of some 107 MB, made up as it is read, and prints its peak memory
 // in bytes. Run as `node convert-large-adapter.ts FILE`.
 import type { BaseModel } from '../../adapters/base-model.ts'
+import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { type AdapterFile, fileSet, memoryFile } from '../../adapters/file-set.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { writeHeader } from '../../adapters/safetensors.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
-import { writeDelta } from '../../scripts/publish.ts'
+import { writeDelta } from '../../scripts/write-delta.ts'
 import { peftTensors } from './peft-files.ts'
 
 const RANK = 24
@@ -46,5 +47,5 @@ const weights: AdapterFile = {
 const config = new TextEncoder().encode(JSON.stringify({ peft_type: 'LORA', r: RANK, lora_alpha: RANK }))
 const source = await importAdapter(fileSet([memoryFile('adapter_config.json', config), weights]), { base })
 const report = await verifyAdapter(source, base, 'f32', { maxRank: 64, maxBytes: 1e9 })
-await writeDelta(process.argv[2]!, source, base, 'f32')
+await writeDelta(process.argv[2]!, encodeDeltaStream(source, base, 'f32'))
 process.stdout.write(JSON.stringify({ bytes: report.bytes, peakBytes: process.resourceUsage().maxRSS * 1024 }))

@@ -84,6 +84,7 @@ export const LatencyRow = z.object({
   tenant: z.optional(z.string()),
   adapter: z.optional(z.string()),
   key: z.optional(z.string()),
+  outcome: z.optional(z.string()),
   requests: z.number(),
   ttft_ms_p50: ms,
   ttft_ms_p95: ms,

@@ -17,20 +17,15 @@ export class EdgeError extends Error {
 
 const Refusal = z.object({ error: z.object({ message: z.string(), code: z.nullable(z.string()) }) })
 
-/** `fetch` to a path. Throws EdgeError unless the answer is 2xx or one of `accepted`. */
-export async function callEdge(
-  key: string,
-  path: string,
-  init: RequestInit = {},
-  accepted: readonly number[] = [],
-): Promise<Response> {
+/** `fetch` to a path. Throws EdgeError unless the answer is 2xx. */
+export async function callEdge(key: string, path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers)
   headers.set('authorization', `Bearer ${key}`)
   if (typeof init.body === 'string') headers.set('content-type', 'application/json')
   const response = await fetch(path, { ...init, headers }).catch((error: unknown) => {
     throw init.signal?.aborted ? error : unreachable()
   })
-  if (response.ok || accepted.includes(response.status)) return response
+  if (response.ok) return response
   throw refusalOf(response.status, await response.text().catch(() => ''))
 }
 

@@ -37,7 +37,7 @@ interface CardProps {
   readonly title?: string
   readonly about?: ComponentChildren
   readonly actions?: ComponentChildren
-  readonly children: ComponentChildren
+  readonly children?: ComponentChildren
 }
 
 export function Card({ title, about, actions, children }: CardProps) {

@@ -1,8 +1,8 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { EdgeAddress } from '../../scripts/edge-client.ts'
-import { probeAdapter } from '../../scripts/probe.ts'
+import { probeAdapter } from '../../../functions/client/probe.ts'
+import { callEdge, type EdgeAddress } from '../../../scripts/edge-client.ts'
 
 const DIGEST = `sha256:${'d'.repeat(64)}`
 let server: Server | undefined
@@ -24,7 +24,8 @@ async function edgeAnswering(answers: Record<string, unknown>, digest = DIGEST):
 
 describe('the probe of a published adapter', () => {
   const base = { ' a': -1, ' b': -2, ' c': -3 }
-  const probe = (edge: EdgeAddress) => probeAdapter(edge, 'acme/x', DIGEST, 'base')
+  const probe = (edge: EdgeAddress) =>
+    probeAdapter((path, init) => callEdge(edge, path, init), 'acme/x', DIGEST, 'base')
 
   test('reports the largest difference of the likeliest tokens', async () => {
     const edge = await edgeAnswering({ base, 'acme/x': { ' a': -1.25, ' b': -2, ' d': -2.5 } })

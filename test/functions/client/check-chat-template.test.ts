@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { checkChatTemplate } from '../../scripts/check-chat-template.ts'
+import { checkChatTemplate } from '../../../functions/client/check-chat-template.ts'
+import { renderChatTemplate } from '../../../scripts/render-chat-template.ts'
 
 describe("an adapter's chat template, before it is published", () => {
   test('passes when it says what the user says', async () => {
-    await checkChatTemplate('{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}')
+    await checkChatTemplate('{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}', renderChatTemplate)
   })
 
   test.each([
@@ -16,6 +17,6 @@ describe("an adapter's chat template, before it is published", () => {
     ],
     ['{% for i in range(100000000) %}{% endfor %}', /too much time or memory/],
   ])('%s is refused', async (template, message) => {
-    await expect(checkChatTemplate(template)).rejects.toThrow(message)
+    await expect(checkChatTemplate(template, renderChatTemplate)).rejects.toThrow(message)
   })
 })

@@ -1,0 +1,118 @@
+// Publishing: whatever some project saved becomes a canonical delta, is checked, uploaded under its digest, and proven to act.
+// Knows no terminal, no page and no file system. Invariant: nothing is uploaded before all checks have passed, and no name
+// that is in use points at a version that has not been proven to act.
+import * as z from 'zod/mini'
+import type { BaseModel } from '../../adapters/base-model.ts'
+import { type DeltaDtype, encodeDeltaStream } from '../../adapters/canonical.ts'
+import type { FileSet } from '../../adapters/file-set.ts'
+import { importAdapter } from '../../adapters/import-adapter.ts'
+import type { ImportOptions } from '../../adapters/import-options.ts'
+import { shrinkRank } from '../../adapters/shrink-rank.ts'
+import { type AdapterReport, verifyAdapter } from '../../adapters/verify.ts'
+import { BackendInfo } from '../../gpu-backend/protocol.ts'
+import { checkChatTemplate } from './check-chat-template.ts'
+import { type ProbeReport, probeAdapter } from './probe.ts'
+import type { PublishHost } from './publish-host.ts'
+
+export type PublishPhase = 'reading' | 'checking' | 'uploading' | 'probing'
+
+export interface PublishRequest {
+  readonly files: FileSet
+  readonly tenant: string
+  readonly name: string
+  readonly dtype?: DeltaDtype
+  /** Ranks above it are approximated. */
+  readonly shrinkRank?: number | undefined
+  /** What the files may lack: see ImportOptions. */
+  readonly facts?: Omit<ImportOptions, 'base'>
+  /** False: publish without asking the backend whether the adapter has an effect. */
+  readonly probe?: boolean
+  /** True: store the version but leave the name where it points, for a canary. A name that is new points at it anyway. */
+  readonly stage?: boolean
+  readonly onProgress?: (phase: PublishPhase, done: number, total: number) => void
+}
+
+/** What is printed and stored with the version. */
+export type PublishReport = AdapterReport & { readonly digest: string; readonly probe?: ProbeReport }
+
+export interface PublishedAdapter {
+  /** `tenant/name` */
+  readonly model: string
+  readonly digest: string
+  readonly report: PublishReport
+}
+
+/**
+ * Publishes an adapter through the edge and returns what was published. Throws AdapterError (the files), ProbeFailure (no
+ * effect), and what `host` throws (the edge).
+ */
+export async function publishAdapter(host: PublishHost, request: PublishRequest): Promise<PublishedAdapter> {
+  const { files, tenant, name, dtype = 'f32', onProgress } = request
+  const info = await host.read('/v1/base', BackendInfo)
+  onProgress?.('reading', 0, 1)
+  const imported = await importAdapter(files, { ...request.facts, base: info.base })
+  onProgress?.('checking', 0, 1)
+  const source = request.shrinkRank === undefined ? imported : (await shrinkRank(imported, request.shrinkRank)).source
+  const template = source.metadata.chatTemplate
+  if (template !== undefined) await checkChatTemplate(template, host.renderTemplate)
+  const checked = await verifyAdapter(source, info.base, dtype, {
+    maxRank: info.max_rank,
+    fixedModules: info.fixed_modules,
+    maxBytes: info.max_delta_bytes,
+  })
+  const delta = await host.spool(encodeDeltaStream(source, info.base, dtype))
+  try {
+    const { digest } = delta
+    const path = `/v1/adapters/${encodeURIComponent(tenant)}/${encodeURIComponent(name)}`
+    // What the name points at before publishing, and its stored versions.
+    const published = await host.tryReadAdapter(path, Published)
+    // A version that the edge has already, from an earlier or an interrupted publishing, needs no second upload.
+    if (published?.versions.some((version) => version.digest === digest) !== true) {
+      const onSent = (sent: number) => onProgress?.('uploading', sent, checked.bytes)
+      // A name that is new has nothing to keep: it points at the version at once, and is removed when the proof fails.
+      const moveName = published === undefined
+      await delta.upload({ path, bytes: checked.bytes, moveName, onProgress: onSent })
+    }
+    const model = `${tenant}/${name}`
+    const isNew = published === undefined
+    const report = {
+      ...checked,
+      digest,
+      ...(await proveEffect(host, request, { model, digest, path, isNew }, info.base)),
+    }
+    await host.call(`${path}/versions/${digest}/report`, { method: 'PUT', body: JSON.stringify(report) })
+    if (published !== undefined && published.digest !== digest && !request.stage) {
+      await host.call(`${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest }) })
+    }
+    return { model, digest, report }
+  } finally {
+    await delta.release()
+  }
+}
+
+const Published = z.object({ digest: z.string(), versions: z.array(z.object({ digest: z.string() })) })
+
+interface StoredVersion {
+  readonly model: string
+  readonly digest: string
+  readonly path: string
+  /** There was no such name before. */
+  readonly isNew: boolean
+}
+
+/** Probes the version itself, before the name points at it; a name that was made for it goes when the proof fails. */
+async function proveEffect(
+  host: PublishHost,
+  { probe, onProgress }: PublishRequest,
+  { model, digest, path, isNew }: StoredVersion,
+  base: BaseModel,
+): Promise<{ probe?: ProbeReport }> {
+  if (probe === false) return {}
+  onProgress?.('probing', 0, 1)
+  try {
+    return { probe: await probeAdapter(host.call, `${model}@${digest}`, digest, base.name) }
+  } catch (error) {
+    if (isNew) await host.call(path, { method: 'DELETE' })
+    throw error
+  }
+}

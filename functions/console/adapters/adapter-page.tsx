@@ -1,0 +1,123 @@
+// One adapter: the version it points at, its other versions, a canary, and the ways back.
+import { useState } from 'preact/hooks'
+import { Adapter } from '../api/answers.ts'
+import { readEdge, sendEdge } from '../api/edge.ts'
+import { type Task, useLoaded, useTask } from '../loading.ts'
+import { goTo, linkTo } from '../router.ts'
+import { useTenant } from '../session.ts'
+import { Button, ButtonLink } from '../ui/button.tsx'
+import { Confirm } from '../ui/confirm.tsx'
+import { Digest } from '../ui/digest.tsx'
+import { shortDigest } from '../ui/format.ts'
+import { Card, Page } from '../ui/page.tsx'
+import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
+import { CanaryCard } from './canary-card.tsx'
+import { linkToPublish } from './links.ts'
+import { Report } from './report.ts'
+import { ReportView } from './report-view.tsx'
+import { VersionTable } from './version-table.tsx'
+
+/** What can be done with an adapter; each shows the adapter as it is afterwards. */
+export interface AdapterActions {
+  readonly task: Task
+  pointAt(digest: string, from: string): void
+  rollBack(): void
+  setCanary(digest: string, weight: number): void
+  endCanary(): void
+}
+
+export function AdapterPage({ name }: { readonly name: string }) {
+  const { apiKey, own } = useTenant()
+  const path = `/v1/adapters/${encodeURIComponent(own.tenant)}/${encodeURIComponent(name)}`
+  const loaded = useLoaded((signal) => readEdge(apiKey, path, Adapter, { signal }), [apiKey, path])
+  const [isDeleting, setDeleting] = useState(false)
+  const task = useTask()
+  const deletion = useTask()
+
+  const act = (method: 'POST' | 'PUT' | 'DELETE', at: string, body?: object) => {
+    void task.run(async () => {
+      await sendEdge(apiKey, method, path + at, body)
+      loaded.reload()
+    })
+  }
+  const actions: AdapterActions = {
+    task,
+    pointAt: (digest, from) => act('PUT', '/alias', { digest, from }),
+    rollBack: () => act('POST', '/rollback'),
+    setCanary: (digest, weight) => act('PUT', '/canary', { digest, weight }),
+    endCanary: () => act('DELETE', '/canary'),
+  }
+  const remove = () => {
+    void deletion.run(async () => {
+      await sendEdge(apiKey, 'DELETE', path)
+      goTo('adapters')
+    })
+  }
+  const adapter = loaded.value
+  return (
+    <Page
+      title={`${own.tenant}/${name}`}
+      about={adapter && <Digest value={adapter.digest} />}
+      actions={
+        <>
+          <ButtonLink href={linkTo('adapters')} icon="back">
+            All adapters
+          </ButtonLink>
+          <ButtonLink href={linkToPublish(name)} icon="upload">
+            New version
+          </ButtonLink>
+          {adapter?.previous_digest && (
+            <Button isBusy={task.isBusy} onClick={actions.rollBack}>
+              Roll back to {shortDigest(adapter.previous_digest)}
+            </Button>
+          )}
+        </>
+      }
+    >
+      {task.error && <Failure error={task.error} />}
+      <WhenLoaded loaded={loaded}>
+        {(adapter) => (
+          <>
+            <Card title="Versions">
+              <VersionTable adapter={adapter} actions={actions} />
+            </Card>
+            <CanaryCard adapter={adapter} actions={actions} />
+            <Card title="What was found in this version">
+              <StoredReport report={adapter.report} />
+            </Card>
+            <Card
+              title="Delete"
+              about="The name, its versions, and their files here and on the backends. There is no way back."
+              actions={
+                <Button kind="danger" onClick={() => setDeleting(true)}>
+                  Delete adapter
+                </Button>
+              }
+            />
+          </>
+        )}
+      </WhenLoaded>
+      {isDeleting && (
+        <Confirm
+          title={`Delete ${own.tenant}/${name}?`}
+          action="Delete for ever"
+          task={deletion}
+          onConfirm={remove}
+          onClose={() => setDeleting(false)}
+        >
+          <p>Requests for it are refused from now on. All its versions are erased, here and on the backends.</p>
+        </Confirm>
+      )}
+    </Page>
+  )
+}
+
+function StoredReport({ report }: { readonly report: unknown }) {
+  const parsed = Report.safeParse(report)
+  if (parsed.success) return <ReportView report={parsed.data} />
+  return (
+    <Empty icon="layers" title="No report">
+      <p>Whoever published this version did not attach what was found in it.</p>
+    </Empty>
+  )
+}

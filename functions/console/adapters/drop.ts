@@ -1,0 +1,62 @@
+// Dropped or chosen files as the file set that adapters/ reads: nothing is read until it is asked for.
+import { type AdapterFile, type FileSet, fileSet } from '../../../adapters/file-set.ts'
+
+/** Far more than any adapter's folder has; a whole disk dropped by mistake is not listed to its end. */
+const MAX_FILES = 2_000
+
+export class TooManyFiles extends Error {
+  constructor() {
+    super(`That is more than ${MAX_FILES} files: drop the folder that training saved, or the files in it.`)
+  }
+}
+
+/** What was dropped: files, and all that lies in folders. Must be called while the drop event is handled. Throws TooManyFiles. */
+export async function droppedFiles(transfer: DataTransfer): Promise<FileSet> {
+  const entries = [...transfer.items].flatMap((item) => item.webkitGetAsEntry() ?? [])
+  const files: AdapterFile[] = []
+  for (const entry of entries) await collect(entry, '', files)
+  return withoutSharedFolder(files)
+}
+
+/** What a file input holds; those of a folder have its name before theirs. Throws TooManyFiles. */
+export function chosenFiles(list: FileList): FileSet {
+  if (list.length > MAX_FILES) throw new TooManyFiles()
+  return withoutSharedFolder([...list].map((file) => adapterFile(file.webkitRelativePath || file.name, file)))
+}
+
+async function collect(entry: FileSystemEntry, folder: string, files: AdapterFile[]): Promise<void> {
+  if (files.length >= MAX_FILES) throw new TooManyFiles()
+  if (isFile(entry)) {
+    const file = await new Promise<File>((resolve, reject) => entry.file(resolve, reject))
+    files.push(adapterFile(folder + entry.name, file))
+  } else if (isFolder(entry)) {
+    const reader = entry.createReader()
+    for (;;) {
+      // A folder is listed a hundred at a time.
+      const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject))
+      if (some.length === 0) return
+      for (const inner of some) await collect(inner, `${folder}${entry.name}/`, files)
+    }
+  }
+}
+
+function isFile(entry: FileSystemEntry): entry is FileSystemFileEntry {
+  return entry.isFile
+}
+
+function isFolder(entry: FileSystemEntry): entry is FileSystemDirectoryEntry {
+  return entry.isDirectory
+}
+
+function adapterFile(name: string, file: File): AdapterFile {
+  const read = async (start: number, end: number) => new Uint8Array(await file.slice(start, end).arrayBuffer())
+  return { name, size: file.size, read }
+}
+
+/** Names relative to the folder that was dropped, as the command line sees them. */
+function withoutSharedFolder(files: readonly AdapterFile[]): FileSet {
+  const [first] = files
+  const folder = first?.name.includes('/') ? first.name.slice(0, first.name.indexOf('/') + 1) : ''
+  const isShared = folder !== '' && files.every(({ name }) => name.startsWith(folder))
+  return fileSet(isShared ? files.map((file) => ({ ...file, name: file.name.slice(folder.length) })) : files)
+}

@@ -1,0 +1,31 @@
+// Why an adapter was not published: what kind of thing went wrong, and the sentence about it.
+import { AdapterError, type AdapterErrorCode } from '../../../adapters/errors.ts'
+import { ProbeFailure } from '../../client/probe.ts'
+import { Icon } from '../ui/icon.tsx'
+
+const TITLES: Record<AdapterErrorCode, string> = {
+  malformed: 'The files are damaged',
+  unsupported: 'This kind of adapter cannot be served',
+  missing: 'Something is missing',
+  mismatch: 'It was made for another base model',
+  ineffective: 'It would change nothing',
+  too_large: 'It is larger than what can be served',
+}
+
+export function Refusal({ error }: { readonly error: Error }) {
+  return (
+    <div class="notice bad" role="alert">
+      <Icon name="alert" />
+      <div>
+        <h3>{titleOf(error)}</h3>
+        <p>{error.message}</p>
+        <p class="muted">Nothing was published: the name points where it pointed before.</p>
+      </div>
+    </div>
+  )
+}
+
+function titleOf(error: Error): string {
+  if (error instanceof AdapterError) return TITLES[error.code]
+  return error instanceof ProbeFailure ? 'It did not pass the test on the backend' : 'The edge refused it'
+}

@@ -1,0 +1,68 @@
+// One tenant, for the operator: limits and prices, balance, keys, and erasing it.
+import { useState } from 'preact/hooks'
+import { TenantWithBalance } from '../api/answers.ts'
+import { readEdge, sendEdge } from '../api/edge.ts'
+import { useLoaded, useTask } from '../loading.ts'
+import { goTo, linkTo } from '../router.ts'
+import { useSession } from '../session.ts'
+import { Button, ButtonLink } from '../ui/button.tsx'
+import { Confirm } from '../ui/confirm.tsx'
+import { Card, Page } from '../ui/page.tsx'
+import { WhenLoaded } from '../ui/states.tsx'
+import { BalanceCard } from './balance-card.tsx'
+import { KeysCard } from './keys-card.tsx'
+import { TermsCard } from './terms-card.tsx'
+
+export function TenantPage({ id }: { readonly id: string }) {
+  const { adminKey } = useSession().keys
+  const path = `/admin/v1/tenants/${encodeURIComponent(id)}`
+  const loaded = useLoaded((signal) => readEdge(adminKey, path, TenantWithBalance, { signal }), [adminKey, path])
+  const [isErasing, setErasing] = useState(false)
+  const erasure = useTask()
+  const erase = async () => {
+    const done = await erasure.run(async () => {
+      await sendEdge(adminKey, 'DELETE', path)
+    })
+    if (done) goTo('tenants')
+  }
+  return (
+    <Page
+      title={id}
+      actions={
+        <ButtonLink href={linkTo('tenants')} icon="back">
+          All tenants
+        </ButtonLink>
+      }
+    >
+      <WhenLoaded loaded={loaded}>
+        {(tenant) => (
+          <>
+            <KeysCard path={path} />
+            <TermsCard key={JSON.stringify(tenant)} path={path} terms={tenant} onSaved={loaded.reload} />
+            <BalanceCard path={path} balance={tenant} onPaid={loaded.reload} />
+            <Card
+              title="Erase"
+              about="The tenant with its keys, adapters and their files, here and on the backends. Usage records stay, for the books."
+              actions={
+                <Button kind="danger" onClick={() => setErasing(true)}>
+                  Erase tenant
+                </Button>
+              }
+            />
+          </>
+        )}
+      </WhenLoaded>
+      {isErasing && (
+        <Confirm
+          title={`Erase ${id}?`}
+          action="Erase for ever"
+          task={erasure}
+          onConfirm={() => void erase()}
+          onClose={() => setErasing(false)}
+        >
+          <p>Its keys stop working at once, and its adapters are deleted. There is no way back.</p>
+        </Confirm>
+      )}
+    </Page>
+  )
+}

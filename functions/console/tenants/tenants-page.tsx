@@ -1,0 +1,116 @@
+// The operator's tenants: the list with a form for a new one, or one of them, as the address says.
+import { useState } from 'preact/hooks'
+import { listOf, Tenant } from '../api/answers.ts'
+import { readEdge, sendEdge } from '../api/edge.ts'
+import { useLoaded, useTask } from '../loading.ts'
+import { goTo, linkTo } from '../router.ts'
+import { useSession } from '../session.ts'
+import { Badge } from '../ui/badge.tsx'
+import { Button } from '../ui/button.tsx'
+import { Input } from '../ui/field.tsx'
+import { count, dateTime } from '../ui/format.ts'
+import { Card, Page } from '../ui/page.tsx'
+import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
+import { TenantPage } from './tenant-page.tsx'
+
+export function TenantsPage({ rest: [id] }: { readonly rest: readonly string[] }) {
+  return id === undefined ? <TenantList /> : <TenantPage key={id} id={id} />
+}
+
+function TenantList() {
+  const { adminKey } = useSession().keys
+  const loaded = useLoaded(
+    async (signal) => (await readEdge(adminKey, '/admin/v1/tenants', listOf(Tenant), { signal })).data,
+    [adminKey],
+  )
+  return (
+    <Page title="Tenants" about="Who may use this deployment, with what limits and at what prices.">
+      <NewTenant />
+      <Card>
+        <WhenLoaded loaded={loaded}>
+          {(tenants) =>
+            tenants.length > 0 ? <TenantTable tenants={tenants} /> : <Empty icon="people" title="No tenant yet" />
+          }
+        </WhenLoaded>
+      </Card>
+    </Page>
+  )
+}
+
+function NewTenant() {
+  const { adminKey } = useSession().keys
+  const [id, setId] = useState('')
+  const task = useTask()
+  const create = async () => {
+    const done = await task.run(async () => {
+      await sendEdge(adminKey, 'POST', '/admin/v1/tenants', { id })
+    })
+    if (done) goTo('tenants', id)
+  }
+  return (
+    <form
+      class="card"
+      onSubmit={(event) => {
+        event.preventDefault()
+        void create()
+      }}
+    >
+      {task.error && <Failure error={task.error} />}
+      <div class="row">
+        <Input
+          label="New tenant"
+          value={id}
+          required
+          pattern="[a-z0-9][a-z0-9._\-]*"
+          hint="Small letters, digits, dots and dashes; it begins every model’s name."
+          onInput={setId}
+        />
+        <Button kind="primary" type="submit" isBusy={task.isBusy} disabled={id === ''}>
+          Create tenant
+        </Button>
+      </div>
+    </form>
+  )
+}
+
+function TenantTable({ tenants }: { readonly tenants: readonly Tenant[] }) {
+  const limit = (value: number | null) => (value === null ? 'No limit' : count(value))
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Tenant</th>
+            <th scope="col">Billing</th>
+            <th scope="col" class="number">
+              Requests a minute
+            </th>
+            <th scope="col" class="number">
+              Tokens a minute
+            </th>
+            <th scope="col" class="number">
+              Since
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {tenants.map((tenant) => (
+            <tr key={tenant.id}>
+              <th scope="row">
+                <a class="strong" href={linkTo('tenants', tenant.id)}>
+                  {tenant.id}
+                </a>
+              </th>
+              <td>
+                <Badge tone={tenant.billing === 'prepaid' ? 'info' : 'none'}>{tenant.billing}</Badge>
+              </td>
+              <td class="number">{limit(tenant.requests_per_minute)}</td>
+              <td class="number">{limit(tenant.tokens_per_minute)}</td>
+              <td class="number">{dateTime(tenant.created_ms)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}

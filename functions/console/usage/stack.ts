@@ -1,0 +1,73 @@
+// Usage rows as stacked bars: one series for each group, the smallest ones together. Pure.
+import type { UsageRow } from '../api/answers.ts'
+
+export type Metric = 'requests' | 'tokens' | 'price'
+export type GroupBy = 'adapter' | 'tenant' | 'key' | 'outcome'
+
+export interface Group {
+  readonly name: string
+  readonly requests: number
+  readonly promptTokens: number
+  readonly cachedTokens: number
+  readonly completionTokens: number
+  readonly coldRequests: number
+  readonly priceNano: number
+}
+
+export interface Series {
+  readonly name: string
+  /** One value for each day. */
+  readonly values: readonly number[]
+}
+
+const MAX_SERIES = 5
+
+export function amountOf(metric: Metric, row: UsageRow): number {
+  if (metric === 'requests') return row.requests
+  if (metric === 'tokens') return row.prompt_tokens + row.completion_tokens
+  return row.price_nano / 1e9
+}
+
+/** What a row is counted under; the bare base model has no adapter's name. */
+export function groupName(by: GroupBy, row: { readonly [by in GroupBy]?: string | undefined }): string {
+  return row[by] || (by === 'adapter' ? 'bare base model' : '–')
+}
+
+/** Sums by group, most requests first. */
+export function sumGroups(rows: readonly UsageRow[], by: GroupBy): Group[] {
+  const groups = new Map<string, Group>()
+  for (const row of rows) {
+    const name = groupName(by, row)
+    const known = groups.get(name)
+    groups.set(name, {
+      name,
+      requests: (known?.requests ?? 0) + row.requests,
+      promptTokens: (known?.promptTokens ?? 0) + row.prompt_tokens,
+      cachedTokens: (known?.cachedTokens ?? 0) + row.cached_tokens,
+      completionTokens: (known?.completionTokens ?? 0) + row.completion_tokens,
+      coldRequests: (known?.coldRequests ?? 0) + row.cold_requests,
+      priceNano: (known?.priceNano ?? 0) + row.price_nano,
+    })
+  }
+  return [...groups.values()].sort((x, y) => y.requests - x.requests)
+}
+
+/** The largest groups by name, then the rest as one, each with a value for each of `days`. */
+export function seriesOf(rows: readonly UsageRow[], days: readonly string[], by: GroupBy, metric: Metric): Series[] {
+  const names = sumGroups(rows, by).map(({ name }) => name)
+  const shown = names.length > MAX_SERIES ? names.slice(0, MAX_SERIES - 1) : names
+  const places = new Map(days.map((day, place) => [day, place]))
+  const series = new Map<string, number[]>()
+  for (const row of rows) {
+    const place = places.get(row.day ?? '')
+    if (place === undefined) continue
+    const name = shown.includes(groupName(by, row)) ? groupName(by, row) : 'others'
+    const values = series.get(name) ?? days.map(() => 0)
+    values[place] = (values[place] ?? 0) + amountOf(metric, row)
+    series.set(name, values)
+  }
+  return [...shown, 'others'].flatMap((name) => {
+    const values = series.get(name)
+    return values ? [{ name, values }] : []
+  })
+}
