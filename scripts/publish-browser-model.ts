@@ -1,7 +1,13 @@
 // Publishes the base model for browsers: builds its files, uploads those that the edge lacks, then the manifest that names them.
+import * as z from 'zod'
+import { BaseModel } from '../adapters/base-model.ts'
 import { BrowserModel, modelFiles } from '../gpu-backend/browser/manifest.ts'
 import { type BrowserModelOptions, buildBrowserFiles } from '../gpu-backend/model/browser-files.ts'
+import { CliError } from './cli-error.ts'
 import { callEdge, callEdgeJson, type EdgeAddress } from './edge-client.ts'
+
+/** What the edge has now. */
+const Published = z.object({ base: BaseModel, model: z.nullable(BrowserModel) })
 
 export interface PublishedBrowserModel {
   readonly manifest: BrowserModel
@@ -18,7 +24,13 @@ export async function publishBrowserModel(
 ): Promise<PublishedBrowserModel> {
   const { manifest, read } = await buildBrowserFiles(options)
   const files = modelFiles(manifest)
-  const there = await publishedDigests(edge)
+  const { base, model } = await callEdgeJson(edge, '/admin/v1/browser/model', Published)
+  if (base.fingerprint !== manifest.base.fingerprint) {
+    throw new CliError(
+      `The backends serve ${base.name}, ${base.fingerprint}; ${options.modelPath} is another model, ${manifest.base.fingerprint}.`,
+    )
+  }
+  const there = new Set(model ? modelFiles(model).map(({ digest }) => digest) : [])
   const missing = files.filter(({ digest }) => !there.has(digest))
   const sum = (some: readonly { readonly bytes: number }[]) => some.reduce((total, { bytes }) => total + bytes, 0)
   let uploadedBytes = 0
@@ -33,10 +45,4 @@ export async function publishBrowserModel(
     bytes: sum(files),
     uploadedBytes,
   }
-}
-
-async function publishedDigests(edge: EdgeAddress): Promise<ReadonlySet<string>> {
-  const answer = await callEdge(edge, '/admin/v1/browser/model', {}, [404])
-  if (answer.status === 404) return new Set()
-  return new Set(modelFiles(BrowserModel.parse(await answer.json())).map(({ digest }) => digest))
 }

@@ -290,9 +290,9 @@ export const OPERATIONS: readonly Operation[] = [
   {
     method: 'get',
     path: '/admin/v1/browser/model',
-    summary: 'Shows what browsers may download of the base model.',
+    summary: 'Shows the base that the backends serve, and what browsers may download of it.',
     scope: 'admin',
-    answers: { 200: 'The manifest.', 404: 'Nothing.' },
+    answers: { 200: 'The base, and the manifest or null.' },
   },
   {
     method: 'put',

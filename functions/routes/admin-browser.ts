@@ -20,9 +20,7 @@ adminBrowser.use(async (c, next) => {
 adminBrowser
   .get('/model', async (c) => {
     const { base } = await c.var.edge.backends.info(Date.now())
-    const model = await tryGetBrowserModel(c.env.DB, base.fingerprint)
-    if (!model) throw notPublished()
-    return c.json(model)
+    return c.json({ base, model: (await tryGetBrowserModel(c.env.DB, base.fingerprint)) ?? null })
   })
   .put('/model', async (c) => {
     const model = await readJson(c.req.raw, BrowserModel, MAX_MANIFEST_BYTES)
@@ -39,7 +37,7 @@ adminBrowser
   .delete('/model', async (c) => {
     const { base } = await c.var.edge.backends.info(Date.now())
     const unneeded = await deleteBrowserModel(c.env.DB, base.fingerprint)
-    if (!unneeded) throw notPublished()
+    if (!unneeded) throw new ApiError(404, 'browser_model_not_found', 'This base model is not published for browsers.')
     await c.var.edge.browserFiles.delete(unneeded)
     return c.body(null, 204)
   })
@@ -55,7 +53,3 @@ adminBrowser
     }
     return c.json({ digest, bytes }, 201)
   })
-
-function notPublished(): ApiError {
-  return new ApiError(404, 'browser_model_not_found', 'This base model is not published for browsers.')
-}

@@ -9,6 +9,14 @@ const Refusal = z.object({ error: z.object({ message: z.string(), code: z.string
 const Adapter = z.object({ id: z.string(), digest: Digest, bytes: z.int() })
 export type AdapterVersion = z.infer<typeof Adapter>
 
+const NAME = /^[a-z0-9][a-z0-9._-]*\/[a-z0-9][a-z0-9._-]*$/
+
+/** Where the edge has the adapter `tenant/name`. @throws BrowserError where that is no adapter's name */
+export function adapterPath(name: string): string {
+  if (NAME.test(name)) return `/v1/adapters/${name}`
+  throw new BrowserError('adapter_not_found', `${JSON.stringify(name)} is not of the form tenant/adapter.`)
+}
+
 export class EdgeClient {
   readonly #edge: string
   readonly #apiKey: string
@@ -35,7 +43,7 @@ export class EdgeClient {
 
   /** The version that a name points at. */
   adapter(name: string): Promise<AdapterVersion> {
-    return this.#json(`/v1/adapters/${name.split('/').map(encodeURIComponent).join('/')}`, Adapter)
+    return this.#json(adapterPath(name), Adapter)
   }
 
   /**

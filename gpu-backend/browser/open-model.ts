@@ -2,7 +2,7 @@
 // Knows no worker and no page. Invariant: a file is in the store before it is used, so the next opening downloads nothing.
 import type { TokenizerFiles } from '../model/model-source.ts'
 import { BrowserError } from './browser-error.ts'
-import { EdgeClient } from './edge-client.ts'
+import { adapterPath, EdgeClient } from './edge-client.ts'
 import { GraphSession } from './graph-session.ts'
 import { LocalEngine } from './local-engine.ts'
 import { type BrowserModel, type ModelFile, modelFiles } from './manifest.ts'
@@ -131,10 +131,6 @@ function isGraph({ graphs }: BrowserModel, digest: string): boolean {
 
 function filePath({ digest }: ModelFile): string {
   return `/v1/browser/files/${digest}`
-}
-
-function adapterPath(name: string): string {
-  return `/v1/adapters/${name.split('/').map(encodeURIComponent).join('/')}`
 }
 
 /** WebGPU where there is a GPU to use and this browser can wait inside WebAssembly for it. */

@@ -2,7 +2,7 @@
 // Knows no edge. Invariant: the manifest's digests are those of the bytes that `read` gives.
 import { createHash } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { type BrowserModel, type ModelFile, WEIGHTS_PART_BYTES } from '../browser/manifest.ts'
 import { graphPath, identify } from './built-model.ts'
 import { buildGraph, WEIGHTS_FILE, type WeightFormat } from './graph.ts'
@@ -13,7 +13,6 @@ import { openModelSource } from './open-model.ts'
 export interface BrowserModelOptions {
   /** A Hugging Face directory or a GGUF file. */
   readonly modelPath: string
-  readonly modelName: string
   readonly weights: WeightFormat
   /** undefined: as much as the model allows, up to 4096. */
   readonly contextTokens: number | undefined
@@ -31,7 +30,7 @@ export interface BrowserFiles {
 export async function buildBrowserFiles(options: BrowserModelOptions): Promise<BrowserFiles> {
   const { weights, cacheDir } = options
   const source = await openModelSource(options.modelPath)
-  const base = await identify(source, options.modelName, cacheDir)
+  const base = await identify(source, basename(resolve(options.modelPath)), cacheDir)
   const contextTokens = contextOf(source.config, options.contextTokens)
   const fused = await graphPath(source, base.fingerprint, weights, contextTokens, 'fused', cacheDir)
   const weightsPath = join(dirname(fused), WEIGHTS_FILE)

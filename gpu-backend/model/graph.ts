@@ -10,7 +10,8 @@ import { ropeTables } from './rope.ts'
 /** The external data file that a built graph names. */
 export const WEIGHTS_FILE = 'weights.bin'
 
-export type WeightFormat = 'f32' | 'int8' | 'int4'
+export const WEIGHT_FORMATS = ['f32', 'int8', 'int4'] as const
+export type WeightFormat = (typeof WEIGHT_FORMATS)[number]
 
 /**
  * How x Aᵀ is written: `fused` with a MatMul that transposes its second input (CPU, CUDA), or `plain` as (A xᵀ)ᵀ for

@@ -1,12 +1,11 @@
 // `polylora browser`: the operator decides what browsers may download, to run it themselves.
 import { join } from 'node:path'
-import { EMBEDDED_MODEL, EMBEDDED_NAME } from '../../gpu-backend/config.ts'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import { WEIGHT_FORMATS } from '../../gpu-backend/model/graph.ts'
 import { CliError } from '../cli-error.ts'
 import { ADMIN_OPTIONS, type Arguments, adminAddress, type Command, splitModel, type Terminal } from '../command.ts'
 import { callEdge } from '../edge-client.ts'
 import { publishBrowserModel } from '../publish-browser-model.ts'
-
-const WEIGHTS = ['f32', 'int8', 'int4'] as const
 
 export const browser: Command = {
   summary:
@@ -49,14 +48,13 @@ export const browser: Command = {
 
 async function publish(args: Arguments, terminal: Terminal): Promise<void> {
   const modelPath = args.text('model') ?? EMBEDDED_MODEL
-  const embedded = modelPath === EMBEDDED_MODEL
-  const weights = args.text('weights') ?? (embedded ? 'f32' : 'int8')
-  const format = WEIGHTS.find((known) => known === weights)
-  if (!format) throw new CliError(`--weights ${weights} is none of ${WEIGHTS.join(', ')}.`, 2)
+  const wanted = args.text('weights')
+  const weights = WEIGHT_FORMATS.find((format) => format === wanted)
+  if (wanted !== undefined && !weights)
+    throw new CliError(`--weights ${wanted} is none of ${WEIGHT_FORMATS.join(', ')}.`, 2)
   const published = await publishBrowserModel(adminAddress(args, terminal), {
     modelPath,
-    modelName: embedded ? EMBEDDED_NAME : modelPath,
-    weights: format,
+    weights: weights ?? (modelPath === EMBEDDED_MODEL ? 'f32' : 'int8'),
     contextTokens: args.number('context'),
     cacheDir: join(args.text('data-dir') ?? '.polylora/backend', 'models'),
   })

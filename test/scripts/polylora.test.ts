@@ -10,6 +10,7 @@ import { publishAdapter } from '../../scripts/publish.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+import { temporaryDir } from '../support/temporary-dir.ts'
 import { FORMATS } from '../support/tiny-base.ts'
 
 const PATHS = ['model.layers.0.self_attn.q_proj', 'model.layers.1.mlp.down_proj']
@@ -22,6 +23,8 @@ async function run(...argv: string[]): Promise<{ code: number; out: string; err:
   const code = await polylora(argv, terminal)
   return { code, out, err }
 }
+
+const data = temporaryDir()
 
 describe('polylora', () => {
   let backend: ProtocolBackend
@@ -108,6 +111,32 @@ describe('polylora', () => {
     expect(phases).not.toContain('uploading')
     expect((await run('show', 'acme/again', ...atEdge())).out).toContain(`* ${digest}`)
     await run('remove', 'acme/again', ...atEdge())
+  })
+
+  test('browser decides what may be downloaded, and publishes no other base than the backends serve', async () => {
+    const atAdmin = ['--edge', edge.url, '--admin-key', ADMIN_KEY]
+    await edge.publish('key-acme', 'acme/mobile')
+    const mayLeave = async () =>
+      ((await (await edge.call('key-acme', '/v1/adapters/acme/mobile')).json()) as { may_leave: boolean }).may_leave
+    expect((await run('browser', 'allow', 'acme/mobile', ...atAdmin)).out).toContain('may be downloaded')
+    expect(await mayLeave()).toBe(true)
+    expect((await run('browser', 'deny', 'acme/mobile', ...atAdmin)).out).toContain('may not be downloaded')
+    expect(await mayLeave()).toBe(false)
+    expect(await run('browser', 'allow', 'acme/nothing', ...atAdmin)).toMatchObject({ code: 1 })
+    expect(await run('browser', 'withdraw', ...atAdmin)).toMatchObject({ code: 1 })
+    const refused = await run('browser', 'publish', '--data-dir', data, ...atAdmin)
+    expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('The backends serve tiny-base') })
+    expect((await edge.deltas.list({ prefix: 'browser/' })).objects).toEqual([])
+    await run('remove', 'acme/mobile', ...atEdge())
+    for (const wrong of [
+      [],
+      ['publish', 'acme/mobile'],
+      ['allow'],
+      ['withdraw', 'x', 'y'],
+      ['publish', '--weights', 'int2'],
+    ]) {
+      expect(await run('browser', ...wrong, ...atAdmin)).toMatchObject({ code: 2 })
+    }
   })
 
   test('keys are made, listed, replaced and revoked with the admin key alone', async () => {

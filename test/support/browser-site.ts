@@ -28,7 +28,7 @@ export interface BrowserSite {
   close(): Promise<void>
 }
 
-const undisturbed: Line = (_path, body) => ({ body })
+export const undisturbed: Line = (_path, body) => ({ body })
 
 export async function startBrowserSite(edgeUrl: string): Promise<BrowserSite> {
   const scripts = await bundle()

@@ -1,14 +1,15 @@
 // The module as a page uses it, in a real Chromium: the same base, the same deltas and the same answers as the backend's.
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { LocalModel, LocalRequest, openBrowserModel } from '../../../gpu-backend/browser/index.ts'
 import type { BrowserDevice } from '../../../gpu-backend/browser/messages.ts'
 import { EMBEDDED_MODEL } from '../../../gpu-backend/config.ts'
 import { publishBrowserModel } from '../../../scripts/publish-browser-model.ts'
 import { SECRET, serve } from '../../support/backend-client.ts'
-import { type BrowserSite, startBrowserSite } from '../../support/browser-site.ts'
-import { hasChromium, launchChromium, openPage } from '../../support/chromium.ts'
+import { type BrowserSite, startBrowserSite, undisturbed } from '../../support/browser-site.ts'
+import { hasChromium, launchChromium, openPage, SOFTWARE_WEBGPU } from '../../support/chromium.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge } from '../../support/edge-harness.ts'
+import { expectOneSentence } from '../../support/one-sentence.ts'
 import { sampleAdapters } from '../../support/sample-adapters.ts'
 import { tinyEngines } from '../../support/tiny-engine.ts'
 
@@ -18,49 +19,49 @@ declare global {
 }
 
 const HAS_CHROMIUM = hasChromium()
+/** Chromium's GPU in software takes seconds for a step, and compiles its shaders first. */
+const SOFTWARE_GPU_MS = 400_000
+const BASE = 'polylora-base'
+const QUESTIONS = ['What is your return policy?', 'When are you open on Saturday?']
+
 const engines = tinyEngines()
 let edge: EdgeHarness
 let site: BrowserSite
 let chromium: Browser
-let tenants: string[]
-
-const QUESTIONS = ['What is your return policy?', 'When are you open on Saturday?']
-const keyOf = (tenant: string) => `key-${tenant}`
+/** `shop/<sample>`: all samples are one tenant's here, so that one key opens them. */
+let adapters: string[]
 
 beforeAll(async () => {
   if (!HAS_CHROMIUM) return
-  const engine = await engines.start({
-    modelPath: EMBEDDED_MODEL,
-    modelName: 'polylora-base',
-    contextTokens: undefined,
-  })
+  const engine = await engines.start({ modelPath: EMBEDDED_MODEL, modelName: BASE, contextTokens: undefined })
   const { client } = await serve(engine)
   edge = await startEdge(client.url, { POLYLORA_BACKEND_SECRET: SECRET, POLYLORA_ADMIN_KEY: ADMIN_KEY })
+  await edge.addTenant('shop', 'key-shop')
+  await edge.addTenant('rival', 'key-rival')
   const samples = await sampleAdapters(engine.info.base)
-  tenants = samples.map(({ tenant }) => tenant)
-  for (const { tenant, digest, bytes } of samples) {
-    await edge.addTenant(tenant, keyOf(tenant))
+  adapters = samples.map(({ tenant }) => `shop/${tenant}`)
+  const [first] = samples
+  for (const { name, digest, bytes } of [
+    ...samples.map((sample) => ({ ...sample, name: `shop/${sample.tenant}` })),
+    { ...first!, name: 'shop/kept' },
+    { ...first!, name: 'rival/own' },
+  ]) {
     const headers = { 'x-polylora-digest': digest }
-    const published = await edge.call(keyOf(tenant), `/v1/adapters/${tenant}/support`, {
-      method: 'PUT',
-      headers,
-      body: bytes,
-    })
-    expect(published.status).toBe(201)
-    await edge.admin('PATCH', `/tenants/${tenant}/adapters/support`, { may_leave: true })
+    const key = name.startsWith('shop') ? 'key-shop' : 'key-rival'
+    expect((await edge.call(key, `/v1/adapters/${name}`, { method: 'PUT', headers, body: bytes })).status).toBe(201)
+    if (name === 'shop/kept') continue
+    await edge.admin('PATCH', `/tenants/${name.replace('/', '/adapters/')}`, { may_leave: true })
   }
   await publishBrowserModel(
     { url: edge.url, apiKey: ADMIN_KEY },
-    {
-      modelPath: EMBEDDED_MODEL,
-      modelName: 'polylora-base',
-      weights: 'f32',
-      contextTokens: undefined,
-      cacheDir: engines.root,
-    },
+    { modelPath: EMBEDDED_MODEL, weights: 'f32', contextTokens: undefined, cacheDir: engines.root },
   )
   site = await startBrowserSite(edge.url)
-  chromium = await launchChromium()
+  chromium = await launchChromium(SOFTWARE_WEBGPU)
+})
+
+afterEach(() => {
+  if (site) site.line = undisturbed
 })
 
 afterAll(async () => {
@@ -72,55 +73,70 @@ afterAll(async () => {
 /** The site in a browser that has downloaded nothing. */
 async function visit() {
   const watched = await openPage(chromium)
-  await watched.page.goto(site.url)
-  await watched.page.waitForFunction(() => 'polylora' in globalThis)
+  await load(watched.page)
   return watched
 }
 
-/** Opens the model on the page; returns what it said of its progress. */
-function open(page: Page, tenant: string, device: BrowserDevice) {
-  return page.evaluate(
-    async ([apiKey, wanted]) => {
-      const progress: number[] = []
-      const onProgress = ({ loadedBytes, totalBytes }: { loadedBytes: number; totalBytes: number }) =>
-        progress.push(loadedBytes / totalBytes)
-      globalThis.model = await polylora.openBrowserModel({ edge: location.origin, apiKey, device: wanted, onProgress })
-      return { device: globalThis.model.device, progress }
-    },
-    [keyOf(tenant), device] as const,
-  )
+async function load(page: Page): Promise<void> {
+  await page.goto(site.url)
+  await page.waitForFunction(() => 'polylora' in globalThis)
 }
 
-interface LocalAnswer {
+/** Opens the model on the page; returns what it said of itself, or the code and sentence of its refusal. */
+function open(page: Page, device: BrowserDevice = 'wasm') {
+  return page.evaluate(async (wanted) => {
+    const shares: number[] = []
+    try {
+      globalThis.model = await polylora.openBrowserModel({
+        edge: location.origin,
+        apiKey: 'key-shop',
+        device: wanted,
+        onProgress: ({ loadedBytes, totalBytes }) => shares.push(loadedBytes / totalBytes),
+      })
+      return { device: globalThis.model.device, name: globalThis.model.manifest.base.name, shares }
+    } catch (error) {
+      const { code, message } = error as { code: string; message: string }
+      return { code, message, shares }
+    }
+  }, device)
+}
+
+interface Answer {
   readonly text: string
   readonly reason: string
   readonly tokens: number
 }
 
-/** The page's own answer, of `adapter` or of the bare base. */
-function answerLocally(page: Page, adapter: string | null, request: LocalRequest): Promise<LocalAnswer> {
+/** The page's own answer, of `adapter` or of the bare base; the code and sentence of a refusal. */
+function answerLocally(
+  page: Page,
+  adapter: string | null,
+  request: LocalRequest,
+): Promise<Answer | { code: string; message: string }> {
   return page.evaluate(
     async ([name, wanted]) => {
-      const loaded = name === null ? null : await globalThis.model.load(name)
       const answer = { text: '', reason: '', tokens: 0 }
-      for await (const event of globalThis.model.generate({ ...wanted, adapter: loaded })) {
-        if (event.event === 'text') answer.text += event.text
-        if (event.event === 'finished') answer.reason = event.reason
-        if (event.event === 'done') answer.tokens = event.usage.completion_tokens
+      try {
+        const loaded = name === null ? null : await globalThis.model.load(name)
+        for await (const event of globalThis.model.generate({ ...wanted, adapter: loaded })) {
+          if (event.event === 'text') answer.text += event.text
+          if (event.event === 'finished') answer.reason = event.reason
+          if (event.event === 'done') answer.tokens = event.usage.completion_tokens
+        }
+        return answer
+      } catch (error) {
+        const { code, message } = error as { code: string; message: string }
+        return { code, message }
       }
-      return answer
     },
     [adapter, request] as const,
   )
 }
 
 /** The backend's answer to the same. */
-async function answerOfEdge(tenant: string, model: string, content: string, maxTokens: number): Promise<LocalAnswer> {
-  const body = { model, messages: [{ role: 'user', content }], temperature: 0, max_tokens: maxTokens }
-  const response = await edge.call(keyOf(tenant), '/v1/chat/completions', {
-    method: 'POST',
-    body: JSON.stringify(body),
-  })
+async function answerOfEdge(adapter: string | null, { messages, sampling }: LocalRequest): Promise<Answer> {
+  const body = JSON.stringify({ model: adapter ?? BASE, messages, ...sampling })
+  const response = await edge.call('key-shop', '/v1/chat/completions', { method: 'POST', body })
   const answer = (await response.json()) as {
     choices: [{ message: { content: string }; finish_reason: string }]
     usage: { completion_tokens: number }
@@ -134,18 +150,198 @@ const greedy = (content: string, maxTokens: number): LocalRequest => ({
   sampling: { temperature: 0, max_tokens: maxTokens },
 })
 
+/** The files that were asked for since `from`, without the manifest. */
+const fetchedFiles = (from = 0) => site.requests.slice(from).filter((path) => path.startsWith('/v1/browser/files/'))
+
 describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
-  test('answers as the backend does, the bare base and every adapter, switched without loading the base again', async () => {
+  test('answers as the backend does, with each adapter and with none, and switches without loading the base again', async () => {
     const { page, complaints } = await visit()
-    const [tenant] = tenants as [string]
-    await open(page, tenant, 'wasm')
-    for (const question of QUESTIONS) {
-      expect(await answerLocally(page, null, greedy(question, 60))).toEqual(
-        await answerOfEdge(tenant, 'polylora-base', question, 60),
+    const from = site.requests.length
+    const opened = await open(page)
+    expect(opened).toMatchObject({ device: 'wasm', name: BASE })
+    expect(opened.shares.at(-1)).toBe(1)
+    const files = fetchedFiles(from)
+    expect(files).toEqual([...new Set(files)])
+    for (const adapter of [null, ...adapters, null, adapters[0]!]) {
+      for (const question of QUESTIONS) {
+        const request = greedy(question, 48)
+        expect(await answerLocally(page, adapter, request), `${adapter}`).toEqual(await answerOfEdge(adapter, request))
+      }
+    }
+    expect(fetchedFiles(from)).toEqual(files)
+    expect(complaints).toEqual([])
+  })
+
+  test('draws, stops, and holds to a format as the backend does', async () => {
+    const { page } = await visit()
+    await open(page)
+    const messages = [{ role: 'user' as const, content: QUESTIONS[0]! }]
+    const samplings: LocalRequest['sampling'][] = [
+      { temperature: 0.9, top_p: 0.9, seed: 7, max_tokens: 24 },
+      { temperature: 0.7, top_k: 5, presence_penalty: 0.5, seed: 8, max_tokens: 24 },
+      { temperature: 0, stop: ['.', 'you'], max_tokens: 24 },
+      { temperature: 0, response_format: { type: 'json_object' }, max_tokens: 24 },
+    ]
+    for (const sampling of samplings) {
+      const request = { messages, sampling }
+      const answer = await answerLocally(page, adapters[0]!, request)
+      expect(answer, JSON.stringify(sampling)).toEqual(await answerOfEdge(adapters[0]!, request))
+      // What was generated before changes nothing.
+      expect(await answerLocally(page, adapters[0]!, request)).toEqual(answer)
+    }
+  })
+
+  test('is downloaded once, and then generates with the network cut off', async () => {
+    const { page } = await visit()
+    await open(page)
+    await answerLocally(page, adapters[0]!, greedy('Hello', 1))
+    await load(page)
+    const from = site.requests.length
+    const { shares } = await open(page)
+    const adapter = await page.evaluate((name) => globalThis.model.load(name), adapters[0]!)
+    expect(shares.at(-1)).toBe(1)
+    expect(site.requests.slice(from)).toEqual(['/v1/browser/model', `/v1/adapters/${adapters[0]}`])
+
+    await page.context().setOffline(true)
+    const before = site.requests.length
+    const request = greedy(QUESTIONS[0]!, 24)
+    const text = await page.evaluate(
+      async ([loaded, wanted]) => {
+        let answer = ''
+        for await (const event of globalThis.model.generate({ ...wanted, adapter: loaded })) {
+          if (event.event === 'text') answer += event.text
+        }
+        return answer
+      },
+      [adapter, request] as const,
+    )
+    expect(site.requests.length).toBe(before)
+    expect(text).toBe((await answerOfEdge(adapters[0]!, request)).text)
+  })
+
+  test('goes on where a broken line left off, within a file and from file to file', async () => {
+    const { page } = await visit()
+    const from = site.requests.length
+    let broken: string | undefined
+    site.line = (path, body) => {
+      if (broken !== undefined || body.length < 4e6) return { body }
+      broken = path
+      return { body, cutAfter: 3e6 }
+    }
+    expect(await open(page)).toMatchObject({ name: BASE })
+    const again = site.requests.slice(from).filter((request) => request.startsWith(`${broken} `))
+    expect(again).toHaveLength(1)
+    expect(Number(/bytes=(\d+)-$/.exec(again[0]!)?.[1])).toBeGreaterThan(0)
+    const request = greedy(QUESTIONS[0]!, 8)
+    expect(await answerLocally(page, null, request)).toEqual(await answerOfEdge(null, request))
+  })
+
+  test('says that the line is dead, and keeps what is complete', async () => {
+    const { page } = await visit()
+    const from = site.requests.length
+    let dead: string | undefined
+    site.line = (path, body) => {
+      if (path.includes('/files/') && body.length > 4e6) dead ??= path
+      return path === dead ? { body, cutAfter: 0 } : { body }
+    }
+    const refusal = await open(page)
+    expect(refusal).toMatchObject({ code: 'network' })
+    if ('message' in refusal) expectOneSentence(refusal.message)
+    const complete = new Set(fetchedFiles(from).filter((path) => path !== dead))
+    site.line = undisturbed
+    await load(page)
+    const second = site.requests.length
+    expect(await open(page)).toMatchObject({ name: BASE })
+    expect(fetchedFiles(second)).toContain(dead)
+    expect(fetchedFiles(second).filter((path) => complete.has(path)).length).toBeLessThan(complete.size)
+  })
+
+  test('runs nothing that is not what its digest says', async () => {
+    const { page } = await visit()
+    site.line = (path, body) => {
+      if (path.includes('/files/')) body[body.length - 1]! ^= 1
+      return { body }
+    }
+    const refusal = await open(page)
+    expect(refusal).toMatchObject({ code: 'digest_mismatch' })
+    if ('message' in refusal) expectOneSentence(refusal.message)
+    site.line = undisturbed
+    expect(await open(page)).toMatchObject({ name: BASE })
+    site.line = (path, body) => {
+      if (path.endsWith('/delta')) body[body.length - 1]! ^= 1
+      return { body }
+    }
+    expect(await answerLocally(page, adapters[0]!, greedy('Hello', 1))).toMatchObject({ code: 'digest_mismatch' })
+  })
+
+  test('gets no adapter that may not leave, nor another tenant’s', async () => {
+    const { page } = await visit()
+    await open(page)
+    for (const [name, code] of [
+      ['shop/kept', 'adapter_may_not_leave'],
+      ['rival/own', 'adapter_not_found'],
+      ['shop/nothing', 'adapter_not_found'],
+      ['../../admin', 'adapter_not_found'],
+    ] as const) {
+      const refusal = await answerLocally(page, name, greedy('Hello', 1))
+      expect(refusal).toMatchObject({ code })
+      if ('message' in refusal) expectOneSentence(refusal.message)
+    }
+    expect(site.requests.filter((path) => path.endsWith('/delta') && /kept|rival/.test(path))).toHaveLength(1)
+  })
+
+  test('refuses what cannot be answered, in a sentence', async () => {
+    const { page } = await visit()
+    await open(page)
+    const messages = [{ role: 'user' as const, content: 'Hello' }]
+    for (const [request, code] of [
+      [{ prompt: '' }, 'bad_request'],
+      [{}, 'bad_request'],
+      [{ messages, prompt: 'both' }, 'bad_request'],
+      [{ messages, sampling: { temperature: 3 } }, 'bad_request'],
+      [{ messages, sampling: { max_tokens: 1e6 } }, 'context_length_exceeded'],
+    ] as const) {
+      const refusal = await answerLocally(page, null, request)
+      expect(refusal, JSON.stringify(request)).toMatchObject({ code })
+      if ('message' in refusal) expectOneSentence(refusal.message)
+    }
+  })
+
+  test('stops when it is told to, or nobody listens, and answers the next one rightly', async () => {
+    const { page } = await visit()
+    await open(page)
+    const request = greedy(QUESTIONS[1]!, 40)
+    const [left, aborted] = await page.evaluate(async (wanted) => {
+      let left = 0
+      for await (const event of globalThis.model.generate(wanted)) {
+        if (event.event === 'text' && ++left === 2) break
+      }
+      let aborted = 0
+      const stop = new AbortController()
+      for await (const event of globalThis.model.generate(wanted, stop.signal)) {
+        if (event.event === 'text' && ++aborted === 2) stop.abort()
+      }
+      return [left, aborted]
+    }, request)
+    expect([left, aborted]).toEqual([2, 2])
+    expect(await answerLocally(page, null, request)).toEqual(await answerOfEdge(null, request))
+    const closed = await page.evaluate(async (wanted) => {
+      const answering = globalThis.model.generate(wanted).next()
+      globalThis.model.close()
+      return answering.then(
+        () => 'answered',
+        (error: { code: string }) => error.code,
       )
-      expect(await answerLocally(page, `${tenant}/support`, greedy(question, 60))).toEqual(
-        await answerOfEdge(tenant, `${tenant}/support`, question, 60),
-      )
+    }, request)
+    expect(closed).toBe('closed')
+  })
+
+  test('answers the same on WebGPU, with an adapter and without', { timeout: SOFTWARE_GPU_MS }, async () => {
+    const { page, complaints } = await visit()
+    expect(await open(page, 'webgpu')).toMatchObject({ device: 'webgpu', name: BASE })
+    for (const adapter of [null, adapters[0]!]) {
+      const request = greedy(QUESTIONS[0]!, 3)
+      expect(await answerLocally(page, adapter, request)).toEqual(await answerOfEdge(adapter, request))
     }
     expect(complaints).toEqual([])
   })
