@@ -33,6 +33,8 @@ export interface EngineUnderTest {
   readonly noPrefixCache?: string
   /** Why it makes no embeddings, where it does not: then it says so. */
   readonly noEmbeddings?: string
+  /** Why text held to any JSON may never end on a random model, where it may: then what ends is checked and nothing needs to. */
+  readonly endlessJson?: string
   /** Where a delta is that was just taken in, if not on disk alone. */
   readonly admittedTier?: 'host'
 }
@@ -594,7 +596,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const sampling = { ...format({}), response_format: { type: 'json_object' as const } }
       const { choices } = await ask(engine, { n: 8, sampling })
       const ended = choices.filter(({ reason }) => reason === 'stop')
-      expect(ended.length).toBeGreaterThan(0)
+      if (!underTest.endlessJson) expect(ended.length).toBeGreaterThan(0)
       for (const { text } of ended) expect(Object.prototype.toString.call(JSON.parse(text))).toBe('[object Object]')
     })
 
