@@ -5,7 +5,7 @@ import { cors } from 'hono/cors'
 import * as z from 'zod/mini'
 import english from 'zod/v4/locales/en.js'
 import { REQUEST_ID_HEADER } from '../gpu-backend/protocol.ts'
-import { edgeOnce } from './edge.ts'
+import { type Edge, edgeOnce } from './edge.ts'
 import { type Bindings, ConfigError, type EdgeEnv } from './env.ts'
 import { ApiError, errorResponse } from './errors.ts'
 import { rateHeaders } from './metering/refusal.ts'
@@ -20,6 +20,7 @@ import { key } from './routes/key.ts'
 import { base, models } from './routes/models.ts'
 import { reference } from './routes/reference.ts'
 import { usage } from './routes/usage.ts'
+import { sweep } from './sweep.ts'
 
 z.config(english())
 
@@ -33,8 +34,15 @@ const PREFLIGHT_FRESH_S = 86_400
 const REGISTRY_ERROR = 'D1_'
 
 /** The Worker over whichever object storage. */
-export function createWorker(makeStore: (env: Bindings, folder: Folder) => ObjectStore): Hono<EdgeEnv> {
+export function createWorker(makeStore: (env: Bindings, folder: Folder) => ObjectStore): ExportedHandler<Bindings> {
   const edgeOf = edgeOnce(makeStore)
+  return {
+    fetch: createApp(edgeOf).fetch,
+    scheduled: async ({ scheduledTime }, env) => sweep(await edgeOf(env), env.DB, scheduledTime),
+  }
+}
+
+function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
   const app = new Hono<EdgeEnv>()
 
   app.use(async (c, next) => {

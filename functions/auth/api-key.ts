@@ -28,7 +28,7 @@ const KeyRow = z.object({
 })
 
 const LOOK_UP = `SELECT k.id, k.tenant, k.scopes, k.expires_ms, ${TERMS_COLUMNS.map((column) => `t.${column}`).join(', ')}
-  FROM api_keys k JOIN tenants t ON t.id = k.tenant WHERE k.hash = ? AND k.revoked_ms IS NULL`
+  FROM api_keys k JOIN tenants t ON t.id = k.tenant WHERE k.hash = ? AND k.revoked_ms IS NULL AND t.deleting_ms IS NULL`
 
 /** Finds the principal of a request; one for each isolate. */
 export class Authenticator {

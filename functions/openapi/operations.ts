@@ -63,6 +63,7 @@ export const OPERATIONS: readonly Operation[] = [
     summary: 'Turns texts into vectors: the mean of the last hidden states, of length 1.',
     scope: 'inference',
     body: EmbeddingRequest,
+    headers: IDEMPOTENCY,
     answers: { 200: 'One vector for each input.', ...REFUSALS },
   },
   {
@@ -266,7 +267,8 @@ export const OPERATIONS: readonly Operation[] = [
   {
     method: 'delete',
     path: '/admin/v1/tenants/{tenant}',
-    summary: 'Erases a tenant: keys, adapters, objects, backend caches.',
+    summary:
+      'Erases a tenant: keys, adapters, objects, backend caches. One that broke off goes on when it is repeated.',
     scope: 'admin',
     answers: { 200: 'A receipt of what was erased.' },
   },

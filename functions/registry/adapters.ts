@@ -2,6 +2,7 @@
 // Knows no bytes. Invariant: an alias points only at a version of the same tenant and name whose object is stored.
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
+import { noteErasures } from './erasures.ts'
 import { MARK_MS } from './orphans.ts'
 
 export interface AdapterName {
@@ -105,7 +106,8 @@ export async function beginVersion(db: D1Database, version: NewVersion): Promise
     db
       .prepare(
         `INSERT INTO versions (tenant, name, digest, bytes, header, created_ms) SELECT ?1, ?2, ?3, ?4, ?5, ?6
-         WHERE NOT EXISTS (SELECT 1 FROM deletions WHERE digest = ?3 AND at_ms > ?7) ON CONFLICT DO NOTHING`,
+         WHERE NOT EXISTS (SELECT 1 FROM deletions WHERE digest = ?3 AND at_ms > ?7)
+           AND EXISTS (SELECT 1 FROM tenants WHERE id = ?1 AND deleting_ms IS NULL) ON CONFLICT DO NOTHING`,
       )
       .bind(tenant, name, digest, bytes, header, nowMs, nowMs - MARK_MS),
     db.prepare('SELECT 1 FROM versions WHERE tenant = ? AND name = ? AND digest = ?').bind(tenant, name, digest),
@@ -204,8 +206,9 @@ export async function setReport(
 }
 
 /** Removes the name with all its versions; returns their digests. */
-export async function deleteAdapter(db: D1Database, { tenant, name }: AdapterName): Promise<Digest[]> {
-  const [removed] = await db.batch([
+export async function deleteAdapter(db: D1Database, { tenant, name }: AdapterName, nowMs: number): Promise<Digest[]> {
+  const [, removed] = await db.batch([
+    noteErasures(db, tenant, name, nowMs),
     db.prepare('DELETE FROM versions WHERE tenant = ? AND name = ? RETURNING digest').bind(tenant, name),
     db.prepare('DELETE FROM aliases WHERE tenant = ? AND name = ?').bind(tenant, name),
   ])

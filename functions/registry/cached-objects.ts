@@ -46,6 +46,12 @@ export class CachedObjects {
     )
   }
 
+  /** Removes the objects from storage, and this data centre's copies. */
+  async delete(digests: readonly Digest[]): Promise<void> {
+    await this.#store.delete(digests)
+    await this.forget(digests)
+  }
+
   /** Removes this data centre's copies. */
   async forget(digests: readonly Digest[]): Promise<void> {
     const cache = await caches.open(CACHE)

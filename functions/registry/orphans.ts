@@ -1,23 +1,24 @@
-// Erases the objects that no version refers to any more, without racing a publisher of the same bytes: a digest is marked
+// Erases the objects that no version refers to any more (those of a tenant that is being deleted don't count), without racing a publisher of the same bytes: a digest is marked
 // while its object goes, and `beginVersion` takes no marked digest. D1 runs one statement after another, so either the
 // publisher's claim is seen here, or the mark is seen there.
 import type { Digest } from '../../gpu-backend/protocol.ts'
-import type { ObjectStore } from './objects.ts'
+import type { CachedObjects } from './cached-objects.ts'
 
 /** A mark left behind by an edge that died counts for no longer. */
 export const MARK_MS = 60_000
 
-/** Deletes those of `digests` that nobody refers to, and returns them. */
+/** Deletes those of `digests` that nobody refers to, from storage and this data centre's cache, and returns them. */
 export async function eraseOrphans(
   db: D1Database,
-  objects: ObjectStore,
+  objects: CachedObjects,
   digests: readonly Digest[],
   nowMs: number,
 ): Promise<Digest[]> {
   const orphans: Digest[] = []
   const mark = db.prepare(
     `INSERT OR REPLACE INTO deletions (digest, at_ms)
-     SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM versions WHERE digest = ?1)`,
+     SELECT ?1, ?2 WHERE NOT EXISTS
+       (SELECT 1 FROM versions v JOIN tenants t ON t.id = v.tenant WHERE v.digest = ?1 AND t.deleting_ms IS NULL)`,
   )
   for (const digest of new Set(digests)) {
     const { meta } = await mark.bind(digest, nowMs).run()
@@ -25,6 +26,8 @@ export async function eraseOrphans(
   }
   if (orphans.length === 0) return orphans
   await objects.delete(orphans)
-  await db.batch(orphans.map((digest) => db.prepare('DELETE FROM deletions WHERE digest = ?').bind(digest)))
+  // Somebody else who erases the same has a mark of their own by now: it stays until they are done.
+  const unmark = db.prepare('DELETE FROM deletions WHERE digest = ? AND at_ms = ?')
+  await db.batch(orphans.map((digest) => unmark.bind(digest, nowMs)))
   return orphans
 }

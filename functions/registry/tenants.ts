@@ -2,11 +2,18 @@
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
 import { TERMS_COLUMNS, Terms, type TermsChange } from '../metering/terms.ts'
+import { noteErasures } from './erasures.ts'
 
-const TenantRow = z.object({ id: z.string(), created_ms: z.number(), ...Terms.shape })
+const TenantRow = z.object({
+  id: z.string(),
+  created_ms: z.number(),
+  /** When its deletion began: one that is still to be seen was left half done, and may be repeated. */
+  deleting_ms: z.nullable(z.number()),
+  ...Terms.shape,
+})
 export type TenantRow = z.infer<typeof TenantRow>
 
-const COLUMNS = ['id', 'created_ms', ...TERMS_COLUMNS].join(', ')
+const COLUMNS = ['id', 'created_ms', 'deleting_ms', ...TERMS_COLUMNS].join(', ')
 
 /** False where there is a tenant of this name already. */
 export async function createTenant(db: D1Database, id: string, nowMs: number): Promise<boolean> {
@@ -35,8 +42,10 @@ export async function changeTerms(db: D1Database, id: string, terms: TermsChange
     .run()
 }
 
-export interface ErasedTenant {
+export interface TenantContents {
+  /** Ids of its keys. */
   readonly keys: string[]
+  /** `tenant/name`. */
   readonly adapters: string[]
   readonly digests: Digest[]
 }
@@ -44,19 +53,31 @@ export interface ErasedTenant {
 const KeyIds = z.array(z.object({ id: z.string() }))
 const Versions = z.array(z.object({ name: z.string(), digest: Digest }))
 
+/**
+ * From here on the tenant's keys are refused and nothing can be published for it. Returns all that is to be erased: until
+ * `removeTenant` the same again, however often a deletion that broke off is repeated.
+ */
+export async function beginDeletion(db: D1Database, id: string, nowMs: number): Promise<TenantContents> {
+  const [, keys, versions] = await db.batch([
+    db.prepare('UPDATE tenants SET deleting_ms = IFNULL(deleting_ms, ?) WHERE id = ?').bind(nowMs, id),
+    db.prepare('SELECT id FROM api_keys WHERE tenant = ? ORDER BY created_ms, id').bind(id),
+    db.prepare('SELECT name, digest FROM versions WHERE tenant = ?').bind(id),
+  ])
+  const found = Versions.parse(versions?.results ?? [])
+  return {
+    keys: KeyIds.parse(keys?.results ?? []).map((key) => key.id),
+    adapters: [...new Set(found.map(({ name }) => `${id}/${name}`))].sort(),
+    digests: [...new Set(found.map(({ digest }) => digest))].sort(),
+  }
+}
+
 /** Removes a tenant with its keys, versions and aliases; its usage records stay, for the books. */
-export async function eraseTenant(db: D1Database, id: string): Promise<ErasedTenant> {
-  const [keys, versions] = await db.batch([
-    db.prepare('DELETE FROM api_keys WHERE tenant = ? RETURNING id').bind(id),
-    db.prepare('DELETE FROM versions WHERE tenant = ? RETURNING name, digest').bind(id),
+export async function removeTenant(db: D1Database, id: string, nowMs: number): Promise<void> {
+  await db.batch([
+    noteErasures(db, id, null, nowMs),
+    db.prepare('DELETE FROM api_keys WHERE tenant = ?').bind(id),
+    db.prepare('DELETE FROM versions WHERE tenant = ?').bind(id),
     db.prepare('DELETE FROM aliases WHERE tenant = ?').bind(id),
     db.prepare('DELETE FROM tenants WHERE id = ?').bind(id),
   ])
-  const removed = Versions.parse(versions?.results ?? [])
-  const digests = [...new Set(removed.map(({ digest }) => digest))].sort()
-  return {
-    keys: KeyIds.parse(keys?.results ?? []).map((key) => key.id),
-    adapters: [...new Set(removed.map(({ name }) => `${id}/${name}`))].sort(),
-    digests,
-  }
 }

@@ -1,5 +1,5 @@
 // Removes deltas from the backends' own tiers, so that nothing of what was deleted stays behind on a disk.
-// Best effort: what a backend that is down still holds is named in the answer, and no name leads to it any more.
+// What a backend that is down still holds is named in the answer; no name leads to it, and the sweep asks again.
 import { mintCapability } from '../../gpu-backend/capability.ts'
 import { type Digest, REQUEST_ID_HEADER } from '../../gpu-backend/protocol.ts'
 import type { Edge } from '../edge.ts'

@@ -109,8 +109,8 @@ adapters
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
     if (!(await tryGetAdapter(c.env.DB, adapter))) throw adapterNotFound(fullName(adapter))
-    const digests = await deleteAdapter(c.env.DB, adapter)
-    const orphans = await eraseOrphans(c.env.DB, c.var.edge.objects, digests, Date.now())
+    const digests = await deleteAdapter(c.env.DB, adapter, Date.now())
+    const orphans = await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, digests, Date.now())
     if (orphans.length > 0) {
       const { tenant } = adapter
       c.executionCtx.waitUntil(evictEverywhere(c.var.edge, { tenant, requestId: c.var.requestId, digests: orphans }))

@@ -10,10 +10,11 @@ import { setMayLeave } from '../registry/may-leave.ts'
 import { objectKey } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import {
+  beginDeletion,
   changeTerms,
   createTenant,
-  eraseTenant,
   listTenants,
+  removeTenant,
   type TenantRow,
   tryGetTenant,
 } from '../registry/tenants.ts'
@@ -60,10 +61,13 @@ admin
   })
   .delete('/tenants/:tenant', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
-    const erased = await eraseTenant(c.env.DB, id)
-    const orphans = await eraseOrphans(c.env.DB, c.var.edge.objects, erased.digests, Date.now())
+    const erased = await beginDeletion(c.env.DB, id, Date.now())
+    c.var.edge.authenticator.forget()
+    const orphans = await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, erased.digests, Date.now())
     const evicted = await evictEverywhere(c.var.edge, { tenant: id, requestId: c.var.requestId, digests: orphans })
     await meterOf(c.env, id).erase()
+    // Last, so that a deletion that breaks off is repeated as a whole.
+    await removeTenant(c.env.DB, id, Date.now())
     return c.json({
       id,
       object: 'tenant.deleted',
@@ -73,6 +77,7 @@ admin
       adapters: erased.adapters,
       // A digest that another tenant published too stays for that tenant.
       objects: orphans.map((digest) => objectKey('deltas', digest)),
+      // One that failed is asked again by the sweep, until it answers.
       backend_caches: evicted,
       kept: 'usage records',
     })

@@ -17,6 +17,7 @@ import {
   tryGetAlias,
 } from '../registry/adapters.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
+import { eraseOrphans } from '../registry/orphans.ts'
 import { splitHead } from '../split-head.ts'
 import { describe } from './adapter-path.ts'
 import { checkBytes } from './upload-headers.ts'
@@ -52,8 +53,14 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
     if (!(error instanceof DigestMismatch)) throw error
     throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
   }
-  if (keepsAlias) await storeVersion(c.env.DB, version)
-  else await publishVersion(c.env.DB, version)
+  try {
+    if (keepsAlias) await storeVersion(c.env.DB, version)
+    else await publishVersion(c.env.DB, version)
+  } catch (error) {
+    // The tenant may have been deleted meanwhile: its bytes came too late to be erased with it.
+    await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, [digest], Date.now())
+    throw error
+  }
   return c.json(
     { ...describe(adapter.tenant, adapter.name, { ...version, created_ms: nowMs }), updated_ms: nowMs },
     201,

@@ -30,6 +30,8 @@ export interface EdgeHarness {
   publish(key: string, name: string, seed?: number): Promise<string>
   /** Lines that the Worker logged. */
   readonly logs: readonly string[]
+  /** The cron trigger, as if it were `nowMs`. */
+  sweep(nowMs: number): Promise<void>
   /** Restarts a tenant's meter; what it has stored stays. */
   evictMeter(tenant: string): Promise<void>
   close(): Promise<void>
@@ -38,6 +40,9 @@ export interface EdgeHarness {
 export const ADMIN_KEY = 'the-admin-key-that-tests-use'
 /** Short, so that a test can see it end. */
 const LEASE_MS = 1_500
+
+/** A Durable Object that cannot start: every call of it fails. */
+const METER_THAT_IS_DOWN = "\nexport class MeterThatIsDown { constructor() { throw new Error('down') } }"
 
 const REPOSITORY = new URL('../../', import.meta.url)
 
@@ -49,13 +54,15 @@ export async function startEdge(
     POLYLORA_ADMIN_KEY: ADMIN_KEY,
     METER_LEASE_MS: String(LEASE_MS),
   },
+  meter: 'TenantMeter' | 'MeterThatIsDown' = 'TenantMeter',
 ): Promise<EdgeHarness> {
   const logs: string[] = []
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       name: 'polylora',
       modules: true,
-      script: await bundle(settings.S3_ENDPOINT ? 'functions/index-s3.ts' : 'functions/index.ts'),
+      script:
+        (await bundle(settings.S3_ENDPOINT ? 'functions/index-s3.ts' : 'functions/index.ts')) + METER_THAT_IS_DOWN,
       compatibilityDate: '2026-10-01',
       compatibilityFlags: ['enable_request_signal'],
       cf: false,
@@ -63,7 +70,7 @@ export async function startEdge(
       bindings: { BACKENDS: backends, ...settings },
       r2Buckets: { DELTAS: 'deltas' },
       d1Databases: { DB: 'polylora' },
-      durableObjects: { METER: { className: 'TenantMeter', useSQLite: true } },
+      durableObjects: { METER: { className: meter, useSQLite: true } },
       handleStructuredLogs: ({ message }) => logs.push(message),
     }),
   )
@@ -123,6 +130,11 @@ export async function startEdge(
       })
       if (response.status !== 201) throw new Error(`publishing ${name}: ${response.status} ${await response.text()}`)
       return digest
+    },
+    async sweep(nowMs) {
+      const worker = await miniflare.getWorker()
+      const { outcome } = await worker.scheduled({ scheduledTime: new Date(nowMs) })
+      if (outcome !== 'ok') throw new Error(`the sweep ended with ${outcome}`)
     },
     evictMeter: (tenant) => miniflare.unsafeEvictDurableObject('polylora', 'TenantMeter', { name: tenant }),
     close: () => miniflare.dispose(),

@@ -1,0 +1,44 @@
+// What the sweep has still to look at: digests that have lost a version. A row is written with the statement that removes
+// the version, and leaves once the sweep has found storage and every backend clean: no edge that dies takes it along.
+import * as z from 'zod/mini'
+import { Digest } from '../../gpu-backend/protocol.ts'
+import { MARK_MS } from './orphans.ts'
+
+/** Until then other isolates may remember a name or a key, and bring the delta to a backend once more. */
+const SETTLED_MS = MARK_MS
+/** A sweep that dies, or a backend that is down, is followed up so much later. */
+const RETRY_MS = 60_000
+/** So many digests a sweep. */
+const BATCH = 20
+
+const Erasure = z.object({ digest: Digest, tenant: z.string() })
+export type Erasure = z.infer<typeof Erasure>
+
+/** For the batch that removes the versions, before they are gone: those of one name, or with null all of the tenant's. */
+export function noteErasures(db: D1Database, tenant: string, name: string | null, nowMs: number): D1PreparedStatement {
+  return db
+    .prepare(
+      `INSERT OR REPLACE INTO erasures (digest, tenant, due_ms)
+       SELECT DISTINCT digest, tenant, ?1 FROM versions WHERE tenant = ?2 AND (?3 IS NULL OR name = ?3)`,
+    )
+    .bind(nowMs + SETTLED_MS, tenant, name)
+}
+
+/** Takes some that are due; they are due again later unless `endErasures` is told of them with the same `nowMs`. */
+export async function takeErasures(db: D1Database, nowMs: number): Promise<Erasure[]> {
+  const { results } = await db
+    .prepare(
+      `UPDATE erasures SET due_ms = ?1 WHERE digest IN
+         (SELECT digest FROM erasures WHERE due_ms <= ?2 ORDER BY due_ms LIMIT ?3) RETURNING digest, tenant`,
+    )
+    .bind(nowMs + RETRY_MS, nowMs, BATCH)
+    .all()
+  return z.array(Erasure).parse(results)
+}
+
+/** Nothing is left of these; one that has lost another version since it was taken stays. */
+export async function endErasures(db: D1Database, digests: readonly Digest[], nowMs: number): Promise<void> {
+  if (digests.length === 0) return
+  const end = db.prepare('DELETE FROM erasures WHERE digest = ? AND due_ms = ?')
+  await db.batch(digests.map((digest) => end.bind(digest, nowMs + RETRY_MS)))
+}

@@ -1,0 +1,123 @@
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ProtocolBackend } from '../support/protocol-backend.ts'
+
+let backends: ProtocolBackend[]
+let edge: EdgeHarness
+
+beforeAll(async () => {
+  backends = await Promise.all([new ProtocolBackend().listen(), new ProtocolBackend().listen()])
+  edge = await startEdge(backends.map(({ url }) => url).join(','))
+})
+
+afterAll(async () => {
+  await edge?.close()
+  for (const backend of backends ?? []) await backend.close()
+})
+
+afterEach(() => {
+  for (const backend of backends) backend.deltas.clear()
+})
+
+const HOUR_MS = 3_600_000
+const ask = (key: string, model: string) =>
+  edge.call(key, '/v1/chat/completions', {
+    method: 'POST',
+    body: JSON.stringify({ model, messages: [{ role: 'user', content: 'hi' }] }),
+  })
+const objectKey = (digest: string) => `deltas/${digest.replace(':', '/')}`
+const isStored = async (digest: string) => (await edge.deltas.head(objectKey(digest))) !== null
+const remove = (key: string, name: string) => edge.call(key, `/v1/adapters/${name}`, { method: 'DELETE' })
+const pending = async (digest: string) =>
+  (await edge.db.prepare('SELECT * FROM erasures WHERE digest = ?').bind(digest).first()) !== null
+
+/** While `table` cannot be found, D1 is down for whoever needs it. */
+async function without<T>(table: string, work: () => Promise<T>): Promise<T> {
+  await edge.db.exec(`ALTER TABLE ${table} RENAME TO hidden`)
+  try {
+    return await work()
+  } finally {
+    await edge.db.exec(`ALTER TABLE hidden RENAME TO ${table}`)
+  }
+}
+
+test.each(['an adapter', 'a tenant'])('deleting %s removes the copy in the data centre’s cache', async (what) => {
+  const id = `cached-${what.replace(' ', '-')}`
+  await edge.addTenant(id, id)
+  const digest = await edge.publish(id, `${id}/bot`, what === 'a tenant' ? 10 : 11)
+  await (await ask(id, `${id}/bot`)).text()
+  await waitFor(() => edge.hasCopy(digest))
+  const { status } = what === 'a tenant' ? await edge.admin('DELETE', `/tenants/${id}`) : await remove(id, `${id}/bot`)
+  expect(status).toBe(200)
+  expect(await edge.hasCopy(digest)).toBe(false)
+})
+
+test('a tenant’s deletion that broke off shuts its keys out, and goes on to the whole receipt when repeated', async () => {
+  await edge.addTenant('halfway', 'key-halfway')
+  const digests = [
+    await edge.publish('key-halfway', 'halfway/one', 20),
+    await edge.publish('key-halfway', 'halfway/two', 21),
+  ]
+  const broken = await without('usage', async () => {
+    // Its record cannot leave the meter, which may not be erased then.
+    await (await ask('key-halfway', 'halfway/one')).text()
+    return edge.admin('DELETE', '/tenants/halfway')
+  })
+  expect(broken.status).toBeGreaterThanOrEqual(500)
+  expect((await ask('key-halfway', 'halfway/one')).status).toBe(401)
+  expect((await edge.admin('GET', '/tenants/halfway')).body).toMatchObject({ deleting_ms: expect.any(Number) })
+
+  const { status, body } = await edge.admin('DELETE', '/tenants/halfway')
+  expect(status).toBe(200)
+  expect(body).toMatchObject({
+    deleted: true,
+    keys: [expect.stringMatching(/^key_/)],
+    adapters: ['halfway/one', 'halfway/two'],
+    objects: digests.toSorted().map(objectKey),
+  })
+  for (const digest of digests) expect(await isStored(digest)).toBe(false)
+  expect((await edge.admin('GET', '/tenants/halfway')).status).toBe(404)
+  await waitFor(() => edge.db.prepare("SELECT 1 FROM usage WHERE tenant = 'halfway'").first())
+})
+
+test('a backend that was down at a deletion is asked again until it has erased the delta', async () => {
+  await edge.addTenant('outage', 'key-outage')
+  const digest = await edge.publish('key-outage', 'outage/bot', 30)
+  await (await ask('key-outage', 'outage/bot')).text()
+  const holder = backends.find(({ deltas }) => deltas.has(digest))!
+  await holder.vanish()
+  const { body } = await edge.admin('DELETE', '/tenants/outage')
+  expect(body).toMatchObject({ deleted: true, backend_caches: [{ digest, evicted: 1, failed: 1 }] })
+  await edge.sweep(Date.now() + HOUR_MS)
+  expect(holder.deltas.has(digest)).toBe(true)
+  await holder.comeBack()
+  await edge.sweep(Date.now() + 2 * HOUR_MS)
+  expect(holder.deltas.has(digest)).toBe(false)
+  expect(await pending(digest)).toBe(false)
+})
+
+test('the bytes of an adapter whose deletion broke off are erased by the sweep', async () => {
+  await edge.addTenant('orphaned', 'key-orphaned')
+  const digest = await edge.publish('key-orphaned', 'orphaned/bot', 40)
+  await (await ask('key-orphaned', 'orphaned/bot')).text()
+  const broken = await without('deletions', () => remove('key-orphaned', 'orphaned/bot'))
+  expect(broken.status).toBe(503)
+  expect(await isStored(digest)).toBe(true)
+  await edge.sweep(Date.now() + HOUR_MS)
+  expect(await isStored(digest)).toBe(false)
+  expect(backends.some(({ deltas }) => deltas.has(digest))).toBe(false)
+  expect(await pending(digest)).toBe(false)
+})
+
+test('the sweep leaves alone what has been published again, and what was deleted a moment ago', async () => {
+  await edge.addTenant('returning', 'key-returning')
+  const digest = await edge.publish('key-returning', 'returning/bot', 50)
+  expect((await remove('key-returning', 'returning/bot')).status).toBe(200)
+  await edge.sweep(Date.now())
+  expect(await pending(digest)).toBe(true)
+  await edge.publish('key-returning', 'returning/bot', 50)
+  await edge.sweep(Date.now() + HOUR_MS)
+  expect(await pending(digest)).toBe(false)
+  expect(await isStored(digest)).toBe(true)
+  expect((await ask('key-returning', 'returning/bot')).status).toBe(200)
+})
