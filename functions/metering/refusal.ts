@@ -37,6 +37,13 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
         'idempotency_key_reused',
         'This Idempotency-Key came with another request before: use a new key for a new request.',
       )
+    case 'too_large':
+      return new ApiError(
+        409,
+        'answer_not_kept',
+        'This Idempotency-Key has been answered and charged, and the answer was too large to keep: use a new key to pay for another.',
+        { headers: { 'x-should-retry': 'false' } },
+      )
   }
 }
 

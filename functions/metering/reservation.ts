@@ -1,5 +1,5 @@
 // What crosses between a request and its tenant's meter.
-import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
+import type { Digest, GenerateEvent } from '../../gpu-backend/protocol.ts'
 import type { Terms } from './terms.ts'
 
 /** A request that wants to begin. */
@@ -32,11 +32,24 @@ export interface RateLimit {
   readonly resetMs: number
 }
 
+/** What is kept of an answer for its Idempotency-Key: a generation's events, or an embedding. */
+export type KeptAnswer = readonly GenerateEvent[] | KeptEmbedding
+
+export interface KeptEmbedding {
+  readonly digest: Digest | null
+  readonly promptTokens: number
+  /** Each vector as little-endian f32 in base64. */
+  readonly vectors: readonly string[]
+}
+
+/** In place of an answer that was charged, but is too large to be kept. */
+export type TooLarge = 'too_large'
+
 /** An answer that was given before, to be given again. */
 export interface StoredAnswer {
   readonly requestId: string
   readonly createdMs: number
-  readonly events: readonly GenerateEvent[]
+  readonly kept: KeptAnswer
 }
 
 export type ReserveAnswer =
@@ -49,5 +62,5 @@ export type ReserveAnswer =
     }
   | { readonly kind: 'unpaid' }
   | { readonly kind: 'replay'; readonly answer: StoredAnswer }
-  /** The same Idempotency-Key is being answered now, or came with another request. */
-  | { readonly kind: 'in_progress' | 'other_request' }
+  /** The same Idempotency-Key is being answered now, came with another request, or brought an answer that is not kept. */
+  | { readonly kind: 'in_progress' | 'other_request' | TooLarge }

@@ -4,10 +4,9 @@
 // Granting writes nothing, since a Durable Object's answer waits for its writes: reservations live in memory until the
 // backend has begun. A meter that restarts before forgets them, and gives at most a minute's allowance too much.
 import { DurableObject } from 'cloudflare:workers'
-import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
 import type { Bindings } from '../env.ts'
 import { type Bucket, refilled, waitMs } from './bucket.ts'
-import type { RateLimit, RateState, Reservation, ReserveAnswer } from './reservation.ts'
+import type { KeptAnswer, RateLimit, RateState, Reservation, ReserveAnswer, TooLarge } from './reservation.ts'
 import { priceNano, type Terms } from './terms.ts'
 import { USAGE_COLUMNS, type UsageRecord } from './usage-record.ts'
 
@@ -115,11 +114,11 @@ export class TenantMeter extends DurableObject<Bindings> {
   }
 
   /**
-   * Closes a request with what it used; a second settlement of the same request changes nothing. `events`, where given,
-   * are kept to answer the same Idempotency-Key again.
+   * Closes a request with what it used; a second settlement of the same request changes nothing. `kept`, where given,
+   * is there to answer the same Idempotency-Key again.
    */
-  async settle(record: UsageRecord, terms: Terms, nowMs: number, events?: readonly GenerateEvent[]): Promise<void> {
-    this.ctx.storage.transactionSync(() => this.#settle(record, terms, nowMs, events))
+  async settle(record: UsageRecord, terms: Terms, nowMs: number, kept?: KeptAnswer | TooLarge): Promise<void> {
+    this.ctx.storage.transactionSync(() => this.#settle(record, terms, nowMs, kept))
     await this.#wake(nowMs + FLUSH_AFTER_MS)
   }
 
@@ -191,7 +190,8 @@ export class TenantMeter extends DurableObject<Bindings> {
       return undefined
     }
     const { request_id: requestId, created_ms: createdMs } = row
-    return { kind: 'replay', answer: { requestId, createdMs, events: JSON.parse(row.events) } }
+    const kept: KeptAnswer | TooLarge = JSON.parse(row.events)
+    return kept === 'too_large' ? { kind: kept } : { kind: 'replay', answer: { requestId, createdMs, kept } }
   }
 
   #take(terms: Terms, tokens: number, nowMs: number): ReserveAnswer | undefined {
@@ -233,11 +233,11 @@ export class TenantMeter extends DurableObject<Bindings> {
     }
   }
 
-  #settle(record: UsageRecord, terms: Terms, nowMs: number, events: readonly GenerateEvent[] | undefined): void {
+  #settle(record: UsageRecord, terms: Terms, nowMs: number, kept: KeptAnswer | TooLarge | undefined): void {
     const first = this.#sql.exec('INSERT OR IGNORE INTO settled VALUES (?, ?)', record.request_id, nowMs)
     if (first.rowsWritten === 0) return
     const used = record.prompt_tokens + record.completion_tokens
-    const agreed = this.#close(record.request_id, used, nowMs, events) ?? terms
+    const agreed = this.#close(record.request_id, used, nowMs, kept) ?? terms
     const price = record.outcome === 'failed' ? 0 : priceNano(agreed, record)
     this.#pay(price)
     this.#sql.exec(
@@ -247,12 +247,7 @@ export class TenantMeter extends DurableObject<Bindings> {
   }
 
   /** Ends the reservation: what it did not use goes back to the bucket. Undefined where it is closed already. */
-  #close(
-    requestId: string,
-    used: number,
-    nowMs: number,
-    events: readonly GenerateEvent[] | undefined,
-  ): Terms | undefined {
+  #close(requestId: string, used: number, nowMs: number, kept: KeptAnswer | TooLarge | undefined): Terms | undefined {
     const open = this.#open.get(requestId)
     if (!open) return undefined
     this.#open.delete(requestId)
@@ -260,8 +255,8 @@ export class TenantMeter extends DurableObject<Bindings> {
     const { terms } = open
     if (terms.tokens_per_minute !== null) this.#draw('tokens', terms.tokens_per_minute, used - open.tokens, nowMs)
     this.#saveBuckets()
-    if (events) {
-      this.#sql.exec('UPDATE answers SET events = ? WHERE request_id = ?', JSON.stringify(events), requestId)
+    if (kept) {
+      this.#sql.exec('UPDATE answers SET events = ? WHERE request_id = ?', JSON.stringify(kept), requestId)
     } else {
       this.#sql.exec('DELETE FROM answers WHERE request_id = ?', requestId)
     }

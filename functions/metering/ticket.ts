@@ -3,7 +3,7 @@
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import type { Embedding } from '../router/forward.ts'
-import type { IdempotencyKey, ReserveAnswer } from './reservation.ts'
+import type { IdempotencyKey, KeptAnswer, KeptEmbedding, ReserveAnswer, TooLarge } from './reservation.ts'
 import type { TenantMeter } from './tenant-meter.ts'
 import type { Terms } from './terms.ts'
 import type { Outcome, UsageRecord } from './usage-record.ts'
@@ -26,8 +26,8 @@ const HEAR_EVERY_MS = 5_000
 /** A settlement that fails is tried so often, so far apart. */
 const SETTLE_TRIES = 4
 const SETTLE_PAUSE_MS = 250
-/** Larger answers are not kept for their Idempotency-Key. */
-const MAX_STORED_CHARS = 512 * 1024
+/** Larger answers are not kept for their Idempotency-Key: a Durable Object's row holds 2 MB. */
+const MAX_STORED_BYTES = 1_500_000
 
 export class Ticket {
   readonly #options: TicketOptions
@@ -40,6 +40,7 @@ export class Ticket {
   #usage = { prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0 }
   /** Kept for an Idempotency-Key only. */
   readonly #events: GenerateEvent[] = []
+  #embedding: KeptEmbedding | undefined
 
   constructor(options: TicketOptions) {
     this.#options = options
@@ -76,12 +77,13 @@ export class Ticket {
   }
 
   /** As `begin` and `count` for an answer that comes in one piece and has no tokens of its own. */
-  embedded({ backend, cold, answer }: Embedding, base: string): void {
+  embedded({ backend, cold, answer }: Embedding, base: string, kept: KeptEmbedding): void {
     this.#backend = backend
     this.#cold = cold ? 1 : 0
     const { prompt_tokens } = answer
     this.#started = { event: 'started', base, delta: null, tier: null, prompt_tokens }
     this.#usage.prompt_tokens = prompt_tokens
+    this.#embedding = kept
   }
 
   count(event: GenerateEvent, nowMs: number): void {
@@ -132,9 +134,10 @@ export class Ticket {
     } else this.#events.push(event)
   }
 
-  #storable(outcome: Outcome): GenerateEvent[] | undefined {
+  #storable(outcome: Outcome): KeptAnswer | TooLarge | undefined {
     if (!this.isKept || outcome !== 'complete') return undefined
-    return JSON.stringify(this.#events).length <= MAX_STORED_CHARS ? this.#events : undefined
+    const kept = this.#embedding ?? this.#events
+    return new TextEncoder().encode(JSON.stringify(kept)).byteLength <= MAX_STORED_BYTES ? kept : 'too_large'
   }
 
   #record(outcome: Outcome, nowMs: number): UsageRecord {

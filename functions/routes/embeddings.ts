@@ -1,8 +1,16 @@
 // `POST /v1/embeddings`: vectors of texts, by the base model or by an adapter of it.
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
-import { EmbeddingRequest, encodeVector, toInputs, UNSUPPORTED_EMBEDDING } from '../openai/embedding-request.ts'
+import { idempotencyKey } from '../metering/idempotency-key.ts'
+import type { KeptEmbedding, StoredAnswer } from '../metering/reservation.ts'
+import {
+  decodeVector,
+  EmbeddingRequest,
+  encodeVector,
+  toInputs,
+  UNSUPPORTED_EMBEDDING,
+} from '../openai/embedding-request.ts'
 import { refuseUnsupported } from '../openai/sampling-fields.ts'
 import { readJson } from '../read-json.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
@@ -18,28 +26,47 @@ export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   const input = toInputs(request)
   const model = await resolveModel(c, request.model, request.user ?? c.var.requestId)
   const warming = await warm(c, model.digest)
-  const ticket = openTicket(c, model, undefined)
-  await reserve(c, ticket, estimateTokens(input.join('')), 0)
+  // What makes two requests the same: not how the vectors are written.
+  const identity = [c.req.path, request.model, input]
+  const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity))
+  const stored = await reserve(c, ticket, estimateTokens(input.join('')), 0)
+  if (stored) return replay(c, request, stored)
   try {
     const context = backendContext(c, c.req.raw.signal)
     const embedding = await forwardEmbed(context, { delta: model.digest, input }, warming)
     const { base } = await c.var.edge.backends.info(Date.now())
-    ticket.embedded(embedding, base.fingerprint)
+    const answer = {
+      digest: model.digest,
+      promptTokens: embedding.answer.prompt_tokens,
+      vectors: embedding.answer.embeddings.map((vector) => encodeVector(vector)),
+    }
+    ticket.embedded(embedding, base.fingerprint, answer)
     await ticket.close('complete', Date.now())
-    c.header('x-polylora-adapter', model.digest ?? 'base')
-    const { embeddings: vectors, prompt_tokens: tokens } = embedding.answer
-    return c.json({
-      object: 'list',
-      model: request.model,
-      data: vectors.map((vector, index) => ({
-        object: 'embedding',
-        index,
-        embedding: encodeVector(vector, request.encoding_format),
-      })),
-      usage: { prompt_tokens: tokens, total_tokens: tokens },
-    })
+    return respond(c, request, answer)
   } finally {
     // Does nothing where it is closed already.
     c.executionCtx.waitUntil(ticket.close('failed', Date.now()))
   }
 })
+
+/** The vectors that this Idempotency-Key brought before; nothing is computed and nothing is charged. */
+function replay(c: Context<EdgeEnv>, request: EmbeddingRequest, { kept }: StoredAnswer): Response {
+  if (!('vectors' in kept)) throw new Error('a stored answer has no vectors')
+  c.header('x-polylora-replayed', 'true')
+  return respond(c, request, kept)
+}
+
+function respond(c: Context<EdgeEnv>, request: EmbeddingRequest, { digest, promptTokens, vectors }: KeptEmbedding) {
+  c.header('x-polylora-adapter', digest ?? 'base')
+  const isBase64 = request.encoding_format === 'base64'
+  return c.json({
+    object: 'list',
+    model: request.model,
+    data: vectors.map((vector, index) => ({
+      object: 'embedding',
+      index,
+      embedding: isBase64 ? vector : decodeVector(vector),
+    })),
+    usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
+  })
+}

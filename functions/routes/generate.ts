@@ -112,7 +112,8 @@ async function* meteredEvents(
 }
 
 /** The answer that this Idempotency-Key brought before; nothing is generated and nothing is charged. */
-function replay(c: Context<EdgeEnv>, call: GenerateCall, { requestId, createdMs, events }: StoredAnswer) {
+function replay(c: Context<EdgeEnv>, call: GenerateCall, { requestId, createdMs, kept }: StoredAnswer) {
+  const events = 'vectors' in kept ? [] : kept
   const started = events[0]
   if (started?.event !== 'started') throw new Error('a stored answer has no beginning')
   const { dialect, model } = call

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 
 let backends: ProtocolBackend[]
 let edge: EdgeHarness
@@ -116,6 +116,32 @@ describe('after the first token', () => {
     expect(await response.text()).toContain('[DONE]')
     expect(await recordOf(response)).toMatchObject({ outcome: 'complete', completion_tokens: 5 })
   })
+})
+
+test('a meter that cannot be reached is a 503, and nothing is generated', async () => {
+  const unmetered = await startEdge(
+    backends.map(({ url }) => url).join(','),
+    { POLYLORA_BACKEND_SECRET: BACKEND_SECRET },
+    'MeterThatIsDown',
+  )
+  try {
+    await unmetered.addTenant('acme', 'key-acme')
+    const before = backends.map(({ asked, embedded }) => asked + embedded)
+    for (const [path, body] of [
+      ['/v1/chat/completions', { model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }] }],
+      ['/v1/chat/completions', { model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], stream: true }],
+      ['/v1/completions', { model: 'tiny-base', prompt: 'hi' }],
+      ['/v1/embeddings', { model: 'tiny-base', input: 'hi' }],
+    ] as const) {
+      const response = await unmetered.call('key-acme', path, { method: 'POST', body: JSON.stringify(body) })
+      expect(response.status).toBe(503)
+      expect(response.headers.get('retry-after')).toBe('1')
+      expect(await response.json()).toMatchObject({ error: { type: 'server_error', code: 'meter_unavailable' } })
+    }
+    expect(backends.map(({ asked, embedded }) => asked + embedded)).toEqual(before)
+  } finally {
+    await unmetered.close()
+  }
 })
 
 describe('the registry', () => {

@@ -207,6 +207,46 @@ describe('an Idempotency-Key', () => {
     expect(backend.generations.filter((generation) => generation.tenant === key)).toHaveLength(1)
   })
 
+  test('brings the same vectors again, computed and charged once, in whichever form', async () => {
+    const key = await tenant('vectors')
+    const embed = (extra: object = {}) =>
+      edge.call(key, '/v1/embeddings', {
+        method: 'POST',
+        headers: { 'idempotency-key': 'v' },
+        body: JSON.stringify({ model: 'tiny-base', input: ['ab', 'abcd'], ...extra }),
+      })
+    const before = backend.embedded
+    const first = await embed()
+    expect(first.headers.get('x-polylora-replayed')).toBeNull()
+    const again = await embed()
+    expect(again.headers.get('x-polylora-replayed')).toBe('true')
+    expect(again.headers.get('x-polylora-adapter')).toBe('base')
+    expect(await again.json()).toEqual(await first.json())
+    const base64 = Buffer.from(Float32Array.of(2, 0, 0.5).buffer).toString('base64')
+    expect(await (await embed({ encoding_format: 'base64' })).json()).toMatchObject({
+      data: [{ embedding: base64 }, {}],
+    })
+    expect(backend.embedded).toBe(before + 1)
+    const other = await embed({ input: 'another text' })
+    expect(other.status).toBe(422)
+    await (await ask(key)).json()
+    await waitFor(async () => (await recordsOf(key)).some(({ route }) => route === '/v1/chat/completions'))
+    expect((await recordsOf(key)).filter(({ route }) => route === '/v1/embeddings')).toHaveLength(1)
+  })
+
+  test('whose answer is too large to be kept is not charged again, but refused', async () => {
+    const key = await tenant('large')
+    const headers = { 'idempotency-key': 'l' }
+    backend.behaviour.words = Array.from({ length: 64 }, () => 'x'.repeat(25_000))
+    const first = await ask(key, { max_tokens: 64 }, headers)
+    expect(first.status).toBe(200)
+    await first.text()
+    const again = await ask(key, { max_tokens: 64 }, headers)
+    expect(again.status).toBe(409)
+    expect(await errorCode(again)).toBe('answer_not_kept')
+    expect(backend.generations.filter((generation) => generation.tenant === key)).toHaveLength(1)
+  })
+
   test('may be tried again after a failure, and not with another request', async () => {
     const key = await tenant('again')
     const headers = { 'idempotency-key': 'z' }

@@ -99,6 +99,8 @@ export class ProtocolBackend {
   #gone = false
   /** Generations asked for, refused ones included. */
   asked = 0
+  /** Embeddings asked for. */
+  embedded = 0
 
   constructor() {
     this.#server = createServer((request, response) => {
@@ -173,6 +175,7 @@ export class ProtocolBackend {
       return json(response, 200, { digest })
     }
     if (request.method === 'POST' && pathname === '/v1/embeddings') {
+      this.embedded++
       const { delta, input } = EmbedRequest.parse(JSON.parse((await readAll(request)).toString()))
       if (capability.delta !== delta) return refuse(response, 'forbidden', 'token is for another delta')
       if (delta && !this.deltas.has(delta)) {
