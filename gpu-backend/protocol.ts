@@ -135,6 +135,8 @@ export type GenerateEvent = z.infer<typeof GenerateEvent>
 export const EmbedRequest = z.strictObject({
   delta: z.nullable(Digest),
   input: z.array(text).check(z.minLength(1), z.maxLength(256)),
+  /** Milliseconds from arrival after which the request is refused with `deadline_exceeded`, whatever it has reached. */
+  deadline_ms: z.optional(z.int().check(z.positive())),
 })
 export type EmbedRequest = z.infer<typeof EmbedRequest>
 
@@ -171,6 +173,7 @@ export const ERROR_STATUS = {
   overloaded: 429,
   internal: 500,
   unavailable: 503,
+  deadline_exceeded: 504,
 } as const
 export type ErrorCode = keyof typeof ERROR_STATUS
 

@@ -8,6 +8,7 @@ import { type Exchange, readJsonBody, send, sendError, sendJson, toBackendError 
 import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { Digest, EmbedRequest, GenerateRequest, REQUEST_ID_HEADER } from './protocol.ts'
+import { Uploads, uploadBytes } from './uploads.ts'
 
 type Route = (exchange: Exchange, match: RegExpExecArray) => Promise<void>
 
@@ -20,6 +21,7 @@ export interface BackendServer {
 /** The server, not yet listening. */
 export function createBackendServer(engine: Engine, key: CapabilityKey, metrics: Metrics): BackendServer {
   let draining = false
+  const uploads = new Uploads(engine.info.max_delta_bytes)
 
   /** What the request's token allows, known before its body is read. */
   const authenticate = async ({ request }: Exchange): Promise<Capability> => {
@@ -110,7 +112,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     const presented = await authenticate(exchange)
     const body = await readJsonBody(exchange.request, EmbedRequest)
     const capability = authorize(presented, body.delta)
-    const answer = await engine.embed(body.delta, body.input, requestContext(exchange, capability))
+    const answer = await engine.embed(body, requestContext(exchange, capability))
     metrics.tokens(body.delta, answer.prompt_tokens, 0, 0)
     sendJson(exchange, 200, answer)
   }
@@ -118,7 +120,9 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
   const admit: Route = async (exchange, match) => {
     const digest = parseDigest(match)
     const capability = authorize(await authenticate(exchange), digest)
-    await engine.admit(digest, exchange.request, capability.limits.max_delta_bytes)
+    const { request } = exchange
+    const maxBytes = Math.min(capability.limits.max_delta_bytes, engine.info.max_delta_bytes)
+    await uploads.run(uploadBytes(request, maxBytes), () => engine.admit(digest, request, maxBytes))
     sendJson(exchange, 201, { digest })
   }
 
@@ -133,13 +137,18 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
   const holds: Route = async (exchange, match) => {
     const digest = parseDigest(match)
     authorize(await authenticate(exchange), digest)
-    const held = (await engine.residency()).some((entry) => entry.digest === digest)
-    sendJson(exchange, held ? 200 : 404, undefined)
+    sendJson(exchange, engine.has(digest) ? 200 : 404, undefined)
   }
 
   const residency: Route = async (exchange) => {
     authorize(await authenticate(exchange), null)
     sendJson(exchange, 200, { adapters: await engine.residency() })
+  }
+
+  /** Fails where only another process can help; while this one is well but cannot serve, `/readyz` says so. */
+  const healthy: Route = async (exchange) => {
+    engine.checkAlive()
+    sendJson(exchange, 200, { status: 'ok' })
   }
 
   const ready: Route = async (exchange) => {
@@ -156,7 +165,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     ['DELETE', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', evict],
     ['GET', /^\/v1\/residency$/, '/v1/residency', residency],
     ['GET', /^\/v1\/base$/, '/v1/base', async (exchange) => sendJson(exchange, 200, engine.info)],
-    ['GET', /^\/healthz$/, '/healthz', async (exchange) => sendJson(exchange, 200, { status: 'ok' })],
+    ['GET', /^\/healthz$/, '/healthz', healthy],
     ['GET', /^\/readyz$/, '/readyz', ready],
     [
       'GET',

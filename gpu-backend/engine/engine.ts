@@ -1,6 +1,7 @@
 // The seam between the server and whatever generates: `onnx` and `vllm` implement it, nothing above knows which one runs.
 import type {
   BackendInfo,
+  EmbedRequest,
   EmbedResponse,
   FinishReason,
   GenerateRequest,
@@ -70,8 +71,8 @@ export interface Engine {
    * @throws BackendError `adapter_missing`, `context_length_exceeded`, `bad_request`, `overloaded`, ... before `started`
    */
   generate(request: GenerateRequest, context: RequestContext): AsyncIterable<EngineEvent>
-  /** @throws BackendError as `generate` */
-  embed(delta: string | null, input: readonly string[], context: RequestContext): Promise<EmbedResponse>
+  /** @throws BackendError as `generate`, and `deadline_exceeded` where the request's deadline passed first */
+  embed(request: EmbedRequest, context: RequestContext): Promise<EmbedResponse>
   /**
    * Takes in a delta: the canonical file's bytes, whose sha256 must be `digest`.
    * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`
@@ -79,8 +80,12 @@ export interface Engine {
   admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void>
   /** Forgets a delta in every tier, once no running sequence uses it. */
   evict(digest: string): Promise<void>
+  /** Whether a request may use the delta without sending it first. */
+  has(digest: string): boolean
   residency(): Promise<ResidencyEntry[]>
   stats(): Promise<EngineStats>
+  /** @throws BackendError `unavailable` once it can never generate again: only another process can */
+  checkAlive(): void
   /** @throws BackendError `unavailable` while it cannot generate */
   ready(): Promise<void>
   /** Figures of what it runs on, in Prometheus' text format, under names of their own. */

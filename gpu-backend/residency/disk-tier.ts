@@ -58,6 +58,10 @@ export class DiskTier {
     return this.#sizes.size
   }
 
+  has(digest: string): boolean {
+    return this.#sizes.has(digest)
+  }
+
   digests(): string[] {
     return [...this.#sizes.keys()]
   }

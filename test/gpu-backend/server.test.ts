@@ -94,6 +94,15 @@ describe('an answer over HTTP', () => {
     for (const vector of embeddings) expect(Math.hypot(...vector)).toBeCloseTo(1, 5)
   })
 
+  test('of embeddings comes before its deadline or is a refusal, and leaves nothing running', async () => {
+    const ask = (fields: object) =>
+      client.fetch('POST', '/v1/embeddings', JSON.stringify({ delta: null, input: ['x'], ...fields }))
+    expect((await ask({ deadline_ms: 600_000 })).status).toBe(200)
+    const many = new Array(12).fill('so many words '.repeat(20))
+    const { message } = await expectRefusal(await ask({ input: many, deadline_ms: 1 }), 'deadline_exceeded')
+    expect(message).toContain('1 ms')
+  })
+
   test('repeats a request id that is fit for a log, and replaces one that is not', async () => {
     const ask = async (id: string) =>
       (await fetch(`${client.url}/healthz`, { headers: { 'x-request-id': id } })).headers
@@ -185,6 +194,7 @@ describe('a request that is not as the contract says', () => {
     [{ delta: null, input: new Array(257).fill('x') }],
     [{ delta: null, input: [1] }],
     [{ delta: null, input: ['x'], more: 1 }],
+    [{ delta: null, input: ['x'], deadline_ms: 0 }],
     [{ delta: null, input: [''] }],
     [{ input: ['x'] }],
   ])('for embeddings is refused: %#', async (body) => {
@@ -369,6 +379,24 @@ describe('a delta', () => {
     expect((await ask(delta.digest, { delta: MISSING })).status).toBe(403)
   })
 
+  test('that comes while as many bytes as memory allows are on their way is refused for the moment', async () => {
+    const half = delta.bytes.subarray(0, delta.bytes.length / 2)
+    // Without a length each may become as long as a delta can be.
+    const slow = await Promise.all(
+      [1, 2].map(() => client.open('PUT', `/v1/adapters/${delta.digest}`, { delta: delta.digest })),
+    )
+    for (const sent of slow) sent.write(half)
+    let refused = await client.push(MISSING, half)
+    while (refused.status === ERROR_STATUS.digest_mismatch) refused = await client.push(MISSING, half)
+    expect(refused.headers.get('retry-after')).toBe('1')
+    await expectRefusal(refused, 'overloaded')
+    slow[0]!.destroy()
+    while ((await client.push(MISSING, half)).status === ERROR_STATUS.overloaded) {}
+    const response = responseTo(slow[1]!)
+    slow[1]!.end(delta.bytes.subarray(half.length))
+    expect((await response).statusCode).toBe(201)
+  })
+
   test('whose sender goes away half-way leaves nothing behind and disturbs nobody', async () => {
     const before = await engine.residency()
     const other = await encodedRandomDelta(engine.info.base, { seed: 4, rank: 4 })
@@ -513,7 +541,8 @@ describe('a backend that stops', () => {
     const refused = await other.generate({})
     expect(refused.headers.get('retry-after')).toBe('1')
     await expectRefusal(refused, 'unavailable')
-    expect((await fetch(`${other.url}/healthz`)).status).toBe(200)
+    // A liveness probe starts the process again.
+    await expectRefusal(await fetch(`${other.url}/healthz`), 'unavailable')
   })
 })
 

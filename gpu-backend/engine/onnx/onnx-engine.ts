@@ -10,7 +10,13 @@ import { contextOf } from '../../model/model-config.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { tokenBytes } from '../../model/token-bytes.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
-import { type BackendInfo, type EmbedResponse, type GenerateRequest, SamplingParams } from '../../protocol.ts'
+import {
+  type BackendInfo,
+  type EmbedRequest,
+  type EmbedResponse,
+  type GenerateRequest,
+  SamplingParams,
+} from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
 import { Grammars } from '../../sampling/grammar.ts'
 import { buildTokenTrie } from '../../sampling/token-trie.ts'
@@ -154,16 +160,25 @@ export class OnnxEngine implements Engine {
     }
   }
 
-  async embed(delta: string | null, input: readonly string[], context: RequestContext): Promise<EmbedResponse> {
+  async embed(request: EmbedRequest, context: RequestContext): Promise<EmbedResponse> {
+    const { delta, input } = request
+    const deadlineMs = deadlineOf(request)
     this.#checkCapacity(input.length)
     const sequences = await this.#preparation.run(context.tenant, input.length, async () => {
       if (delta !== null) await this.#disk.use(delta)
       const inputs = await this.#prompts.encodeInputs(input)
-      return inputs.map((promptTokens) => this.#embedding(promptTokens, delta, context))
+      return inputs.map((promptTokens) => this.#embedding(promptTokens, delta, context, deadlineMs))
     })
     const embeddings = new Map<number, number[]>()
     for await (const [id, message] of this.#run(sequences, delta, context.signal)) {
       if (message.type === 'embedded') embeddings.set(id, Array.from(message.embedding))
+      else if (message.type === 'ended') {
+        // Half of the embeddings are of no use to anybody: the others are cancelled.
+        throw new BackendError(
+          'deadline_exceeded',
+          `The deadline of ${request.deadline_ms} ms passed before all ${input.length} inputs were embedded: send fewer or shorter ones, or allow more time.`,
+        )
+      }
     }
     return {
       embeddings: sequences.map(({ id }) => embeddings.get(id) ?? []),
@@ -178,6 +193,10 @@ export class OnnxEngine implements Engine {
   async evict(digest: string): Promise<void> {
     this.#disk.remove(digest)
     await this.#thread.evict(digest)
+  }
+
+  has(digest: string): boolean {
+    return this.#disk.has(digest)
   }
 
   async residency(): Promise<ResidencyEntry[]> {
@@ -210,6 +229,10 @@ export class OnnxEngine implements Engine {
     }
   }
 
+  checkAlive(): void {
+    this.#thread.checkAlive()
+  }
+
   async ready(): Promise<void> {
     await this.#thread.report()
   }
@@ -225,7 +248,7 @@ export class OnnxEngine implements Engine {
 
   async #sequences(request: GenerateRequest, context: RequestContext): Promise<SequenceRequest[]> {
     const { sampling } = request
-    const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
+    const deadlineMs = deadlineOf(request)
     this.#grammars.check(sampling.response_format)
     const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
     const promptTokens = await this.#prompts.encode(request, delta?.chatTemplate)
@@ -247,7 +270,12 @@ export class OnnxEngine implements Engine {
     }))
   }
 
-  #embedding(promptTokens: Int32Array, digest: string | null, context: RequestContext): SequenceRequest {
+  #embedding(
+    promptTokens: Int32Array,
+    digest: string | null,
+    context: RequestContext,
+    deadlineMs: number | undefined,
+  ): SequenceRequest {
     return {
       id: this.#thread.nextId(),
       tenant: context.tenant,
@@ -257,7 +285,7 @@ export class OnnxEngine implements Engine {
       seed: 0,
       stopTokenIds: [],
       maxTokens: 0,
-      deadlineMs: undefined,
+      deadlineMs,
     }
   }
 
@@ -278,6 +306,11 @@ export class OnnxEngine implements Engine {
     this.#thread.checkAlive()
     checkCapacity(this.#thread.sequences + this.#preparation.places, count, this.#maxSequences)
   }
+}
+
+/** Milliseconds since the epoch, for a request that has just come. */
+function deadlineOf({ deadline_ms: afterMs }: Pick<GenerateRequest, 'deadline_ms'>): number | undefined {
+  return afterMs === undefined ? undefined : Date.now() + afterMs
 }
 
 function megabytes(bytes: number): string {

@@ -7,7 +7,7 @@ import { BackendError } from '../../errors.ts'
 import { identify } from '../../model/built-model.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
-import type { BackendInfo, EmbedResponse, GenerateRequest } from '../../protocol.ts'
+import type { BackendInfo, EmbedRequest, EmbedResponse, GenerateRequest } from '../../protocol.ts'
 import { compileResponseFormat } from '../../sampling/grammar.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
@@ -158,7 +158,7 @@ export class VllmEngine implements Engine {
     }
   }
 
-  async embed(delta: string | null, input: readonly string[], _context: RequestContext): Promise<EmbedResponse> {
+  async embed({ delta, input }: EmbedRequest, _context: RequestContext): Promise<EmbedResponse> {
     if (delta !== null) this.#adapters.release(this.#adapters.hold(delta, 1).adapter, 1)
     throw new BackendError(
       'bad_request',
@@ -189,6 +189,10 @@ export class VllmEngine implements Engine {
     await this.#adapters.forget(digest)
   }
 
+  has(digest: string): boolean {
+    return this.#adapters.tryFind(digest) !== undefined
+  }
+
   async residency(): Promise<ResidencyEntry[]> {
     const atWork = new Set(this.#servers.replicas.flatMap((replica) => [...replica.atWork]))
     const loaded = new Set(this.#servers.replicas.flatMap((replica) => replica.adapters.digests()))
@@ -216,6 +220,11 @@ export class VllmEngine implements Engine {
       deltaEvictions: sum(({ adapters }) => adapters.evictions),
       diskDeltas: this.#adapters.count,
     }
+  }
+
+  /** A server that is lost is started again or comes back: that is no reason to end this process. */
+  checkAlive(): void {
+    this.#checkOpen()
   }
 
   async ready(): Promise<void> {

@@ -192,7 +192,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const error = await refusal(ask(engine, { delta: digest }))
       expect(error.code).toBe('adapter_missing')
       expect(error.message).toContain(digest)
-      expect((await refusal(engine.embed(digest, ['x'], contextOf()))).code).toBe('adapter_missing')
+      expect((await refusal(engine.embed({ delta: digest, input: ['x'] }, contextOf()))).code).toBe('adapter_missing')
     })
 
     test('that are forgotten are forgotten everywhere, once no running sequence uses them', async () => {
@@ -210,6 +210,15 @@ export function engineConformance(underTest: EngineUnderTest): void {
       await admit(engine, delta)
       expect((await ask(engine, { delta: delta.digest })).reason).toBe('length')
       await engine.evict(delta.digest)
+    })
+
+    test('are here from when they are taken in until they are forgotten', async () => {
+      const delta = await encodedRandomDelta(engine.info.base, { seed: 29, rank: 2 })
+      expect(engine.has(delta.digest)).toBe(false)
+      await admit(engine, delta)
+      expect(engine.has(delta.digest)).toBe(true)
+      await engine.evict(delta.digest)
+      expect(engine.has(delta.digest)).toBe(false)
     })
 
     test('say in which tier they are', async () => {
@@ -244,7 +253,9 @@ export function engineConformance(underTest: EngineUnderTest): void {
         expect((await failed).code).toBe('invalid_delta')
         expect(beside.map((answer) => answer.tokens)).toEqual(wanted)
       }
-      expect((await refusal(engine.embed(wild.digest, ['x'], contextOf()))).code).toBe('invalid_delta')
+      expect((await refusal(engine.embed({ delta: wild.digest, input: ['x'] }, contextOf()))).code).toBe(
+        'invalid_delta',
+      )
       const after = await Promise.all(questions.map((question) => ask(engine, question)))
       expect(after.map((answer) => answer.tokens)).toEqual(wanted)
       await engine.evict(wild.digest)
@@ -390,7 +401,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
   describe.skipIf(!underTest.noEmbeddings)('embeddings that the engine does not make', () => {
     test('are refused in one sentence, with and without an adapter', async () => {
       for (const delta of [null, digests()[0]!]) {
-        expect((await refusal(engine.embed(delta, ['x'], contextOf()))).code).toBe('bad_request')
+        expect((await refusal(engine.embed({ delta, input: ['x'] }, contextOf()))).code).toBe('bad_request')
       }
     })
   })
@@ -398,24 +409,33 @@ export function engineConformance(underTest: EngineUnderTest): void {
   describe.skipIf(underTest.noEmbeddings)('embeddings', () => {
     test('have length one, one for each input, and know which adapter made them', async () => {
       const inputs = ['one', 'two', LONG_PROMPT]
-      const base = await engine.embed(null, inputs, contextOf())
+      const base = await engine.embed({ delta: null, input: inputs }, contextOf())
       expect(base.embeddings).toHaveLength(3)
       for (const vector of base.embeddings) {
         expect(vector).toHaveLength(engine.info.base.hidden_size)
         expect(Math.hypot(...vector)).toBeCloseTo(1, 5)
       }
-      const adapted = await engine.embed(digests()[1]!, inputs, contextOf())
+      const adapted = await engine.embed({ delta: digests()[1]!, input: inputs }, contextOf())
       expect(cosine(base.embeddings[0]!, adapted.embeddings[0]!)).toBeLessThan(0.9999)
       expect(cosine(base.embeddings[0]!, base.embeddings[1]!)).toBeLessThan(0.9999)
     })
 
+    test('that a deadline ends are refused as a whole, and what runs beside them goes on', async () => {
+      const question = { sampling: { max_tokens: tokens(40) } }
+      const wanted = (await ask(engine, question)).tokens
+      const beside = ask(engine, question)
+      const late = engine.embed({ delta: null, input: new Array(12).fill(LONG_PROMPT), deadline_ms: 1 }, contextOf())
+      expect((await refusal(late)).code).toBe('deadline_exceeded')
+      expect((await beside).tokens).toEqual(wanted)
+    })
+
     test('are the same alone and beside running answers, prefixes in the cache or not', async () => {
       const delta = digests()[0]!
-      const [alone] = (await engine.embed(delta, [LONG_PROMPT], contextOf())).embeddings
+      const [alone] = (await engine.embed({ delta, input: [LONG_PROMPT] }, contextOf())).embeddings
       const answer = ask(engine, { delta, prompt: LONG_PROMPT, sampling: { max_tokens: 40 } })
-      const [beside] = (await engine.embed(delta, [LONG_PROMPT], contextOf())).embeddings
+      const [beside] = (await engine.embed({ delta, input: [LONG_PROMPT] }, contextOf())).embeddings
       await answer
-      const [after] = (await engine.embed(delta, [LONG_PROMPT], contextOf())).embeddings
+      const [after] = (await engine.embed({ delta, input: [LONG_PROMPT] }, contextOf())).embeddings
       expect(cosine(alone!, beside!)).toBeCloseTo(1, 5)
       expect(cosine(alone!, after!)).toBeCloseTo(1, 5)
     })
@@ -463,14 +483,16 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const wanted = ask(engine, { sampling: { max_tokens: engine.info.context_tokens } })
       expect((await refusal(wanted)).code).toBe('context_length_exceeded')
       if (underTest.noEmbeddings) return
-      expect((await refusal(engine.embed(null, ['x', long], contextOf()))).code).toBe('context_length_exceeded')
+      expect((await refusal(engine.embed({ delta: null, input: ['x', long] }, contextOf()))).code).toBe(
+        'context_length_exceeded',
+      )
       // Tokenised, it would take longer than all others together.
       expect((await refusal(ask(engine, { prompt: 'x'.repeat(2_000_000) }))).code).toBe('context_length_exceeded')
     })
 
     test('an empty prompt is refused', async () => {
       expect((await refusal(ask(engine, { prompt: '' }))).code).toBe('bad_request')
-      expect((await refusal(engine.embed(null, [''], contextOf()))).code).toBe('bad_request')
+      expect((await refusal(engine.embed({ delta: null, input: [''] }, contextOf()))).code).toBe('bad_request')
     })
 
     test('a token that allows nothing is refused', async () => {

@@ -100,6 +100,21 @@ describe('an onnx engine that starts', () => {
   })
 })
 
+describe('a delta whose file has made room for another', () => {
+  test('is not here, whatever memory still holds: it must be sent again', async () => {
+    const engine = await engines.start({ modelPath, diskBytes: 1 })
+    const [one, other] = await Promise.all(
+      [1, 2].map((seed) => encodedRandomDelta(engine.info.base, { seed, rank: 2 })),
+    )
+    await engine.admit(one!.digest, body(one!.bytes), 1e9)
+    await ask(engine, { delta: one!.digest })
+    await engine.admit(other!.digest, body(other!.bytes), 1e9)
+    expect((await engine.residency()).find(({ digest }) => digest === one!.digest)?.tier).toBe('host')
+    expect(engine.has(one!.digest)).toBe(false)
+    await expect(ask(engine, { delta: one!.digest })).rejects.toMatchObject({ code: 'adapter_missing' })
+  })
+})
+
 describe('a delta that is damaged on disk while the engine runs', () => {
   test('is asked for again and then works, and nothing else is disturbed', async () => {
     const dataDir = join(engines.root, 'damaged')

@@ -79,7 +79,9 @@ describe.skipIf(!found)('the onnx engine on WebGPU', { timeout: 10 * MINUTES }, 
 
   test('embeds as the CPU does, with a delta applied', async () => {
     const [x, y] = await Promise.all(
-      [cpu, webgpu].map((engine) => engine.embed(digests[1]!, ['a question about shoes'], contextOf())),
+      [cpu, webgpu].map((engine) =>
+        engine.embed({ delta: digests[1]!, input: ['a question about shoes'] }, contextOf()),
+      ),
     )
     const difference = x!.embeddings[0]!.map((value, i) => Math.abs(value - y!.embeddings[0]![i]!))
     expect(Math.max(...difference)).toBeLessThan(TOLERANCE)
