@@ -24,7 +24,8 @@ export interface GgufHeader {
 
 const MAGIC = 0x46554747
 const VERSIONS = [2, 3]
-const FIRST_READ_BYTES = 1 << 20
+/** Most headers are read, and parsed, once. */
+const FIRST_READ_BYTES = 4 << 20
 /** The vocabularies of the largest models take about 12 MB; more is an attack. */
 const MAX_HEADER_BYTES = 64 << 20
 /** An adapter's header has no vocabulary. */
@@ -115,7 +116,9 @@ class Reader {
 
   /** Throws AdapterError where the number is beyond what a double holds exactly. */
   u64(): number {
-    const value = Number(this.#view.getBigUint64(this.#take(8), true))
+    const at = this.#take(8)
+    // No BigInt: a vocabulary has a length of this kind before each of its tokens.
+    const value = this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 2 ** 32
     if (!Number.isSafeInteger(value)) throw this.bad('holds an impossible size')
     return value
   }

@@ -1,9 +1,9 @@
 // The backend's process: options in, an engine and a server out, and a clean end. It alone picks the engine.
+import { enableCompileCache } from 'node:module'
+import { join } from 'node:path'
 import { importCapabilityKey } from './capability.ts'
 import { type Config, HELP, parseConfig } from './config.ts'
 import type { Engine } from './engine/engine.ts'
-import { OnnxEngine } from './engine/onnx/onnx-engine.ts'
-import { VllmEngine } from './engine/vllm/vllm-engine.ts'
 import { StartupError } from './errors.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
@@ -19,6 +19,8 @@ async function main(): Promise<void> {
     process.stdout.write(HELP)
     return
   }
+  // The next start does not strip and compile the engine's modules again.
+  enableCompileCache(join(config['data-dir'], 'code'))
   const engine = await startEngine(config)
   const { http, drain } = createBackendServer(engine, await importCapabilityKey(config.secret), new Metrics(engine))
   await new Promise<void>((resolve, reject) => {
@@ -52,9 +54,11 @@ async function main(): Promise<void> {
 /** vLLM's names of our weights. */
 const DTYPES = { f32: 'float32', f16: 'float16', bf16: 'bfloat16' }
 
-function startEngine(config: Config): Promise<Engine> {
+/** Only the modules of the engine that runs are loaded. */
+async function startEngine(config: Config): Promise<Engine> {
   const progress = (line: string) => log('info', 'starting', { step: line })
   if (config.engine === 'vllm') {
+    const { VllmEngine } = await import('./engine/vllm/vllm-engine.ts')
     const urls = config['vllm-url']
     return VllmEngine.start(
       {
@@ -80,6 +84,7 @@ function startEngine(config: Config): Promise<Engine> {
       progress,
     )
   }
+  const { OnnxEngine } = await import('./engine/onnx/onnx-engine.ts')
   return OnnxEngine.start(
     {
       modelPath: config.model,

@@ -17,14 +17,9 @@ const NORMALIZED_SHRINK = 3
 /** Bytes by token id; a token without text has none. undefined where the tokenizer is of another kind. */
 export function tokenBytes(tokenizer: object): (Uint8Array | undefined)[] | undefined {
   const { success, data } = Files.safeParse(tokenizer)
-  if (!success) return undefined
-  const kinds = JSON.stringify([data.decoder, data.pre_tokenizer])
-  const decode = kinds.includes('"ByteLevel"')
-    ? byteLevel()
-    : kinds.includes('"ByteFallback"')
-      ? byteFallback
-      : undefined
-  if (!decode) return undefined
+  const kind = success ? kindOf(data) : undefined
+  if (!data || !kind) return undefined
+  const decode = kind === 'ByteLevel' ? byteLevel() : byteFallback
   const bytes: (Uint8Array | undefined)[] = []
   for (const [token, id] of Object.entries(data.model.vocab)) bytes[id] = decode(token)
   // An added token is written as it is, whatever the other tokens are written in.
@@ -39,12 +34,22 @@ export function tokenBytes(tokenizer: object): (Uint8Array | undefined)[] | unde
  * a kind whose vocabulary says nothing of bytes.
  */
 export function longestTokenBytes(tokenizer: object): number | undefined {
-  const vocabulary = tokenBytes(tokenizer)
-  if (!vocabulary) return undefined
-  const { added_tokens, normalizer } = Files.parse(tokenizer)
-  const added = (added_tokens ?? []).map(({ content }) => new TextEncoder().encode(content).length)
-  const longest = vocabulary.reduce((most, bytes) => Math.max(most, bytes?.length ?? 0), Math.max(0, ...added))
-  return normalizer ? longest * NORMALIZED_SHRINK : longest
+  const { success, data } = Files.safeParse(tokenizer)
+  const kind = success ? kindOf(data) : undefined
+  if (!data || !kind) return undefined
+  let longest = 0
+  for (const { content } of data.added_tokens ?? [])
+    longest = Math.max(longest, new TextEncoder().encode(content).length)
+  for (const token in data.model.vocab) {
+    // On the byte level a letter is a byte.
+    longest = Math.max(longest, kind === 'ByteLevel' ? token.length : byteFallback(token).length)
+  }
+  return data.normalizer ? longest * NORMALIZED_SHRINK : longest
+}
+
+function kindOf({ decoder, pre_tokenizer }: z.infer<typeof Files>): 'ByteLevel' | 'ByteFallback' | undefined {
+  const kinds = JSON.stringify([decoder, pre_tokenizer])
+  return (['ByteLevel', 'ByteFallback'] as const).find((kind) => kinds.includes(`"${kind}"`))
 }
 
 /** GPT-2's letters for bytes: printable Latin-1 as itself, the others from U+0100 on, in order. */
