@@ -4,9 +4,9 @@ import * as z from 'zod/mini'
 
 const Files = z.looseObject({
   added_tokens: z.optional(z.array(z.looseObject({ id: z.int(), content: z.string(), special: z.boolean() }))),
-  normalizer: z.unknown(),
-  decoder: z.unknown(),
-  pre_tokenizer: z.unknown(),
+  normalizer: z.optional(z.unknown()),
+  decoder: z.optional(z.unknown()),
+  pre_tokenizer: z.optional(z.unknown()),
   // Not looked into entry by entry: the tokenizer has read it before, and there are many.
   model: z.looseObject({ vocab: z.custom<Record<string, number>>((vocab) => typeof vocab === 'object') }),
 })
