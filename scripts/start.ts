@@ -9,7 +9,7 @@ import { callEdgeJson } from './edge-client.ts'
 import { checkState } from './start/check-state.ts'
 import { runDemo } from './start/demo.ts'
 import { requireFreePort } from './start/free-port.ts'
-import { HOST, launchBackend, launchEdge, makeFolder, OFFLINE } from './start/launch.ts'
+import { HOST, LOCAL_ADMIN_KEY, launchBackend, launchEdge, makeFolder, OFFLINE } from './start/launch.ts'
 import { devKey, prepareRegistry } from './start/local-registry.ts'
 import { parseStartOptions, START_HELP, type StartOptions } from './start/options.ts'
 import { SampleStamps } from './start/sample-stamps.ts'
@@ -141,6 +141,8 @@ async function invitation(url: string, samples: readonly Sample[]): Promise<stri
     `Serving at ${url} until Ctrl-C. Try it:`,
     '',
     `curl ${url}/v1/chat/completions -H 'Authorization: Bearer ${devKey(tenant)}' -H 'Content-Type: application/json' -d '${body}'`,
+    '',
+    `Or open ${url} in a browser and sign in with ${devKey(tenant)} (the operator's key is ${LOCAL_ADMIN_KEY}).`,
   ].join('\n')
 }
 

@@ -9,7 +9,7 @@ import { ServerProcess } from './server-process.ts'
 
 export const HOST = '127.0.0.1'
 /** Opens the admin API of a server that listens on this machine only. */
-const LOCAL_ADMIN_KEY = 'dev-admin'
+export const LOCAL_ADMIN_KEY = 'dev-admin'
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Nothing that is started here may go out to the network. */
