@@ -85,7 +85,8 @@ describe('a vLLM server of our own', () => {
     void launched.run()
     const id = await group()
     await launched.close()
-    expect(processesOf(id)).toEqual([])
+    // What was killed is gone a moment later.
+    await vi.waitFor(() => expect(processesOf(id)).toEqual([]), SOON)
     expect(existsSync(launched.socketPath)).toBe(false)
   })
 
