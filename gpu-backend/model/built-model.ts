@@ -12,7 +12,7 @@ import type { ModelSource } from './model-source.ts'
 import { encodeModel } from './onnx-file.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
-const GRAPH_VERSION = 5
+const GRAPH_VERSION = 6
 
 /** Identity and dimensions of the model that clients know as `name`; files' hashes are kept in `cacheDir`. */
 export async function identify(source: ModelSource, name: string, cacheDir: string): Promise<BaseModel> {

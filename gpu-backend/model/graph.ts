@@ -91,7 +91,7 @@ const ALIGNMENT = 4096
  *   input_ids [B, T] i32; seqlens_k [B] i32: tokens of each row after this step, minus 1; total_length [] i32: the largest
  *   of them; sample_positions [N] i32: which of the T tokens get logits; embedding_delta f32, broadcast to [B, T, hidden];
  *   past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] f32; and A, B of every `projectionGroups` entry.
- * Outputs: logits [B, N, vocab] f32; hidden [B, T, hidden] f32 after the final norm; present_k/present_v like the past,
+ * Outputs: logits [B, N, vocab] f32 and peaks [B, N], the largest of each; hidden [B, T, hidden] f32 after the final norm; present_k/present_v like the past,
  *   to be bound to the same memory.
  */
 export async function buildGraph(
@@ -187,6 +187,8 @@ class GraphBuilder implements OnnxGraph {
     )
     this.#node('Identity', [logits], 'logits')
     this.outputs.push({ name: 'logits', type: 'f32', dims: ['B', 'N', vocabSize] })
+    this.#node('ReduceMax', ['logits', this.#shape('last_axis', [-1])], 'peaks', { keepdims: 0 })
+    this.outputs.push({ name: 'peaks', type: 'f32', dims: ['B', 'N'] })
   }
 
   /** y = W x + B (A x), the parts of the group side by side. */

@@ -14,6 +14,8 @@ export interface SampleContext {
   readonly stopTokenIds: readonly number[]
   /** What the text is held to. */
   readonly grammar?: GrammarMatcher | undefined
+  /** The largest logit, where it is known: finding it again takes a third of the time. */
+  readonly peak?: number | undefined
 }
 
 /** A chosen token; `top` is filled where log probabilities were asked for, most likely first. */
@@ -38,7 +40,7 @@ export function sample(logits: Float32Array, context: SampleContext): Sampled {
   const raw = wanted === undefined ? undefined : { top: largest(logits, wanted), logits: logits.slice() }
   context.grammar?.mask(logits)
   adjust(logits, context)
-  const token = params.temperature === 0 ? argmax(logits) : draw(logits, context)
+  const token = params.temperature === 0 ? largestIndex(logits, context) : draw(logits, context)
   if (!Number.isFinite(logits[token])) throw overflow()
   if (!raw) return { token, logprob: 0, top: [] }
   return {
@@ -97,6 +99,17 @@ function draw(logits: Float32Array, { params, seed, output }: SampleContext): nu
     if (remaining < 0) return kept[i]!
   }
   return kept[count - 1]!
+}
+
+/** The first of the largest logits: the peak, unless something was raised past it or it was itself lowered. */
+function largestIndex(logits: Float32Array, { params, peak }: SampleContext): number {
+  const raised =
+    params.logit_bias !== undefined ||
+    params.repetition_penalty < 1 ||
+    params.presence_penalty < 0 ||
+    params.frequency_penalty < 0
+  const id = peak === undefined || raised ? -1 : logits.indexOf(peak)
+  return id === -1 ? argmax(logits) : id
 }
 
 function argmax(logits: Float32Array): number {

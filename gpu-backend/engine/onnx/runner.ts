@@ -35,6 +35,8 @@ interface DecodeStep {
   readonly inputs: readonly { readonly name: string; readonly value: Value }[]
   /** [rows, vocab] f32 */
   readonly logits: Float32Array
+  /** [rows] f32: the largest logit of each */
+  readonly peaks: Float32Array
   readonly values: readonly Value[]
   deltas: ReturnType<DeltaInputs['bind']> | undefined
 }
@@ -111,8 +113,11 @@ export class Runner {
     return { logits, hidden }
   }
 
-  /** One token of every row, rows 0 .. running.length-1. Returns logits [rows, vocab] f32, valid until the next step. */
-  decode(running: readonly DecodeRow[]): Float32Array {
+  /**
+   * One token of every row, rows 0 .. running.length-1. Returns logits [rows, vocab] f32 and the largest of each row
+   * [rows] f32, valid until the next step.
+   */
+  decode(running: readonly DecodeRow[]): { readonly logits: Float32Array; readonly peaks: Float32Array } {
     const rows = this.#padded(running)
     const step = this.#decodeStep(rows.length)
     let longest = 0
@@ -144,7 +149,7 @@ export class Runner {
     } finally {
       for (const value of values) value.release()
     }
-    return step.logits
+    return step
   }
 
   /** Must be called before a delta's memory goes. */
@@ -192,14 +197,18 @@ export class Runner {
     ]
     const binding = this.#session.createBinding()
     binding.input('sample_positions', this.#firstPosition)
-    const out = this.#runtime.hostTensor(logits, 'f32', [rows, 1, vocabSize])
-    binding.output('logits', out)
+    const peaks = floats(rows)
+    const outputs = [
+      { name: 'logits', value: this.#runtime.hostTensor(logits, 'f32', [rows, 1, vocabSize]) },
+      { name: 'peaks', value: this.#runtime.hostTensor(peaks, 'f32', [rows, 1]) },
+    ]
+    for (const { name, value } of outputs) binding.output(name, value)
     for (const { past, present, value } of this.kv.batch(rows)) {
       binding.input(past, value)
       binding.output(present, value)
     }
-    const values = [...inputs.map(({ value }) => value), out]
-    const step: DecodeStep = { binding, ids, seqlens, total, inputs, logits, values, deltas: undefined }
+    const values = [...inputs, ...outputs].map(({ value }) => value)
+    const step: DecodeStep = { binding, ids, seqlens, total, inputs, logits, peaks, values, deltas: undefined }
     this.#decodeSteps.set(rows, step)
     return step
   }

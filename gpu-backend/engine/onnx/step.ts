@@ -189,7 +189,7 @@ export class Step {
     const running = [...this.#scheduler.running]
     if (running.length === 0) return false
     const deltas = distinctDigests(running).length
-    const logits = this.#guard(running, () =>
+    const decoded = this.#guard(running, () =>
       this.#runner.decode(
         running.map((sequence) => ({
           token: sequence.outputTokens.at(-1)!,
@@ -198,7 +198,8 @@ export class Step {
         })),
       ),
     )
-    if (!logits) return true
+    if (!decoded) return true
+    const { logits, peaks } = decoded
     this.#steps++
     const { vocabSize } = this.#options.config
     // All of them first: a sequence that ends moves another's row, with every token that is in it.
@@ -206,7 +207,7 @@ export class Step {
     for (const [row, sequence] of running.entries()) {
       sequence.maxBatchRows = Math.max(sequence.maxBatchRows, running.length)
       sequence.maxBatchDeltas = Math.max(sequence.maxBatchDeltas, deltas)
-      this.#append(sequence, logits.subarray(row * vocabSize, (row + 1) * vocabSize))
+      this.#append(sequence, logits.subarray(row * vocabSize, (row + 1) * vocabSize), peaks[row])
     }
     return true
   }
@@ -262,8 +263,8 @@ export class Step {
     this.#post({ type: 'embedded', id: sequence.id, embedding })
   }
 
-  /** Samples the sequence's next token and ends it where that was the last. */
-  #append(sequence: Sequence, logits: Float32Array): void {
+  /** Samples the sequence's next token and ends it where that was the last; `peak` is the largest logit, where known. */
+  #append(sequence: Sequence, logits: Float32Array, peak?: number): void {
     const sampled = this.#guard([sequence], () => {
       const grammar = this.#matcher(sequence)
       const chosen = sample(logits, {
@@ -273,6 +274,7 @@ export class Step {
         output: sequence.outputTokens,
         stopTokenIds: sequence.stopTokenIds,
         grammar,
+        peak,
       })
       grammar?.accept(chosen.token)
       return chosen

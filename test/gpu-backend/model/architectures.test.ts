@@ -43,7 +43,7 @@ function prefill(runner: Runner, vocab: number, chunk: number, delta: PackedDelt
 /** The same, one decode step for each token. */
 function decode(runner: Runner, vocab: number, delta: PackedDelta | null = null): Float32Array {
   const logits = new Float32Array(prompt.length * vocab)
-  for (const [past, token] of prompt.entries()) logits.set(runner.decode([{ token, past, delta }]), past * vocab)
+  for (const [past, token] of prompt.entries()) logits.set(runner.decode([{ token, past, delta }]).logits, past * vocab)
   return logits
 }
 

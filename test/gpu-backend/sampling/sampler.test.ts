@@ -7,8 +7,8 @@ type Options = Partial<SamplingParams> & Partial<Omit<SampleContext, 'params'>>
 
 /** Samples from a copy of `logits`; temperature 1 unless said otherwise. */
 function choose(logits: ArrayLike<number>, options: Options = {}): Sampled {
-  const { seed = 1, prompt = [], output = [], stopTokenIds = [], ...params } = options
-  const context = { params: SamplingParams.parse(params), seed, prompt, output, stopTokenIds }
+  const { seed = 1, prompt = [], output = [], stopTokenIds = [], peak, ...params } = options
+  const context = { params: SamplingParams.parse(params), seed, prompt, output, stopTokenIds, peak }
   return sample(Float32Array.from(logits), context)
 }
 
@@ -37,6 +37,26 @@ describe('greedy sampling', () => {
     fc.assert(
       fc.property(row, fc.integer(), (logits, seed) => {
         expect(choose(logits, { temperature: 0, seed: Math.abs(seed) }).token).toBe(ranking(logits)[0])
+      }),
+    )
+  })
+
+  test('takes the same token where the largest logit is told, whatever is forbidden, raised or lowered', () => {
+    const penalty = fc.constantFrom(-2, 0, 0.5)
+    const options = fc.record({
+      output: fc.array(fc.nat(1), { maxLength: 3 }),
+      stopTokenIds: fc.array(fc.nat(1), { maxLength: 1 }),
+      min_tokens: fc.nat(4),
+      presence_penalty: penalty,
+      frequency_penalty: penalty,
+      repetition_penalty: fc.constantFrom(0.5, 1, 2),
+      logit_bias: fc.constantFrom(undefined, { 1: 5 }, { 0: -5 }),
+    })
+    fc.assert(
+      fc.property(row, options, (logits, { logit_bias, ...rest }) => {
+        const asked = { ...rest, ...(logit_bias ? { logit_bias } : {}), temperature: 0 }
+        const told = choose(logits, { ...asked, peak: Math.max(...logits) })
+        expect(told.token).toBe(choose(logits, asked).token)
       }),
     )
   })

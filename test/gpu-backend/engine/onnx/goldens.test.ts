@@ -71,7 +71,7 @@ test('the logits of all cases in one batch, each row with its own delta, are tho
     past: golden.promptIds.length - 1,
     delta: deltaOf(golden),
   }))
-  const logits = runner.decode(rows)
+  const { logits } = runner.decode(rows)
   for (const [row, golden] of goldens.entries()) {
     const own = logits.subarray(row * base.vocab_size, (row + 1) * base.vocab_size)
     expect(relativeDifference(own, golden.logits), golden.name).toBeLessThan(TOLERANCE)
@@ -92,7 +92,7 @@ test('the greedy answers of all cases in one batch are those of the systems that
       past: golden.promptIds.length + step - 1,
       delta: deltaOf(golden),
     }))
-    const logits = runner.decode(rows)
+    const { logits } = runner.decode(rows)
     for (const [row, output] of outputs.entries()) {
       output.push(argmax(logits.subarray(row * base.vocab_size, (row + 1) * base.vocab_size)))
     }

@@ -24,7 +24,13 @@ function lastRow(deltas: readonly (PackedDelta | null)[]): Float32Array {
   for (const [row, delta] of deltas.entries()) runner.prefill(row, PROMPT, 0, delta, [PROMPT.length - 1])
   let logits = new Float32Array()
   for (const [i, token] of [7, 11].entries()) {
-    logits = runner.decode(deltas.map((delta) => ({ token, past: PROMPT.length + i, delta }))).slice()
+    const decoded = runner.decode(deltas.map((delta) => ({ token, past: PROMPT.length + i, delta })))
+    logits = decoded.logits.slice()
+    for (const [row, peak] of decoded.peaks.entries()) {
+      expect(peak).toBe(
+        logits.subarray(row * base.vocab_size, (row + 1) * base.vocab_size).reduce((x, y) => Math.max(x, y)),
+      )
+    }
   }
   return logits.subarray((deltas.length - 1) * base.vocab_size)
 }

@@ -66,7 +66,9 @@ describe.skipIf(!file)('SmolLM2-135M-Instruct from its GGUF file', () => {
     const argmax = (logits: Float32Array) => logits.reduce((best, logit, id) => (logit > logits[best]! ? id : best), 0)
     const out = [argmax(runner.prefill(0, prompt, 0, null, [prompt.length - 1]).logits)]
     while (out.length < count) {
-      out.push(argmax(runner.decode([{ token: out.at(-1)!, past: prompt.length + out.length - 1, delta: null }])))
+      out.push(
+        argmax(runner.decode([{ token: out.at(-1)!, past: prompt.length + out.length - 1, delta: null }]).logits),
+      )
     }
     return out
   }
