@@ -10,7 +10,7 @@ import { openModelSource } from '../gpu-backend/model/open-model.ts'
 import { Tokenizer } from '../gpu-backend/model/tokenizer.ts'
 import { readBandwidth } from './bench/bandwidth.ts'
 import { coldStart, disturbed, zipf } from './bench/cold.ts'
-import { adaptersOf, type Contender, MODES, type Prompt } from './bench/contender.ts'
+import { adaptersOf, type Contender, MODES, type Mode, type Prompt } from './bench/contender.ts'
 import { type Extras, goals, type Row, verdict } from './bench/goals.ts'
 import { startPeers } from './bench/peers.ts'
 import { picture } from './bench/picture.ts'
@@ -33,6 +33,7 @@ file or folder that POLYLORA_BENCH_MODEL names, or the embedded one.
 
   --weights LIST    of f32, int8, int4 (default int8,f32); the goals are about the first
   --streams LIST    (default 1,4,8,16,32)
+  --modes LIST      (default bare base,one shared,all different)
   --rounds N        (default 3)
   --tokens N        generated for each stream (default 64)
   --peers DIR       compares with vLLM, PEFT and llama.cpp, which "sh scripts/bench/peers/setup.sh DIR" sets up
@@ -56,6 +57,7 @@ const { values: flags } = parseArgs({
   options: {
     weights: { type: 'string', default: 'int8,f32' },
     streams: { type: 'string', default: '1,4,8,16,32' },
+    modes: { type: 'string', default: MODES.join() },
     rounds: { type: 'string', default: '3' },
     tokens: { type: 'string', default: '64' },
     peers: { type: 'string' },
@@ -142,7 +144,7 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
 
 async function measureDecode(contenders: readonly Contender[], setup: Setup, report: Report): Promise<void> {
   process.stdout.write('who                 mode           streams  tokens/s  TTFT ms  p50 ms  p99 ms\n')
-  for (const mode of MODES) {
+  for (const mode of flags.modes.split(',') as Mode[]) {
     for (const count of setup.streams) {
       const taking = contenders.filter((one) => one.modes.includes(mode) && one.streams(mode).includes(count))
       const load = { adapters: adaptersOf(mode, count), prompt: setup.prompt, tokens: Number(flags.tokens) }
