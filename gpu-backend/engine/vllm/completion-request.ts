@@ -2,7 +2,7 @@
 // Text stays on our side: token ids go out and come in, so that both engines read and write the same.
 import { createHash } from 'node:crypto'
 import type { SamplingParams } from '../../protocol.ts'
-import type { Sampled } from '../../sampling/sampler.ts'
+import { overflow, type Sampled } from '../../sampling/sampler.ts'
 import type { CompletionChunk } from './vllm-client.ts'
 
 /** OpenAI's and vLLM's least value of a logit bias: a token that is never chosen while there is another. */
@@ -47,7 +47,9 @@ export function completionRequest(input: CompletionInput): Record<string, unknow
     frequency_penalty: sampling.frequency_penalty,
     repetition_penalty: sampling.repetition_penalty,
     ...(input.seed === undefined ? {} : { seed: input.seed }),
-    ...(sampling.logprobs === undefined ? {} : { logprobs: sampling.logprobs, return_tokens_as_token_ids: true }),
+    // Asked for in any case: they show when an adapter's numbers overflow.
+    logprobs: sampling.logprobs ?? 0,
+    return_tokens_as_token_ids: true,
     ...(held ? heldTo(format, sampling) : { logit_bias: sampling.logit_bias, stop_token_ids: endTokenIds }),
   }
 }
@@ -71,20 +73,26 @@ function namedSchema({
   return { type: 'json_schema', json_schema: { name: typeof name === 'string' ? name : 'answer', schema } }
 }
 
-/** The tokens of one chunk, in order, each with its `wanted` most likely alternatives. */
+/**
+ * The tokens of one chunk, in order, each with its `wanted` most likely alternatives.
+ * @throws BackendError `invalid_delta` when a token's log probability is no number
+ */
 export function sampledTokens(chunk: CompletionChunk, wanted = 0): Sampled[] {
   const choice = chunk.choices[0]
   const { token_logprobs: logprobs = [], top_logprobs: tops = [] } = choice?.logprobs ?? {}
-  return (choice?.token_ids ?? []).map((token, i) => ({
-    token,
-    logprob: logprobs[i] ?? 0,
-    top: alternatives(tops[i]).slice(0, wanted),
-  }))
+  return (choice?.token_ids ?? []).map((token, i) => {
+    const logprob = logprobs[i]
+    if (logprob === null || logprob === undefined) throw overflow()
+    return { token, logprob, top: alternatives(tops[i]).slice(0, wanted) }
+  })
 }
 
 /** `{"token_id:12": -0.1, ...}`, most likely first. vLLM adds the chosen token where it is none of them. */
-function alternatives(top: Readonly<Record<string, number>> | null | undefined): Sampled['top'] {
+function alternatives(top: Readonly<Record<string, number | null>> | null | undefined): Sampled['top'] {
   return Object.entries(top ?? {})
-    .map(([name, logprob]) => ({ token: Number(name.slice('token_id:'.length)), logprob }))
+    .map(([name, logprob]) => ({
+      token: Number(name.slice('token_id:'.length)),
+      logprob: logprob ?? Number.NEGATIVE_INFINITY,
+    }))
     .sort((x, y) => y.logprob - x.logprob)
 }

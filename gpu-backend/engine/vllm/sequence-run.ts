@@ -167,8 +167,12 @@ export class SequenceRun implements Dispatched {
         )
         return
       }
+    } else if (error instanceof BackendError) {
+      this.fail(error)
+      return
     } else {
-      this.fail(new BackendError('internal', `What vLLM answered cannot be read: ${String(error)}.`))
+      const reason = String(error).replace(/\s+/g, ' ')
+      this.fail(new BackendError('internal', `What vLLM answered cannot be read: ${reason}.`))
       return
     }
     replica.leave(this)

@@ -50,8 +50,9 @@ const CompletionChunk = z.object({
       logprobs: z.optional(
         z.nullable(
           z.object({
+            // A number that is none comes as null.
             token_logprobs: z.array(z.nullable(z.number())),
-            top_logprobs: z.array(z.nullable(z.record(z.string(), z.number()))),
+            top_logprobs: z.array(z.nullable(z.record(z.string(), z.nullable(z.number())))),
           }),
         ),
       ),
@@ -100,7 +101,8 @@ export class VllmClient {
   async likeliest(model: string, prompt: readonly number[], count: number): Promise<Readonly<Record<string, number>>> {
     const body = { model, prompt, max_tokens: 1, temperature: 0, logprobs: count, return_tokens_as_token_ids: true }
     const { choices } = parse(CompletionChunk, await this.#call('POST', '/v1/completions', body))
-    return choices[0]?.logprobs?.top_logprobs[0] ?? {}
+    const top = Object.entries(choices[0]?.logprobs?.top_logprobs[0] ?? {})
+    return Object.fromEntries(top.map(([name, logprob]) => [name, logprob ?? Number.NEGATIVE_INFINITY]))
   }
 
   /** Loads the PEFT directory `path`, as the server sees it, under `name`, whatever was loaded under that name before. */

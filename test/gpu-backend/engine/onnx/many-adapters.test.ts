@@ -16,7 +16,8 @@ const TENANTS = 40
 const REQUESTS_OF_EACH = 15
 /** One prompt is begun in a step, so that answers this long fill the batch. */
 const TOKENS = 24
-const RANK = 6
+/** Whole vectors, so that nothing is padded. */
+const RANK = 8
 /** f32 values of one delta for each rank: q, k and v of two layers share one A, and have one B each. */
 const VALUES_PER_RANK = 2 * (3 * 64 + 64 + 32 + 32)
 /** A quarter of the memory is for deltas. */

@@ -96,8 +96,12 @@ describe('a chunk', () => {
     expect(sampledTokens(chunk).map(({ top }) => top)).toEqual([[], []])
   })
 
-  test('without log probabilities, or without a token, is what it is', () => {
-    expect(sampledTokens({ choices: [{ token_ids: [5] }] })).toEqual([{ token: 5, logprob: 0, top: [] }])
+  test('without a token is none', () => {
     expect(sampledTokens({ choices: [] })).toEqual([])
+  })
+
+  test('whose log probability is no number fails the answer', () => {
+    const logprobs = { token_logprobs: [null], top_logprobs: [{ 'token_id:0': null }] }
+    expect(() => sampledTokens({ choices: [{ token_ids: [0], logprobs }] })).toThrow(/overflow/)
   })
 })
