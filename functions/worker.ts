@@ -19,6 +19,7 @@ import { embeddings } from './routes/embeddings.ts'
 import { key } from './routes/key.ts'
 import { base, models } from './routes/models.ts'
 import { reference } from './routes/reference.ts'
+import { residency } from './routes/residency.ts'
 import { usage } from './routes/usage.ts'
 import { sweep } from './sweep.ts'
 
@@ -85,6 +86,7 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
   app.route('/v1/adapters', adapters)
   app.route('/v1/browser', browser)
   app.route('/v1/usage', usage)
+  app.route('/v1/residency', residency)
 
   app.notFound((c) => {
     return errorResponse(new ApiError(404, 'unknown_url', `Unknown request URL: ${c.req.method} ${c.req.path}.`))

@@ -83,6 +83,20 @@ export type GenerateRequest = z.infer<typeof GenerateRequest>
 export const Tier = z.enum(['device', 'host', 'disk'])
 export type Tier = z.infer<typeof Tier>
 
+/** One delta that a backend holds, in the fastest tier it is in. What an engine does not know of it is absent. */
+export const ResidencyEntry = z.object({
+  digest: Digest,
+  tier: Tier,
+  /** Size on the backend's disk. */
+  bytes: z.optional(z.int()),
+  /** Milliseconds since the epoch. */
+  last_used_ms: z.optional(z.number()),
+})
+export type ResidencyEntry = z.infer<typeof ResidencyEntry>
+
+/** The answer to `GET /v1/residency`. */
+export const Residency = z.object({ adapters: z.array(ResidencyEntry) })
+
 const logprob = z.object({ token: z.string(), id: z.int(), logprob: z.number() })
 
 /** One sampled token with its log probability and the most likely alternatives, most likely first. */

@@ -2,7 +2,9 @@
 import type { ComponentType } from 'preact'
 import { KeyPage } from './account/key-page.tsx'
 import { AdaptersPage } from './adapters/adapters-page.tsx'
+import { BrowserPage } from './browser/browser-page.tsx'
 import { Playground } from './playground/playground.tsx'
+import { FleetPage, ResidencyPage } from './residency/residency-page.tsx'
 import type { Session } from './session.ts'
 import { TenantsPage } from './tenants/tenants-page.tsx'
 import type { IconName } from './ui/icon.tsx'
@@ -26,6 +28,8 @@ export const PAGES: readonly PageEntry[] = [
   { path: 'playground', title: 'Playground', icon: 'play', group: 'tenant', isFor: tenants, Page: Playground },
   { path: 'adapters', title: 'Adapters', icon: 'layers', group: 'tenant', isFor: tenants, Page: AdaptersPage },
   { path: 'usage', title: 'Usage', icon: 'chart', group: 'tenant', isFor: tenants, Page: UsagePage },
+  { path: 'residency', title: 'Residency', icon: 'server', group: 'tenant', isFor: tenants, Page: ResidencyPage },
+  { path: 'browser', title: 'In this browser', icon: 'chip', group: 'tenant', isFor: tenants, Page: BrowserPage },
   { path: 'key', title: 'Key and limits', icon: 'key', group: 'tenant', isFor: tenants, Page: KeyPage },
   { path: 'tenants', title: 'Tenants', icon: 'people', group: 'operator', isFor: operators, Page: TenantsPage },
   {
@@ -36,4 +40,5 @@ export const PAGES: readonly PageEntry[] = [
     isFor: operators,
     Page: EverybodysUsagePage,
   },
+  { path: 'backends', title: 'Backends', icon: 'server', group: 'operator', isFor: operators, Page: FleetPage },
 ]

@@ -236,6 +236,20 @@ export const OPERATIONS: readonly Operation[] = [
   },
   {
     method: 'get',
+    path: '/v1/residency',
+    summary: 'Says which of the tenant’s versions the backends hold at this moment: tier, size, last use.',
+    scope: null,
+    answers: { 200: 'A list of backends, by number.' },
+  },
+  {
+    method: 'get',
+    path: '/admin/v1/residency',
+    summary: 'Says which versions each backend holds at this moment, everybody’s.',
+    scope: 'admin',
+    answers: { 200: 'A list of backends, by URL.' },
+  },
+  {
+    method: 'get',
     path: '/admin/v1/tenants',
     summary: 'Lists the tenants.',
     scope: 'admin',

@@ -9,6 +9,7 @@ import { queryLatency } from '../registry/latency.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
 import { objectKey } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
+import { publishedAs } from '../registry/published-as.ts'
 import {
   beginDeletion,
   changeTerms,
@@ -21,8 +22,10 @@ import {
 import { queryUsage } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
 import { evictEverywhere } from '../router/evict.ts'
+import { askResidency } from '../router/residency.ts'
 import { adminBrowser } from './admin-browser.ts'
 import { AdapterTerms, Credit, NewKey, NewTenant, Rotation, TermsChange } from './admin-requests.ts'
+import { describeResidency } from './residency.ts'
 import { parseUsageQuery, usageResponse } from './usage.ts'
 
 const MAX_ADMIN_BYTES = 64 * 1024
@@ -130,6 +133,14 @@ admin
     const { tenant, ...parameters } = c.req.query()
     const query = parseUsageQuery(LatencyQuery, parameters)
     return c.json({ object: 'list', data: await queryLatency(c.env.DB, tenant, query) })
+  })
+  .get('/residency', async (c) => {
+    const [backends, names] = await Promise.all([
+      askResidency(c.var.edge, { tenant: 'operator', requestId: c.var.requestId }),
+      publishedAs(c.env.DB, undefined),
+    ])
+    const data = backends.map((backend) => ({ backend: backend.url, ...describeResidency(backend, names, true) }))
+    return c.json({ object: 'list', data })
   })
 
 async function getTenant(db: D1Database, id: string): Promise<TenantRow> {

@@ -5,10 +5,13 @@ import type {
   EmbedResponse,
   FinishReason,
   GenerateRequest,
+  ResidencyEntry,
   Tier,
   TokenLogprob,
   Usage,
 } from '../protocol.ts'
+
+export type { ResidencyEntry }
 
 /** Who asks and until when, from the capability token and the connection. */
 export interface RequestContext {
@@ -41,11 +44,6 @@ export type EngineEvent =
       readonly usage: Usage
       readonly batch: { readonly rows: number; readonly deltas: number }
     }
-
-export interface ResidencyEntry {
-  readonly digest: string
-  readonly tier: Tier
-}
 
 /** A figure for /metrics: Prometheus' kinds and names. */
 export interface EngineStats {

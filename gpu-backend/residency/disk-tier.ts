@@ -20,14 +20,21 @@ export interface DeltaInfo {
   readonly chatTemplate: string | undefined
 }
 
+export interface StoredDelta {
+  /** Of the file, as it is on disk. */
+  readonly bytes: number
+  /** Milliseconds since the epoch. */
+  readonly lastUsedMs: number
+}
+
 export class DiskTier {
   readonly dir: string
   readonly #base: BaseModel
   readonly #groups: readonly ProjectionGroup[]
   readonly #capacityBytes: number
   readonly #maxRank: number
-  /** Sizes in bytes, in order of use: the least recently used first. */
-  readonly #sizes = new Map<string, number>()
+  /** In order of use: the least recently used first. */
+  readonly #files = new Map<string, StoredDelta>()
   readonly #infos = new Map<string, DeltaInfo>()
   #bytes = 0
 
@@ -51,11 +58,11 @@ export class DiskTier {
       .filter((name) => name.endsWith(DELTA_SUFFIX))
       .map((name) => ({ digest: `sha256:${name.slice(0, -DELTA_SUFFIX.length)}`, stat: statSync(join(dir, name)) }))
       .sort((x, y) => x.stat.mtimeMs - y.stat.mtimeMs)
-    for (const { digest, stat } of files) this.#note(digest, stat.size)
+    for (const { digest, stat } of files) this.#note(digest, { bytes: stat.size, lastUsedMs: stat.mtimeMs })
   }
 
   get count(): number {
-    return this.#sizes.size
+    return this.#files.size
   }
 
   has(digest: string): boolean {
@@ -63,7 +70,11 @@ export class DiskTier {
   }
 
   digests(): string[] {
-    return [...this.#sizes.keys()]
+    return [...this.#files.keys()]
+  }
+
+  tryGet(digest: string): StoredDelta | undefined {
+    return this.#files.get(digest)
   }
 
   /**
@@ -71,15 +82,16 @@ export class DiskTier {
    * @throws BackendError `adapter_missing` when it is not here
    */
   async use(digest: string): Promise<DeltaInfo> {
-    const size = this.#sizes.get(digest)
-    if (size === undefined) throw adapterMissing(digest)
-    this.#sizes.delete(digest)
-    this.#sizes.set(digest, size)
+    const file = this.#files.get(digest)
+    if (file === undefined) throw adapterMissing(digest)
+    const now = new Date()
+    this.#files.delete(digest)
+    this.#files.set(digest, { bytes: file.bytes, lastUsedMs: now.getTime() })
     try {
       const info = this.#infos.get(digest) ?? (await this.#readInfo(digest))
       this.#infos.set(digest, info)
       // The order of use outlives the process as the files' times.
-      await utimes(deltaPath(this.dir, digest), new Date(), new Date())
+      await utimes(deltaPath(this.dir, digest), now, now)
       return info
     } catch {
       // A damaged or vanished file is as good as none: the edge sends it again.
@@ -94,7 +106,7 @@ export class DiskTier {
    */
   async admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void> {
     const bytes = await receiveDelta(digest, body, maxBytes)
-    if (this.#sizes.has(digest)) return
+    if (this.#files.has(digest)) return
     try {
       const delta = decodeDelta(bytes, this.#base)
       checkModuleLimits(delta.modules, { maxRank: this.#maxRank })
@@ -103,7 +115,7 @@ export class DiskTier {
       const path = deltaPath(this.dir, digest)
       const written = await writeDeltaFile(path, { digest, base: this.#base.fingerprint, shape, values, chatTemplate })
       renameSync(written.temporary, path)
-      this.#note(digest, written.bytes)
+      this.#note(digest, { bytes: written.bytes, lastUsedMs: Date.now() })
     } catch (error) {
       if (error instanceof AdapterError) throw new BackendError('invalid_delta', error.message)
       throw error
@@ -112,8 +124,8 @@ export class DiskTier {
   }
 
   remove(digest: string): void {
-    this.#bytes -= this.#sizes.get(digest) ?? 0
-    this.#sizes.delete(digest)
+    this.#bytes -= this.#files.get(digest)?.bytes ?? 0
+    this.#files.delete(digest)
     this.#infos.delete(digest)
     rmSync(deltaPath(this.dir, digest), { force: true })
   }
@@ -126,13 +138,13 @@ export class DiskTier {
     return { chatTemplate: header.chatTemplate }
   }
 
-  #note(digest: string, bytes: number): void {
-    this.#bytes += bytes - (this.#sizes.get(digest) ?? 0)
-    this.#sizes.set(digest, bytes)
+  #note(digest: string, file: StoredDelta): void {
+    this.#bytes += file.bytes - (this.#files.get(digest)?.bytes ?? 0)
+    this.#files.set(digest, file)
   }
 
   #shrink(newest: string): void {
-    for (const digest of this.#sizes.keys()) {
+    for (const digest of this.#files.keys()) {
       if (this.#bytes <= this.#capacityBytes) return
       if (digest !== newest) this.remove(digest)
     }

@@ -21,6 +21,9 @@ const PAGES = [
   { path: 'adapters/support', title: 'forno/support' },
   { path: 'adapters/+', title: 'Publish an adapter' },
   { path: 'usage', title: 'Usage' },
+  { path: 'residency', title: 'Residency' },
+  { path: 'browser', title: 'In this browser' },
+  { path: 'backends', title: 'Backends' },
   { path: 'key', title: 'Key and limits' },
   { path: 'tenants', title: 'Tenants' },
   { path: 'tenants/forno', title: 'forno' },
@@ -249,6 +252,20 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
       .getByRole('row', { name: /^forno/ })
       .first()
       .waitFor()
+  })
+
+  test('shows a tenant where its adapters are, and the operator where everybody’s are', async () => {
+    const page = await signIn({ api: 'dev-forno', operator: 'dev-admin' })
+    await page.getByRole('button', { name: 'Ask' }).click()
+    await page.getByText('Done', { exact: true }).nth(1).waitFor()
+    await page.getByRole('link', { name: 'Residency' }).click()
+    const row = page.getByRole('row', { name: /forno\/support/ })
+    expect(await row.innerText()).toMatch(/In (memory|the batch)[\s\S]*[\d.]+ [kM]B[\s\S]*(now|ago)/)
+    expect(await page.getByText(/harrow/).count()).toBe(0)
+    await page.getByRole('link', { name: 'Backends' }).click()
+    await page.getByRole('row', { name: /harrow\/support/ }).waitFor()
+    await page.getByRole('heading', { name: product.backendUrl }).waitFor()
+    await screenshot(page, 'backends')
   })
 
   test('makes a tenant with a key that opens the console, changes its limits, and revokes the key', async () => {

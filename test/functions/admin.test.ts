@@ -237,6 +237,30 @@ describe('usage', () => {
   })
 })
 
+test('a tenant sees what the backends hold of its versions, the operator all, and who cannot be asked is said so', async () => {
+  const { key } = await tenant('resident')
+  const { key: other } = await tenant('elsewhere')
+  const digest = await edge.publish(key, 'resident/bot', 500)
+  await (await ask(key, 'resident/bot')).json()
+  const held = async (as: string) => (await (await edge.call(as, '/v1/residency')).json()) as { data: object[] }
+  expect((await held(key)).data).toEqual([
+    {
+      backend: 0,
+      reachable: true,
+      adapters: [{ digest, names: ['resident/bot'], tier: 'host', bytes: null, last_used_ms: null }],
+    },
+  ])
+  expect((await held(other)).data).toEqual([{ backend: 0, reachable: true, adapters: [] }])
+  const { body } = await edge.admin('GET', '/residency')
+  expect(body.data).toMatchObject([{ backend: backend.url, reachable: true }])
+  expect(JSON.stringify(body)).toContain(digest)
+  const lonely = await startEdge('http://127.0.0.1:1')
+  expect((await lonely.admin('GET', '/residency')).body.data).toEqual([
+    { backend: 'http://127.0.0.1:1', reachable: false, adapters: [] },
+  ])
+  await lonely.close()
+})
+
 describe('versions', () => {
   const put = (key: string, path: string, body: object) =>
     edge.call(key, path, { method: 'PUT', body: JSON.stringify(body) })

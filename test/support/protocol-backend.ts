@@ -154,6 +154,10 @@ export class ProtocolBackend {
     const capability = await verifyCapability(this.#key!, token, Date.now())
     if (!capability) return refuse(response, 'unauthorized', 'bad token')
 
+    if (request.method === 'GET' && pathname === '/v1/residency') {
+      if (capability.delta !== null) return refuse(response, 'forbidden', 'token is for a delta')
+      return json(response, 200, { adapters: [...this.deltas.keys()].map((digest) => ({ digest, tier: 'host' })) })
+    }
     if (request.method === 'HEAD' && pathname.startsWith('/v1/adapters/')) {
       return json(response, this.deltas.has(pathname.slice('/v1/adapters/'.length)) ? 200 : 404, {})
     }

@@ -94,3 +94,19 @@ export const LatencyRow = z.object({
   latency_ms_p99: ms,
 })
 export type LatencyRow = z.infer<typeof LatencyRow>
+
+export const Residency = z.object({
+  /** Its URL for the operator, a number for a tenant. */
+  backend: z.union([z.string(), z.number()]),
+  reachable: z.boolean(),
+  adapters: z.array(
+    z.object({
+      digest: z.string(),
+      names: z.array(z.string()),
+      tier: z.enum(['device', 'host', 'disk']),
+      bytes: z.nullable(z.number()),
+      last_used_ms: z.nullable(z.number()),
+    }),
+  ),
+})
+export type Residency = z.infer<typeof Residency>

@@ -204,10 +204,15 @@ export class OnnxEngine implements Engine {
     const host = new Set(report.hostDigests)
     const device = new Set(report.deviceDigests)
     const digests = new Set([...this.#disk.digests(), ...host])
-    return Array.from(digests, (digest) => ({
-      digest,
-      tier: device.has(digest) ? 'device' : host.has(digest) ? 'host' : 'disk',
-    }))
+    return Array.from(digests, (digest) => {
+      const file = this.#disk.tryGet(digest)
+      return {
+        digest,
+        tier: device.has(digest) ? 'device' : host.has(digest) ? 'host' : 'disk',
+        bytes: file?.bytes,
+        last_used_ms: file?.lastUsedMs,
+      }
+    })
   }
 
   async stats(): Promise<EngineStats> {

@@ -1,0 +1,109 @@
+// Which versions the backends hold at this moment, and where: the tenant's own, or everybody's for the operator. Live.
+import { listOf, Residency } from '../api/answers.ts'
+import { readEdge } from '../api/edge.ts'
+import { useLoaded } from '../loading.ts'
+import { useSession } from '../session.ts'
+import { Badge, type Tone } from '../ui/badge.tsx'
+import { Digest } from '../ui/digest.tsx'
+import { ago, bytes } from '../ui/format.ts'
+import { Card, Page } from '../ui/page.tsx'
+import { Empty, WhenLoaded } from '../ui/states.tsx'
+
+const EVERY_MS = 3_000
+
+const TIERS: Record<Residency['adapters'][number]['tier'], { tone: Tone; word: string }> = {
+  device: { tone: 'good', word: 'In the batch' },
+  host: { tone: 'info', word: 'In memory' },
+  disk: { tone: 'none', word: 'On disk' },
+}
+
+export function ResidencyPage() {
+  const { keys } = useSession()
+  return <Backends path="/v1/residency" apiKey={keys.apiKey} title="Residency" whose="your adapters" />
+}
+
+export function FleetPage() {
+  const { keys } = useSession()
+  return <Backends path="/admin/v1/residency" apiKey={keys.adminKey} title="Backends" whose="all adapters" />
+}
+
+interface BackendsProps {
+  readonly path: string
+  readonly apiKey: string
+  readonly title: string
+  readonly whose: string
+}
+
+function Backends({ path, apiKey, title, whose }: BackendsProps) {
+  const loaded = useLoaded(
+    async (signal) => (await readEdge(apiKey, path, listOf(Residency), { signal })).data,
+    [apiKey, path],
+    EVERY_MS,
+  )
+  return (
+    <Page
+      title={title}
+      about={`Where the backends hold ${whose}, every few seconds. What is nowhere here is sent with the next request for it.`}
+    >
+      <WhenLoaded loaded={loaded}>
+        {(backends) =>
+          backends.map((backend) => (
+            <Card
+              key={backend.backend}
+              title={typeof backend.backend === 'number' ? `Backend ${backend.backend + 1}` : backend.backend}
+              actions={
+                <Badge tone={backend.reachable ? 'good' : 'bad'}>
+                  {backend.reachable ? 'Reachable' : 'Not reachable'}
+                </Badge>
+              }
+            >
+              {backend.adapters.length > 0 ? (
+                <AdapterTable adapters={backend.adapters} />
+              ) : (
+                <Empty icon="server" title={backend.reachable ? 'It holds none at the moment' : 'It cannot be asked'} />
+              )}
+            </Card>
+          ))
+        }
+      </WhenLoaded>
+    </Page>
+  )
+}
+
+function AdapterTable({ adapters }: { readonly adapters: Residency['adapters'] }) {
+  const nowMs = Date.now()
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Version</th>
+            <th scope="col">Name</th>
+            <th scope="col">Tier</th>
+            <th scope="col" class="number">
+              Size
+            </th>
+            <th scope="col" class="number">
+              Last used
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {adapters.map((adapter) => (
+            <tr key={adapter.digest}>
+              <th scope="row">
+                <Digest value={adapter.digest} />
+              </th>
+              <td>{adapter.names.join(', ') || <span class="muted">no name leads to it</span>}</td>
+              <td>
+                <Badge tone={TIERS[adapter.tier].tone}>{TIERS[adapter.tier].word}</Badge>
+              </td>
+              <td class="number">{adapter.bytes === null ? '–' : bytes(adapter.bytes)}</td>
+              <td class="number">{adapter.last_used_ms === null ? '–' : ago(adapter.last_used_ms, nowMs)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}

@@ -1,0 +1,42 @@
+// Which deltas each backend holds, and in which of its tiers. Knows no names.
+// A backend that cannot be asked is reported as such: what is missing from the answer of one must not look like nothing.
+import { mintCapability } from '../../gpu-backend/capability.ts'
+import { REQUEST_ID_HEADER, Residency, type ResidencyEntry } from '../../gpu-backend/protocol.ts'
+import type { Edge } from '../edge.ts'
+
+const TOKEN_LIFE_MS = 60_000
+const TIMEOUT_MS = 5_000
+
+export interface BackendResidency {
+  readonly url: string
+  /** Undefined where the backend could not be asked. */
+  readonly entries: readonly ResidencyEntry[] | undefined
+}
+
+/** Asks every backend at once. */
+export async function askResidency(
+  { config }: Edge,
+  { tenant, requestId }: { tenant: string; requestId: string },
+): Promise<BackendResidency[]> {
+  const token = await mintCapability(config.capabilityKey, {
+    tenant,
+    delta: null,
+    request_id: requestId,
+    expires_ms: Date.now() + TOKEN_LIFE_MS,
+    limits: { max_tokens: 0, max_delta_bytes: 0 },
+  })
+  const headers = { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: requestId }
+  return await Promise.all(
+    config.backends.map(async (url) => {
+      try {
+        const signal = AbortSignal.timeout(TIMEOUT_MS)
+        const response = await fetch(`${url}/v1/residency`, { headers, signal })
+        if (!response.ok) throw new Error(`status ${response.status}`)
+        return { url, entries: Residency.parse(await response.json()).adapters }
+      } catch (error) {
+        console.warn(JSON.stringify({ event: 'residency_failed', backend: url, reason: String(error) }))
+        return { url, entries: undefined }
+      }
+    }),
+  )
+}

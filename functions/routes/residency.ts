@@ -1,0 +1,35 @@
+// `GET /v1/residency`: which of the tenant's versions the backends hold at this moment. `describeResidency` is the operator's
+// answer as well, who sees everybody's. Invariant: a tenant learns neither a backend's address nor another tenant's digests.
+import { Hono } from 'hono'
+import type { EdgeEnv } from '../env.ts'
+import { publishedAs } from '../registry/published-as.ts'
+import { askResidency, type BackendResidency } from '../router/residency.ts'
+
+export const residency = new Hono<EdgeEnv>().get('/', async (c) => {
+  const { tenant } = c.var.principal
+  const [backends, names] = await Promise.all([
+    askResidency(c.var.edge, { tenant, requestId: c.var.requestId }),
+    publishedAs(c.env.DB, tenant),
+  ])
+  const data = backends.map((backend, place) => ({ backend: place, ...describeResidency(backend, names, false) }))
+  return c.json({ object: 'list', data })
+})
+
+/** What one backend holds, each with the names that have it; without `all`, only what has one. */
+export function describeResidency(
+  { entries }: BackendResidency,
+  names: ReadonlyMap<string, readonly string[]>,
+  all: boolean,
+) {
+  const shown = entries?.filter(({ digest }) => all || names.has(digest)) ?? []
+  return {
+    reachable: entries !== undefined,
+    adapters: shown.map((entry) => ({
+      digest: entry.digest,
+      names: names.get(entry.digest) ?? [],
+      tier: entry.tier,
+      bytes: entry.bytes ?? null,
+      last_used_ms: entry.last_used_ms ?? null,
+    })),
+  }
+}
