@@ -82,7 +82,9 @@ export async function publishAdapter(host: PublishHost, request: PublishRequest)
     }
     await host.call(`${path}/versions/${digest}/report`, { method: 'PUT', body: JSON.stringify(report) })
     if (published !== undefined && published.digest !== digest && !request.stage) {
-      await host.call(`${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest }) })
+      // Refused where somebody else moved the name meanwhile: neither publisher overwrites the other's move unseen.
+      const body = JSON.stringify({ digest, from: published.digest })
+      await host.call(`${path}/alias`, { method: 'PUT', body })
     }
     return { model, digest, report }
   } finally {

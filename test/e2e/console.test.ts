@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
@@ -42,11 +42,29 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
+/** The page and what it names, with all that those import before they run. */
+function firstLoad(): string[] {
+  const html = readFileSync(join(SITE, 'index.html'), 'utf8')
+  const files = new Set(['index.html'])
+  const waiting = [...html.matchAll(/<(?:script|link)[^>]+(?:src|href)="\/([^"]+)"/g)].map(([, name]) => name!)
+  for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+    if (files.has(name)) continue
+    files.add(name)
+    if (!name.endsWith('.js')) continue
+    // `import"./x.js"` and `from"./x.js"`, but not `import("./x.js")`.
+    const imports = readFileSync(join(SITE, name), 'utf8').matchAll(/\b(?:import|from)\s*["']\.\/([^"']+)["']/g)
+    for (const [, imported] of imports) waiting.push(join(dirname(name), imported!))
+  }
+  return [...files]
+}
+
 describe('the page', () => {
-  test('weighs little, with everything that it may ever load', () => {
-    const files = readdirSync(SITE, { recursive: true, encoding: 'utf8' }).filter((name) => /\.\w+$/.test(name))
-    const bytes = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(SITE, name))).byteLength, 0)
+  test('weighs little: what its first view loads, before anybody asks for a model', () => {
+    const files = firstLoad()
     expect(files.some((name) => name.endsWith('.js'))).toBe(true)
+    expect(files.some((name) => name.endsWith('.css'))).toBe(true)
+    expect(files.filter((name) => /ort|wasm|worker/.test(name))).toEqual([])
+    const bytes = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(SITE, name))).byteLength, 0)
     expect(bytes).toBeLessThan(MAX_PAGE_BYTES)
   })
 

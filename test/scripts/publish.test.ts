@@ -57,7 +57,7 @@ describe('publishing is all or nothing', () => {
       response.setHeader('x-polylora-adapter', adapted ? uploaded : 'base')
       json(200, { choices: [{ logprobs: { top_logprobs: [{ x: adapted ? -1 - effect : -1 }] } }] })
     } else {
-      if (call === `PUT ${PATH}/alias`) expect(JSON.parse(body)).toEqual({ digest: uploaded })
+      if (call === `PUT ${PATH}/alias`) expect(JSON.parse(body)).toEqual({ digest: uploaded, from: previous })
       json(200, {})
     }
   }
