@@ -295,6 +295,13 @@ export const OPERATIONS: readonly Operation[] = [
     answers: { 200: 'The balance.' },
   },
   {
+    method: 'get',
+    path: '/admin/v1/tenants/{tenant}/adapters',
+    summary: 'Lists a tenant’s adapters, with whether their deltas may leave the edge.',
+    scope: 'admin',
+    answers: { 200: 'A list of adapters.' },
+  },
+  {
     method: 'patch',
     path: '/admin/v1/tenants/{tenant}/adapters/{name}',
     summary:

@@ -2,7 +2,7 @@
 import type { Context } from 'hono'
 import type { EdgeEnv } from '../env.ts'
 import { adapterNotFound, invalidRequest } from '../errors.ts'
-import type { AdapterName, VersionRow } from '../registry/adapters.ts'
+import type { AdapterName, AdapterRow, VersionRow } from '../registry/adapters.ts'
 import { Name } from '../registry/names.ts'
 
 /** A version as the API shows it. */
@@ -13,6 +13,11 @@ export function describe(
 ) {
   const { digest, bytes, header, created_ms } = row
   return { id: `${tenant}/${name}`, object: 'adapter', digest, bytes, ...JSON.parse(header), created_ms }
+}
+
+/** An adapter as lists show it: the version that it points at, and whether its deltas may leave the edge. */
+export function describeAdapter(tenant: string, row: AdapterRow) {
+  return { ...describe(tenant, row.name, row), updated_ms: row.updated_ms, may_leave: row.may_leave === 1 }
 }
 
 /** The adapter in the path. @throws ApiError 404 where it is another tenant's, as where it doesn't exist */

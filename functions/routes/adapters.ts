@@ -23,7 +23,7 @@ import { tryGetDelta } from '../registry/may-leave.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import { evictEverywhere } from '../router/evict.ts'
-import { describe, fullName, ownAdapter } from './adapter-path.ts'
+import { describe, describeAdapter, fullName, ownAdapter } from './adapter-path.ts'
 import { AliasMove, Canary, Report } from './adapter-requests.ts'
 import { publishDelta } from './publish-delta.ts'
 import { sendFile } from './send-file.ts'
@@ -42,13 +42,9 @@ adapters.use(async (c, next) => {
 
 adapters
   .get('/', async (c) => {
-    const rows = await listAdapters(c.env.DB, c.var.principal.tenant)
-    const data = rows.map((row) => ({
-      ...describe(c.var.principal.tenant, row.name, row),
-      updated_ms: row.updated_ms,
-      may_leave: row.may_leave === 1,
-    }))
-    return c.json({ object: 'list', data })
+    const { tenant } = c.var.principal
+    const rows = await listAdapters(c.env.DB, tenant)
+    return c.json({ object: 'list', data: rows.map((row) => describeAdapter(tenant, row)) })
   })
   .get('/:tenant/:name', (c) => show(c, ownAdapter(c)))
   .get('/:tenant/:name/versions/:digest/delta', async (c) => {
@@ -123,9 +119,7 @@ async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response
   if (!row) throw adapterNotFound(fullName(adapter))
   const versions = await listVersions(c.env.DB, adapter)
   return c.json({
-    ...describe(adapter.tenant, adapter.name, row),
-    updated_ms: row.updated_ms,
-    may_leave: row.may_leave === 1,
+    ...describeAdapter(adapter.tenant, row),
     previous_digest: row.previous_digest,
     canary: row.canary_digest && { digest: row.canary_digest, weight: row.canary_weight / WHOLE_WEIGHT },
     report: row.report === null ? null : JSON.parse(row.report),

@@ -4,6 +4,7 @@ import { requireAdmin } from '../auth/admin-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
 import { readJson } from '../read-json.ts'
+import { listAdapters } from '../registry/adapters.ts'
 import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
@@ -23,6 +24,7 @@ import { queryUsage } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import { askResidency } from '../router/residency.ts'
+import { describeAdapter } from './adapter-path.ts'
 import { adminBrowser } from './admin-browser.ts'
 import { AdapterTerms, Credit, NewKey, NewTenant, Rotation, TermsChange } from './admin-requests.ts'
 import { describeResidency } from './residency.ts'
@@ -90,6 +92,11 @@ admin
     const credit = await readJson(c.req.raw, Credit, MAX_ADMIN_BYTES)
     const balance = await meterOf(c.env, id).credit(credit.id, credit.amount_nano, Date.now())
     return c.json({ tenant: id, balance_nano: balance })
+  })
+  .get('/tenants/:tenant/adapters', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    const rows = await listAdapters(c.env.DB, id)
+    return c.json({ object: 'list', data: rows.map((row) => describeAdapter(id, row)) })
   })
   .patch('/tenants/:tenant/adapters/:name', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))

@@ -5,9 +5,13 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { BaseModel } from '../../adapters/base-model.ts'
+import { EMBEDDED_MODEL, EMBEDDED_NAME } from '../../gpu-backend/config.ts'
+import { publishBrowserModel } from '../../scripts/publish-browser-model.ts'
 import { hasChromium, launchChromium, openPage, screenshot, type WatchedPage } from '../support/chromium.ts'
+import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { type StartedProduct, startProduct } from '../support/started-product.ts'
 
 const SITE = fileURLToPath(new URL('../../dist/console/site', import.meta.url))
@@ -183,9 +187,23 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
   async function publish(page: Page, sample: string, name: string): Promise<void> {
     await page.goto('/#/adapters/+')
     await page.getByLabel('Choose a folder').setInputFiles(join(SAMPLES, sample))
+    await publishChosen(page, name)
+  }
+
+  async function publishChosen(page: Page, name: string): Promise<void> {
     await page.getByLabel('Name', { exact: true }).fill(name)
     await page.getByRole('button', { name: 'Publish' }).click()
     await page.getByRole('heading', { name: `demo/${name} is served` }).waitFor()
+  }
+
+  /** What a hand does that drags a folder from the desktop. */
+  async function drop(page: Page, target: Locator, folder: string): Promise<void> {
+    const { x, y, width, height } = (await target.boundingBox())!
+    const devtools = await page.context().newCDPSession(page)
+    const data = { items: [], files: [folder], dragOperationsMask: 1 }
+    for (const type of ['dragEnter', 'dragOver', 'drop'] as const) {
+      await devtools.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 4, data })
+    }
   }
 
   const shown = async (path: string, key = 'dev-demo') => {
@@ -227,16 +245,46 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
       .waitFor()
   })
 
+  test('takes a folder that is dropped', async () => {
+    const page = await signIn({ api: 'dev-demo' })
+    await page.goto('/#/adapters/+')
+    const zone = page.getByRole('region', { name: 'Files of the adapter' })
+    await zone.waitFor()
+    await drop(page, zone, join(SAMPLES, SAMPLE_NAMES[3]!))
+    await zone.getByRole('listitem').first().waitFor()
+    await publishChosen(page, 'dropped')
+    expect((await shown('/v1/adapters/demo/dropped')).versions).toHaveLength(1)
+  })
+
   test('refuses files that are no adapter, or one without effect, in one sentence, and publishes nothing', async () => {
     const page = await signIn({ api: 'dev-demo' })
     await page.goto('/#/adapters/+')
-    await page
-      .getByLabel('Choose files')
-      .setInputFiles({ name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('hi') })
-    await page.getByLabel('Name', { exact: true }).fill('nothing')
-    await page.getByRole('button', { name: 'Publish' }).click()
-    expect(await page.getByRole('alert').innerText()).toContain('Nothing was published')
+    const refused = async (files: { name: string; bytes: Uint8Array }[]) => {
+      const chosen = files.map(({ name, bytes }) => ({
+        name,
+        mimeType: 'application/octet-stream',
+        buffer: Buffer.from(bytes),
+      }))
+      await page.getByLabel('Choose files').setInputFiles(chosen)
+      await page.getByLabel('Name', { exact: true }).fill('nothing')
+      await page.getByRole('button', { name: 'Publish' }).click()
+      const alert = page.getByRole('alert')
+      await alert.getByText('Nothing was published').waitFor()
+      return alert.innerText()
+    }
+    await refused([{ name: 'notes.txt', bytes: new TextEncoder().encode('hi') }])
     await screenshot(page, 'refused')
+    const { base } = (await shown('/v1/base')) as unknown as { base: BaseModel }
+    const tensors = peftTensors(base, ['model.layers.0.self_attn.q_proj']).map((tensor) =>
+      tensor.name.includes('lora_B')
+        ? { ...tensor, values: new Float32Array(tensor.shape[0]! * tensor.shape[1]!) }
+        : tensor,
+    )
+    const files = [...peftFiles(tensors).values()]
+    const sized = await Promise.all(
+      files.map(async (file) => ({ name: file.name, bytes: await file.read(0, file.size) })),
+    )
+    expect(await refused(sized)).toContain('It would change nothing')
     await page.goto('/#/adapters')
     await page.getByRole('heading', { name: 'Adapters' }).waitFor()
     expect(await page.getByRole('link', { name: 'demo/nothing' }).count()).toBe(0)
@@ -284,6 +332,71 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
     await page.getByRole('row', { name: /harrow\/support/ }).waitFor()
     await page.getByRole('heading', { name: product.backendUrl }).waitFor()
     await screenshot(page, 'backends')
+  })
+
+  /** The backend's answer. */
+  async function answerOfBackend(model: string, content: string): Promise<string> {
+    const body = JSON.stringify({ model, messages: [{ role: 'user', content }], temperature: 0, max_tokens: 96 })
+    const headers = { authorization: 'Bearer dev-demo', 'content-type': 'application/json' }
+    const response = await fetch(`${product.url}/v1/chat/completions`, { method: 'POST', headers, body })
+    const { choices } = (await response.json()) as { choices: [{ message: { content: string } }] }
+    return choices[0].message.content
+  }
+
+  test('runs the model in this browser, switching adapters that the operator lets leave, with the backend’s answers', async () => {
+    await publishBrowserModel(
+      { url: product.url, apiKey: 'dev-admin' },
+      {
+        modelPath: EMBEDDED_MODEL,
+        modelName: EMBEDDED_NAME,
+        weights: 'f32',
+        contextTokens: undefined,
+        cacheDir: join(folder, 'browser-files'),
+      },
+    )
+    const page = await signIn({ api: 'dev-demo', operator: 'dev-admin' })
+    for (const [place, name] of ['first', 'second', 'kept'].entries()) await publish(page, SAMPLE_NAMES[place]!, name)
+    await page.goto('/#/tenants/demo')
+    for (const name of ['first', 'second']) {
+      const box = page.getByRole('row', { name: `demo/${name}` }).getByRole('checkbox')
+      await box.click()
+      await page
+        .getByRole('row', { name: `demo/${name}` })
+        .locator('input:checked:enabled')
+        .waitFor()
+    }
+    await screenshot(page, 'tenant-adapters')
+
+    await page.goto('/#/browser')
+    await page.getByRole('button', { name: 'Run the model here' }).click()
+    await page.getByText('Runs on your CPU (WebAssembly).').waitFor()
+    const question = 'When are you open on Saturday?'
+    await page.getByLabel('Question').fill(question)
+    const asked: string[] = []
+    page.on('request', (request) => asked.push(new URL(request.url()).pathname))
+    const answers = new Set<string>()
+    for (const [option, model] of [
+      ['', EMBEDDED_NAME],
+      ['demo/first', 'demo/first'],
+      ['demo/second', 'demo/second'],
+    ] as const) {
+      await page.getByLabel('Model').selectOption(option)
+      await page.getByRole('button', { name: 'Ask here' }).click()
+      const answer = page.getByRole('article', { name: 'Answer in this browser' })
+      await answer.getByText('Nothing was sent.').waitFor()
+      const text = (await answer.locator('.answer-text').textContent()) ?? ''
+      expect(text).toBe(await answerOfBackend(model, question))
+      answers.add(text)
+      await screenshot(page, `browser-${option.replace('/', '-') || 'base'}`)
+    }
+    expect(answers.size).toBe(3)
+    expect(asked.filter((path) => path.startsWith('/v1/browser') || path.includes('completions'))).toEqual([])
+
+    await page.getByLabel('Model').selectOption('demo/kept')
+    await page.getByRole('button', { name: 'Ask here' }).click()
+    expect(await page.getByRole('alert').innerText()).toContain("'demo/kept' may not be downloaded")
+    // The browser itself reports the 403 that was asked for.
+    opened[0]!.complaints.length = 0
   })
 
   test('makes a tenant with a key that opens the console, changes its limits, and revokes the key', async () => {

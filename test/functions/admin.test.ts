@@ -261,6 +261,16 @@ test('a tenant sees what the backends hold of its versions, the operator all, an
   await lonely.close()
 })
 
+test('the operator sees a tenant’s adapters and which of them browsers may download', async () => {
+  const { key } = await tenant('lender')
+  await edge.publish(key, 'lender/bot', 502)
+  const listed = async () => (await edge.admin('GET', '/tenants/lender/adapters')).body.data
+  expect(await listed()).toMatchObject([{ id: 'lender/bot', may_leave: false }])
+  await edge.admin('PATCH', '/tenants/lender/adapters/bot', { may_leave: true })
+  expect(await listed()).toMatchObject([{ id: 'lender/bot', may_leave: true }])
+  expect((await edge.admin('GET', '/tenants/nobody/adapters')).status).toBe(404)
+})
+
 describe('versions', () => {
   const put = (key: string, path: string, body: object) =>
     edge.call(key, path, { method: 'PUT', body: JSON.stringify(body) })

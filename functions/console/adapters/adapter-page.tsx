@@ -78,7 +78,14 @@ export function AdapterPage({ name }: { readonly name: string }) {
       <WhenLoaded loaded={loaded}>
         {(adapter) => (
           <>
-            <Card title="Versions">
+            <Card
+              title="Versions"
+              about={
+                adapter.may_leave
+                  ? 'Browsers of yours may download them.'
+                  : 'They run on the backends only: the operator does not let browsers download them.'
+              }
+            >
               <VersionTable adapter={adapter} actions={actions} />
             </Card>
             <CanaryCard adapter={adapter} actions={actions} />

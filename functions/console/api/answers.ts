@@ -35,7 +35,13 @@ export const Version = z.object({
 })
 export type Version = z.infer<typeof Version>
 
-export const AdapterSummary = z.object({ id: z.string(), updated_ms: z.number(), ...Version.shape })
+export const AdapterSummary = z.object({
+  id: z.string(),
+  updated_ms: z.number(),
+  /** Whether a browser may download its deltas. */
+  may_leave: z.boolean(),
+  ...Version.shape,
+})
 export type AdapterSummary = z.infer<typeof AdapterSummary>
 
 export const Adapter = z.object({

@@ -9,6 +9,7 @@ import { Button, ButtonLink } from '../ui/button.tsx'
 import { Confirm } from '../ui/confirm.tsx'
 import { Card, Page } from '../ui/page.tsx'
 import { WhenLoaded } from '../ui/states.tsx'
+import { AdaptersCard } from './adapters-card.tsx'
 import { BalanceCard } from './balance-card.tsx'
 import { KeysCard } from './keys-card.tsx'
 import { TermsCard } from './terms-card.tsx'
@@ -40,6 +41,7 @@ export function TenantPage({ id }: { readonly id: string }) {
             <KeysCard path={path} />
             <TermsCard key={JSON.stringify(tenant)} path={path} terms={tenant} onSaved={loaded.reload} />
             <BalanceCard path={path} balance={tenant} onPaid={loaded.reload} />
+            <AdaptersCard path={path} />
             <Card
               title="Erase"
               about="The tenant with its keys, adapters and their files, here and on the backends. Usage records stay, for the books."

@@ -1,0 +1,87 @@
+// A tenant's adapters, and which of them a browser may download: the operator's decision.
+import { AdapterSummary, listOf } from '../api/answers.ts'
+import { readEdge, sendEdge } from '../api/edge.ts'
+import { useLoaded, useTask } from '../loading.ts'
+import { useSession } from '../session.ts'
+import { Digest } from '../ui/digest.tsx'
+import { Check } from '../ui/field.tsx'
+import { bytes } from '../ui/format.ts'
+import { Card } from '../ui/page.tsx'
+import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
+
+export function AdaptersCard({ path }: { readonly path: string }) {
+  const { adminKey } = useSession().keys
+  const loaded = useLoaded(
+    async (signal) => (await readEdge(adminKey, `${path}/adapters`, listOf(AdapterSummary), { signal })).data,
+    [adminKey, path],
+  )
+  const task = useTask()
+  const allow = (adapter: AdapterSummary, mayLeave: boolean) => {
+    const name = adapter.id.slice(adapter.id.indexOf('/') + 1)
+    void task.run(async () => {
+      await sendEdge(adminKey, 'PATCH', `${path}/adapters/${encodeURIComponent(name)}`, { may_leave: mayLeave })
+      loaded.reload()
+    })
+  }
+  return (
+    <Card
+      title="Adapters"
+      about="What a browser has downloaded to run it stays there; taking the permission back ends further downloads."
+    >
+      {task.error && <Failure error={task.error} />}
+      <WhenLoaded loaded={loaded}>
+        {(adapters) =>
+          adapters.length === 0 ? (
+            <Empty icon="layers" title="No adapter yet" />
+          ) : (
+            <AdapterTable adapters={adapters} isBusy={task.isBusy} onAllow={allow} />
+          )
+        }
+      </WhenLoaded>
+    </Card>
+  )
+}
+
+interface AdapterTableProps {
+  readonly adapters: readonly AdapterSummary[]
+  readonly isBusy: boolean
+  onAllow(adapter: AdapterSummary, mayLeave: boolean): void
+}
+
+function AdapterTable({ adapters, isBusy, onAllow }: AdapterTableProps) {
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Name</th>
+            <th scope="col">Version</th>
+            <th scope="col" class="number">
+              Size
+            </th>
+            <th scope="col">In browsers</th>
+          </tr>
+        </thead>
+        <tbody>
+          {adapters.map((adapter) => (
+            <tr key={adapter.id}>
+              <th scope="row">{adapter.id}</th>
+              <td>
+                <Digest value={adapter.digest} />
+              </td>
+              <td class="number">{bytes(adapter.bytes)}</td>
+              <td>
+                <Check
+                  label="May be downloaded"
+                  checked={adapter.may_leave}
+                  disabled={isBusy}
+                  onChange={(on) => onAllow(adapter, on)}
+                />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}
