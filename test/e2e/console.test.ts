@@ -259,7 +259,7 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
   test('refuses files that are no adapter, or one without effect, in one sentence, and publishes nothing', async () => {
     const page = await signIn({ api: 'dev-demo' })
     await page.goto('/#/adapters/+')
-    const refused = async (files: { name: string; bytes: Uint8Array }[]) => {
+    const refused = async (title: string, files: { name: string; bytes: Uint8Array }[]) => {
       const chosen = files.map(({ name, bytes }) => ({
         name,
         mimeType: 'application/octet-stream',
@@ -268,11 +268,10 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
       await page.getByLabel('Choose files').setInputFiles(chosen)
       await page.getByLabel('Name', { exact: true }).fill('nothing')
       await page.getByRole('button', { name: 'Publish' }).click()
-      const alert = page.getByRole('alert')
-      await alert.getByText('Nothing was published').waitFor()
-      return alert.innerText()
+      const alert = page.getByRole('alert').filter({ has: page.getByRole('heading', { name: title }) })
+      expect(await alert.innerText()).toContain('Nothing was published')
     }
-    await refused([{ name: 'notes.txt', bytes: new TextEncoder().encode('hi') }])
+    await refused('Something is missing', [{ name: 'notes.txt', bytes: new TextEncoder().encode('hi') }])
     await screenshot(page, 'refused')
     const { base } = (await shown('/v1/base')) as unknown as { base: BaseModel }
     const tensors = peftTensors(base, ['model.layers.0.self_attn.q_proj']).map((tensor) =>
@@ -284,7 +283,7 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
     const sized = await Promise.all(
       files.map(async (file) => ({ name: file.name, bytes: await file.read(0, file.size) })),
     )
-    expect(await refused(sized)).toContain('It would change nothing')
+    await refused('It would change nothing', sized)
     await page.goto('/#/adapters')
     await page.getByRole('heading', { name: 'Adapters' }).waitFor()
     expect(await page.getByRole('link', { name: 'demo/nothing' }).count()).toBe(0)
