@@ -66,7 +66,7 @@ export class DiskTier {
   }
 
   has(digest: string): boolean {
-    return this.#sizes.has(digest)
+    return this.#files.has(digest)
   }
 
   digests(): string[] {

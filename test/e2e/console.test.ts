@@ -347,7 +347,6 @@ describe.skipIf(!hasChromium())('in Chromium, the console', () => {
       { url: product.url, apiKey: 'dev-admin' },
       {
         modelPath: EMBEDDED_MODEL,
-        modelName: EMBEDDED_NAME,
         weights: 'f32',
         contextTokens: undefined,
         cacheDir: join(folder, 'browser-files'),
