@@ -132,7 +132,7 @@ describe.skipIf(vllm === undefined)('the vllm engine', { timeout: SLOW_MS }, () 
     await vi.waitFor(async () => {
       const text = await engine.metrics()
       for (const { path } of sockets) if (!text.includes(`replica="${path}"`)) throw new Error(`${path} is not ready`)
-    })
+    }, 60_000)
     const { digest, bytes } = await encodedRandomDelta(engine.info.base, { seed: 44, rank: 4 })
     await engine.admit(digest, body(bytes), 1e9)
     const expected = await ask(engine, { delta: digest, sampling: { max_tokens: 20 } })
