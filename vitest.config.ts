@@ -7,10 +7,10 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/build-console.ts',
-    // Two cores: the engine's threads and the test files would only fight for them.
+    // Two cores, which others may share: the engine's threads and the test files would only fight for them.
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 120_000,
+    hookTimeout: 240_000,
     reporters: resultsFile ? ['default', 'json'] : ['default'],
     ...(resultsFile ? { outputFile: { json: resultsFile } } : {}),
   },
