@@ -66,9 +66,12 @@ describe('texts to tokens', () => {
   })
 
   test('that are being made when it closes are refused, and a later one is made again', async () => {
-    const pending = refusal(threaded.encode(['word '.repeat(1000)], 'plain'))
-    await threaded.close()
+    // A new encoder, whose thread cannot have answered before it has started.
+    const closing = new PromptEncoder(tokenizer, CONTEXT, 0)
+    const pending = refusal(closing.encode(['word '.repeat(1000)], 'plain'))
+    await closing.close()
     expect((await pending).code).toBe('unavailable')
-    expect(await threaded.encode(['Hello'], 'plain')).toEqual([tokenizer.encode('Hello')])
+    expect(await closing.encode(['Hello'], 'plain')).toEqual([tokenizer.encode('Hello')])
+    await closing.close()
   })
 })
