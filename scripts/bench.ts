@@ -75,8 +75,9 @@ interface Setup extends ServerSetup {
 }
 
 interface Report {
-  rows: Row[]
-  extras: Extras
+  readonly model: string
+  readonly rows: Row[]
+  readonly extras: Extras
 }
 
 async function main(): Promise<void> {
@@ -86,7 +87,7 @@ async function main(): Promise<void> {
   }
   const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
   const dataDir = mkdtempSync(join(tmpdir(), 'polylora-bench-'))
-  const report: Report = { rows: [], extras: {} }
+  const report: Report = { model, rows: [], extras: {} }
   try {
     const tokenizer = new Tokenizer((await openModelSource(model)).tokenizer)
     const asPrompt = (text: string): Prompt => ({
@@ -106,9 +107,7 @@ async function main(): Promise<void> {
   } finally {
     rmSync(dataDir, { recursive: true, force: true })
   }
-  const whole = flags.json ? keep(flags.json, model, report) : report
-  printGoals(whole)
-  if (flags.svg) writeFileSync(flags.svg, picture(whole.rows.filter(({ contender }) => !contender.startsWith('loop'))))
+  printGoals(save(report))
 }
 
 async function measure(setup: Setup, only: readonly string[], report: Report): Promise<void> {
@@ -160,6 +159,7 @@ async function measureDecode(contenders: readonly Contender[], setup: Setup, rep
         report.rows.push(row)
         process.stdout.write(`${formatRow(row)}\n`)
       }
+      save(report)
     }
   }
 }
@@ -214,15 +214,22 @@ function medians(measured: readonly Figures[]): Figures {
   }
 }
 
-/** Writes the report into `path`, beside what it holds of the same model and was not measured now. */
-function keep(path: string, model: string, report: Report): Report {
-  const known = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Report & { model: string }) : undefined
-  const sameRow = (x: Row) => (y: Row) => x.contender === y.contender && x.mode === y.mode && x.streams === y.streams
-  const kept = known?.model === model ? known : { rows: [], extras: {} }
-  const rows = [...kept.rows.filter((row) => !report.rows.some(sameRow(row))), ...report.rows]
-  const whole = { rows, extras: { ...kept.extras, ...report.extras } }
-  writeFileSync(path, `${JSON.stringify({ model, rank: RANK, ...whole }, null, 2)}\n`)
+/** Writes what was measured so far; with it, what --json's file holds of the same model and was not measured now. */
+function save(report: Report): Report {
+  const whole = flags.json ? { ...report, ...known(flags.json, report) } : report
+  if (flags.json) writeFileSync(flags.json, `${JSON.stringify({ ...whole, rank: RANK }, null, 2)}\n`)
+  if (flags.svg) writeFileSync(flags.svg, picture(whole.rows.filter(({ contender }) => !contender.startsWith('loop'))))
   return whole
+}
+
+function known(path: string, { model, rows, extras }: Report): Pick<Report, 'rows' | 'extras'> {
+  const file = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Report) : undefined
+  if (file?.model !== model) return { rows, extras }
+  const sameRow = (x: Row) => (y: Row) => x.contender === y.contender && x.mode === y.mode && x.streams === y.streams
+  return {
+    rows: [...file.rows.filter((row) => !rows.some(sameRow(row))), ...rows],
+    extras: { ...file.extras, ...extras },
+  }
 }
 
 function formatRow(row: Row): string {
