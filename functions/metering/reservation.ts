@@ -1,6 +1,7 @@
 // What crosses between a request and its tenant's meter.
 import type { Digest, GenerateEvent } from '../../gpu-backend/protocol.ts'
 import type { Terms } from './terms.ts'
+import type { UsageRecord } from './usage-record.ts'
 
 /** A request that wants to begin. */
 export interface Reservation {
@@ -9,6 +10,13 @@ export interface Reservation {
   /** What it may use at most, as far as can be said before it has run. */
   readonly promptTokens: number
   readonly completionTokens: number
+  readonly terms: Terms
+  readonly idempotency: IdempotencyKey | undefined
+}
+
+/** What a request has used, as its meter is told while it runs and when it ends. */
+export interface Account {
+  readonly record: UsageRecord
   readonly terms: Terms
   readonly idempotency: IdempotencyKey | undefined
 }

@@ -1,17 +1,17 @@
 // The meter of one tenant: a Durable Object that grants requests under the tenant's terms and settles what they used.
-// Knows no names, keys or bytes. Invariants: a request is settled once; a record leaves the outbox only once D1 has it;
-// a request that nobody settles is closed here, with what was last heard of it.
+// Knows no names, keys or bytes. Invariants: a request is settled once; one that nobody settles is closed here, with what was
+// last heard of it, until what its edge has to say comes after all.
 // Granting writes nothing, since a Durable Object's answer waits for its writes: reservations live in memory until the
 // backend has begun. A meter that restarts before forgets them, and gives at most a minute's allowance too much.
 import { DurableObject } from 'cloudflare:workers'
 import type { Bindings } from '../env.ts'
-import { type Bucket, refilled, waitMs } from './bucket.ts'
-import type { KeptAnswer, RateLimit, RateState, Reservation, ReserveAnswer, TooLarge } from './reservation.ts'
+import { KeptAnswers } from './kept-answers.ts'
+import { Limits } from './limits.ts'
+import { Outbox } from './outbox.ts'
+import type { Account, KeptAnswer, Reservation, ReserveAnswer, TooLarge } from './reservation.ts'
 import { priceNano, type Terms } from './terms.ts'
-import { USAGE_COLUMNS, type UsageRecord } from './usage-record.ts'
 
 const FLUSH_AFTER_MS = 500
-const FLUSH_BATCH = 100
 const RETRY_FLUSH_MS = 2_000
 /** A request of which nothing was heard for so long has lost its edge. */
 const LEASE_MS = 180_000
@@ -22,15 +22,14 @@ const FORGET_EVERY_MS = 600_000
 const RUNNING = 'running:'
 /** Nobody's answer waits for such a write: it may be lost, with no more harm than a few seconds' tokens. */
 const UNCONFIRMED = { allowUnconfirmed: true }
+/** `lost`: requests that were given up, and what was charged for them. */
 const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS credits (id TEXT PRIMARY KEY, amount_nano INTEGER NOT NULL, created_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS balance (one INTEGER PRIMARY KEY CHECK (one = 1), nano INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS settled (request_id TEXT PRIMARY KEY, settled_ms INTEGER NOT NULL);
   CREATE INDEX IF NOT EXISTS settled_by_time ON settled (settled_ms);
-  CREATE TABLE IF NOT EXISTS outbox (request_id TEXT PRIMARY KEY, record TEXT NOT NULL);
-  CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL, created_ms INTEGER NOT NULL, events TEXT);
+  CREATE TABLE IF NOT EXISTS lost (
+    request_id TEXT PRIMARY KEY, price_nano INTEGER NOT NULL, settled_ms INTEGER NOT NULL);
 `
 
 interface OpenRequest {
@@ -41,15 +40,16 @@ interface OpenRequest {
   readonly hold: number
   readonly terms: Terms
   /** Absent until a backend has begun. */
-  readonly record: UsageRecord | undefined
+  readonly account: Account | undefined
 }
-type AnswerRow = { fingerprint: string; request_id: string; created_ms: number; events: string | null }
 
 export class TenantMeter extends DurableObject<Bindings> {
   readonly #sql: SqlStorage
   readonly #leaseMs: number
   readonly #open = new Map<string, OpenRequest>()
-  readonly #buckets = new Map<string, Bucket>()
+  #limits: Limits
+  #answers: KeptAnswers
+  #outbox: Outbox
   #forgotMs = 0
 
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -57,23 +57,23 @@ export class TenantMeter extends DurableObject<Bindings> {
     this.#sql = ctx.storage.sql
     this.#leaseMs = Number(env.METER_LEASE_MS || LEASE_MS)
     this.#sql.exec(SCHEMA)
+    this.#limits = new Limits(this.#sql)
+    this.#answers = new KeptAnswers(this.#sql)
+    this.#outbox = new Outbox(this.#sql, env.DB)
     ctx.blockConcurrencyWhile(async () => {
       const running = await ctx.storage.list<OpenRequest>({ prefix: RUNNING })
       for (const [key, open] of running) this.#open.set(key.slice(RUNNING.length), open)
       // Whatever was left undone by the one before.
       await this.#wake(Date.now() + FLUSH_AFTER_MS)
     })
-    for (const row of this.#sql.exec<{ name: string; level: number; at_ms: number }>('SELECT * FROM buckets')) {
-      this.#buckets.set(row.name, { level: row.level, atMs: row.at_ms })
-    }
   }
 
   /** Opens a request where the tenant's limits and balance allow it; the same request again is the same reservation. */
   async reserve(reservation: Reservation): Promise<ReserveAnswer> {
     const { requestId, nowMs, terms, idempotency } = reservation
     this.#releaseUnheard(nowMs)
-    if (this.#open.has(requestId)) return { kind: 'granted', rate: this.#rate(terms, nowMs) }
-    const known = idempotency && this.#known(idempotency.key, idempotency.fingerprint)
+    if (this.#open.has(requestId)) return { kind: 'granted', rate: this.#limits.rate(terms, nowMs) }
+    const known = idempotency && this.#answers.find(idempotency, (id) => this.#open.has(id))
     if (known) return known
     const hold = priceNano(terms, {
       prompt_tokens: reservation.promptTokens,
@@ -84,25 +84,20 @@ export class TenantMeter extends DurableObject<Bindings> {
     // A request larger than a minute's allowance waits for a full bucket.
     const wanted = reservation.promptTokens + reservation.completionTokens
     const tokens = Math.min(wanted, terms.tokens_per_minute ?? wanted)
-    const refusal = this.#take(terms, tokens, nowMs)
+    const refusal = this.#limits.take(terms, tokens, nowMs)
     if (refusal) return refusal
-    this.#open.set(requestId, { heardMs: nowMs, tokens, hold, terms, record: undefined })
-    if (idempotency) {
-      this.#sql.exec(
-        'INSERT INTO answers (key, fingerprint, request_id, created_ms) VALUES (?, ?, ?, ?)',
-        ...[idempotency.key, idempotency.fingerprint, requestId, nowMs],
-      )
-    }
-    return { kind: 'granted', rate: this.#rate(terms, nowMs) }
+    this.#open.set(requestId, { heardMs: nowMs, tokens, hold, terms, account: undefined })
+    if (idempotency) this.#answers.claim(idempotency, requestId, nowMs)
+    return { kind: 'granted', rate: this.#limits.rate(terms, nowMs) }
   }
 
   /** What the request has used so far, should its edge never come back. */
-  async hear(record: UsageRecord, terms: Terms, nowMs: number): Promise<void> {
-    const id = record.request_id
-    if (this.#first('SELECT 1 FROM settled WHERE request_id = ?', id)) return
+  async hear(account: Account, nowMs: number): Promise<void> {
+    const id = account.record.request_id
+    if (this.#sql.exec('SELECT 1 FROM settled WHERE request_id = ?', id).toArray().length > 0) return
     // Absent where this meter has restarted since it granted the request.
-    const open = this.#open.get(id) ?? { tokens: 0, hold: 0, terms }
-    const heard = { ...open, heardMs: nowMs, record }
+    const open = this.#open.get(id) ?? { tokens: 0, hold: 0, terms: account.terms }
+    const heard = { ...open, heardMs: nowMs, account }
     this.#open.set(id, heard)
     this.ctx.storage.put(`${RUNNING}${id}`, heard, UNCONFIRMED)
     await this.#wake(nowMs + this.#leaseMs)
@@ -110,15 +105,15 @@ export class TenantMeter extends DurableObject<Bindings> {
 
   /** Closes a request that cost nothing; its Idempotency-Key may be tried again. */
   async release(requestId: string, nowMs: number): Promise<void> {
-    this.ctx.storage.transactionSync(() => this.#close(requestId, 0, nowMs, undefined))
+    this.ctx.storage.transactionSync(() => this.#release(requestId, nowMs))
   }
 
   /**
-   * Closes a request with what it used; a second settlement of the same request changes nothing. `kept`, where given,
-   * is there to answer the same Idempotency-Key again.
+   * Closes a request with what it used; a second settlement of the same request changes nothing, but one of a request that
+   * was given up as lost takes the place of the first. `kept`, where given, is there to answer the same Idempotency-Key again.
    */
-  async settle(record: UsageRecord, terms: Terms, nowMs: number, kept?: KeptAnswer | TooLarge): Promise<void> {
-    this.ctx.storage.transactionSync(() => this.#settle(record, terms, nowMs, kept))
+  async settle(account: Account, nowMs: number, kept?: KeptAnswer | TooLarge): Promise<void> {
+    this.ctx.storage.transactionSync(() => this.#settle(account, nowMs, kept))
     await this.#wake(nowMs + FLUSH_AFTER_MS)
   }
 
@@ -138,12 +133,14 @@ export class TenantMeter extends DurableObject<Bindings> {
 
   /** Forgets everything but the records that D1 lacks, which are written first. */
   async erase(): Promise<void> {
-    while (await this.#flush()) {}
+    while (await this.#outbox.flush()) {}
     await this.ctx.storage.deleteAlarm()
     await this.ctx.storage.deleteAll()
     this.#sql.exec(SCHEMA)
+    this.#limits = new Limits(this.#sql)
+    this.#answers = new KeptAnswers(this.#sql)
+    this.#outbox = new Outbox(this.#sql, this.env.DB)
     this.#open.clear()
-    this.#buckets.clear()
   }
 
   /** Moves the outbox to D1, closes what lost its edge, forgets what is old. */
@@ -152,7 +149,7 @@ export class TenantMeter extends DurableObject<Bindings> {
     this.#closeLost(nowMs)
     this.#forgetOld(nowMs)
     try {
-      if (await this.#flush()) await this.#wake(nowMs + FLUSH_AFTER_MS)
+      if (await this.#outbox.flush()) await this.#wake(nowMs + FLUSH_AFTER_MS)
     } catch (error) {
       console.error(JSON.stringify({ event: 'usage_flush_failed', reason: String(error) }))
       await this.#wake(nowMs + RETRY_FLUSH_MS)
@@ -161,121 +158,56 @@ export class TenantMeter extends DurableObject<Bindings> {
     if (heard.length > 0) await this.#wake(Math.min(...heard) + this.#leaseMs)
   }
 
-  /** Writes some of the outbox to D1; true where there is more. */
-  async #flush(): Promise<boolean> {
-    const rows = this.#sql
-      .exec<{ request_id: string; record: string }>('SELECT request_id, record FROM outbox LIMIT ?', FLUSH_BATCH)
-      .toArray()
-    if (rows.length === 0) return false
-    const marks = USAGE_COLUMNS.map(() => '?').join(', ')
-    const insert = this.env.DB.prepare(`INSERT OR IGNORE INTO usage (${USAGE_COLUMNS.join(', ')}) VALUES (${marks})`)
-    await this.env.DB.batch(
-      rows.map(({ record }) => {
-        const usage: UsageRecord = JSON.parse(record)
-        return insert.bind(...USAGE_COLUMNS.map((column) => usage[column]))
-      }),
-    )
-    for (const { request_id: id } of rows) this.#sql.exec('DELETE FROM outbox WHERE request_id = ?', id)
-    return this.#first('SELECT 1 FROM outbox LIMIT 1') !== undefined
+  #settle({ record, terms, idempotency }: Account, nowMs: number, kept?: KeptAnswer | TooLarge): void {
+    const { request_id: id, outcome } = record
+    const lost = this.#sql
+      .exec<{ price_nano: number }>('DELETE FROM lost WHERE request_id = ? RETURNING price_nano', id)
+      .toArray()[0]
+    const { rowsWritten } = this.#sql.exec('INSERT OR IGNORE INTO settled VALUES (?, ?)', id, nowMs)
+    if (rowsWritten === 0 && !lost) return
+    const agreed = this.#close(id, record.prompt_tokens + record.completion_tokens, nowMs) ?? terms
+    // Under an Idempotency-Key only a whole answer is paid for, since anything less is asked for again; and only once.
+    const charged = idempotency
+      ? outcome === 'complete' && this.#answers.claim(idempotency, id, nowMs)
+      : outcome !== 'failed'
+    const price = charged ? priceNano(agreed, record) : 0
+    if (charged && idempotency && kept) this.#answers.keep(idempotency, kept)
+    else this.#answers.free(id)
+    this.#pay(price - (lost?.price_nano ?? 0))
+    this.#outbox.add({ ...record, price_nano: price })
+    if (outcome === 'lost') this.#sql.exec('INSERT OR REPLACE INTO lost VALUES (?, ?, ?)', id, price, nowMs)
   }
 
-  #known(key: string, fingerprint: string): ReserveAnswer | undefined {
-    const row = this.#first<AnswerRow>('SELECT * FROM answers WHERE key = ?', key)
-    if (!row) return undefined
-    if (row.fingerprint !== fingerprint) return { kind: 'other_request' }
-    if (row.events === null) {
-      if (this.#open.has(row.request_id)) return { kind: 'in_progress' }
-      // Nobody is at it any more.
-      this.#sql.exec('DELETE FROM answers WHERE key = ?', key)
-      return undefined
-    }
-    const { request_id: requestId, created_ms: createdMs } = row
-    const kept: KeptAnswer | TooLarge = JSON.parse(row.events)
-    return kept === 'too_large' ? { kind: kept } : { kind: 'replay', answer: { requestId, createdMs, kept } }
-  }
-
-  #take(terms: Terms, tokens: number, nowMs: number): ReserveAnswer | undefined {
-    const wants = [
-      ['requests', terms.requests_per_minute, 1],
-      ['tokens', terms.tokens_per_minute, tokens],
-    ] as const
-    for (const [by, perMinute, amount] of wants) {
-      if (perMinute === null) continue
-      const retryAfterMs = waitMs(this.#bucket(by, perMinute, nowMs), perMinute, amount)
-      if (retryAfterMs > 0) return { kind: 'limited', by, retryAfterMs, rate: this.#rate(terms, nowMs) }
-    }
-    for (const [by, perMinute, amount] of wants) if (perMinute !== null) this.#draw(by, perMinute, amount, nowMs)
-    return undefined
-  }
-
-  #rate(terms: Terms, nowMs: number): RateState {
-    const state = (name: string, perMinute: number | null): RateLimit | null => {
-      if (perMinute === null) return null
-      const bucket = this.#bucket(name, perMinute, nowMs)
-      const remaining = Math.max(0, Math.floor(bucket.level))
-      return { limit: perMinute, remaining, resetMs: waitMs(bucket, perMinute, perMinute) }
-    }
-    return { requests: state('requests', terms.requests_per_minute), tokens: state('tokens', terms.tokens_per_minute) }
-  }
-
-  #bucket(name: string, perMinute: number, nowMs: number): Bucket {
-    return refilled(this.#buckets.get(name), perMinute, nowMs)
-  }
-
-  #draw(name: string, perMinute: number, amount: number, nowMs: number): void {
-    const { level } = this.#bucket(name, perMinute, nowMs)
-    this.#buckets.set(name, { level: Math.min(perMinute, level - amount), atMs: nowMs })
-  }
-
-  #saveBuckets(): void {
-    for (const [name, { level, atMs }] of this.#buckets) {
-      this.#sql.exec('INSERT OR REPLACE INTO buckets VALUES (?, ?, ?)', name, level, atMs)
-    }
-  }
-
-  #settle(record: UsageRecord, terms: Terms, nowMs: number, kept: KeptAnswer | TooLarge | undefined): void {
-    const first = this.#sql.exec('INSERT OR IGNORE INTO settled VALUES (?, ?)', record.request_id, nowMs)
-    if (first.rowsWritten === 0) return
-    const used = record.prompt_tokens + record.completion_tokens
-    const agreed = this.#close(record.request_id, used, nowMs, kept) ?? terms
-    const price = record.outcome === 'failed' ? 0 : priceNano(agreed, record)
-    this.#pay(price)
-    this.#sql.exec(
-      'INSERT INTO outbox VALUES (?, ?)',
-      ...[record.request_id, JSON.stringify({ ...record, price_nano: price })],
-    )
+  #release(requestId: string, nowMs: number): void {
+    this.#close(requestId, 0, nowMs)
+    this.#answers.free(requestId)
   }
 
   /** Ends the reservation: what it did not use goes back to the bucket. Undefined where it is closed already. */
-  #close(requestId: string, used: number, nowMs: number, kept: KeptAnswer | TooLarge | undefined): Terms | undefined {
+  #close(requestId: string, used: number, nowMs: number): Terms | undefined {
     const open = this.#open.get(requestId)
     if (!open) return undefined
     this.#open.delete(requestId)
-    if (open.record) this.ctx.storage.delete(`${RUNNING}${requestId}`, UNCONFIRMED)
-    const { terms } = open
-    if (terms.tokens_per_minute !== null) this.#draw('tokens', terms.tokens_per_minute, used - open.tokens, nowMs)
-    this.#saveBuckets()
-    if (kept) {
-      this.#sql.exec('UPDATE answers SET events = ? WHERE request_id = ?', JSON.stringify(kept), requestId)
-    } else {
-      this.#sql.exec('DELETE FROM answers WHERE request_id = ?', requestId)
-    }
-    return terms
+    if (open.account) this.ctx.storage.delete(`${RUNNING}${requestId}`, UNCONFIRMED)
+    this.#limits.correct(open.terms, used - open.tokens, nowMs)
+    this.#limits.save()
+    return open.terms
   }
 
   #forgetOld(nowMs: number): void {
     if (nowMs - this.#forgotMs < FORGET_EVERY_MS) return
     this.#forgotMs = nowMs
-    this.#sql.exec('DELETE FROM settled WHERE settled_ms < ?', nowMs - REMEMBER_MS)
-    this.#sql.exec('DELETE FROM answers WHERE created_ms < ?', nowMs - REMEMBER_MS)
+    const beforeMs = nowMs - REMEMBER_MS
+    for (const table of ['settled', 'lost']) this.#sql.exec(`DELETE FROM ${table} WHERE settled_ms < ?`, beforeMs)
+    this.#answers.forget(beforeMs)
   }
 
   #closeLost(nowMs: number): void {
-    for (const [requestId, { heardMs, record, terms }] of this.#open) {
+    for (const [requestId, { heardMs, account, terms }] of this.#open) {
       if (heardMs > nowMs - this.#leaseMs) continue
       this.ctx.storage.transactionSync(() => {
-        if (record) this.#settle({ ...record, outcome: 'lost' }, terms, nowMs, undefined)
-        else this.#close(requestId, 0, nowMs, undefined)
+        if (account) this.#settle({ ...account, terms, record: { ...account.record, outcome: 'lost' } }, nowMs)
+        else this.#release(requestId, nowMs)
       })
     }
   }
@@ -283,15 +215,15 @@ export class TenantMeter extends DurableObject<Bindings> {
   /** Reservations that never came to run set no alarm: the next one sweeps them up. */
   #releaseUnheard(nowMs: number): void {
     const before = nowMs - this.#leaseMs
-    for (const [requestId, { heardMs, record }] of this.#open) {
+    for (const [requestId, { heardMs, account }] of this.#open) {
       // In the order of their beginning: behind the first young one are only younger ones, or ones that run.
       if (heardMs > before) break
-      if (!record) this.#close(requestId, 0, nowMs, undefined)
+      if (!account) this.#release(requestId, nowMs)
     }
   }
 
   #balance(): number {
-    return this.#first<{ nano: number }>('SELECT nano FROM balance')?.nano ?? 0
+    return this.#sql.exec<{ nano: number }>('SELECT nano FROM balance').toArray()[0]?.nano ?? 0
   }
 
   #available(): number {
@@ -303,10 +235,6 @@ export class TenantMeter extends DurableObject<Bindings> {
   #pay(nano: number): void {
     if (nano === 0) return
     this.#sql.exec('INSERT INTO balance VALUES (1, ?) ON CONFLICT DO UPDATE SET nano = nano + excluded.nano', -nano)
-  }
-
-  #first<Row extends Record<string, SqlStorageValue>>(query: string, ...values: SqlStorageValue[]): Row | undefined {
-    return this.#sql.exec<Row>(query, ...values).toArray()[0]
   }
 
   /** An alarm at `atMs` at the latest. */

@@ -3,7 +3,7 @@
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import type { Embedding } from '../router/forward.ts'
-import type { IdempotencyKey, KeptAnswer, KeptEmbedding, ReserveAnswer, TooLarge } from './reservation.ts'
+import type { Account, IdempotencyKey, KeptAnswer, KeptEmbedding, ReserveAnswer, TooLarge } from './reservation.ts'
 import type { TenantMeter } from './tenant-meter.ts'
 import type { Terms } from './terms.ts'
 import type { Outcome, UsageRecord } from './usage-record.ts'
@@ -101,10 +101,10 @@ export class Ticket {
   async close(outcome: Outcome, nowMs: number): Promise<void> {
     if (!this.#open) return
     this.#open = false
-    const { meter, known, terms } = this.#options
+    const { meter, known } = this.#options
     for (let attempt = 1; attempt <= SETTLE_TRIES; attempt++) {
       try {
-        if (this.#started) await meter().settle(this.#record(outcome, nowMs), terms, nowMs, this.#storable(outcome))
+        if (this.#started) await meter().settle(this.#account(outcome, nowMs), nowMs, this.#storable(outcome))
         else await meter().release(known.request_id, nowMs)
         return
       } catch (error) {
@@ -117,8 +117,8 @@ export class Ticket {
 
   #hear(nowMs: number): void {
     this.#heardMs = nowMs
-    const { meter, terms, waitUntil } = this.#options
-    const heard = meter().hear(this.#record('lost', nowMs), terms, nowMs)
+    const { meter, waitUntil } = this.#options
+    const heard = meter().hear(this.#account('lost', nowMs), nowMs)
     waitUntil(heard.catch(() => undefined))
   }
 
@@ -138,6 +138,11 @@ export class Ticket {
     if (!this.isKept || outcome !== 'complete') return undefined
     const kept = this.#embedding ?? this.#events
     return new TextEncoder().encode(JSON.stringify(kept)).byteLength <= MAX_STORED_BYTES ? kept : 'too_large'
+  }
+
+  #account(outcome: Outcome, nowMs: number): Account {
+    const { terms, idempotency } = this.#options
+    return { record: this.#record(outcome, nowMs), terms, idempotency }
   }
 
   #record(outcome: Outcome, nowMs: number): UsageRecord {

@@ -4,7 +4,8 @@ import { Tier } from '../../gpu-backend/protocol.ts'
 
 /**
  * `cut`: the client left; `failed`: the backend did, after it had begun; `lost`: the edge did, and the meter closed the
- * account with what it had heard last. Tokens are those that reached the edge. What failed costs nothing.
+ * account with what it had heard last, until it is put right. Tokens are those that reached the edge. What failed costs nothing,
+ * and under an Idempotency-Key whatever isn't complete.
  */
 export const Outcome = z.enum(['complete', 'cut', 'failed', 'lost'])
 export type Outcome = z.infer<typeof Outcome>

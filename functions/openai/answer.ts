@@ -52,7 +52,10 @@ export class WholeAnswer {
     else if (event.event === 'text') {
       const choice = this.#choice(event.index)
       choice.text += event.text
-      if (event.logprobs) choice.logprobs = [...(choice.logprobs ?? []), ...event.logprobs]
+      if (event.logprobs) {
+        choice.logprobs ??= []
+        choice.logprobs.push(...event.logprobs)
+      }
     }
   }
 

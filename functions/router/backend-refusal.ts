@@ -40,6 +40,8 @@ export function refusal(code: string, message: string): Error {
     case 'invalid_delta':
       console.error(JSON.stringify({ event: 'delta_refused', code, message }))
       return new DeltaRefused(500, 'adapter_invalid', `The adapter cannot be applied: ${message}`)
+    case 'deadline_exceeded':
+      return new ApiError(504, code, message)
     case 'overloaded':
       return new TryNext(new ApiError(429, 'overloaded', message, { headers: { 'retry-after': '1' } }), false)
     case 'unavailable':

@@ -42,10 +42,14 @@ async function* readLines(body: ReadableStream<Uint8Array>, patienceMs: number):
       const read = await tryWithin(reader.read(), patienceMs)
       if (!read) throw new BrokenStream('the backend has fallen silent')
       if (read.done) break
-      const lines = (rest + decoder.decode(read.value, { stream: true })).split('\n')
-      rest = lines.pop() ?? ''
+      const [more = '', ...lines] = decoder.decode(read.value, { stream: true }).split('\n')
+      // Only appended to: nothing looks into a line before it is complete.
+      rest += more
       if (rest.length > MAX_LINE_CHARS) throw new BrokenStream('the backend sent a line without end')
-      yield* lines
+      for (const line of lines) {
+        yield rest
+        rest = line
+      }
     }
   } catch (error) {
     throw error instanceof BrokenStream ? error : new BrokenStream('the connection to the backend was lost')

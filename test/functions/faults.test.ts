@@ -80,6 +80,24 @@ describe('before the first token', () => {
     }
   })
 
+  test.each([
+    ['context_length_exceeded', 400, 'invalid_request_error'],
+    ['too_large', 413, 'invalid_request_error'],
+    ['overloaded', 429, 'rate_limit_error'],
+    ['internal', 502, 'server_error'],
+    ['unavailable', 503, 'server_error'],
+    ['deadline_exceeded', 504, 'server_error'],
+  ] as const)('where every backend says %s, the client is told %i and pays nothing', async (code, status, type) => {
+    for (const backend of backends) backend.behaviour.refuse = code
+    const response = await ask()
+    expect(response.status).toBe(status)
+    expect(await response.json()).toMatchObject({ error: { type, message: expect.stringMatching(/./) } })
+    const id = response.headers.get('x-request-id')
+    for (const backend of backends) backend.reset()
+    await recordOf(await ask())
+    expect(await edge.db.prepare('SELECT * FROM usage WHERE request_id = ?').bind(id).first()).toBeNull()
+  })
+
   test('a refusal that another backend would share is not tried there', async () => {
     for (const backend of backends) backend.behaviour.refuse = 'context_length_exceeded'
     const before = backends.reduce((sum, backend) => sum + backend.asked, 0)

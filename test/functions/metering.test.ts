@@ -260,24 +260,87 @@ describe('an Idempotency-Key', () => {
   })
 })
 
-describe('a request whose edge disappears', () => {
-  test('is closed by the meter with what was heard of it last', async () => {
-    const key = await tenant('vanished', { tokens_per_minute: 1000 })
+describe('a request of which nothing is heard for too long', () => {
+  const PRICES = { prompt_price_nano: 100, cached_price_nano: 10, completion_price_nano: 1000 }
+  /** 5 prompt tokens, 2 cached ones, 5 of the answer. */
+  const PRICE_NANO = 5 * 100 + 2 * 10 + 5 * 1000
+  const CREDIT_NANO = 1_000_000
+
+  /** Asks under these headers, and waits until the meter has given the request up: it cannot tell this from a dead edge. */
+  async function lose(key: string, headers: Record<string, string> = {}) {
+    await edge.admin('POST', `/tenants/${key}/credits`, { id: 'first', amount_nano: CREDIT_NANO })
     const gate = Promise.withResolvers<void>()
     backend.behaviour.pace = () => gate.promise
-    const stream = ask(key, { stream: true })
-    await waitFor(async () => backend.generations.some((generation) => generation.tenant === key))
-    // Nothing is heard for longer than the lease: the meter cannot tell this from a dead edge.
-    const records = await waitFor(async () => {
-      const rows = await recordsOf(key)
-      return rows.length > 0 && rows
-    })
-    expect(records).toMatchObject([{ outcome: 'lost', prompt_tokens: 7, completion_tokens: 0 }])
-    gate.resolve()
-    await (await stream).text()
-    // What comes late is not counted a second time.
-    await (await ask(key)).json()
-    await waitFor(async () => (await recordsOf(key)).length === 2)
-    expect((await recordsOf(key)).map(({ outcome }) => outcome).sort()).toEqual(['complete', 'lost'])
+    const answer = ask(key, { stream: true }, headers)
+    const lost = await waitFor(async () => (await recordsOf(key)).find(({ outcome }) => outcome === 'lost'))
+    backend.reset()
+    return {
+      lost,
+      /** The edge is heard of after all. */
+      async finish() {
+        gate.resolve()
+        expect(await (await answer).text()).toContain('[DONE]')
+      },
+    }
+  }
+  const balanceOf = async (id: string) => (await edge.admin('GET', `/tenants/${id}`)).body.balance_nano
+
+  test('is closed with what was heard of it last, and put right by what comes after all', async () => {
+    const key = await tenant('vanished', { tokens_per_minute: 1000, billing: 'prepaid', ...PRICES })
+    const { lost, finish } = await lose(key)
+    expect(lost).toMatchObject({ prompt_tokens: 7, completion_tokens: 0, price_nano: 7 * 100 })
+    expect(await balanceOf(key)).toBe(CREDIT_NANO - 7 * 100)
+    await finish()
+    await waitFor(async () => (await recordsOf(key)).some(({ outcome }) => outcome === 'complete'))
+    expect(await recordsOf(key)).toMatchObject([{ completion_tokens: 5, price_nano: PRICE_NANO }])
+    expect(await balanceOf(key)).toBe(CREDIT_NANO - PRICE_NANO)
   })
+
+  test('is not charged where its Idempotency-Key asks for it again, and is then charged once', async () => {
+    const key = await tenant('vanished-twice', { billing: 'prepaid', ...PRICES })
+    const headers = { 'idempotency-key': 'again' }
+    const { lost, finish } = await lose(key, headers)
+    expect(lost).toMatchObject({ prompt_tokens: 7, price_nano: 0 })
+    const again = await ask(key, {}, headers)
+    expect(again.status).toBe(200)
+    expect(again.headers.get('x-polylora-replayed')).toBeNull()
+    await again.text()
+    // The first one's answer comes late, and finds the key taken.
+    await finish()
+    const complete = async () => (await recordsOf(key)).filter(({ outcome }) => outcome === 'complete')
+    await waitFor(async () => (await complete()).length === 2)
+    expect((await complete()).map(({ price_nano: price }) => price).sort()).toEqual([0, PRICE_NANO])
+    expect(await balanceOf(key)).toBe(CREDIT_NANO - PRICE_NANO)
+    expect((await ask(key, {}, headers)).headers.get('x-polylora-replayed')).toBe('true')
+  })
+
+  test('brings its answer to its Idempotency-Key where it comes before anybody has asked again', async () => {
+    const key = await tenant('vanished-late', { billing: 'prepaid', ...PRICES })
+    const headers = { 'idempotency-key': 'late' }
+    const { finish } = await lose(key, headers)
+    await finish()
+    const again = await ask(key, {}, headers)
+    expect(again.headers.get('x-polylora-replayed')).toBe('true')
+    expect(await again.json()).toMatchObject({ choices: [{ message: { content: 'Hello from the model.' } }] })
+    expect(await balanceOf(key)).toBe(CREDIT_NANO - PRICE_NANO)
+  })
+})
+
+test('two requests under one Idempotency-Key, of which a restarted meter knew no more, are charged once', async () => {
+  const prices = { prompt_price_nano: 100, completion_price_nano: 1000 }
+  const key = await tenant('forgotten', prices)
+  const headers = { 'idempotency-key': 'k' }
+  const gate = Promise.withResolvers<void>()
+  backend.behaviour.hold = gate.promise
+  const before = backend.asked
+  const first = ask(key, {}, headers)
+  await waitFor(async () => backend.asked > before)
+  await edge.evictMeter(key)
+  const second = ask(key, {}, headers)
+  await waitFor(async () => backend.asked > before + 1)
+  gate.resolve()
+  expect([(await first).status, (await second).status]).toEqual([200, 200])
+  await waitFor(async () => (await recordsOf(key)).length === 2)
+  const records = await recordsOf(key)
+  expect(records.filter(({ price_nano: price }) => price !== 0)).toHaveLength(1)
 })

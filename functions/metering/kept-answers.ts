@@ -1,0 +1,64 @@
+// Answers that are kept for their Idempotency-Key, in the meter's storage.
+// Invariant: a key belongs to one request at a time, and only the request that it belongs to is charged for it.
+import type { IdempotencyKey, KeptAnswer, ReserveAnswer, TooLarge } from './reservation.ts'
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL, created_ms INTEGER NOT NULL, events TEXT);
+  CREATE INDEX IF NOT EXISTS answers_by_request ON answers (request_id);
+  CREATE INDEX IF NOT EXISTS answers_by_time ON answers (created_ms);
+`
+
+/** `events` is null while the request runs. */
+type AnswerRow = { fingerprint: string; request_id: string; created_ms: number; events: string | null }
+
+export class KeptAnswers {
+  readonly #sql: SqlStorage
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql
+    sql.exec(SCHEMA)
+  }
+
+  /** What becomes of another request under this key; undefined where the key is free. `runs` knows which requests do. */
+  find({ key, fingerprint }: IdempotencyKey, runs: (requestId: string) => boolean): ReserveAnswer | undefined {
+    const row = this.#sql.exec<AnswerRow>('SELECT * FROM answers WHERE key = ?', key).toArray()[0]
+    if (!row) return undefined
+    if (row.fingerprint !== fingerprint) return { kind: 'other_request' }
+    if (row.events === null) {
+      if (runs(row.request_id)) return { kind: 'in_progress' }
+      // Nobody is at it any more.
+      this.free(row.request_id)
+      return undefined
+    }
+    const { request_id: requestId, created_ms: createdMs } = row
+    const kept: KeptAnswer | TooLarge = JSON.parse(row.events)
+    return kept === 'too_large' ? { kind: kept } : { kind: 'replay', answer: { requestId, createdMs, kept } }
+  }
+
+  /** Gives the key to this request where it is free; false where it is another's. */
+  claim({ key, fingerprint }: IdempotencyKey, requestId: string, nowMs: number): boolean {
+    const owner = this.#sql
+      .exec<{ request_id: string }>(
+        `INSERT INTO answers (key, fingerprint, request_id, created_ms) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET key = key RETURNING request_id`,
+        ...[key, fingerprint, requestId, nowMs],
+      )
+      .one()
+    return owner.request_id === requestId
+  }
+
+  /** The answer of the request that has the key. */
+  keep({ key }: IdempotencyKey, answer: KeptAnswer | TooLarge): void {
+    this.#sql.exec('UPDATE answers SET events = ? WHERE key = ?', JSON.stringify(answer), key)
+  }
+
+  /** The request's key, if it has one, is free for another. */
+  free(requestId: string): void {
+    this.#sql.exec('DELETE FROM answers WHERE request_id = ?', requestId)
+  }
+
+  forget(beforeMs: number): void {
+    this.#sql.exec('DELETE FROM answers WHERE created_ms < ?', beforeMs)
+  }
+}
