@@ -1,15 +1,31 @@
-// The cron trigger's work: erases what deletions have left behind, on backends that were down, or where the edge died
-// in between. Every step may be repeated; a digest that somebody has published since is left alone.
+// The cron trigger's work: erases what deletions have left behind, on backends that were down or where the edge died in
+// between, and uploads that nobody goes on with. Every step may be repeated; what has been published since is left alone.
 import type { Edge } from './edge.ts'
+import type { Bindings } from './env.ts'
+import { eraseTenant } from './erase-tenant.ts'
 import { endErasures, takeErasures } from './registry/erasures.ts'
 import { eraseOrphans } from './registry/orphans.ts'
+import { halfDeletedTenants } from './registry/tenants.ts'
+import { abandonedUploads, eraseUpload } from './registry/uploads.ts'
 import { evictEverywhere } from './router/evict.ts'
 
-export async function sweep(edge: Edge, db: D1Database, nowMs: number): Promise<void> {
+export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<void> {
+  const requestId = `sweep_${crypto.randomUUID().replaceAll('-', '')}`
+  const jobs = await Promise.allSettled([
+    sweepErasures(edge, env.DB, requestId, nowMs),
+    ...(await abandonedUploads(env.DB, nowMs)).map((upload) => eraseUpload(env.DB, edge.objects, upload)),
+    ...(await halfDeletedTenants(env.DB, nowMs)).map((id) => eraseTenant(edge, env, id, requestId)),
+  ])
+  // Each is tried again the next minute, and none holds up the others.
+  for (const job of jobs) {
+    if (job.status === 'rejected') console.error(JSON.stringify({ event: 'sweep_failed', reason: String(job.reason) }))
+  }
+}
+
+async function sweepErasures(edge: Edge, db: D1Database, requestId: string, nowMs: number): Promise<void> {
   const due = await takeErasures(db, nowMs)
   const digests = due.map(({ digest }) => digest)
   const orphans = new Set(await eraseOrphans(db, edge.cachedObjects, digests, Date.now()))
-  const requestId = `sweep_${crypto.randomUUID().replaceAll('-', '')}`
   const asked = await Promise.all(
     due
       .filter(({ digest }) => orphans.has(digest))

@@ -39,7 +39,7 @@ export function createWorker(makeStore: (env: Bindings, folder: Folder) => Objec
   const edgeOf = edgeOnce(makeStore)
   return {
     fetch: createApp(edgeOf).fetch,
-    scheduled: async ({ scheduledTime }, env) => sweep(await edgeOf(env), env.DB, scheduledTime),
+    scheduled: async ({ scheduledTime }, env) => sweep(await edgeOf(env), env, scheduledTime),
   }
 }
 

@@ -282,9 +282,16 @@ export const OPERATIONS: readonly Operation[] = [
     method: 'delete',
     path: '/admin/v1/tenants/{tenant}',
     summary:
-      'Erases a tenant: keys, adapters, objects, backend caches. One that broke off goes on when it is repeated.',
+      'Erases a tenant: keys, adapters, objects, unfinished uploads, backend caches. One that broke off is finished by the sweep, or when it is repeated.',
     scope: 'admin',
     answers: { 200: 'A receipt of what was erased.' },
+  },
+  {
+    method: 'get',
+    path: '/admin/v1/tenants/{tenant}/receipts',
+    summary: 'Lists the receipts of a tenant that was deleted, the latest first.',
+    scope: 'admin',
+    answers: { 200: 'A list; empty where no tenant of this name was deleted.' },
   },
   {
     method: 'post',

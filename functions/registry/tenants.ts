@@ -3,6 +3,9 @@ import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
 import { TERMS_COLUMNS, Terms, type TermsChange } from '../metering/terms.ts'
 import { noteErasures } from './erasures.ts'
+import { MARK_MS } from './orphans.ts'
+import { keepReceipt, type Receipt } from './receipts.ts'
+import { hastenUploads } from './uploads.ts'
 
 const TenantRow = z.object({
   id: z.string(),
@@ -42,42 +45,67 @@ export async function changeTerms(db: D1Database, id: string, terms: TermsChange
     .run()
 }
 
-export interface TenantContents {
+/** A request that deletes a tenant has come to its end by then, or never will. */
+const RESUME_AFTER_MS = 60_000
+/** So many a sweep. */
+const BATCH = 5
+
+/** Some tenants whose deletion broke off; any of them, so that one which cannot be finished holds up no other. */
+export async function halfDeletedTenants(db: D1Database, nowMs: number): Promise<string[]> {
+  const begun = db.prepare('SELECT id FROM tenants WHERE deleting_ms <= ? ORDER BY RANDOM() LIMIT ?')
+  const { results } = await begun.bind(nowMs - RESUME_AFTER_MS, BATCH).all<{ id: string }>()
+  return results.map(({ id }) => id)
+}
+
+interface Deletion {
+  readonly begunMs: number
   /** Ids of its keys. */
   readonly keys: string[]
   /** `tenant/name`. */
   readonly adapters: string[]
   readonly digests: Digest[]
+  /** Of what it has uploaded in parts, and not completed. */
+  readonly uploads: Digest[]
 }
 
+const Begun = z.tuple([z.object({ deleting_ms: z.number() })])
 const KeyIds = z.array(z.object({ id: z.string() }))
 const Versions = z.array(z.object({ name: z.string(), digest: Digest }))
+const Uploads = z.array(z.object({ digest: Digest }))
 
 /**
  * From here on the tenant's keys are refused and nothing can be published for it. Returns all that is to be erased: until
  * `removeTenant` the same again, however often a deletion that broke off is repeated.
  */
-export async function beginDeletion(db: D1Database, id: string, nowMs: number): Promise<TenantContents> {
-  const [, keys, versions] = await db.batch([
-    db.prepare('UPDATE tenants SET deleting_ms = IFNULL(deleting_ms, ?) WHERE id = ?').bind(nowMs, id),
+export async function beginDeletion(db: D1Database, id: string, nowMs: number): Promise<Deletion> {
+  const begin = 'UPDATE tenants SET deleting_ms = IFNULL(deleting_ms, ?) WHERE id = ? RETURNING deleting_ms'
+  const [begun, keys, versions, uploads] = await db.batch([
+    db.prepare(begin).bind(nowMs, id),
     db.prepare('SELECT id FROM api_keys WHERE tenant = ? ORDER BY created_ms, id').bind(id),
     db.prepare('SELECT name, digest FROM versions WHERE tenant = ?').bind(id),
+    db.prepare('SELECT digest FROM uploads WHERE tenant = ? ORDER BY digest').bind(id),
   ])
-  const found = Versions.parse(versions?.results ?? [])
+  const found = Versions.parse(versions?.results)
   return {
-    keys: KeyIds.parse(keys?.results ?? []).map((key) => key.id),
+    begunMs: Begun.parse(begun?.results)[0].deleting_ms,
+    keys: KeyIds.parse(keys?.results).map((key) => key.id),
     adapters: [...new Set(found.map(({ name }) => `${id}/${name}`))].sort(),
     digests: [...new Set(found.map(({ digest }) => digest))].sort(),
+    uploads: Uploads.parse(uploads?.results).map(({ digest }) => digest),
   }
 }
 
-/** Removes a tenant with its keys, versions and aliases; its usage records stay, for the books. */
-export async function removeTenant(db: D1Database, id: string, nowMs: number): Promise<void> {
+/**
+ * Removes a tenant with its keys, versions and aliases, and keeps the receipt; its usage records stay, for the books. Does
+ * nothing where the deletion that began at `begunMs` has been finished by somebody else.
+ */
+export async function removeTenant(db: D1Database, receipt: Receipt, begunMs: number): Promise<void> {
+  const { id, erased_ms: nowMs } = receipt
   await db.batch([
     noteErasures(db, id, null, nowMs),
-    db.prepare('DELETE FROM api_keys WHERE tenant = ?').bind(id),
-    db.prepare('DELETE FROM versions WHERE tenant = ?').bind(id),
-    db.prepare('DELETE FROM aliases WHERE tenant = ?').bind(id),
-    db.prepare('DELETE FROM tenants WHERE id = ?').bind(id),
+    hastenUploads(db, id, nowMs + MARK_MS),
+    keepReceipt(db, receipt, begunMs),
+    // Its keys, versions and aliases go with it: they refer to it.
+    db.prepare('DELETE FROM tenants WHERE id = ? AND deleting_ms = ?').bind(id, begunMs),
   ])
 }

@@ -6,6 +6,7 @@ import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { DigestMismatch, MAX_DELTA_BYTES, type ObjectStore, type Upload } from '../registry/objects.ts'
+import { eraseUpload, noteUpload } from '../registry/uploads.ts'
 import { ownAdapter } from './adapter-path.ts'
 import { publishDelta } from './publish-delta.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
@@ -31,6 +32,7 @@ uploads
     const digest = parseDigest(c.req.header('x-polylora-digest'), 'x-polylora-digest')
     const bytes = declaredBytes(c.req.header('content-length'), PART_BYTES, 'part')
     if (bytes === 0 || !c.req.raw.body) throw new ApiError(400, 'empty_body', `Part ${part} is empty: send its bytes.`)
+    if (!(await noteUpload(c.env.DB, upload, Date.now()))) throw tenantGone()
     await c.var.edge.objects.putPart({ ...upload, part }, digest, c.req.raw.body, bytes).catch((error: unknown) => {
       if (!(error instanceof DigestMismatch)) throw error
       throw new ApiError(422, 'digest_mismatch', `Part ${part} does not hash to ${digest}: send it again.`)
@@ -39,7 +41,7 @@ uploads
   })
   .post('/:digest', complete)
   .delete('/:digest', async (c) => {
-    await c.var.edge.objects.deleteParts(ownUpload(c))
+    await eraseUpload(c.env.DB, c.var.edge.objects, ownUpload(c))
     return c.body(null, 204)
   })
 
@@ -55,11 +57,13 @@ async function complete(c: UploadContext): Promise<Response> {
   const body = joinParts(objects, upload, parts.size)
   try {
     const answer = await publishDelta(c, ownAdapter(c), { digest: upload.digest, bytes, body })
-    c.executionCtx.waitUntil(objects.deleteParts(upload))
+    c.executionCtx.waitUntil(eraseUpload(c.env.DB, objects, upload))
     return answer
   } catch (error) {
     // Parts that can never become this delta would only make the next attempt fail as well.
-    if (error instanceof ApiError && (error.status === 422 || error.status === 413)) await objects.deleteParts(upload)
+    if (error instanceof ApiError && (error.status === 422 || error.status === 413)) {
+      await eraseUpload(c.env.DB, objects, upload)
+    }
     throw error
   }
 }
@@ -94,6 +98,14 @@ function ownUpload(c: UploadContext): Upload {
   requireScope(c.var.principal, 'adapters')
   const { tenant } = ownAdapter(c)
   return { tenant, digest: parseDigest(c.req.param('digest'), 'digest') }
+}
+
+function tenantGone(): ApiError {
+  return new ApiError(
+    409,
+    'tenant_being_deleted',
+    'This tenant is being deleted: nothing can be uploaded for it any more.',
+  )
 }
 
 function parsePart(value: string): number {

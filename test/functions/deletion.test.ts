@@ -80,6 +80,52 @@ test('a tenant’s deletion that broke off shuts its keys out, and goes on to th
   await waitFor(() => edge.db.prepare("SELECT 1 FROM usage WHERE tenant = 'halfway'").first())
 })
 
+test('a tenant’s deletion that broke off is finished by the sweep, and its receipt can be read later', async () => {
+  await edge.addTenant('resumed', 'key-resumed')
+  const digest = await edge.publish('key-resumed', 'resumed/bot', 25)
+  await without('usage', async () => {
+    await (await ask('key-resumed', 'resumed/bot')).text()
+    expect((await edge.admin('DELETE', '/tenants/resumed')).status).toBe(503)
+    // It goes on trying, and says why not.
+    await edge.sweep(Date.now() + HOUR_MS)
+  })
+  expect(edge.logs.some((line) => line.includes('sweep_failed'))).toBe(true)
+  expect((await edge.admin('GET', '/tenants/resumed/receipts')).body).toEqual({ object: 'list', data: [] })
+  for (const [method, path, body] of [
+    ['PATCH', '', { requests_per_minute: 1 }],
+    ['POST', '/credits', { id: 'late', amount_nano: 1 }],
+    ['POST', '/keys', {}],
+    ['POST', '/keys/key_x/rotate', {}],
+    ['PATCH', '/adapters/bot', { may_leave: true }],
+  ] as const) {
+    const refused = await edge.admin(method, `/tenants/resumed${path}`, body)
+    expect(refused, path).toMatchObject({ status: 409, body: { error: { code: 'tenant_being_deleted' } } })
+  }
+  // One that has only just begun is somebody else's.
+  await edge.sweep(Date.now())
+  expect((await edge.admin('GET', '/tenants/resumed')).status).toBe(200)
+
+  await edge.sweep(Date.now() + HOUR_MS)
+  expect((await edge.admin('GET', '/tenants/resumed')).status).toBe(404)
+  expect(await isStored(digest)).toBe(false)
+  const { body } = await edge.admin('GET', '/tenants/resumed/receipts')
+  expect(body).toMatchObject({
+    data: [{ id: 'resumed', deleted: true, adapters: ['resumed/bot'], objects: [objectKey(digest)] }],
+  })
+  for (const table of ['api_keys', 'versions', 'aliases']) {
+    expect(await edge.db.prepare(`SELECT 1 FROM ${table} WHERE tenant = 'resumed'`).first()).toBeNull()
+  }
+})
+
+test('a name that is used again has a receipt for each time that it was deleted', async () => {
+  for (const _ of [1, 2]) {
+    expect((await edge.admin('POST', '/tenants', { id: 'phoenix' })).status).toBe(201)
+    expect((await edge.admin('DELETE', '/tenants/phoenix')).status).toBe(200)
+  }
+  const { body } = await edge.admin('GET', '/tenants/phoenix/receipts')
+  expect(body.data).toHaveLength(2)
+})
+
 test('a backend that was down at a deletion is asked again until it has erased the delta', async () => {
   await edge.addTenant('outage', 'key-outage')
   const digest = await edge.publish('key-outage', 'outage/bot', 30)

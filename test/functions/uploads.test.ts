@@ -1,12 +1,13 @@
 // A delta in parts, with R2 and with an S3-compatible store: what is published is the same as from one request.
 import { request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { digestOf, type EdgeHarness, makeDelta, startEdge } from '../support/edge-harness.ts'
+import { ADMIN_KEY, digestOf, type EdgeHarness, makeDelta, startEdge } from '../support/edge-harness.ts'
 import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 import { S3_KEYS, type S3Server, startS3 } from '../support/s3-server.ts'
 
 /** Any size below the edge's limit will do; parts need not be of one size. */
 const PART = 100
+const DAY_MS = 86_400_000
 
 describe.each(['R2', 'S3'])('an upload in parts to %s', (kind) => {
   let storage: S3Server
@@ -16,8 +17,9 @@ describe.each(['R2', 'S3'])('an upload in parts to %s', (kind) => {
   beforeAll(async () => {
     storage = await startS3()
     backend = await new ProtocolBackend().listen()
-    const s3 = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, S3_ENDPOINT: storage.url, S3_BUCKET: 'bucket', ...S3_KEYS }
-    edge = await startEdge(backend.url, ...(kind === 'S3' ? [s3] : []))
+    const secrets = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, POLYLORA_ADMIN_KEY: ADMIN_KEY }
+    const s3 = kind === 'S3' ? { S3_ENDPOINT: storage.url, S3_BUCKET: 'bucket', ...S3_KEYS } : {}
+    edge = await startEdge(backend.url, { ...secrets, ...s3 })
     await edge.addTenant('acme', 'key-acme')
     await edge.addTenant('acme', 'key-reader', 'inference')
     await edge.addTenant('globex', 'key-globex')
@@ -121,6 +123,30 @@ describe.each(['R2', 'S3'])('an upload in parts to %s', (kind) => {
     await sendAll(bytes)
     expect((await edge.call('key-acme', path(digest), { method: 'DELETE' })).status).toBe(204)
     expect(await parts(digest)).toEqual([])
+  })
+
+  test('that nobody goes on with is erased after a week, and not before', async () => {
+    const bytes = makeDelta(9)
+    const digest = digestOf(bytes)
+    await sendAll(bytes)
+    await edge.sweep(Date.now() + 6 * DAY_MS)
+    expect((await parts(digest)).length).toBe(split(bytes).length)
+    await edge.sweep(Date.now() + 8 * DAY_MS)
+    expect(await parts(digest)).toEqual([])
+  })
+
+  test('goes with its tenant', async () => {
+    await edge.addTenant('leaving', 'key-leaving')
+    const bytes = makeDelta(10)
+    const digest = digestOf(bytes)
+    const part = `/v1/adapters/leaving/support/uploads/${digest}/1`
+    const headers = { 'x-polylora-digest': digestOf(bytes) }
+    expect((await edge.call('key-leaving', part, { method: 'PUT', headers, body: bytes })).status).toBe(204)
+    expect((await storedKeys()).some((key) => key.startsWith('uploads/leaving/'))).toBe(true)
+    const { status, body } = await edge.admin('DELETE', '/tenants/leaving')
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ uploads: [digest] })
+    expect((await storedKeys()).some((key) => key.startsWith('uploads/leaving/'))).toBe(false)
   })
 
   test('can leave the name where it points, for a canary', async () => {

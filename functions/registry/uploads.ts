@@ -1,0 +1,48 @@
+// Uploads in parts that have begun, in D1, so that none is left in storage that nobody goes on with.
+// Invariant: an upload is noted before its bytes are stored, and forgotten only once they are gone.
+import * as z from 'zod/mini'
+import { Digest } from '../../gpu-backend/protocol.ts'
+import type { ObjectStore, Upload } from './objects.ts'
+
+/** So long an upload that broke off may be gone on with. */
+const KEEP_MS = 7 * 86_400_000
+/** So many a sweep. */
+const BATCH = 20
+
+const Row = z.object({ tenant: z.string(), digest: Digest })
+
+/** To be called before a part is stored. False where the tenant is being deleted, or gone. */
+export async function noteUpload(db: D1Database, { tenant, digest }: Upload, nowMs: number): Promise<boolean> {
+  const { meta } = await db
+    .prepare(
+      `INSERT OR REPLACE INTO uploads (tenant, digest, due_ms)
+       SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM tenants WHERE id = ?1 AND deleting_ms IS NULL)`,
+    )
+    .bind(tenant, digest, nowMs + KEEP_MS)
+    .run()
+  return meta.changes > 0
+}
+
+/** Erases the parts that are there. */
+export async function eraseUpload(db: D1Database, objects: ObjectStore, upload: Upload): Promise<void> {
+  const { tenant, digest } = upload
+  const noted = db.prepare('SELECT due_ms FROM uploads WHERE tenant = ? AND digest = ?').bind(tenant, digest)
+  const row = await noted.first<{ due_ms: number }>()
+  await objects.deleteParts(upload)
+  if (!row) return
+  // One that has begun anew meanwhile stays noted.
+  const forget = db.prepare('DELETE FROM uploads WHERE tenant = ? AND digest = ? AND due_ms = ?')
+  await forget.bind(tenant, digest, row.due_ms).run()
+}
+
+/** Some of those that nobody has gone on with for too long. */
+export async function abandonedUploads(db: D1Database, nowMs: number): Promise<Upload[]> {
+  const due = db.prepare('SELECT tenant, digest FROM uploads WHERE due_ms <= ? ORDER BY due_ms LIMIT ?')
+  const { results } = await due.bind(nowMs, BATCH).all()
+  return z.array(Row).parse(results)
+}
+
+/** For the batch that removes a tenant: a part that was on its way when its parts were erased is looked for again. */
+export function hastenUploads(db: D1Database, tenant: string, dueMs: number): D1PreparedStatement {
+  return db.prepare('UPDATE uploads SET due_ms = ? WHERE tenant = ?').bind(dueMs, tenant)
+}

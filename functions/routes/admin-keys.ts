@@ -1,0 +1,44 @@
+// `/admin/v1/tenants/{tenant}/keys`: a tenant's API keys. A key's secret is in the answer that makes it, and nowhere else.
+import { Hono } from 'hono'
+import type { EdgeEnv } from '../env.ts'
+import { ApiError } from '../errors.ts'
+import { readJson } from '../read-json.ts'
+import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
+import { NewKey, Rotation } from './admin-requests.ts'
+import { getLiveTenant, getTenant, MAX_ADMIN_BYTES } from './admin-tenant.ts'
+
+export const adminKeys = new Hono<EdgeEnv>()
+  .get('/:tenant/keys', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    return c.json({ object: 'list', data: (await listKeys(c.env.DB, id)).map(describeKey) })
+  })
+  .post('/:tenant/keys', async (c) => {
+    const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
+    const { scopes, expires_ms: expiresMs } = await readJson(c.req.raw, NewKey, MAX_ADMIN_BYTES)
+    const { key, row } = await createKey(c.env.DB, { tenant: id, scopes, expiresMs, nowMs: Date.now() })
+    return c.json({ ...describeKey(row), key }, 201)
+  })
+  .post('/:tenant/keys/:key/rotate', async (c) => {
+    const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
+    const { overlap_seconds: overlap } = await readJson(c.req.raw, Rotation, MAX_ADMIN_BYTES)
+    const old = await tryGetKey(c.env.DB, id, c.req.param('key'))
+    if (!old || old.revoked_ms !== null) throw keyNotFound()
+    const nowMs = Date.now()
+    const renewed = { tenant: id, scopes: old.scopes.split(' '), expiresMs: old.expires_ms, nowMs }
+    const { key, row } = await createKey(c.env.DB, renewed)
+    await expireKey(c.env.DB, id, old.id, nowMs + overlap * 1000)
+    return c.json({ ...describeKey(row), key, replaces: old.id }, 201)
+  })
+  .delete('/:tenant/keys/:key', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    if (!(await revokeKey(c.env.DB, id, c.req.param('key'), Date.now()))) throw keyNotFound()
+    return c.body(null, 204)
+  })
+
+function describeKey({ scopes, ...row }: KeyRow) {
+  return { object: 'api_key', ...row, scopes: scopes.split(' ') }
+}
+
+function keyNotFound(): ApiError {
+  return new ApiError(404, 'key_not_found', 'This tenant has no such key.')
+}

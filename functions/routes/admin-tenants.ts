@@ -1,0 +1,62 @@
+// `/admin/v1/tenants`: who they are, what was agreed with them, their balance and adapters, and their deletion.
+import { Hono } from 'hono'
+import type { EdgeEnv } from '../env.ts'
+import { eraseTenant } from '../erase-tenant.ts'
+import { ApiError, adapterNotFound } from '../errors.ts'
+import { readJson } from '../read-json.ts'
+import { listAdapters } from '../registry/adapters.ts'
+import { setMayLeave } from '../registry/may-leave.ts'
+import { listReceipts } from '../registry/receipts.ts'
+import { changeTerms, createTenant, listTenants, type TenantRow } from '../registry/tenants.ts'
+import { describeAdapter } from './adapter-path.ts'
+import { AdapterTerms, Credit, NewTenant, TermsChange } from './admin-requests.ts'
+import { getLiveTenant, getTenant, MAX_ADMIN_BYTES, meterOf } from './admin-tenant.ts'
+
+export const adminTenants = new Hono<EdgeEnv>()
+  .get('/', async (c) => c.json({ object: 'list', data: (await listTenants(c.env.DB)).map(describeTenant) }))
+  .post('/', async (c) => {
+    const { id, ...terms } = await readJson(c.req.raw, NewTenant, MAX_ADMIN_BYTES)
+    if (!(await createTenant(c.env.DB, id, Date.now()))) {
+      throw new ApiError(409, 'tenant_exists', `The tenant '${id}' exists already.`, { param: 'id' })
+    }
+    await changeTerms(c.env.DB, id, terms)
+    return c.json(describeTenant(await getTenant(c.env.DB, id)), 201)
+  })
+  .get('/:tenant', async (c) => {
+    const tenant = await getTenant(c.env.DB, c.req.param('tenant'))
+    return c.json({ ...describeTenant(tenant), ...(await meterOf(c.env, tenant.id).balance()) })
+  })
+  .patch('/:tenant', async (c) => {
+    const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
+    await changeTerms(c.env.DB, id, await readJson(c.req.raw, TermsChange, MAX_ADMIN_BYTES))
+    return c.json(describeTenant(await getTenant(c.env.DB, id)))
+  })
+  .delete('/:tenant', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    return c.json(await eraseTenant(c.var.edge, c.env, id, c.var.requestId))
+  })
+  .get('/:tenant/receipts', async (c) => {
+    return c.json({ object: 'list', data: await listReceipts(c.env.DB, c.req.param('tenant')) })
+  })
+  .post('/:tenant/credits', async (c) => {
+    const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
+    const credit = await readJson(c.req.raw, Credit, MAX_ADMIN_BYTES)
+    const balance = await meterOf(c.env, id).credit(credit.id, credit.amount_nano, Date.now())
+    return c.json({ tenant: id, balance_nano: balance })
+  })
+  .get('/:tenant/adapters', async (c) => {
+    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
+    const rows = await listAdapters(c.env.DB, id)
+    return c.json({ object: 'list', data: rows.map((row) => describeAdapter(id, row)) })
+  })
+  .patch('/:tenant/adapters/:name', async (c) => {
+    const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
+    const name = c.req.param('name')
+    const { may_leave: mayLeave } = await readJson(c.req.raw, AdapterTerms, MAX_ADMIN_BYTES)
+    if (!(await setMayLeave(c.env.DB, { tenant: id, name }, mayLeave))) throw adapterNotFound(`${id}/${name}`)
+    return c.json({ id: `${id}/${name}`, object: 'adapter', may_leave: mayLeave })
+  })
+
+function describeTenant(tenant: TenantRow) {
+  return { object: 'tenant', ...tenant }
+}
