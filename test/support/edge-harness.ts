@@ -26,8 +26,8 @@ export interface EdgeHarness {
   admin(method: string, path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }>
   /** `fetch` to a path of the edge, with `key` as the bearer. */
   call(key: string, path: string, init?: RequestInit): Promise<Response>
-  /** Publishes a small delta, made from `seed`, and returns its digest. */
-  publish(key: string, name: string, seed?: number): Promise<string>
+  /** Publishes a delta, or a small one made from a seed, and returns its digest. */
+  publish(key: string, name: string, delta?: number | Uint8Array<ArrayBuffer>): Promise<string>
   /** Lines that the Worker logged. */
   readonly logs: readonly string[]
   /** The cron trigger, as if it were `nowMs`. */
@@ -120,8 +120,8 @@ export async function startEdge(
       const text = await response.text()
       return { status: response.status, body: text ? JSON.parse(text) : {} }
     },
-    async publish(key, name, seed = 1) {
-      const bytes = makeDelta(seed)
+    async publish(key, name, delta = 1) {
+      const bytes = typeof delta === 'number' ? makeDelta(delta) : delta
       const digest = digestOf(bytes)
       const response = await call(key, `/v1/adapters/${name}`, {
         method: 'PUT',

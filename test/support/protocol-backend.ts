@@ -60,8 +60,6 @@ interface Behaviour {
   failAfter: number | undefined
   /** Wait for this before each word. */
   pace: (() => Promise<void>) | undefined
-  /** Changes the behaviour of one generation, by its number. */
-  fault: ((generation: number) => Partial<Behaviour>) | undefined
   /** Forget a delta at once after taking it. */
   forgetful: boolean
 }
@@ -76,7 +74,6 @@ function usual(): Behaviour {
     failAfter: undefined,
     pace: undefined,
     forgetful: false,
-    fault: undefined,
   }
 }
 
@@ -191,8 +188,8 @@ export class ProtocolBackend {
     if (request.method !== 'POST' || pathname !== '/v1/generate') return refuse(response, 'not_found', 'no such route')
     const body = GenerateRequest.parse(JSON.parse((await readAll(request)).toString()))
     if (capability.delta !== body.delta) return refuse(response, 'forbidden', 'token is for another delta')
-    const number = this.asked++
-    const behaviour = { ...this.behaviour, ...this.behaviour.fault?.(number) }
+    this.asked++
+    const behaviour = { ...this.behaviour }
     await behaviour.hold
     if (behaviour.refuse) return refuse(response, behaviour.refuse, 'scripted refusal')
     if (body.delta && !this.deltas.has(body.delta)) {
