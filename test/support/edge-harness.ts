@@ -1,6 +1,7 @@
 // The edge in workerd, with R2, D1 and Durable Objects simulated in memory, and tenants and keys as a test wants them.
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { D1Database, R2Bucket } from '@cloudflare/workers-types'
 import { build } from 'esbuild'
@@ -46,7 +47,10 @@ const METER_THAT_IS_DOWN = "\nexport class MeterThatIsDown { constructor() { thr
 
 const REPOSITORY = new URL('../../', import.meta.url)
 
-/** The edge with these variables and secrets beside BACKENDS; the secret that the test backend knows unless told otherwise. */
+/**
+ * The edge with these variables and secrets beside BACKENDS; the secret that the test backend knows unless told otherwise.
+ * Edges that are given one directory as `storage`, each a process of its own, share D1 and R2, as the places of a deployment do.
+ */
 export async function startEdge(
   backends: string,
   settings: Record<string, string> = {
@@ -54,11 +58,11 @@ export async function startEdge(
     POLYLORA_ADMIN_KEY: ADMIN_KEY,
     METER_LEASE_MS: String(LEASE_MS),
   },
-  meter: 'TenantMeter' | 'MeterThatIsDown' = 'TenantMeter',
+  { meter = 'TenantMeter', storage }: { meter?: 'TenantMeter' | 'MeterThatIsDown'; storage?: string } = {},
 ): Promise<EdgeHarness> {
   const logs: string[] = []
-  const miniflare = new Miniflare(
-    convertV4MiniflareOptions({
+  const miniflare = new Miniflare({
+    ...convertV4MiniflareOptions({
       name: 'polylora',
       modules: true,
       script:
@@ -73,7 +77,8 @@ export async function startEdge(
       durableObjects: { METER: { className: meter, useSQLite: true } },
       handleStructuredLogs: ({ message }) => logs.push(message),
     }),
-  )
+    ...(storage ? sharedStorage(storage) : {}),
+  })
   await miniflare.ready
   const url = await miniflare.unsafeGetDirectURL()
   const { DB: db, DELTAS: deltas } = await miniflare.getBindings<{ DB: D1Database; DELTAS: R2Bucket }>()
@@ -141,6 +146,19 @@ export async function startEdge(
   }
 }
 
+/** What instances need that elect one of them as the owner of D1 and R2. */
+function sharedStorage(directory: string) {
+  const registry = join(directory, 'instances')
+  mkdirSync(registry, { recursive: true })
+  return {
+    resourcePersistencePath: join(directory, 'shared'),
+    isolatedResourcePersistencePath: mkdtempSync(join(directory, 'own-')),
+    enableDevRegistry: true,
+    unsafeDevRegistryPath: registry,
+    unsafeEnableSharedStorage: true,
+  }
+}
+
 function copyUrl(digest: string): string {
   return `https://deltas.invalid/deltas/${digest.replace(':', '/')}`
 }
@@ -160,6 +178,8 @@ async function bundle(entry: string): Promise<string> {
 }
 
 async function migrate(db: D1Database): Promise<void> {
+  // Another edge that shares it may have been first.
+  if (await db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'tenants'").first()) return
   const folder = new URL('functions/migrations/', REPOSITORY)
   for (const file of readdirSync(folder).sort()) {
     const sql = readFileSync(new URL(file, folder), 'utf8').replace(/--.*$/gm, '')
