@@ -70,10 +70,14 @@ export function vllmServer(command: string, modelPath: string) {
   })
   const env = { VLLM_ALLOW_RUNTIME_LORA_UPDATING: '1', VLLM_NO_USAGE_STATS: '1' }
   let server: VllmProcess | undefined
+  /** Rejects when the server ends: what connects to it would wait for it in vain. */
+  let failed: Promise<never>
   const running = () => {
     if (server) return server
-    server = new VllmProcess({ command, args, env, onExit: () => {} })
-    void server.run()
+    const made = new VllmProcess({ command, args, env, onExit: () => {} })
+    failed = made.run().then(() => Promise.reject(new Error(`vLLM ended: ${made.exitReason}`)))
+    failed.catch(() => {})
+    server = made
     return server
   }
   afterAll(() => server?.close())
@@ -84,7 +88,12 @@ export function vllmServer(command: string, modelPath: string) {
     },
     connect(options: Partial<VllmEngineOptions> = {}): Promise<VllmEngine> {
       const { socketPath, apiKey } = running()
-      return start({ modelPath, server: { kind: 'running', addresses: [{ socketPath }], apiKey }, ...options })
+      const connected = start({
+        modelPath,
+        server: { kind: 'running', addresses: [{ socketPath }], apiKey },
+        ...options,
+      })
+      return Promise.race([connected, failed])
     },
     /** An engine that knows the server by several addresses, as if it were as many. */
     connectBy(socketPaths: readonly string[]): Promise<VllmEngine> {

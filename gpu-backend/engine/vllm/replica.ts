@@ -28,6 +28,8 @@ const WELL_CHECK_MS = 2_000
 const UNWELL_CHECK_MS = 500
 /** A busy server may be late once or twice. */
 const MAX_FAILED_CHECKS = 3
+/** One that is up, but fails its check so often in a row, is not the right one. */
+const MAX_FAILED_STARTS = 10
 
 /** The fullest batch that a sequence was part of. */
 export interface BatchSize {
@@ -45,6 +47,7 @@ export class Replica implements Place {
   #wake = new AbortController()
   #isReady = false
   #baseName = ''
+  #failedStarts = 0
   #unwell: unknown
 
   constructor(options: ReplicaOptions) {
@@ -143,12 +146,26 @@ export class Replica implements Place {
 
   async #become(): Promise<void> {
     await this.client.health()
-    this.#baseName = await this.#options.check()
+    this.#baseName = await this.#check()
     this.adapters.restart(await this.client.models(), this.#options.findAdapter)
     this.#unwell = undefined
     this.#isReady = true
     log('info', 'vllm_ready', { replica: this.name })
     this.#options.onChange()
+  }
+
+  /** @throws StartupError where it is the wrong server, or answers and never as it must */
+  async #check(): Promise<string> {
+    try {
+      const baseName = await this.#options.check()
+      this.#failedStarts = 0
+      return baseName
+    } catch (error) {
+      if (error instanceof StartupError || ++this.#failedStarts < MAX_FAILED_STARTS) throw error
+      throw new StartupError(
+        `The vLLM server at ${this.name} is up, but does not answer as it must: ${String((error as Error).message).replace(/\.?$/, '.')}`,
+      )
+    }
   }
 
   async #pause(ms: number): Promise<void> {

@@ -73,9 +73,11 @@ export async function checkServer(
     )
   }
   if (served.root) await checkDirectory(name, served.root, required)
-  await checkBase(client, name, served.id, required)
+  await checkTokenizer(client, name, served.id, required)
   const fixedModules = await checkAdapters(client, name, required)
-  return { baseName: required.baseAsAdapter ? await loadBare(client, required) : served.id, fixedModules }
+  const baseName = required.baseAsAdapter ? await loadBare(client, required) : served.id
+  await checkWeights(client, name, baseName, required)
+  return { baseName, fixedModules }
 }
 
 /** What it says it serves, where that lies on this machine or one that is mounted here. */
@@ -88,19 +90,26 @@ async function checkDirectory(name: string, root: string, { base, dataDir }: Ser
   )
 }
 
-async function checkBase(
+async function checkTokenizer(
+  client: VllmClient,
+  name: string,
+  model: string,
+  { tokenizer }: ServerRequirements,
+): Promise<void> {
+  if (tokenizer.encode(PROBE).join() === (await client.tokenize(model, PROBE)).join()) return
+  throw new StartupError(
+    `The vLLM server at ${name} has another tokenizer than --model: start it with the same base model.`,
+  )
+}
+
+/** `model`: what the bare base is asked for under. */
+async function checkWeights(
   client: VllmClient,
   name: string,
   model: string,
   { base, tokenizer, dataDir }: ServerRequirements,
 ): Promise<void> {
   const ours = Array.from(tokenizer.encode(PROBE))
-  const theirs = await client.tokenize(model, PROBE)
-  if (ours.join() !== theirs.join()) {
-    throw new StartupError(
-      `The vLLM server at ${name} has another tokenizer than --model: start it with the same base model.`,
-    )
-  }
   const probe: Probe = []
   for (let place = 1; place <= PLACES; place++) {
     const prompt = ours.slice(0, Math.ceil((ours.length * place) / PLACES))

@@ -80,11 +80,12 @@ export class Servers {
       for (let said = ''; !this.areReady; said = this.#tell(said, progress)) {
         const wrong = this.replicas.map(({ unwell }) => unwell).find((reason) => reason instanceof StartupError)
         if (wrong) throw wrong
-        if (hasEnded) throw new StartupError(`vLLM did not start: ${this.#process?.lastWords}`)
+        if (hasEnded) throw new StartupError(`vLLM ended before it could be used: ${this.#process?.exitReason}.`)
         if (Date.now() - startedMs > MAX_START_MS)
           throw new StartupError(`No vLLM server came up in ${MAX_START_MS / 60_000} minutes: ${said}.`)
         await sleep(START_POLL_MS)
       }
+      this.#process?.keepAlive()
     } catch (error) {
       await this.close()
       throw error

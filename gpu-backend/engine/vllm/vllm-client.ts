@@ -24,8 +24,10 @@ export class VllmLost extends Error {
 
 /** Longest answer of a call that is not a stream, and longest event of one that is. */
 const MAX_ANSWER_BYTES = 64 * 2 ** 20
-/** For calls that only ask; loading and generating take as long as they take. */
+/** For calls that only ask. */
 const ASK_TIMEOUT_MS = 10_000
+/** Loading and generating take as long as they take; but a server that says nothing for so long has come to a standstill. */
+const STALL_MS = 5 * 60_000
 
 const ErrorAnswer = z.object({ error: z.object({ message: z.string(), code: z.optional(z.nullable(z.number())) }) })
 const Models = z.object({
@@ -40,7 +42,6 @@ const Models = z.object({
 })
 export type VllmModel = z.infer<typeof Models>['data'][number]
 const Tokens = z.object({ tokens: z.array(z.int()) })
-const Version = z.object({ version: z.string() })
 
 /** With `return_token_ids` and `return_tokens_as_token_ids`: tokens are named `token_id:123`. */
 const CompletionChunk = z.object({
@@ -81,10 +82,6 @@ export class VllmClient {
   /** Resolves when the server is up and its engine alive. */
   async health(): Promise<void> {
     await this.#ask('GET', '/health')
-  }
-
-  async version(): Promise<string> {
-    return parse(Version, await this.#ask('GET', '/version')).version
   }
 
   /** The base models that it serves, then the adapters that it knows. */
@@ -189,6 +186,7 @@ export class VllmClient {
           ? request(new URL(path, this.#address.url), options, resolve)
           : request({ ...options, path, socketPath: this.#address.socketPath }, resolve)
       sent.once('error', (error) => reject(new VllmLost(error.message)))
+      sent.setTimeout(STALL_MS, () => sent.destroy(new VllmLost(`the server said nothing for ${STALL_MS / 1000} s`)))
       sent.end(text)
     })
   }

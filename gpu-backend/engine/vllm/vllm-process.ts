@@ -1,6 +1,7 @@
 // A vLLM server of our own: started, kept alive, its log passed on, and gone when we are.
 // Knows its command line and nothing of requests. Invariants: it listens on a socket that only this user reaches; its
-// whole process group lives no longer than this process, however that ends.
+// whole process group lives no longer than this process, however that ends; one that nobody has found well is not
+// started again, since it would only fail in the same way for ever.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
@@ -10,6 +11,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { StartupError } from '../../errors.ts'
 import { log } from '../../log.ts'
+import { exitReason } from './exit-reason.ts'
 
 export interface VllmProcessOptions {
   /** `vllm`, or the path of another one. */
@@ -17,7 +19,7 @@ export interface VllmProcessOptions {
   /** Everything after `vllm serve`, but where to listen. */
   readonly args: readonly string[]
   readonly env: Readonly<Record<string, string>>
-  /** Called when the server has ended by itself; it is started again by and by. */
+  /** Called when the server has ended by itself. */
   readonly onExit: () => void
 }
 
@@ -43,8 +45,9 @@ const FIRST_BACKOFF_MS = 1_000
 const MAX_BACKOFF_MS = 60_000
 /** Running for so long, a server is taken to have been well: the next restart is quick again. */
 const WELL_AFTER_MS = 300_000
-/** Last lines of the log, told when the server does not start. */
-const KEPT_LINES = 5
+/** Last lines of the log, which hold the tracebacks of all of its processes. */
+const KEPT_LINES = 400
+const LAST_WORDS_MS = 1_000
 const LEVEL = /\b(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b/
 
 export class VllmProcess {
@@ -55,22 +58,27 @@ export class VllmProcess {
   readonly #closed = new AbortController()
   readonly #lastLines: string[] = []
   #child: ChildProcess | undefined
+  #isKept = false
   #ended: Promise<void> = Promise.resolve()
 
   constructor(options: VllmProcessOptions) {
     this.#options = options
   }
 
-  /** Starts the server and, until `close`, starts it again whenever it ends. Resolves when it has first ended or closed. */
+  /** Starts the server. Resolves when it has ended and is not started again. */
   run(): Promise<void> {
-    const first = this.#once()
-    this.#ended = first.then(() => this.#keepAlive())
-    return first
+    this.#ended = this.#live()
+    return this.#ended
+  }
+
+  /** The server has been found well: from now on, until `close`, it is started again whenever it ends. */
+  keepAlive(): void {
+    this.#isKept = true
   }
 
   /** Why the server has ended, as its last lines say. */
-  get lastWords(): string {
-    return this.#lastLines.join(' | ') || 'it said nothing'
+  get exitReason(): string {
+    return exitReason(this.#lastLines)
   }
 
   /** Ends the server and everything that it started. */
@@ -81,9 +89,10 @@ export class VllmProcess {
     rmSync(this.#dir, { recursive: true, force: true })
   }
 
-  async #keepAlive(): Promise<void> {
+  async #live(): Promise<void> {
+    await this.#once()
     let backoffMs = FIRST_BACKOFF_MS
-    while (!this.#closed.signal.aborted) {
+    while (this.#isKept && !this.#closed.signal.aborted) {
       log('warn', 'vllm_restart', { after_ms: backoffMs })
       await sleep(backoffMs, undefined, { signal: this.#closed.signal }).catch(() => {})
       if (this.#closed.signal.aborted) return
@@ -96,6 +105,7 @@ export class VllmProcess {
   /** One life of the server. */
   async #once(): Promise<void> {
     rmSync(this.socketPath, { force: true })
+    this.#lastLines.length = 0
     const args = ['serve', ...this.#options.args, '--uds', this.socketPath]
     // A group of its own, so that nothing of it outlives it.
     const child = spawn('/bin/sh', ['-c', GUARD, 'vllm-guard', this.#options.command, ...args], {
@@ -108,11 +118,14 @@ export class VllmProcess {
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on('line', (line) => this.#tell(line))
     }
+    const closed = new Promise((resolve) => child.once('close', resolve))
     const code = await new Promise<number | null>((resolve) => {
       child.once('error', () => resolve(null))
       child.once('exit', (code) => resolve(code))
     })
     if (child.pid !== undefined) killGroup(child.pid)
+    // Its last words may still be on their way; a daemon that it left behind, as Ray does, would hold the pipes for ever.
+    await Promise.race([closed, sleep(LAST_WORDS_MS, undefined, { ref: false })])
     this.#child = undefined
     if (this.#closed.signal.aborted) return
     log('error', 'vllm_exit', { code })
@@ -125,7 +138,7 @@ export class VllmProcess {
     const level = LEVEL.exec(text)?.[1]
     const isError = level === 'ERROR' || level === 'CRITICAL'
     log(isError ? 'error' : level === 'WARNING' ? 'warn' : 'info', 'vllm', { line: text })
-    this.#lastLines.push(text)
+    this.#lastLines.push(line)
     if (this.#lastLines.length > KEPT_LINES) this.#lastLines.shift()
   }
 }

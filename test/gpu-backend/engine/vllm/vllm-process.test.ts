@@ -67,7 +67,7 @@ describe('a vLLM server of our own', () => {
     expect(text).not.toContain('between the edge and us')
   })
 
-  test('is started again when it ends by itself, and its last words are kept', async () => {
+  test('that ends before it was found well is not started again, and its last words are kept', async () => {
     const lives = join(root, 'lives')
     let exits = 0
     const launched = launch(
@@ -76,8 +76,28 @@ describe('a vLLM server of our own', () => {
     )
     await launched.run()
     expect(exits).toBe(1)
-    expect(launched.lastWords).toContain('no such model')
+    expect(launched.exitReason).toBe('ValueError: no such model')
+    expect(readFileSync(lives, 'utf8')).toBe('alive\n')
+  })
+
+  test('that was found well is started again when it ends by itself, until it is closed', async () => {
+    const lives = join(root, 'more-lives')
+    const launched = launch(script('again', `echo alive >> ${lives}`))
+    const ended = launched.run()
+    launched.keepAlive()
     await vi.waitFor(() => expect(readFileSync(lives, 'utf8')).toBe('alive\nalive\n'), SOON)
+    // It waits for its next life, or lives: either way closing ends it.
+    await launched.close()
+    await ended
+  })
+
+  test('ends even where a process that has left its group keeps its output open', async () => {
+    const daemon = join(root, 'daemon.pid')
+    const text = `setsid sh -c 'echo $$ > ${daemon}; exec sleep 1000' & while [ ! -s ${daemon} ]; do sleep 0.1; done`
+    const launched = launch(script('daemon', `${text}; echo 'ValueError: started' >&2; exit 1`))
+    await launched.run()
+    process.kill(Number(readFileSync(daemon, 'utf8')))
+    expect(launched.exitReason).toBe('ValueError: started')
   })
 
   test('ends with everything that it started when it is closed', async () => {
