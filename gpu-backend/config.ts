@@ -76,20 +76,34 @@ const Secret = z.string().check(z.minLength(32))
 const DEFAULT_MAX_RANK = { onnx: MAX_RANK, vllm: 64 }
 /** What each engine takes of options that both have. */
 const TAKEN = {
-  onnx: { device: ['cpu', 'webgpu', 'cuda'], weights: ['f32', 'int8', 'int4'] },
-  vllm: { device: ['cpu', 'cuda'], weights: ['f32', 'f16', 'bf16'] },
+  onnx: z.object({ device: z.enum(['cpu', 'webgpu', 'cuda']), weights: z.optional(z.enum(['f32', 'int8', 'int4'])) }),
+  vllm: z.object({ device: z.enum(['cpu', 'cuda']), weights: z.optional(z.enum(['f32', 'f16', 'bf16'])) }),
 }
+type Taken<E extends keyof typeof TAKEN> = Required<z.infer<(typeof TAKEN)[E]>>
 
-export type Config = z.infer<typeof Flags> & {
-  readonly secret: string
-  readonly modelName: string
-  /** undefined: the engine's own choice. */
-  readonly weightFormat: NonNullable<z.infer<typeof Flags>['weights']> | undefined
-  readonly maxRank: number
-  readonly vllmApiKey: string | undefined
-  /** What follows `--`. */
-  readonly vllmArguments: readonly string[]
-}
+type Flags = z.infer<typeof Flags>
+type EngineOptions =
+  | {
+      readonly engine: 'onnx'
+      readonly device: Taken<'onnx'>['device']
+      readonly weightFormat: NonNullable<Taken<'onnx'>['weights']>
+    }
+  | {
+      readonly engine: 'vllm'
+      readonly device: Taken<'vllm'>['device']
+      /** undefined: the model's own. */
+      readonly weightFormat: Taken<'vllm'>['weights'] | undefined
+    }
+
+export type Config = Omit<Flags, 'engine' | 'device' | 'weights' | 'max-rank'> &
+  EngineOptions & {
+    readonly secret: string
+    readonly modelName: string
+    readonly maxRank: number
+    readonly vllmApiKey: string | undefined
+    /** What follows `--`. */
+    readonly vllmArguments: readonly string[]
+  }
 
 /**
  * Reads flags and the environment; undefined when help was asked for.
@@ -116,32 +130,56 @@ export function parseConfig(
     )
   }
   const options = parsed.data
-  checkEngine(options)
+  const vllmArguments = args.slice(end + 1)
+  checkUse(flags, options, vllmArguments)
   checkUrls(options, env.POLYLORA_VLLM_API_KEY)
   const embedded = options.model === EMBEDDED_MODEL
   const directoryName = options.model.split(/[\\/]/).filter(Boolean).at(-1) ?? 'model'
   return Object.freeze({
     ...options,
+    ...engineOptions(options),
     secret: secret.data,
     modelName: options['served-model-name'] ?? (embedded ? EMBEDDED_NAME : directoryName),
-    weightFormat: options.weights ?? (options.engine === 'vllm' ? undefined : embedded ? 'f32' : 'int8'),
     maxRank: options['max-rank'] ?? DEFAULT_MAX_RANK[options.engine],
     vllmApiKey: env.POLYLORA_VLLM_API_KEY,
-    vllmArguments: args.slice(end + 1),
+    vllmArguments,
   })
 }
 
 /** @throws StartupError where the engine does not take a device or kind of weights */
-function checkEngine(options: z.infer<typeof Flags>): void {
-  for (const flag of ['device', 'weights'] as const) {
-    const [value, taken] = [options[flag], TAKEN[options.engine][flag]]
-    if (value === undefined || taken.includes(value)) continue
-    throw new StartupError(`--${flag} ${value}: the ${options.engine} engine takes ${taken.join(', ')}. See --help.`)
+function engineOptions({ engine, device, weights, model }: Flags): EngineOptions {
+  if (engine === 'vllm') {
+    const taken = parseTaken(TAKEN.vllm, engine, { device, weights })
+    return { engine, device: taken.device, weightFormat: taken.weights }
   }
+  const taken = parseTaken(TAKEN.onnx, engine, { device, weights })
+  return { engine, device: taken.device, weightFormat: taken.weights ?? (model === EMBEDDED_MODEL ? 'f32' : 'int8') }
+}
+
+function parseTaken<T>(schema: z.ZodMiniType<T>, engine: string, given: Pick<Flags, 'device' | 'weights'>): T {
+  const parsed = schema.safeParse(given)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  const flag = issue?.path[0] === 'device' ? 'device' : 'weights'
+  const values = issue?.code === 'invalid_value' ? issue.values.join(', ') : 'others'
+  throw new StartupError(`--${flag} ${given[flag]}: the ${engine} engine takes ${values}. See --help.`)
+}
+
+/** @throws StartupError where an option has no effect beside the others */
+function checkUse(given: Readonly<Record<string, unknown>>, options: Flags, vllmArguments: readonly string[]): void {
+  const isOwn = options.engine === 'vllm' && options['vllm-url'].length === 0
+  const unused = [
+    ...(options.engine === 'vllm' ? [] : ['vllm-url', 'vllm-shared-dir', 'max-loras']),
+    ...(isOwn ? [] : ['vllm-command']),
+  ].find((name) => given[name] !== undefined)
+  const needs = options.engine === 'vllm' ? 'no --vllm-url' : '--engine vllm'
+  if (unused) throw new StartupError(`--${unused} has an effect with ${needs} only. See --help.`)
+  if (vllmArguments.length === 0 || isOwn) return
+  throw new StartupError(`What follows -- is for a vLLM started here: it has an effect with ${needs} only. See --help.`)
 }
 
 /** @throws StartupError where anybody on the network could give a server adapters */
-function checkUrls(options: z.infer<typeof Flags>, apiKey: string | undefined): void {
+function checkUrls(options: Flags, apiKey: string | undefined): void {
   const open = options['vllm-url'].find((url) => !/^(127\.|localhost$|\[::1\]$)/.test(new URL(url).hostname))
   if (open === undefined || apiKey) return
   throw new StartupError(

@@ -7,7 +7,6 @@ import type { Engine } from './engine/engine.ts'
 import { StartupError } from './errors.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
-import type { WeightFormat } from './model/graph.ts'
 import { createBackendServer } from './server.ts'
 
 /** Answers that still run when the process is asked to end get this long. */
@@ -69,8 +68,8 @@ async function startEngine(config: Config): Promise<Engine> {
           urls.length > 0
             ? { kind: 'running', addresses: urls.map((url) => ({ url })), apiKey: config.vllmApiKey }
             : { kind: 'own', command: config['vllm-command'], more: config.vllmArguments },
-        dtype: config.weightFormat && DTYPES[config.weightFormat as keyof typeof DTYPES],
-        device: config.device === 'cuda' ? 'cuda' : 'cpu',
+        dtype: config.weightFormat && DTYPES[config.weightFormat],
+        device: config.device,
         memoryBytes: config.memory,
         maxBatch: config['max-batch'],
         maxLoras: config['max-loras'],
@@ -90,7 +89,7 @@ async function startEngine(config: Config): Promise<Engine> {
       modelPath: config.model,
       modelName: config.modelName,
       dataDir: config['data-dir'],
-      weights: config.weightFormat as WeightFormat,
+      weights: config.weightFormat,
       device: config.device,
       threads: config.threads,
       memoryBytes: config.memory,

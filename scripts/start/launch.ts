@@ -10,6 +10,9 @@ import { ServerProcess } from './server-process.ts'
 export const HOST = '127.0.0.1'
 /** Opens the admin API of a server that listens on this machine only. */
 export const LOCAL_ADMIN_KEY = 'dev-admin'
+const START_TIMEOUT_MS = 120_000
+/** vLLM compiles what it will run; how long is up to it, and that it fails is told by the backend. */
+const VLLM_START_TIMEOUT_MS = 30 * 60_000
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Nothing that is started here may go out to the network. */
@@ -31,23 +34,26 @@ export interface Launch {
   readonly model?: string | undefined
   readonly weights?: string | undefined
   readonly device?: string | undefined
+  readonly engine?: string | undefined
+  readonly backendOptions?: readonly string[]
 }
 
 export function launchBackend(launch: Launch): ServerProcess {
-  const { backendPort, state, secret } = launch
+  const { backendPort, state, secret, backendOptions = [] } = launch
   const dataDir = join(state, 'backend')
   makeFolder(dataDir)
-  const passedOn = (['model', 'weights', 'device'] as const).flatMap((name) => {
+  const passedOn = (['model', 'weights', 'device', 'engine'] as const).flatMap((name) => {
     const value = launch[name]
     return value === undefined ? [] : [`--${name}`, value]
   })
   const main = join(REPOSITORY, 'gpu-backend/main.ts')
   return new ServerProcess({
     title: 'The GPU backend',
-    args: [main, '--host', HOST, '--port', String(backendPort), '--data-dir', dataDir, ...passedOn],
+    args: [main, '--host', HOST, '--port', String(backendPort), '--data-dir', dataDir, ...passedOn, ...backendOptions],
     cwd: REPOSITORY,
     env: { ...process.env, POLYLORA_BACKEND_SECRET: secret },
     logFile: join(logFolder(state), 'backend.log'),
+    startTimeoutMs: launch.engine === 'vllm' ? VLLM_START_TIMEOUT_MS : START_TIMEOUT_MS,
   })
 }
 
@@ -71,6 +77,7 @@ export function launchEdge({ port, backendPort, state, secret }: Launch): Server
     cwd: REPOSITORY,
     env: { ...process.env, ...OFFLINE, POLYLORA_BACKEND_SECRET: secret },
     logFile: join(logFolder(state), 'edge.log'),
+    startTimeoutMs: START_TIMEOUT_MS,
   })
 }
 

@@ -11,13 +11,16 @@ export interface StartOptions {
   readonly model: string | undefined
   readonly weights: string | undefined
   readonly device: string | undefined
+  readonly engine: string | undefined
+  /** Options of the backend itself, passed on as they are. */
+  readonly backendOptions: readonly string[]
   /** Start, publish, serve; ask nothing. */
   readonly demo: boolean
 }
 
 const DEFAULTS = { port: 8787, backendPort: 8788, state: '.polylora' }
 
-export const START_HELP = `npm start -- [options]
+export const START_HELP = `npm start -- [options] [-- options of gpu-backend/main.ts]
 
 Starts the GPU backend and the edge on this machine, publishes the sample adapters, asks them all one question at once,
 and keeps serving until Ctrl-C. Needs no network.
@@ -28,13 +31,15 @@ and keeps serving until Ctrl-C. Needs no network.
   --model DIR        a base model in Hugging Face layout (default: the embedded one)
   --weights KIND     f32, int8 or int4
   --device KIND      cpu or webgpu
+  --engine KIND      onnx or vllm (see gpu-backend/README.md)
   --no-demo          do not ask the question
   --help             show this help
 `
 
 /** @throws CliError (exit code 2) where the command line makes no sense; undefined where help was asked for */
 export function parseStartOptions(argv: readonly string[]): StartOptions | undefined {
-  const values = parse(argv)
+  const end = argv.includes('--') ? argv.indexOf('--') : argv.length
+  const values = parse(argv.slice(0, end))
   if (values.help) return undefined
   const options = {
     port: parsePort('--port', values.port, DEFAULTS.port),
@@ -43,6 +48,8 @@ export function parseStartOptions(argv: readonly string[]): StartOptions | undef
     model: values.model,
     weights: values.weights,
     device: values.device,
+    engine: values.engine,
+    backendOptions: argv.slice(end + 1),
     demo: !values['no-demo'],
   }
   if (options.port !== options.backendPort) return options
@@ -58,6 +65,7 @@ function parse(argv: readonly string[]) {
     model: text,
     weights: text,
     device: text,
+    engine: text,
     'no-demo': { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   } as const

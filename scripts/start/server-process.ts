@@ -12,10 +12,11 @@ interface ServerCommand {
   readonly cwd: string
   readonly env: NodeJS.ProcessEnv
   readonly logFile: string
+  /** Longest time until it answers. */
+  readonly startTimeoutMs: number
 }
 
 const POLL_MS = 50
-const START_TIMEOUT_MS = 120_000
 const STOP_TIMEOUT_MS = 10_000
 
 export class ServerProcess {
@@ -24,10 +25,12 @@ export class ServerProcess {
   /** Settles when the process has ended. */
   readonly ended: Promise<void>
   readonly #child: ChildProcess
+  readonly #startTimeoutMs: number
   #running = true
 
-  constructor({ title, args, cwd, env, logFile }: ServerCommand) {
+  constructor({ title, args, cwd, env, logFile, startTimeoutMs }: ServerCommand) {
     this.title = title
+    this.#startTimeoutMs = startTimeoutMs
     this.logFile = logFile
     const log = openSync(logFile, 'w')
     // A group of its own: Ctrl-C reaches only us, so that we stop things in order and can reach grandchildren.
@@ -48,7 +51,7 @@ export class ServerProcess {
    * @throws CliError where the process ends first or doesn't answer in time
    */
   async untilReady(url: string): Promise<void> {
-    const deadlineMs = performance.now() + START_TIMEOUT_MS
+    const deadlineMs = performance.now() + this.#startTimeoutMs
     while (performance.now() < deadlineMs) {
       if (!this.#running) throw this.failure('could not start')
       const response = await fetch(url).catch(() => undefined)
@@ -56,7 +59,7 @@ export class ServerProcess {
       if (response?.ok) return
       await Promise.race([sleep(POLL_MS), this.ended])
     }
-    throw new CliError(`${this.title} did not answer within ${START_TIMEOUT_MS / 1000} s: see ${this.logFile}.`)
+    throw new CliError(`${this.title} did not answer within ${this.#startTimeoutMs / 1000} s: see ${this.logFile}.`)
   }
 
   /** What to tell of a process that ended by itself: its own last words, in one sentence. */

@@ -114,6 +114,18 @@ describe("the backend's options", () => {
   })
 
   test.each([
+    [['--vllm-url', 'http://127.0.0.1:8000'], '--vllm-url'],
+    [['--max-loras', '4'], '--max-loras'],
+    [['--', '--enforce-eager'], '--'],
+    [['--engine', 'vllm', '--vllm-url', 'http://127.0.0.1:8000', '--vllm-command', 'vllm'], '--vllm-command'],
+    [['--engine', 'vllm', '--vllm-url', 'http://127.0.0.1:8000', '--', '--enforce-eager'], '--'],
+  ])('refuse %j, of which one would have no effect', (args, named) => {
+    const message = refusal(args)
+    expect(message).toContain(named)
+    expect(message).toMatch(/has an effect with .* only/)
+  })
+
+  test.each([
     [['--engine', 'vllm', '--weights', 'int4'], '--weights int4'],
     [['--engine', 'vllm', '--device', 'webgpu'], '--device webgpu'],
     [['--weights', 'bf16'], '--weights bf16'],

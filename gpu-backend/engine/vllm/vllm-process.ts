@@ -27,7 +27,7 @@ export interface VllmProcessOptions {
  * Runs "$@" for as long as standard input is open: with it closed, by us or by our end, the server is asked to stop and
  * its process group killed when that takes too long.
  */
-const GUARD = `
+export const GUARD = `
 exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
