@@ -122,9 +122,8 @@ export class Replica implements Place {
 
   /** Something says that the server is gone: it is not used again before it has been checked anew. */
   lost(reason: unknown): void {
-    const text = reason instanceof Error ? reason.message : String(reason)
-    const known = this.#unwell instanceof Error ? this.#unwell.message : this.#unwell
-    if (this.#isReady || (reason instanceof StartupError && text !== known))
+    const text = messageOf(reason)
+    if (this.#isReady || (reason instanceof StartupError && text !== messageOf(this.#unwell)))
       log('error', 'vllm_lost', { replica: this.name, reason: text })
     const wasReady = this.#isReady
     this.#isReady = false
@@ -163,7 +162,7 @@ export class Replica implements Place {
     } catch (error) {
       if (error instanceof StartupError || ++this.#failedStarts < MAX_FAILED_STARTS) throw error
       throw new StartupError(
-        `The vLLM server at ${this.name} is up, but does not answer as it must: ${String((error as Error).message).replace(/\.?$/, '.')}`,
+        `The vLLM server at ${this.name} is up, but does not answer as it must: ${messageOf(error).replace(/\.?$/, '.')}`,
       )
     }
   }
@@ -173,4 +172,8 @@ export class Replica implements Place {
     if (this.#closed.signal.aborted) return
     await sleep(ms, undefined, { signal: this.#wake.signal }).catch(() => {})
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
