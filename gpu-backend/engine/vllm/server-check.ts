@@ -152,6 +152,8 @@ function tryRead(file: string): Probe | undefined {
  */
 async function loadBare(client: VllmClient, { base, sharedDir }: ServerRequirements): Promise<string> {
   const path = join(sharedDir, BARE)
+  // Loaded by another backend of the same server, it may be at work.
+  if ((await client.models()).some(({ id, root }) => id === BARE && root === path)) return BARE
   await writeBlankAdapter(path, base, PROJECTION, 1)
   await client.loadAdapter(BARE, path)
   return BARE

@@ -13,6 +13,7 @@ import { AdapterError } from '../../../adapters/errors.ts'
 import { checkModuleLimits, type ModuleLimits } from '../../../adapters/limits.ts'
 import { BackendError } from '../../errors.ts'
 import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
+import { checkChange } from './change-bound.ts'
 
 const CONFIG = 'adapter_config.json'
 const WEIGHTS = 'adapter_model.safetensors'
@@ -191,6 +192,7 @@ function checkedDelta(bytes: Uint8Array, base: BaseModel, limits: ModuleLimits):
   try {
     const delta = decodeDelta(bytes, base)
     checkModuleLimits(delta.modules, limits)
+    checkChange(delta)
     return delta
   } catch (error) {
     if (error instanceof AdapterError) throw new BackendError('invalid_delta', error.message)

@@ -35,6 +35,8 @@ export interface EngineUnderTest {
   readonly noEmbeddings?: string
   /** Why text held to any JSON may never end on a random model, where it may: then what ends is checked and nothing needs to. */
   readonly endlessJson?: string
+  /** Why a delta whose numbers would overflow is not even taken in, where it is not. */
+  readonly refusesOverflow?: string
   /** Where a delta is that was just taken in, if not on disk alone. */
   readonly admittedTier?: 'host'
 }
@@ -227,11 +229,14 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const tier = async () => (await engine.residency()).find(({ digest }) => digest === delta.digest)?.tier
       expect(await tier()).toBe(underTest.admittedTier ?? 'disk')
       const begun = Promise.withResolvers<void>()
-      const answer = ask(engine, { delta: delta.digest, sampling: { max_tokens: tokens(450) } }, () => begun.resolve())
+      const control = new AbortController()
+      const long = { delta: delta.digest, sampling: { max_tokens: 450 }, signal: control.signal }
+      const answer = ask(engine, long, () => begun.resolve())
       await begun.promise
       const beside = await ask(engine, { delta: delta.digest, sampling: { max_tokens: 2 } })
       expect(beside.events[0]).toMatchObject({ event: 'started', tier: 'device' })
       expect(await tier()).toBe('device')
+      control.abort()
       expect((await answer).events[0]).toMatchObject({ event: 'started', tier: underTest.admittedTier ?? 'disk' })
       expect(await tier()).toBe('host')
       const again = await ask(engine, { delta: delta.digest })
@@ -240,8 +245,13 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(await tier()).toBeUndefined()
     })
 
-    test('whose numbers overflow fail by themselves, and their row serves the next one as before', async () => {
+    test('whose numbers overflow fail by themselves, or are not taken in, and their row serves the next one as before', async () => {
       const wild = await encodedRandomDelta(engine.info.base, { seed: 28, rank: 2, strength: 1e70 })
+      if (underTest.refusesOverflow) {
+        expect((await refusal(admit(engine, wild))).code).toBe('invalid_delta')
+        expect(engine.has(wild.digest)).toBe(false)
+        return
+      }
       await admit(engine, wild)
       const questions = [null, ...digests()].map((delta) => ({ delta, sampling: { max_tokens: tokens(40) } }))
       const before: Answer[] = []
