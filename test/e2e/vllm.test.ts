@@ -20,7 +20,7 @@ const SLOW_MS = 120_000
 /** Sequences on one server. */
 const ROWS = 2
 const ANSWER_TOKENS = 40
-const CONTEXT_TOKENS = 512
+const CONTEXT_TOKENS = 1024
 const QUESTION = [{ role: 'user' as const, content: 'What is your return policy?' }]
 const BASE = 'polylora-base'
 const Answer = z.object({ polylora: z.object({ adapter: z.string() }) })
@@ -107,7 +107,7 @@ describe.skipIf(vllm === undefined)('npm start before two vLLM servers', { timeo
   })
 
   test('goes on when one dies in traffic: what has begun there fails, everything else is answered as ever', async () => {
-    const long = { model: BASE, messages: QUESTION, max_tokens: 400, min_tokens: 400, stream: true as const }
+    const long = { model: BASE, messages: QUESTION, max_tokens: 900, min_tokens: 900, stream: true as const }
     const begun = await Promise.all(
       Array.from({ length: 2 * ROWS }, async () => {
         const stream = await client('demo').chat.completions.create(long)
@@ -117,7 +117,7 @@ describe.skipIf(vllm === undefined)('npm start before two vLLM servers', { timeo
       }),
     )
     const waiting = [...models(), ...models()].map(async (model) => ({ model, text: await answer(model) }))
-    await vi.waitFor(async () => expect(await figure('polylora_sequences_waiting')).toBe(waiting.length), SLOW_MS)
+    await vi.waitFor(async () => expect(await figure('polylora_sequences_waiting')).toBeGreaterThan(ROWS), 30_000)
     await servers[1]!.kill()
     const ends = await Promise.allSettled(
       begun.map(async (chunks) => {
