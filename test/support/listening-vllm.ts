@@ -7,6 +7,7 @@ import * as z from 'zod/mini'
 import { serveArguments } from '../../gpu-backend/engine/vllm/serve-options.ts'
 import { GUARD } from '../../gpu-backend/engine/vllm/vllm-process.ts'
 import { freePort } from './started-product.ts'
+import { SHARED_CORES } from './vllm-server.ts'
 
 export interface ListeningVllm {
   readonly url: string
@@ -30,7 +31,7 @@ export async function startListeningVllm(
   const child = spawn('/bin/sh', ['-c', GUARD, 'vllm-guard', command, ...args], {
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...process.env, VLLM_ALLOW_RUNTIME_LORA_UPDATING: '1', VLLM_NO_USAGE_STATS: '1' },
+    env: { ...process.env, VLLM_ALLOW_RUNTIME_LORA_UPDATING: '1', VLLM_NO_USAGE_STATS: '1', ...SHARED_CORES },
   })
   let said = ''
   for (const stream of [child.stdout, child.stderr]) {

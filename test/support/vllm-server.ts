@@ -11,6 +11,9 @@ import { temporaryDir } from './temporary-dir.ts'
 /** What the test's server is started with; engines that connect to it may ask for less. */
 export const SERVER = { contextTokens: 512, maxBatch: 8, maxLoras: 8, maxCpuLoras: 64, maxRank: 32 }
 
+/** By itself vLLM binds its threads to the same core as every other vLLM does: here several share two cores with other tests. */
+export const SHARED_CORES = { VLLM_CPU_OMP_THREADS_BIND: 'nobind', OMP_NUM_THREADS: '1' }
+
 /** The `vllm` command, as POLYLORA_VLLM names it or scripts/install-vllm.ts installs it; undefined where there is none. */
 export function tryFindVllm(): string | undefined {
   const command = process.env.POLYLORA_VLLM ?? VLLM_COMMAND
@@ -68,7 +71,7 @@ export function vllmServer(command: string, modelPath: string) {
     kvCacheBytes: 256e6,
     more: ['--enforce-eager'],
   })
-  const env = { VLLM_ALLOW_RUNTIME_LORA_UPDATING: '1', VLLM_NO_USAGE_STATS: '1' }
+  const env = { VLLM_ALLOW_RUNTIME_LORA_UPDATING: '1', VLLM_NO_USAGE_STATS: '1', ...SHARED_CORES }
   let server: VllmProcess | undefined
   /** Rejects when the server ends: what connects to it would wait for it in vain. */
   let failed: Promise<never>

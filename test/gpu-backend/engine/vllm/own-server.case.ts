@@ -7,7 +7,7 @@ import { groupsBelow, processesOf } from '../../../support/process-group.ts'
 import { type SampleAdapter, sampleAdapters } from '../../../support/sample-adapters.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
 import { EMBEDDED_MODEL } from '../../../support/tiny-model.ts'
-import { vllmEngines } from '../../../support/vllm-server.ts'
+import { SHARED_CORES, vllmEngines } from '../../../support/vllm-server.ts'
 
 const START_MS = 600_000
 const ANSWER_TOKENS = 40
@@ -26,6 +26,7 @@ export function ownServerCases(vllm: string): void {
     ask(of, { delta, messages: [{ role: 'user', content }], sampling: { max_tokens: ANSWER_TOKENS, min_tokens: 0 } })
 
   beforeAll(async () => {
+    for (const [name, value] of Object.entries(SHARED_CORES)) vi.stubEnv(name, value)
     engine = await engines.start({
       modelPath: EMBEDDED_MODEL,
       server: { kind: 'own', command: vllm, more: ['--enforce-eager'] },
