@@ -1,6 +1,7 @@
 // Everything that the edge can refuse, and the only place that writes OpenAI's error JSON.
 // Invariant: an answer never holds a stack trace, a backend's address or another tenant's names.
 import type * as z from 'zod/mini'
+import type { ErrorAnswer } from './openai/answer-schemas.ts'
 
 interface ErrorDetails {
   /** The request's parameter at fault. */
@@ -25,7 +26,7 @@ export class ApiError extends Error {
 }
 
 /** The body that OpenAI's clients understand: `{"error": {message, type, param, code}}`. */
-export function errorBody(error: ApiError): { error: Record<string, string | null> } {
+export function errorBody(error: ApiError): ErrorAnswer {
   return {
     error: { message: error.message, type: errorType(error.status), param: error.param ?? null, code: error.code },
   }

@@ -2,6 +2,7 @@
 // Invariant: pure; what the events say is what is written, and an answer without `done` is never written as complete.
 import type { FinishReason, GenerateEvent, TokenLogprob, Usage } from '../../gpu-backend/protocol.ts'
 import { priceNano, type Terms } from '../metering/terms.ts'
+import type { AnswerHead, Extension, OpenAiUsage } from './answer-schemas.ts'
 import type { ChoicePart, Dialect } from './dialect.ts'
 
 type Event<Name extends GenerateEvent['event']> = Extract<GenerateEvent, { event: Name }>
@@ -137,12 +138,12 @@ export class ChunkedAnswer {
     return { ...this.#head(), choices, ...(this.#includeUsage ? { usage: null } : {}) }
   }
 
-  #head(): object {
+  #head(): AnswerHead {
     return head(this.#frame, this.#frame.dialect.chunkObject)
   }
 }
 
-function head(frame: AnswerFrame, object: string): object {
+function head(frame: AnswerFrame, object: AnswerHead['object']): AnswerHead {
   return {
     id: frame.id,
     object,
@@ -152,7 +153,7 @@ function head(frame: AnswerFrame, object: string): object {
   }
 }
 
-function openAiUsage({ prompt_tokens, cached_tokens, completion_tokens }: Usage): object {
+function openAiUsage({ prompt_tokens, cached_tokens, completion_tokens }: Usage): OpenAiUsage {
   return {
     prompt_tokens,
     completion_tokens,
@@ -161,8 +162,7 @@ function openAiUsage({ prompt_tokens, cached_tokens, completion_tokens }: Usage)
   }
 }
 
-/** What OpenAI's format has no place for: which weights answered, from which tier, in what company, how fast, at what price. */
-function extension(frame: AnswerFrame, started: Event<'started'> | undefined, done: Event<'done'>): object {
+function extension(frame: AnswerFrame, started: Event<'started'> | undefined, done: Event<'done'>): Extension {
   const decodeMs = done.total_ms - done.ttft_ms
   const decoded = done.usage.completion_tokens - 1
   return {

@@ -1,6 +1,14 @@
 // How one route writes its choices, whole or piece by piece. Two exist: chat completions and text completions.
 // Knows nothing of HTTP, of metering or of where the text comes from.
 import type { FinishReason, TokenLogprob } from '../../gpu-backend/protocol.ts'
+import type {
+  AnswerHead,
+  ChatChoice,
+  ChatChunkChoice,
+  ChatLogprobs,
+  CompletionChoice,
+  CompletionLogprobs,
+} from './answer-schemas.ts'
 
 /** A piece of one choice, or the whole of it. */
 export interface ChoicePart {
@@ -14,17 +22,17 @@ export interface ChoicePart {
   readonly logprobs: readonly TokenLogprob[] | undefined
 }
 
-export interface Dialect {
+export interface Dialect<Choice = ChatChoice | CompletionChoice, ChunkChoice = ChatChunkChoice | CompletionChoice> {
   readonly idPrefix: string
-  readonly object: string
-  readonly chunkObject: string
+  readonly object: AnswerHead['object']
+  readonly chunkObject: AnswerHead['object']
   /** An entry of `choices` in the whole answer. */
-  choice(part: ChoicePart): object
+  choice(part: ChoicePart): Choice
   /** An entry of `choices` in a streamed chunk. */
-  chunkChoice(part: ChoicePart): object
+  chunkChoice(part: ChoicePart): ChunkChoice
 }
 
-export const chatDialect: Dialect = {
+export const chatDialect: Dialect<ChatChoice, ChatChunkChoice> = {
   idPrefix: 'chatcmpl-',
   object: 'chat.completion',
   chunkObject: 'chat.completion.chunk',
@@ -36,13 +44,13 @@ export const chatDialect: Dialect = {
   }),
   chunkChoice: ({ index, text, first, reason, logprobs }) => ({
     index,
-    delta: { ...(first ? { role: 'assistant' } : {}), ...(first || text ? { content: text } : {}) },
+    delta: { ...(first ? { role: 'assistant' as const } : {}), ...(first || text ? { content: text } : {}) },
     logprobs: chatLogprobs(logprobs),
     finish_reason: finishReason(reason),
   }),
 }
 
-export const completionDialect: Dialect = {
+export const completionDialect: Dialect<CompletionChoice, CompletionChoice> = {
   idPrefix: 'cmpl-',
   object: 'text_completion',
   chunkObject: 'text_completion',
@@ -50,7 +58,7 @@ export const completionDialect: Dialect = {
   chunkChoice: completionChoice,
 }
 
-function completionChoice({ index, text, offset, reason, logprobs }: ChoicePart): object {
+function completionChoice({ index, text, offset, reason, logprobs }: ChoicePart): CompletionChoice {
   return { index, text, logprobs: completionLogprobs(logprobs, offset), finish_reason: finishReason(reason) }
 }
 
@@ -59,7 +67,7 @@ function finishReason(reason: FinishReason | null): 'stop' | 'length' | null {
   return reason === 'deadline' ? 'length' : reason
 }
 
-function chatLogprobs(logprobs: readonly TokenLogprob[] | undefined): object | null {
+function chatLogprobs(logprobs: readonly TokenLogprob[] | undefined): ChatLogprobs {
   if (!logprobs) return null
   const encoder = new TextEncoder()
   const entry = ({ token, logprob }: { token: string; logprob: number }) => ({
@@ -73,7 +81,7 @@ function chatLogprobs(logprobs: readonly TokenLogprob[] | undefined): object | n
   }
 }
 
-function completionLogprobs(logprobs: readonly TokenLogprob[] | undefined, offset: number): object | null {
+function completionLogprobs(logprobs: readonly TokenLogprob[] | undefined, offset: number): CompletionLogprobs {
   if (!logprobs) return null
   let position = offset
   return {

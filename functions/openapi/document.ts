@@ -1,21 +1,7 @@
 // The operations as an OpenAPI 3.1 document. Pure.
 import * as z from 'zod/mini'
-import type { Operation } from './operations.ts'
-
-const ERROR = {
-  type: 'object',
-  properties: {
-    error: {
-      type: 'object',
-      properties: {
-        message: { type: 'string' },
-        type: { type: 'string' },
-        param: { type: ['string', 'null'] },
-        code: { type: 'string' },
-      },
-    },
-  },
-}
+import { ErrorAnswer } from '../openai/answer-schemas.ts'
+import type { Answer, Content, Operation } from './operation.ts'
 
 export interface JsonSchema {
   readonly type?: string | readonly string[]
@@ -50,14 +36,18 @@ export function openApiDocument(operations: readonly Operation[], serverUrl: str
         apiKey: { type: 'http', scheme: 'bearer', description: 'A tenant’s API key.' },
         adminKey: { type: 'http', scheme: 'bearer', description: 'POLYLORA_ADMIN_KEY, the operator’s key.' },
       },
-      schemas: { Error: ERROR },
+      schemas: { Error: jsonSchema(ErrorAnswer, 'output') },
     },
   }
 }
 
-/** A schema as JSON Schema, as clients may send it. */
-export function jsonSchema(schema: z.ZodMiniType): JsonSchema {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
+/** A schema as JSON Schema: `input`, as clients may send it; `output`, as it is answered. */
+export function jsonSchema(schema: z.ZodMiniType, io: 'input' | 'output'): JsonSchema {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, {
+    io,
+    unrepresentable: 'any',
+    ...(io === 'output' ? { override: asRead } : {}),
+  })
   return rest as JsonSchema
 }
 
@@ -67,11 +57,11 @@ function describeOperation({ method, path, summary, scope, body, query, headers,
     ...parameter('header', name, false, { type: 'string' }),
     description,
   }))
-  const querySchema = query && jsonSchema(query)
+  const querySchema = query && jsonSchema(query, 'input')
   const inQuery = Object.entries(querySchema?.properties ?? {}).map(([name, schema]) =>
     parameter('query', name, querySchema?.required?.includes(name) ?? false, schema),
   )
-  const content = body && { 'application/json': { schema: jsonSchema(body) } }
+  const content = body && { 'application/json': { schema: jsonSchema(body, 'input') } }
   const fileContent = file && { [file]: { schema: { type: 'string', format: 'binary' } } }
   return {
     operationId: `${method}_${path.replaceAll(/[^a-z0-9]+/gi, '_').replace(/^_|_$/g, '')}`,
@@ -81,7 +71,7 @@ function describeOperation({ method, path, summary, scope, body, query, headers,
     parameters: [...inPath, ...inQuery, ...inHeader],
     ...(content || fileContent ? { requestBody: { required: true, content: content || fileContent } } : {}),
     responses: {
-      ...Object.fromEntries(Object.entries(answers).map(([status, text]) => answer(status, text))),
+      ...Object.fromEntries(Object.entries(answers).map(([status, said]) => answer(status, said))),
       default: failure(),
     },
   }
@@ -91,8 +81,22 @@ function parameter(place: 'path' | 'query' | 'header', name: string, required: b
   return { name, in: place, required, schema }
 }
 
-function answer(status: string, description: string): [string, object] {
-  return [status, Number(status) < 400 ? { description } : { ...failure(), description }]
+function answer(status: string, answer: Answer | string): [string, object] {
+  if (typeof answer === 'string') {
+    return [status, Number(status) < 400 ? { description: answer } : { ...failure(), description: answer }]
+  }
+  const content = Object.entries(answer.content).map(([type, held]) => [type, { schema: contentSchema(held) }])
+  return [status, { description: answer.text, content: Object.fromEntries(content) }]
+}
+
+function contentSchema(content: Content): JsonSchema {
+  if (content === 'file') return { type: 'string', format: 'binary' }
+  return content === 'text' ? { type: 'string' } : jsonSchema(content, 'output')
+}
+
+/** Answers may get more fields with time: who reads them must not refuse what it does not know. */
+function asRead({ jsonSchema: schema }: { jsonSchema: { additionalProperties?: unknown } }): void {
+  if (schema.additionalProperties === false) delete schema.additionalProperties
 }
 
 function failure() {

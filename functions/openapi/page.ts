@@ -1,6 +1,6 @@
 // The operations as a page for people: plain HTML without scripts, written from the same table as the document.
 import { type JsonSchema, jsonSchema } from './document.ts'
-import type { Operation } from './operations.ts'
+import type { Answer, Operation } from './operation.ts'
 
 const STYLE = `
 :root { color-scheme: light dark; --faint: color-mix(in srgb, currentColor 14%, transparent); }
@@ -40,20 +40,28 @@ ${operations.map(section).join('\n')}
 function section(operation: Operation): string {
   const { summary, scope, body, query, headers, file, answers } = operation
   const needs = scope === 'admin' ? 'the admin key' : scope ? `the scope <code>${scope}</code>` : 'any key'
-  const bodyRows = file ? [row('(the file)', prose(file))] : fields(body && jsonSchema(body))
+  const bodyRows = file ? [row('(the file)', prose(file))] : fields(body && jsonSchema(body, 'input'))
   return [
     `<h2 id="${anchor(operation)}">${title(operation)}</h2><p>${prose(summary)} Needs ${needs}.</p>`,
     table(
       'Headers',
       Object.entries(headers ?? {}).map(([name, text]) => row(name, prose(text))),
     ),
-    table('Query', fields(query && jsonSchema(query))),
+    table('Query', fields(query && jsonSchema(query, 'input'))),
     table('Body', bodyRows),
     table(
       'Answers',
-      Object.entries(answers).map(([status, text]) => row(status, prose(text))),
+      Object.entries(answers).map(([status, answer]) => row(status, answerText(answer))),
     ),
   ].join('')
+}
+
+/** The sentence, and the fields of its JSON where it has any. */
+function answerText(answer: Answer | string): string {
+  if (typeof answer === 'string') return prose(answer)
+  const schema = answer.content['application/json']
+  if (schema === undefined || schema === 'file' || schema === 'text') return prose(answer.text)
+  return `${prose(answer.text)} <code>${escapeHtml(typeName(jsonSchema(schema, 'output')))}</code>`
 }
 
 function table(heading: string, rows: readonly string[]): string {

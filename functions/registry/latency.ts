@@ -1,13 +1,12 @@
 // How long answers took, as percentiles of D1's usage records. Only complete answers count.
 // Method: nearest rank; the p-th percentile of n values is the smallest that at least p·n of them do not exceed.
 import { DIMENSIONS, dimensionsOf, type LatencyQuery, usageFilter } from './usage-query.ts'
+import type { LatencyRow } from './usage-rows.ts'
 
 const PERCENTILES = [50, 95, 99] as const
 /** Column of `usage` -> what it is: time to the first text, and to the end of the answer, both from the request's arrival. */
 const TIMES = ['ttft_ms', 'latency_ms'] as const
 const MAX_ROWS = 10_000
-
-export type LatencyRow = Record<string, string | number | null>
 
 /** Rows with `requests` and `<time>_p<percentile>`, for one tenant, or for all where `tenant` is undefined. */
 export async function queryLatency(

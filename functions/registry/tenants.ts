@@ -4,7 +4,8 @@ import { Digest } from '../../gpu-backend/protocol.ts'
 import { TERMS_COLUMNS, Terms, type TermsChange } from '../metering/terms.ts'
 import { noteErasures } from './erasures.ts'
 import { MARK_MS } from './orphans.ts'
-import { keepReceipt, type Receipt } from './receipts.ts'
+import type { Receipt } from './receipt.ts'
+import { keepReceipt } from './receipts.ts'
 import { hastenUploads } from './uploads.ts'
 
 const TenantRow = z.object({

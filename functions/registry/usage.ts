@@ -1,18 +1,22 @@
 // What was used, summed up from D1's usage records, or record by record.
 // Invariant: every value reaches SQL as a bound parameter; the grouping is chosen from a fixed list.
+import type { UsageRecord } from '../metering/usage-record.ts'
 import { DIMENSIONS, dimensionsOf, type UsageQuery, usageFilter } from './usage-query.ts'
+import type { UsageRow } from './usage-rows.ts'
 
 const MAX_ROWS = 50_000
 
-export type UsageRow = Record<string, string | number | null>
-
-/** Rows for one tenant, or for all where `tenant` is undefined. */
-export async function queryUsage(db: D1Database, tenant: string | undefined, query: UsageQuery): Promise<UsageRow[]> {
+/** Sums, or with `group_by=request` the records themselves: of one tenant, or of all where `tenant` is undefined. */
+export async function queryUsage(
+  db: D1Database,
+  tenant: string | undefined,
+  query: UsageQuery,
+): Promise<UsageRow[] | UsageRecord[]> {
   const { filter, values } = usageFilter(tenant, query)
   const { results } = await db
     .prepare(`${selection(query.group_by, filter)} LIMIT ${MAX_ROWS}`)
     .bind(...values)
-    .all<UsageRow>()
+    .all<UsageRow & UsageRecord>()
   return results
 }
 
@@ -27,7 +31,7 @@ function selection(groupBy: string, filter: string): string {
 }
 
 /** RFC 4180, with a header line. Cells that a spreadsheet would run as a formula are kept from it. */
-export function toCsv(rows: readonly UsageRow[]): string {
+export function toCsv(rows: readonly Readonly<Record<string, string | number | null | undefined>>[]): string {
   const columns = Object.keys(rows[0] ?? {})
   const cell = (value: string | number | null | undefined): string => {
     if (typeof value === 'number') return String(value)

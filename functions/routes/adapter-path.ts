@@ -4,19 +4,21 @@ import type { EdgeEnv } from '../env.ts'
 import { adapterNotFound, invalidRequest } from '../errors.ts'
 import type { AdapterName, AdapterRow, VersionRow } from '../registry/adapters.ts'
 import { Name } from '../registry/names.ts'
+import { type AdapterSummary, DeltaSummary, type Version } from './adapter-answers.ts'
 
 /** A version as the API shows it. */
 export function describe(
   tenant: string,
   name: string,
   row: Pick<VersionRow, 'digest' | 'bytes' | 'header' | 'created_ms'>,
-) {
+): Version {
   const { digest, bytes, header, created_ms } = row
-  return { id: `${tenant}/${name}`, object: 'adapter', digest, bytes, ...JSON.parse(header), created_ms }
+  const summary = DeltaSummary.parse(JSON.parse(header))
+  return { id: `${tenant}/${name}`, object: 'adapter', digest, bytes, ...summary, created_ms }
 }
 
 /** An adapter as lists show it: the version that it points at, and whether its deltas may leave the edge. */
-export function describeAdapter(tenant: string, row: AdapterRow) {
+export function describeAdapter(tenant: string, row: AdapterRow): AdapterSummary {
   return { ...describe(tenant, row.name, row), updated_ms: row.updated_ms, may_leave: row.may_leave === 1 }
 }
 

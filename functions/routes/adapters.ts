@@ -23,6 +23,7 @@ import { tryGetDelta } from '../registry/may-leave.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import { evictEverywhere } from '../router/evict.ts'
+import type { Adapter, AdapterDeleted } from './adapter-answers.ts'
 import { describe, describeAdapter, fullName, ownAdapter } from './adapter-path.ts'
 import { AliasMove, Canary, Report } from './adapter-requests.ts'
 import { publishDelta } from './publish-delta.ts'
@@ -111,17 +112,17 @@ adapters
       const { tenant } = adapter
       c.executionCtx.waitUntil(evictEverywhere(c.var.edge, { tenant, requestId: c.var.requestId, digests: orphans }))
     }
-    return c.json({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased: orphans })
+    return c.json<AdapterDeleted>({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased: orphans })
   })
 
 async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response> {
   const row = await tryGetAdapter(c.env.DB, adapter)
   if (!row) throw adapterNotFound(fullName(adapter))
   const versions = await listVersions(c.env.DB, adapter)
-  return c.json({
+  return c.json<Adapter>({
     ...describeAdapter(adapter.tenant, row),
     previous_digest: row.previous_digest,
-    canary: row.canary_digest && { digest: row.canary_digest, weight: row.canary_weight / WHOLE_WEIGHT },
+    canary: row.canary_digest === null ? null : { digest: row.canary_digest, weight: row.canary_weight / WHOLE_WEIGHT },
     report: row.report === null ? null : JSON.parse(row.report),
     versions: versions.map((version) => describe(adapter.tenant, adapter.name, version)),
   })

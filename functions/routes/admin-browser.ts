@@ -6,6 +6,7 @@ import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import { deleteBrowserModel, setBrowserModel, tryGetBrowserModel } from '../registry/browser-models.ts'
 import { DigestMismatch } from '../registry/objects.ts'
+import type { BrowserModelState, StoredFile } from './account-answers.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
 
 const MAX_MANIFEST_BYTES = 1024 * 1024
@@ -20,7 +21,7 @@ adminBrowser.use(async (c, next) => {
 adminBrowser
   .get('/model', async (c) => {
     const { base } = await c.var.edge.backends.info(Date.now())
-    return c.json({ base, model: (await tryGetBrowserModel(c.env.DB, base.fingerprint)) ?? null })
+    return c.json<BrowserModelState>({ base, model: (await tryGetBrowserModel(c.env.DB, base.fingerprint)) ?? null })
   })
   .put('/model', async (c) => {
     const model = await readJson(c.req.raw, BrowserModel, MAX_MANIFEST_BYTES)
@@ -51,5 +52,5 @@ adminBrowser
       if (!(error instanceof DigestMismatch)) throw error
       throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
     }
-    return c.json({ digest, bytes }, 201)
+    return c.json<StoredFile, 201>({ digest, bytes }, 201)
   })

@@ -1,9 +1,12 @@
 // `/admin/v1/tenants/{tenant}/keys`: a tenant's API keys. A key's secret is in the answer that makes it, and nowhere else.
 import { Hono } from 'hono'
+import * as z from 'zod/mini'
+import { Scope } from '../auth/scope.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
+import type { ApiKey, NewApiKey, RotatedKey } from './account-answers.ts'
 import { NewKey, Rotation } from './admin-requests.ts'
 import { getLiveTenant, getTenant, MAX_ADMIN_BYTES } from './admin-tenant.ts'
 
@@ -16,7 +19,7 @@ export const adminKeys = new Hono<EdgeEnv>()
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
     const { scopes, expires_ms: expiresMs } = await readJson(c.req.raw, NewKey, MAX_ADMIN_BYTES)
     const { key, row } = await createKey(c.env.DB, { tenant: id, scopes, expiresMs, nowMs: Date.now() })
-    return c.json({ ...describeKey(row), key }, 201)
+    return c.json<NewApiKey, 201>({ ...describeKey(row), key }, 201)
   })
   .post('/:tenant/keys/:key/rotate', async (c) => {
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
@@ -27,7 +30,7 @@ export const adminKeys = new Hono<EdgeEnv>()
     const renewed = { tenant: id, scopes: old.scopes.split(' '), expiresMs: old.expires_ms, nowMs }
     const { key, row } = await createKey(c.env.DB, renewed)
     await expireKey(c.env.DB, id, old.id, nowMs + overlap * 1000)
-    return c.json({ ...describeKey(row), key, replaces: old.id }, 201)
+    return c.json<RotatedKey, 201>({ ...describeKey(row), key, replaces: old.id }, 201)
   })
   .delete('/:tenant/keys/:key', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
@@ -35,8 +38,8 @@ export const adminKeys = new Hono<EdgeEnv>()
     return c.body(null, 204)
   })
 
-function describeKey({ scopes, ...row }: KeyRow) {
-  return { object: 'api_key', ...row, scopes: scopes.split(' ') }
+function describeKey({ scopes, ...row }: KeyRow): ApiKey {
+  return { object: 'api_key', ...row, scopes: z.array(Scope).parse(scopes.split(' ')) }
 }
 
 function keyNotFound(): ApiError {

@@ -8,6 +8,7 @@ import { listAdapters } from '../registry/adapters.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
 import { listReceipts } from '../registry/receipts.ts'
 import { changeTerms, createTenant, listTenants, type TenantRow } from '../registry/tenants.ts'
+import type { Credited, MayLeave, Tenant, TenantWithBalance } from './account-answers.ts'
 import { describeAdapter } from './adapter-path.ts'
 import { AdapterTerms, Credit, NewTenant, TermsChange } from './admin-requests.ts'
 import { getLiveTenant, getTenant, MAX_ADMIN_BYTES, meterOf } from './admin-tenant.ts'
@@ -24,7 +25,7 @@ export const adminTenants = new Hono<EdgeEnv>()
   })
   .get('/:tenant', async (c) => {
     const tenant = await getTenant(c.env.DB, c.req.param('tenant'))
-    return c.json({ ...describeTenant(tenant), ...(await meterOf(c.env, tenant.id).balance()) })
+    return c.json<TenantWithBalance>({ ...describeTenant(tenant), ...(await meterOf(c.env, tenant.id).balance()) })
   })
   .patch('/:tenant', async (c) => {
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
@@ -42,7 +43,7 @@ export const adminTenants = new Hono<EdgeEnv>()
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
     const credit = await readJson(c.req.raw, Credit, MAX_ADMIN_BYTES)
     const balance = await meterOf(c.env, id).credit(credit.id, credit.amount_nano, Date.now())
-    return c.json({ tenant: id, balance_nano: balance })
+    return c.json<Credited>({ tenant: id, balance_nano: balance })
   })
   .get('/:tenant/adapters', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
@@ -54,9 +55,9 @@ export const adminTenants = new Hono<EdgeEnv>()
     const name = c.req.param('name')
     const { may_leave: mayLeave } = await readJson(c.req.raw, AdapterTerms, MAX_ADMIN_BYTES)
     if (!(await setMayLeave(c.env.DB, { tenant: id, name }, mayLeave))) throw adapterNotFound(`${id}/${name}`)
-    return c.json({ id: `${id}/${name}`, object: 'adapter', may_leave: mayLeave })
+    return c.json<MayLeave>({ id: `${id}/${name}`, object: 'adapter', may_leave: mayLeave })
   })
 
-function describeTenant(tenant: TenantRow) {
+function describeTenant(tenant: TenantRow): Tenant {
   return { object: 'tenant', ...tenant }
 }

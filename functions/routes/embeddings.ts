@@ -4,6 +4,7 @@ import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { idempotencyKey } from '../metering/idempotency-key.ts'
 import type { KeptEmbedding, StoredAnswer } from '../metering/reservation.ts'
+import type { EmbeddingList } from '../openai/answer-schemas.ts'
 import {
   decodeVector,
   EmbeddingRequest,
@@ -59,7 +60,7 @@ function replay(c: Context<EdgeEnv>, request: EmbeddingRequest, { kept }: Stored
 function respond(c: Context<EdgeEnv>, request: EmbeddingRequest, { digest, promptTokens, vectors }: KeptEmbedding) {
   c.header('x-polylora-adapter', digest ?? 'base')
   const isBase64 = request.encoding_format === 'base64'
-  return c.json({
+  return c.json<EmbeddingList>({
     object: 'list',
     model: request.model,
     data: vectors.map((vector, index) => ({

@@ -2,6 +2,7 @@
 import { Hono } from 'hono'
 import type { EdgeEnv } from '../env.ts'
 import { modelNotFound } from '../errors.ts'
+import type { Model } from '../openai/answer-schemas.ts'
 import { type AdapterRow, listAdapters } from '../registry/adapters.ts'
 
 export const models = new Hono<EdgeEnv>()
@@ -16,13 +17,13 @@ export const models = new Hono<EdgeEnv>()
 
 export const base = new Hono<EdgeEnv>().get('/', async (c) => c.json(await c.var.edge.backends.info(Date.now())))
 
-async function usableModels(db: D1Database, { edge, principal }: EdgeEnv['Variables']) {
+async function usableModels(db: D1Database, { edge, principal }: EdgeEnv['Variables']): Promise<Model[]> {
   const [info, adapters] = await Promise.all([edge.backends.info(Date.now()), listAdapters(db, principal.tenant)])
-  const baseModel = { id: info.base.name, object: 'model', created: 0, owned_by: 'polylora' }
+  const baseModel: Model = { id: info.base.name, object: 'model', created: 0, owned_by: 'polylora' }
   return [baseModel, ...adapters.map((adapter) => toModel(principal.tenant, adapter))]
 }
 
-function toModel(tenant: string, { name, digest, updated_ms: updatedMs }: AdapterRow) {
+function toModel(tenant: string, { name, digest, updated_ms: updatedMs }: AdapterRow): Model {
   return {
     id: `${tenant}/${name}`,
     object: 'model',

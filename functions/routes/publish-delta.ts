@@ -19,6 +19,7 @@ import {
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import { splitHead } from '../split-head.ts'
+import type { DeltaSummary, PublishedVersion } from './adapter-answers.ts'
 import { describe } from './adapter-path.ts'
 import { checkBytes } from './upload-headers.ts'
 
@@ -61,7 +62,7 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
     await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, [digest], Date.now())
     throw error
   }
-  return c.json(
+  return c.json<PublishedVersion, 201>(
     { ...describe(adapter.tenant, adapter.name, { ...version, created_ms: nowMs }), updated_ms: nowMs },
     201,
   )
@@ -80,7 +81,7 @@ async function checkedDelta(body: ReadableStream<Uint8Array>, bytes: number, inf
   }
 }
 
-function summarise({ metadata, dtype, rank, modules }: DeltaHeader) {
+function summarise({ metadata, dtype, rank, modules }: DeltaHeader): DeltaSummary {
   return {
     base: metadata.base,
     source_format: metadata.sourceFormat,

@@ -4,6 +4,7 @@ import { Hono } from 'hono'
 import type { EdgeEnv } from '../env.ts'
 import { publishedAs } from '../registry/published-as.ts'
 import { askResidency, type BackendResidency } from '../router/residency.ts'
+import type { BackendHoldings } from './account-answers.ts'
 
 export const residency = new Hono<EdgeEnv>().get('/', async (c) => {
   const { tenant } = c.var.principal
@@ -20,7 +21,7 @@ export function describeResidency(
   { entries }: BackendResidency,
   names: ReadonlyMap<string, readonly string[]>,
   all: boolean,
-) {
+): Omit<BackendHoldings, 'backend'> {
   const shown = entries?.filter(({ digest }) => all || names.has(digest)) ?? []
   return {
     reachable: entries !== undefined,

@@ -7,6 +7,7 @@ import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { DigestMismatch, MAX_DELTA_BYTES, type ObjectStore, type Upload } from '../registry/objects.ts'
 import { eraseUpload, noteUpload } from '../registry/uploads.ts'
+import type { UploadState } from './adapter-answers.ts'
 import { ownAdapter } from './adapter-path.ts'
 import { publishDelta } from './publish-delta.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
@@ -24,7 +25,7 @@ uploads
     const upload = ownUpload(c)
     const parts = await c.var.edge.objects.listParts(upload)
     const data = Array.from(parts, ([part, bytes]) => ({ part, bytes })).sort((x, y) => x.part - y.part)
-    return c.json({ object: 'upload', digest: upload.digest, part_bytes: PART_BYTES, parts: data })
+    return c.json<UploadState>({ object: 'upload', digest: upload.digest, part_bytes: PART_BYTES, parts: data })
   })
   .put('/:digest/:part', async (c) => {
     const upload = ownUpload(c)

@@ -5,9 +5,11 @@ import type * as z from 'zod/mini'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { invalidRequest } from '../errors.ts'
+import type { UsageRecord } from '../metering/usage-record.ts'
 import { queryLatency } from '../registry/latency.ts'
-import { queryUsage, toCsv, type UsageRow } from '../registry/usage.ts'
+import { queryUsage, toCsv } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
+import type { UsageRow } from '../registry/usage-rows.ts'
 
 export const usage = new Hono<EdgeEnv>()
   .get('/', async (c) => {
@@ -28,7 +30,7 @@ export function parseUsageQuery<Query>(schema: z.ZodMiniType<Query>, parameters:
   return parsed.data
 }
 
-export function usageResponse({ format }: UsageQuery, rows: readonly UsageRow[]): Response {
+export function usageResponse({ format }: UsageQuery, rows: UsageRow[] | UsageRecord[]): Response {
   if (format === 'json') return Response.json({ object: 'list', data: rows })
   if (format === 'csv') return new Response(toCsv(rows), { headers: { 'content-type': 'text/csv; charset=utf-8' } })
   const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('')

@@ -1,6 +1,7 @@
 // What the edge adds to the time to the first token: streams through the edge against the same streams to the backend
-// itself, on one machine, in turns. `node scripts/bench/edge-overhead.ts [--streams 16] [--rounds 20]`
-// The edge runs under `wrangler dev` here, whose own proxies are part of what is measured.
+// itself, on one machine, in turns. `node scripts/bench/edge-overhead.ts [--streams 16] [--rounds 20] [--threads 1]`
+// The backend's threads compete with workerd for the cores: with fewer threads than cores the edge has one, as it has its own
+// machine at Cloudflare; without --threads the backend takes all, and what the edge waits for a core is part of the figure.
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,8 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
 import { checkState } from '../start/check-state.ts'
-import { HOST, launchBackend, launchEdge } from '../start/launch.ts'
-import { devKey, prepareRegistry } from '../start/local-registry.ts'
+import { HOST, launchBackend } from '../start/launch.ts'
+import { devKey } from '../start/local-registry.ts'
+import { startEdgeInWorkerd } from './edge-in-workerd.ts'
 
 const TENANT = 'bench'
 const MESSAGES = [{ role: 'user', content: 'What is your return policy?' }]
@@ -23,19 +25,21 @@ const { values: flags } = parseArgs({
   options: {
     streams: { type: 'string', default: '16' },
     rounds: { type: 'string', default: '20' },
-    port: { type: 'string', default: '8797' },
+    threads: { type: 'string' },
     'backend-port': { type: 'string', default: '8798' },
   },
 })
 const [streams, rounds] = [Number(flags.streams), Number(flags.rounds)]
-const [port, backendPort] = [Number(flags.port), Number(flags['backend-port'])]
+const backendPort = Number(flags['backend-port'])
 
 const state = mkdtempSync(join(tmpdir(), 'polylora-overhead-'))
 const secret = randomBytes(32).toString('hex')
 const key = await importCapabilityKey(secret)
 checkState(state)
-await prepareRegistry(join(state, 'edge'), [TENANT])
-const servers = [launchBackend({ port, backendPort, state, secret }), launchEdge({ port, backendPort, state, secret })]
+const backendUrl = `http://${HOST}:${backendPort}`
+const backendOptions = flags.threads === undefined ? [] : ['--threads', flags.threads]
+const backend = launchBackend({ port: 0, backendPort, state, secret, backendOptions })
+const edge = await startEdgeInWorkerd({ backendUrl, secret, tenants: [TENANT], outDir: join(state, 'bundle') })
 
 const token = () =>
   mintCapability(key, {
@@ -50,12 +54,12 @@ const paths = {
   async direct(): Promise<Response> {
     const body = { delta: null, messages: MESSAGES, sampling: { temperature: 0, max_tokens: MAX_TOKENS } }
     const headers = { authorization: `Bearer ${await token()}` }
-    return fetch(`http://${HOST}:${backendPort}/v1/generate`, { method: 'POST', headers, body: JSON.stringify(body) })
+    return fetch(`${backendUrl}/v1/generate`, { method: 'POST', headers, body: JSON.stringify(body) })
   },
   async edge(): Promise<Response> {
     const body = { model: 'polylora-base', messages: MESSAGES, temperature: 0, max_tokens: MAX_TOKENS, stream: true }
     const headers = { authorization: `Bearer ${devKey(TENANT)}` }
-    return fetch(`http://${HOST}:${port}/v1/chat/completions`, { method: 'POST', headers, body: JSON.stringify(body) })
+    return fetch(`${edge.url}/v1/chat/completions`, { method: 'POST', headers, body: JSON.stringify(body) })
   },
 }
 
@@ -80,8 +84,7 @@ function median(values: readonly number[]): number {
 }
 
 try {
-  await servers[0]!.untilReady(`http://${HOST}:${backendPort}/readyz`)
-  await servers[1]!.untilReady(`http://${HOST}:${port}/healthz`)
+  await backend.untilReady(`${backendUrl}/readyz`)
   const times = { direct: [] as number[], edge: [] as number[] }
   for (let round = -2; round < rounds; round++) {
     const order = round % 2 === 0 ? (['direct', 'edge'] as const) : (['edge', 'direct'] as const)
@@ -96,10 +99,18 @@ try {
       if (round >= 0) times[path].push(...taken)
     }
   }
-  const [direct, edge] = [median(times.direct), median(times.edge)]
-  const figures = { streams, rounds, direct_ttft_ms: direct, edge_ttft_ms: edge, added_ms: edge - direct }
-  process.stdout.write(`${JSON.stringify(figures)}\n`)
+  const [direct, throughEdge] = [median(times.direct), median(times.edge)]
+  const figures = {
+    streams,
+    rounds,
+    threads: flags.threads ?? 'all',
+    direct_ttft_ms: direct,
+    edge_ttft_ms: throughEdge,
+  }
+  const added = { added_ms: throughEdge - direct }
+  process.stdout.write(`${JSON.stringify({ ...figures, ...added })}\n`)
 } finally {
-  for (const server of servers.reverse()) await server.stop()
+  await edge.stop()
+  await backend.stop()
   rmSync(state, { recursive: true, force: true })
 }

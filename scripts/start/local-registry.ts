@@ -19,7 +19,7 @@ export function devKey(tenant: string): string {
 /** Brings the database in `persistTo` up to date, with a key for each of `tenants`. Throws where the state is damaged. */
 export async function prepareRegistry(persistTo: string, tenants: readonly string[]): Promise<void> {
   // Read when wrangler is loaded.
-  const { getPlatformProxy, unstable_splitSqlQuery: splitSql } = await import('wrangler')
+  const { getPlatformProxy } = await import('wrangler')
   mkdirSync(persistTo, { recursive: true })
   const configPath = join(persistTo, 'registry.json')
   writeFileSync(
@@ -37,11 +37,17 @@ export async function prepareRegistry(persistTo: string, tenants: readonly strin
     remoteBindings: false,
   })
   try {
-    await migrate(proxy.env.DB, splitSql)
-    await addTenants(proxy.env.DB, tenants)
+    await prepareDatabase(proxy.env.DB, tenants)
   } finally {
     await proxy.dispose()
   }
+}
+
+/** The same for a database that is open already. */
+export async function prepareDatabase(db: D1Database, tenants: readonly string[]): Promise<void> {
+  const { unstable_splitSqlQuery: splitSql } = await import('wrangler')
+  await migrate(db, splitSql)
+  await addTenants(db, tenants)
 }
 
 /** As `wrangler d1 migrations apply` does, in its own table, so that either may follow the other. */

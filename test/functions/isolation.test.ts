@@ -1,5 +1,6 @@
 import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { OPERATIONS } from '../../functions/openapi/operations.ts'
 import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
 import { ProtocolBackend } from '../support/protocol-backend.ts'
 
@@ -136,11 +137,20 @@ describe('an adapter of another tenant', () => {
     ['DELETE', '/v1/adapters/DIGEST'],
     ['POST', '/v1/adapters/victim/secret/rollback'],
     ['DELETE', '/v1/adapters/victim/secret/canary'],
+    ['GET', '/v1/adapters/victim/secret/versions/DIGEST/delta'],
+    ['GET', '/v1/adapters/attacker/own/versions/DIGEST/delta'],
+    ['GET', '/v1/adapters/attacker/own/versions/..%2f..%2f..%2fvictim%2fsecret%2fversions%2fDIGEST/delta'],
+    ['GET', '/v1/browser/files/DIGEST'],
+    ['GET', '/v1/browser/files/..%2f..%2fdeltas%2fsha256%2fDIGEST'],
+    ['GET', '/v1/adapters/victim/secret/uploads/DIGEST'],
+    ['POST', '/v1/adapters/victim/secret/uploads/DIGEST'],
+    ['DELETE', '/v1/adapters/victim/secret/uploads/DIGEST'],
+    ['POST', '/v1/adapters/attacker/%2e%2e/victim/secret/uploads/DIGEST'],
   ])('is refused as if it did not exist: %s %s', async (method, path) => {
     const { status, text } = await raw(method, path.replace('DIGEST', digest))
     // 400: it isn't even a name.
     expect([400, 404]).toContain(status)
-    expect(text.replace(path.replace('DIGEST', digest), '').replace(`'${digest}'`, '')).not.toContain('sha256:')
+    expect(text.replaceAll(digest, '')).not.toMatch(/sha256:[0-9a-f]/)
     expect((await edge.call('key-victim', '/v1/adapters/victim/secret')).status).toBe(200)
   })
 
@@ -174,10 +184,61 @@ describe('an adapter of another tenant', () => {
     expect((await ask('key-victim', { model: 'victim/secret' })).headers.get('x-polylora-adapter')).toBe(digest)
   })
 
+  test('is not confirmed by a cache: who may not read it learns of no copy, by its ETag, a range or a condition', async () => {
+    await edge.db.exec("UPDATE aliases SET may_leave = 1 WHERE tenant = 'victim'")
+    const own = await edge.call('key-victim', `/v1/adapters/victim/secret/versions/${digest}/delta`)
+    expect(own.headers.get('etag')).toBe(`"${digest}"`)
+    expect(own.headers.get('cache-control')).toContain('private')
+    expect(own.headers.get('vary')).toContain('authorization')
+    for (const path of ['victim/secret', 'attacker/own']) {
+      for (const headers of [{ 'if-none-match': `"${digest}"` }, { 'if-none-match': '*' }, { range: 'bytes=0-9' }]) {
+        const target = `/v1/adapters/${path}/versions/${digest}/delta`
+        expect((await edge.call('key-attacker', target, { headers })).status).toBe(404)
+      }
+    }
+  })
+
+  test('is not touched by an upload of the same digest under another name, nor is an upload seen by others', async () => {
+    const bytes = makeDelta(31)
+    const upload = (tenant: string, rest = '') => `/v1/adapters/${tenant}/large/uploads/${digestOf(bytes)}${rest}`
+    const part = { method: 'PUT', headers: { 'x-polylora-digest': digestOf(bytes) }, body: bytes }
+    expect((await edge.call('key-victim', upload('victim', '/1'), part)).status).toBe(204)
+    expect(await (await edge.call('key-attacker', upload('attacker'))).json()).toMatchObject({ parts: [] })
+    expect((await edge.call('key-attacker', upload('attacker'), { method: 'POST' })).status).toBe(409)
+    expect((await edge.call('key-attacker', upload('attacker'), { method: 'DELETE' })).status).toBe(204)
+    expect((await edge.call('key-attacker', upload('victim', '/1'), part)).status).toBe(404)
+    expect(await (await edge.call('key-victim', upload('victim'))).json()).toMatchObject({ parts: [{ part: 1 }] })
+    expect((await edge.call('key-victim', upload('victim'), { method: 'POST' })).status).toBe(201)
+  })
+
+  test('is not in what the backends are said to hold, though they hold it', async () => {
+    expect(backend.deltas.has(digest)).toBe(true)
+    const seen = await (await edge.call('key-victim', '/v1/residency')).json()
+    expect(seen).toMatchObject({ data: [{ backend: 0, adapters: [{ digest, names: ['victim/secret'] }] }] })
+    const hidden = await (await edge.call('key-attacker', '/v1/residency')).text()
+    expect(hidden).not.toContain(digest)
+    expect(hidden).not.toContain(backend.url)
+  })
+
+  test('gets no share of a canary that its tenant did not set, whichever user is named', async () => {
+    const second = await edge.publish('key-victim', 'victim/split', 41)
+    const put = { method: 'PUT', body: JSON.stringify({ digest: second, weight: 1 }) }
+    expect((await edge.call('key-attacker', '/v1/adapters/victim/split/canary', put)).status).toBe(404)
+    expect((await edge.call('key-attacker', '/v1/adapters/attacker/own/canary', put)).status).toBe(404)
+    for (const user of ['victim', digest, 'victim/split']) {
+      expect((await ask('key-attacker', { model: 'victim/split', user })).status).toBe(404)
+      const own = await ask('key-attacker', { model: 'attacker/own', user })
+      expect(own.headers.get('x-polylora-adapter')).toBe(ownDigest)
+    }
+  })
+
   test('leaves no trace in lists, by whatever parameter', async () => {
     for (const path of [
       '/v1/adapters',
       '/v1/models',
+      '/v1/residency',
+      '/v1/key',
+      '/v1/usage/latency?group_by=adapter,digest,key',
       '/v1/usage?group_by=request',
       '/v1/usage?group_by=tenant,adapter,digest,key',
     ]) {
@@ -233,8 +294,14 @@ describe('a caller', () => {
   })
 
   test('of one kind is not the other: a tenant’s key opens no admin route', async () => {
-    for (const path of ['/admin/v1/tenants', '/admin/v1/usage', '/admin/v1/tenants/victim/keys']) {
-      expect((await raw('GET', path)).status).toBe(401)
+    for (const { method, path, scope } of OPERATIONS) {
+      if (scope !== 'admin') continue
+      const { status, text } = await raw(
+        method.toUpperCase(),
+        path.replace('{tenant}', 'victim').replaceAll(/\{\w+\}/g, 'x'),
+      )
+      expect(status, `${method} ${path}`).toBe(401)
+      expect(text).not.toContain('victim')
     }
     expect([401, 404]).toContain((await raw('GET', '/v1/../admin/v1/tenants')).status)
     expect((await raw('DELETE', '/admin/v1/tenants/victim')).status).toBe(401)
@@ -280,6 +347,14 @@ test('no look-up is made for another tenant’s name, so there is no work whose 
     ['/v1/adapters/victim/secret/canary', { method: 'PUT', body: JSON.stringify({ digest, weight: 1 }) }],
     ['/v1/adapters/victim/secret/canary', { method: 'DELETE' }],
     [`/v1/adapters/victim/secret/versions/${digest}/report`, { method: 'PUT', body: '{}' }],
+    [`/v1/adapters/victim/secret/versions/${digest}/delta`, { method: 'GET' }],
+    [`/v1/adapters/victim/secret/uploads/${digest}`, { method: 'GET' }],
+    [`/v1/adapters/victim/secret/uploads/${digest}`, { method: 'POST' }],
+    [`/v1/adapters/victim/secret/uploads/${digest}`, { method: 'DELETE' }],
+    [
+      `/v1/adapters/victim/secret/uploads/${digest}/1`,
+      { method: 'PUT', headers: { 'x-polylora-digest': digestOf(own) }, body: own },
+    ],
   ]
   // Whoever looked into these tables now would get an error of the registry instead of 404.
   for (const table of ['aliases', 'versions']) await edge.db.exec(`ALTER TABLE ${table} RENAME TO hidden_${table}`)

@@ -1,6 +1,8 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { OPERATIONS } from '../../functions/openapi/operations.ts'
+import { expectContent } from '../support/documented.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
 import { ProtocolBackend } from '../support/protocol-backend.ts'
 
@@ -39,6 +41,33 @@ test('the OpenAPI document is one by the specification', async () => {
   const validator = new Validator()
   expect(await validator.validate(document)).toEqual({ valid: true })
   expect(validator.version).toBe('3.1')
+})
+
+test('the OpenAPI document describes answers by the schemas that they are made by', async () => {
+  const document = JSON.stringify(await (await fetch(`${edge.url}/openapi.json`)).json())
+  for (const field of ['system_fingerprint', 'top_logprobs', 'previous_digest', 'backend_caches', 'ttft_ms_p99']) {
+    expect(document).toContain(`"${field}"`)
+  }
+  const bodies = OPERATIONS.flatMap(({ method, path, answers }) =>
+    Object.entries(answers).flatMap(([status, answer]) =>
+      ['200', '201'].includes(status) && typeof answer === 'string' ? [`${method} ${path}`] : [],
+    ),
+  )
+  expect(bodies).toEqual([])
+})
+
+test.each([
+  ['/v1/chat/completions', { messages: [{ role: 'user', content: 'hi' }], logprobs: true, top_logprobs: 1 }],
+  ['/v1/completions', { prompt: 'hi', max_tokens: 5, logprobs: 1 }],
+])('every chunk of a stream of %s is as the document says', async (path, body) => {
+  const init = { model: 'tiny-base', stream: true, stream_options: { include_usage: true }, n: 2, ...body }
+  const response = await edge.call('key-acme', path, { method: 'POST', body: JSON.stringify(init) })
+  const chunks = await Array.fromAsync(serverSentData(response.body!))
+  expect(chunks.length).toBeGreaterThan(10)
+  for (const chunk of chunks) expectContent('POST', path, 200, 'text/event-stream', chunk)
+  const whole = JSON.stringify({ ...init, stream: false, stream_options: undefined })
+  // Checked by the harness.
+  expect((await edge.call('key-acme', path, { method: 'POST', body: whole })).status).toBe(200)
 })
 
 test('every operation in the document is a route', async () => {

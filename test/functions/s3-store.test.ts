@@ -7,11 +7,22 @@ import { type S3Store, s3rver, strictS3 } from '../support/s3-stores.ts'
 
 const objectKey = (digest: string) => `deltas/${digest.replace(':', '/')}`
 
-/** The edge on this store, with one tenant. */
-async function edgeOn(storage: S3Store, backend: ProtocolBackend): Promise<EdgeHarness> {
-  const edge = await startEdge(backend.url, { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, ...storage.settings })
-  await edge.addTenant('acme', 'key-acme')
-  return edge
+/** The edge on a store of its own, with one tenant, for the tests around this call; there once they run. */
+function edgeOn<Store extends S3Store>(start: () => Promise<Store>) {
+  const setup = {} as { storage: Store; backend: ProtocolBackend; edge: EdgeHarness }
+  beforeAll(async () => {
+    setup.storage = await start()
+    setup.backend = await new ProtocolBackend().listen()
+    const settings = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, ...setup.storage.settings }
+    setup.edge = await startEdge(setup.backend.url, settings)
+    await setup.edge.addTenant('acme', 'key-acme')
+  })
+  afterAll(async () => {
+    await setup.edge?.close()
+    await setup.backend?.close()
+    await setup.storage?.close()
+  })
+  return setup
 }
 
 const ask = (edge: EdgeHarness, model: string) =>
@@ -26,23 +37,10 @@ describe.each([
   ['s3rver, which takes the payload’s hash on trust', s3rver],
   ['a store that checks the payload’s hash', strictS3],
 ])('with %s,', (_, start) => {
-  let storage: S3Store
-  let backend: ProtocolBackend
-  let edge: EdgeHarness
-
-  beforeAll(async () => {
-    storage = await start()
-    backend = await new ProtocolBackend().listen()
-    edge = await edgeOn(storage, backend)
-  })
-
-  afterAll(async () => {
-    await edge?.close()
-    await backend?.close()
-    await storage?.close()
-  })
+  const setup = edgeOn<S3Store>(start)
 
   test('an adapter is published to the store, served from it, and deleted there', async () => {
+    const { storage, backend, edge } = setup
     const digest = await edge.publish('key-acme', 'acme/support')
     expect(storage.object(objectKey(digest))).toEqual(Buffer.from(makeDelta(1)))
     const response = await ask(edge, 'acme/support')
@@ -57,6 +55,7 @@ describe.each([
   })
 
   test('bytes that do not hash to their digest are refused', async () => {
+    const { storage, edge } = setup
     const digest = digestOf(makeDelta(4))
     expect((await put(edge, 'acme/wrong', makeDelta(3), digest)).status).toBe(422)
     expect(storage.object(objectKey(digest))).toBeUndefined()
@@ -64,12 +63,14 @@ describe.each([
   })
 
   test('wrong bytes never replace an object that is right', async () => {
+    const { storage, edge } = setup
     const digest = await edge.publish('key-acme', 'acme/right', 7)
     expect((await put(edge, 'acme/thief', makeDelta(8), digest)).status).toBe(422)
     expect(storage.object(objectKey(digest))).toEqual(Buffer.from(makeDelta(7)))
   })
 
   test('an object that is missing from the store fails the request', async () => {
+    const { storage, edge } = setup
     const digest = await edge.publish('key-acme', 'acme/lost', 10)
     storage.remove(objectKey(digest))
     const response = await ask(edge, 'acme/lost')
@@ -79,23 +80,10 @@ describe.each([
 })
 
 describe('an upload', () => {
-  let storage: Awaited<ReturnType<typeof strictS3>>
-  let backend: ProtocolBackend
-  let edge: EdgeHarness
-
-  beforeAll(async () => {
-    storage = await strictS3()
-    backend = await new ProtocolBackend().listen()
-    edge = await edgeOn(storage, backend)
-  })
-
-  afterAll(async () => {
-    await edge?.close()
-    await backend?.close()
-    await storage?.close()
-  })
+  const setup = edgeOn(strictS3)
 
   test('is on its way to the store before the client has sent the rest: it is never gathered', async () => {
+    const { storage, edge } = setup
     const bytes = makeDelta(20)
     const { hostname, port } = new URL(edge.url)
     const headers = {
@@ -117,6 +105,7 @@ describe('an upload', () => {
   })
 
   test('that the store does not take fails, and nothing is published', async () => {
+    const { storage, edge } = setup
     storage.server.full = true
     expect((await put(edge, 'acme/unlucky', makeDelta(9), digestOf(makeDelta(9)))).status).toBe(500)
     expect((await ask(edge, 'acme/unlucky')).status).toBe(404)
@@ -125,6 +114,7 @@ describe('an upload', () => {
   test.each(['S3_BUCKET', 'S3_ACCESS_KEY_ID', 'S3_SECRET_ACCESS_KEY'])(
     'without %s in the configuration is refused with one clear sentence',
     async (name) => {
+      const { storage, backend } = setup
       const { [name]: _, ...rest } = storage.settings
       const broken = await startEdge(backend.url, { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, ...rest })
       const response = await broken.call('any', '/v1/models')

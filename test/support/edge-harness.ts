@@ -9,6 +9,7 @@ import { convertV4MiniflareOptions, Miniflare, Response as MiniflareResponse } f
 import { targetModules } from '../../adapters/base-model.ts'
 import { encodeDelta } from '../../adapters/canonical.ts'
 import type { DeltaModule } from '../../adapters/delta.ts'
+import { expectDocumented } from './documented.ts'
 import { BACKEND_SECRET, BASE_INFO } from './protocol-backend.ts'
 
 export interface EdgeHarness {
@@ -25,7 +26,7 @@ export interface EdgeHarness {
   addTenant(tenant: string, key: string, scopes?: string): Promise<void>
   /** `fetch` to a path of the admin API; the body is sent as JSON, the answer parsed. */
   admin(method: string, path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }>
-  /** `fetch` to a path of the edge, with `key` as the bearer. */
+  /** `fetch` to a path of the edge, with `key` as the bearer; what is answered must be as the OpenAPI document says. */
   call(key: string, path: string, init?: RequestInit): Promise<Response>
   /** Publishes a delta, or a small one made from a seed, and returns its digest. */
   publish(key: string, name: string, delta?: number | Uint8Array<ArrayBuffer>): Promise<string>
@@ -84,10 +85,13 @@ export async function startEdge(
   const { DB: db, DELTAS: deltas } = await miniflare.getBindings<{ DB: D1Database; DELTAS: R2Bucket }>()
   await migrate(db)
 
-  const call: EdgeHarness['call'] = (key, path, init = {}) => {
+  const call: EdgeHarness['call'] = async (key, path, init = {}) => {
     const headers = new Headers(init.headers)
     headers.set('authorization', `Bearer ${key}`)
-    return fetch(new URL(path, url), { ...init, headers })
+    const target = new URL(path, url)
+    const response = await fetch(target, { ...init, headers })
+    await expectDocumented(init.method ?? 'GET', target.pathname, response)
+    return response
   }
   return {
     url: url.origin,
