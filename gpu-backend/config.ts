@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
 import { MAX_RANK } from '../adapters/canonical.ts'
 import { StartupError } from './errors.ts'
+import { WEIGHT_FORMATS } from './model/weight-formats.ts'
 
 export const HELP = `Serves many LoRA adapters on one base model.
 
@@ -17,7 +18,7 @@ Usage: node gpu-backend/main.ts [options] [-- arguments for vllm serve]
   --served-model-name N   the base model's name for clients (default: the directory's name)
   --engine E              what generates: onnx or vllm (default onnx)
   --device D              cpu, webgpu (onnx) or cuda (default cpu)
-  --weights W             onnx: f32, int8 or int4 (default f32 for the embedded model, else int8);
+  --weights W             onnx: f32, f16 (on a GPU), int8 or int4 (default f32 for the embedded model, else int8);
                           vllm: f32, f16 or bf16 (default: the model's own)
   --threads N             threads of the onnx engine (default: all cores)
   --memory SIZE           budget for KV cache, deltas and prefixes, like 2GB (default: a quarter of this machine's)
@@ -76,7 +77,7 @@ const Secret = z.string().check(z.minLength(32))
 const DEFAULT_MAX_RANK = { onnx: MAX_RANK, vllm: 64 }
 /** What each engine takes of options that both have. */
 const TAKEN = {
-  onnx: z.object({ device: z.enum(['cpu', 'webgpu', 'cuda']), weights: z.optional(z.enum(['f32', 'int8', 'int4'])) }),
+  onnx: z.object({ device: z.enum(['cpu', 'webgpu', 'cuda']), weights: z.optional(z.enum(WEIGHT_FORMATS)) }),
   vllm: z.object({ device: z.enum(['cpu', 'cuda']), weights: z.optional(z.enum(['f32', 'f16', 'bf16'])) }),
 }
 type Taken<E extends keyof typeof TAKEN> = Required<z.infer<(typeof TAKEN)[E]>>

@@ -3,7 +3,8 @@
 // follow one another, or start again from an earlier position.
 import type { InferenceSession, Tensor } from 'onnxruntime-web'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { type ModelDimensions, type ProjectionGroup, projectionGroups, WEIGHTS_FILE } from '../model/graph.ts'
+import { WEIGHTS_FILE } from '../model/graph.ts'
+import { type ModelDimensions, type ProjectionGroup, projectionGroups } from '../model/projection-groups.ts'
 import { addEmbeddingChange, deltaTensors, noChange, type PackedDelta } from '../residency/packed-delta.ts'
 import { BrowserError } from './browser-error.ts'
 import type { BrowserDevice } from './messages.ts'

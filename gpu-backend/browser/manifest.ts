@@ -14,6 +14,8 @@ export const WEIGHTS_PART_BYTES = 8 * 2 ** 20
 export const MAX_FILE_BYTES = 64 * 2 ** 20
 /** Far more than the largest model that a browser can hold needs. */
 const MAX_PARTS = 4096
+/** Not f16: whether a browser's GPU computes with it would have to be known before the download. */
+export const BROWSER_WEIGHTS = ['f32', 'int8', 'int4'] as const
 
 export const ModelFile = z.object({ digest: Digest, bytes: z.int().check(z.positive(), z.lte(MAX_FILE_BYTES)) })
 export type ModelFile = z.infer<typeof ModelFile>
@@ -21,7 +23,7 @@ export type ModelFile = z.infer<typeof ModelFile>
 export const BrowserModel = z.object({
   base: BaseModel,
   /** How the projections are kept. */
-  weights: z.enum(['f32', 'int8', 'int4']),
+  weights: z.enum(BROWSER_WEIGHTS),
   context_tokens: z.int().check(z.positive()),
   /** The ONNX graph for each of onnxruntime-web's providers; both read the same weights. */
   graphs: z.object({ wasm: ModelFile, webgpu: ModelFile }),

@@ -1,7 +1,7 @@
 // Where the tensors of a session lie between runs: in JavaScript's memory, or in the GPU's.
 // Knows rows of numbers, not what they mean. One sequence at a time.
 import type { Tensor } from 'onnxruntime-web'
-import type { ModelDimensions } from '../model/graph.ts'
+import type { ModelDimensions } from '../model/projection-groups.ts'
 import type { Runtime } from './graph-session.ts'
 
 export interface SequenceMemory {

@@ -5,7 +5,7 @@ import { open, readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type BrowserModel, type ModelFile, WEIGHTS_PART_BYTES } from '../browser/manifest.ts'
 import { graphPath, identify } from './built-model.ts'
-import { buildGraph, WEIGHTS_FILE, type WeightFormat } from './graph.ts'
+import { buildGraph, WEIGHTS_FILE } from './graph.ts'
 import { contextOf } from './model-config.ts'
 import { encodeModel } from './onnx-file.ts'
 import { openModelSource } from './open-model.ts'
@@ -13,7 +13,7 @@ import { openModelSource } from './open-model.ts'
 export interface BrowserModelOptions {
   /** A Hugging Face directory or a GGUF file. */
   readonly modelPath: string
-  readonly weights: WeightFormat
+  readonly weights: BrowserModel['weights']
   /** undefined: as much as the model allows, up to 4096. */
   readonly contextTokens: number | undefined
   /** Where the backend keeps built graphs. */

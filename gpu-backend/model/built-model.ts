@@ -6,10 +6,11 @@ import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { buildGraph, type DeltaProduct, WEIGHTS_FILE, type WeightFormat } from './graph.ts'
+import { buildGraph, type DeltaProduct, WEIGHTS_FILE } from './graph.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { ModelSource } from './model-source.ts'
 import { encodeModel } from './onnx-file.ts'
+import type { WeightFormat } from './weight-formats.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
 const GRAPH_VERSION = 6

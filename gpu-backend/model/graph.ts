@@ -1,17 +1,17 @@
 // Builds the ONNX graph of a Llama-family model in which every projection also takes a LoRA delta as an input.
 // One graph serves prefill and decode, alone or in a batch; it knows nothing of which delta is whose.
 // Invariant: a row's result depends on that row and its delta alone, so an answer is the same alone or in a crowd.
+import { GraphWriter } from './graph-writer.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { Weights } from './model-source.ts'
-import type { Attribute, DataType, GraphValue, Initializer, Node, OnnxGraph } from './onnx-file.ts'
+import { DATA_TYPE, type OnnxGraph } from './onnx-file.ts'
+import { type ProjectionGroup, projectionGroups } from './projection-groups.ts'
 import { BLOCK, quantizeBlocks } from './quantize.ts'
 import { ropeTables } from './rope.ts'
+import { floatTypeOf, type WeightFormat } from './weight-formats.ts'
 
 /** The external data file that a built graph names. */
 export const WEIGHTS_FILE = 'weights.bin'
-
-export const WEIGHT_FORMATS = ['f32', 'int8', 'int4'] as const
-export type WeightFormat = (typeof WEIGHT_FORMATS)[number]
 
 /**
  * How x Aᵀ is written: `fused` with a MatMul that transposes its second input (CPU, CUDA), or `plain` as (A xᵀ)ᵀ for
@@ -19,70 +19,11 @@ export type WeightFormat = (typeof WEIGHT_FORMATS)[number]
  */
 export type DeltaProduct = 'fused' | 'plain'
 
-/** Projections that read the same input share one A: their parts lie side by side. */
-export interface ProjectionGroup {
-  /** Prefix of the graph's inputs: `<name>.A` [parts * rank, in] and `<name>.B<i>` [out_i, rank], each with an optional leading row. */
-  readonly name: string
-  readonly in: number
-  readonly parts: readonly { readonly module: string; readonly out: number }[]
-  /**
-   * Whether the graph goes on with all parts as one. Where it does not, a part without a change may be given as B [1, rank]
-   * of zeros: its single zero is broadcast.
-   */
-  readonly joined: boolean
-}
-
-/** The sizes that decide which projections a model has. */
-export type ModelDimensions = Pick<
-  ModelConfig,
-  'layers' | 'hiddenSize' | 'intermediateSize' | 'heads' | 'kvHeads' | 'headDim' | 'vocabSize'
->
-
-/** Every projection of the model that can take a delta, in the order in which the graph meets them. */
-export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
-  const query = config.heads * config.headDim
-  const keyValue = config.kvHeads * config.headDim
-  const layers = Array.from({ length: config.layers }, (_, layer): ProjectionGroup[] => {
-    const path = `model.layers.${layer}`
-    const part = (module: string, out: number) => ({ module: `${path}.${module}`, out })
-    return [
-      {
-        name: `l${layer}.qkv`,
-        in: config.hiddenSize,
-        parts: [
-          part('self_attn.q_proj', query),
-          part('self_attn.k_proj', keyValue),
-          part('self_attn.v_proj', keyValue),
-        ],
-        joined: true,
-      },
-      { name: `l${layer}.o`, in: query, parts: [part('self_attn.o_proj', config.hiddenSize)], joined: false },
-      {
-        name: `l${layer}.gate_up`,
-        in: config.hiddenSize,
-        parts: [part('mlp.gate_proj', config.intermediateSize), part('mlp.up_proj', config.intermediateSize)],
-        joined: false,
-      },
-      {
-        name: `l${layer}.down`,
-        in: config.intermediateSize,
-        parts: [part('mlp.down_proj', config.hiddenSize)],
-        joined: false,
-      },
-    ]
-  })
-  const lmHead = { module: 'lm_head', out: config.vocabSize }
-  const head = { name: 'head', in: config.hiddenSize, parts: [lmHead], joined: false }
-  return [...layers.flat(), head]
-}
-
 const MICROSOFT = 'com.microsoft'
 /** The shape [B, T, what remains]. */
 const ROWS = 'rows'
 /** 4: activations are rounded to 8 bits row by row, which keeps rows independent and uses the integer instructions. */
 const ACCURACY_LEVEL = 4
-/** External data starts on these boundaries so that it can be mapped as it is. */
-const ALIGNMENT = 4096
 
 /**
  * The graph, with its constants written through `write` in the order of their offsets.
@@ -90,7 +31,8 @@ const ALIGNMENT = 4096
  * Inputs (B rows, T tokens a row, S context, N positions to sample):
  *   input_ids [B, T] i32; seqlens_k [B] i32: tokens of each row after this step, minus 1; total_length [] i32: the largest
  *   of them; sample_positions [N] i32: which of the T tokens get logits; embedding_delta f32, broadcast to [B, T, hidden];
- *   past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] f32; and A, B of every `projectionGroups` entry.
+ *   and, of the format's float type, past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] and A, B of every
+ *   `projectionGroups` entry.
  * Outputs: logits [B, N, vocab] f32 and peaks [B, N], the largest of each; hidden [B, T, hidden] f32 after the final norm; present_k/present_v like the past,
  *   to be bound to the same memory.
  */
@@ -107,16 +49,10 @@ export async function buildGraph(
   return builder
 }
 
-class GraphBuilder implements OnnxGraph {
-  readonly nodes: Node[] = []
-  readonly inputs: GraphValue[] = []
-  readonly outputs: GraphValue[] = []
-  readonly initializers: Initializer[] = []
+class GraphBuilder extends GraphWriter {
   readonly #weights: Weights
   readonly #format: WeightFormat
   readonly #deltaProduct: DeltaProduct
-  readonly #write: (bytes: Uint8Array) => Promise<void>
-  #offset = 0
 
   constructor(
     weights: Weights,
@@ -124,31 +60,35 @@ class GraphBuilder implements OnnxGraph {
     deltaProduct: DeltaProduct,
     write: (bytes: Uint8Array) => Promise<void>,
   ) {
+    super(floatTypeOf(format), write)
     this.#weights = weights
     this.#format = format
     this.#deltaProduct = deltaProduct
-    this.#write = write
   }
 
   async build(config: ModelConfig, positions: number): Promise<void> {
     const { hiddenSize, vocabSize } = config
-    this.#input('input_ids', 'i32', ['B', 'T'])
-    this.#input('seqlens_k', 'i32', ['B'])
-    this.#input('total_length', 'i32', [])
-    this.#input('sample_positions', 'i32', ['N'])
-    this.#input('embedding_delta', 'f32')
+    this.input('input_ids', 'i32', ['B', 'T'])
+    this.input('seqlens_k', 'i32', ['B'])
+    this.input('total_length', 'i32', [])
+    this.input('sample_positions', 'i32', ['N'])
+    this.input('embedding_delta', 'f32')
 
     const embedding = await this.#weights.load('model.embed_tokens.weight', [vocabSize, hiddenSize])
-    await this.#constant('embedding', 'f32', [vocabSize, hiddenSize], embedding)
+    await this.floats('embedding', [vocabSize, hiddenSize], embedding)
     const { cos, sin } = ropeTables(config, positions)
-    await this.#constant('rope_cos', 'f32', [positions, config.headDim / 2], cos)
-    await this.#constant('rope_sin', 'f32', [positions, config.headDim / 2], sin)
+    await this.floats('rope_cos', [positions, config.headDim / 2], cos)
+    await this.floats('rope_sin', [positions, config.headDim / 2], sin)
 
     this.#rowsOf('input_ids', ROWS)
 
-    const embedded = this.#node('Gather', ['embedding', 'input_ids'], 'embedded')
-    let residual = this.#node('Add', [embedded, 'embedding_delta'], 'x')
-    let normed = this.#node(
+    const embedded = this.node('Gather', ['embedding', 'input_ids'], 'embedded')
+    const change =
+      this.floatType === 'f32'
+        ? 'embedding_delta'
+        : this.node('Cast', ['embedding_delta'], 'embedding_change', { to: DATA_TYPE[this.floatType] })
+    let residual = this.node('Add', [embedded, change], 'x')
+    let normed = this.node(
       'SimplifiedLayerNormalization',
       [residual, await this.#norm('model.layers.0.input_layernorm', hiddenSize)],
       'l0.normed',
@@ -171,23 +111,21 @@ class GraphBuilder implements OnnxGraph {
       const nextNorm = layer + 1 < config.layers ? `model.layers.${layer + 1}.input_layernorm` : 'model.norm'
       ;[normed, residual] = await this.#addAndNorm(config, mlpOut!, residual, nextNorm)
     }
-    this.#node('Identity', [normed], 'hidden')
-    this.outputs.push({ name: 'hidden', type: 'f32', dims: ['B', 'T', hiddenSize] })
-    const sampled = this.#node('Gather', [normed, 'sample_positions'], 'sampled', { axis: 1 })
+    this.output(normed, 'hidden', ['B', 'T', hiddenSize])
+    const sampled = this.node('Gather', [normed, 'sample_positions'], 'sampled', { axis: 1 })
     const head = groups.at(-1)!
     const headWeight = config.tiedEmbeddings
       ? embedding
       : await this.#weights.load('lm_head.weight', [vocabSize, hiddenSize])
     const base = await this.#linear(sampled, head.name, headWeight, hiddenSize, vocabSize)
-    const [change] = this.#changes(sampled, head)
-    const logits = this.#node(
+    const [headChange] = this.#changes(sampled, head)
+    const logits = this.node(
       'Add',
-      [base, this.#inRows(change!, this.#rowsOf(sampled, 'sampled_rows'), head.name)],
+      [base, this.#inRows(headChange!, this.#rowsOf(sampled, 'sampled_rows'), head.name)],
       `${head.name}.y`,
     )
-    this.#node('Identity', [logits], 'logits')
-    this.outputs.push({ name: 'logits', type: 'f32', dims: ['B', 'N', vocabSize] })
-    this.#node('ReduceMax', ['logits', this.#shape('last_axis', [-1])], 'peaks', { keepdims: 0 })
+    this.output(logits, 'logits', ['B', 'N', vocabSize])
+    this.node('ReduceMax', ['logits', this.shape('last_axis', [-1])], 'peaks', { keepdims: 0 })
     this.outputs.push({ name: 'peaks', type: 'f32', dims: ['B', 'N'] })
   }
 
@@ -198,8 +136,8 @@ class GraphBuilder implements OnnxGraph {
     const weight = await this.#stack(parts.map((part) => [`${part.module}.weight`, [part.out, group.in]]))
     const biases = bias ? await this.#stack(parts.map((part) => [`${part.module}.bias`, [part.out]])) : undefined
     const y = await this.#biased(await this.#linear(x, name, weight, group.in, out), name, biases)
-    const change = this.#node('Concat', this.#changes(x, group), `${name}.changes`, { axis: -1 })
-    return this.#node('Add', [y, this.#inRows(change, ROWS, name)], `${name}.y`)
+    const change = this.node('Concat', this.#changes(x, group), `${name}.changes`, { axis: -1 })
+    return this.node('Add', [y, this.#inRows(change, ROWS, name)], `${name}.y`)
   }
 
   /** The same, each part by itself. */
@@ -211,35 +149,35 @@ class GraphBuilder implements OnnxGraph {
       const weight = await this.#weights.load(`${module}.weight`, [out, group.in])
       const values = bias ? await this.#weights.load(`${module}.bias`, [out]) : undefined
       const y = await this.#biased(await this.#linear(x, name, weight, group.in, out), name, values)
-      outputs.push(this.#node('Add', [y, this.#inRows(changes[i]!, ROWS, name)], `${name}.y`))
+      outputs.push(this.node('Add', [y, this.#inRows(changes[i]!, ROWS, name)], `${name}.y`))
     }
     return outputs
   }
 
   async #biased(y: string, name: string, bias: Float32Array | undefined): Promise<string> {
     if (!bias) return y
-    return this.#node('Add', [y, await this.#constant(`${name}.bias`, 'f32', [bias.length], bias)], `${name}.biased`)
+    return this.node('Add', [y, await this.floats(`${name}.bias`, [bias.length], bias)], `${name}.biased`)
   }
 
   /** B (A x) of each part: [.., T, out], with as many dimensions in front as A and B have. */
   #changes(x: string, { name, parts }: ProjectionGroup): string[] {
-    this.#input(`${name}.A`, 'f32')
-    for (const i of parts.keys()) this.#input(`${name}.B${i}`, 'f32')
+    this.input(`${name}.A`, this.floatType)
+    for (const i of parts.keys()) this.input(`${name}.B${i}`, this.floatType)
     if (this.#deltaProduct === 'plain') return this.#turnedChanges(x, name, parts.length)
     const product = (left: string, right: string, output: string) =>
-      this.#node('FusedMatMul', [left, right], output, { transB: 1 }, MICROSOFT)
+      this.node('FusedMatMul', [left, right], output, { transB: 1 }, MICROSOFT)
     const low = product(x, `${name}.A`, `${name}.low`)
-    const lows = parts.length === 1 ? [low] : this.#split(low, `${name}.low`, parts.length, -1)
+    const lows = parts.length === 1 ? [low] : this.split(low, `${name}.low`, parts.length, -1)
     return lows.map((part, i) => product(part, `${name}.B${i}`, `${name}.change${i}`))
   }
 
   /** The same with x turned once, as columns, and the result turned back: A, B are read as they lie. */
   #turnedChanges(x: string, name: string, parts: number): string[] {
-    const turn = (value: string, output: string) => this.#node('Transpose', [value], output, { perm: [0, 2, 1] })
-    const low = this.#node('MatMul', [`${name}.A`, turn(x, `${name}.columns`)], `${name}.low`)
-    const lows = parts === 1 ? [low] : this.#split(low, `${name}.low`, parts, 1)
+    const turn = (value: string, output: string) => this.node('Transpose', [value], output, { perm: [0, 2, 1] })
+    const low = this.node('MatMul', [`${name}.A`, turn(x, `${name}.columns`)], `${name}.low`)
+    const lows = parts === 1 ? [low] : this.split(low, `${name}.low`, parts, 1)
     return lows.map((part, i) => {
-      const columns = this.#node('MatMul', [`${name}.B${i}`, part], `${name}.columns${i}`)
+      const columns = this.node('MatMul', [`${name}.B${i}`, part], `${name}.columns${i}`)
       return turn(columns, `${name}.change${i}`)
     })
   }
@@ -247,28 +185,28 @@ class GraphBuilder implements OnnxGraph {
   /** A change as [rows, tokens, out], which is what `rows` says, whatever dimensions A and B had in front. */
   #inRows(change: string, rows: string, name: string): string {
     if (this.#deltaProduct === 'plain') return change
-    return this.#node('Reshape', [change, rows], `${name}.change`)
+    return this.node('Reshape', [change, rows], `${name}.change`)
   }
 
   /** The shape [rows of x, tokens of x, what remains]. */
   #rowsOf(x: string, shape: string): string {
-    const rows = this.#node('Shape', [x], `${shape}.sizes`, { start: 0, end: 2 })
-    return this.#node('Concat', [rows, this.#shape(`${shape}.rest`, [-1])], shape, { axis: 0 })
+    const rows = this.node('Shape', [x], `${shape}.sizes`, { start: 0, end: 2 })
+    return this.node('Concat', [rows, this.shape(`${shape}.rest`, [-1])], shape, { axis: 0 })
   }
 
   /** x [.., in] -> [.., out]; `weight` is [out, in] as Hugging Face stores it. */
   async #linear(x: string, name: string, weight: Float32Array, inSize: number, out: number): Promise<string> {
-    // A projection whose input is no multiple of the block stays in f32; no model in common use has one.
-    if (this.#format === 'f32' || inSize % BLOCK !== 0) {
-      await this.#constant(`${name}.weight`, 'f32', [inSize, out], transpose(weight, out, inSize))
-      return this.#node('MatMul', [x, `${name}.weight`], `${name}.base`)
+    // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
+    if (this.#format === 'f32' || this.#format === 'f16' || inSize % BLOCK !== 0) {
+      await this.floats(`${name}.weight`, [inSize, out], transpose(weight, out, inSize))
+      return this.node('MatMul', [x, `${name}.weight`], `${name}.base`)
     }
     // The head decides between tokens directly: four bits cost it more than they save.
     const bits = this.#format === 'int8' || name === 'head' ? 8 : 4
     const { values, scales } = quantizeBlocks(weight, bits)
-    await this.#constant(`${name}.weight`, 'u8', [out, inSize / BLOCK, (BLOCK * bits) / 8], values)
-    await this.#constant(`${name}.scales`, 'f32', [scales.length], scales)
-    return this.#node(
+    await this.constant(`${name}.weight`, 'u8', [out, inSize / BLOCK, (BLOCK * bits) / 8], values)
+    await this.floats(`${name}.scales`, [scales.length], scales)
+    return this.node(
       'MatMulNBits',
       [x, `${name}.weight`, `${name}.scales`],
       `${name}.base`,
@@ -283,9 +221,8 @@ class GraphBuilder implements OnnxGraph {
     const [pastK, pastV, presentK, presentV] = ['past_k', 'past_v', 'present_k', 'present_v'].map(
       (n) => `${n}.${layer}`,
     )
-    this.#input(pastK!, 'f32', cache)
-    this.#input(pastV!, 'f32', cache)
-    this.outputs.push({ name: presentK!, type: 'f32', dims: cache }, { name: presentV!, type: 'f32', dims: cache })
+    for (const name of [pastK!, pastV!]) this.input(name, this.floatType, cache)
+    for (const name of [presentK!, presentV!]) this.outputs.push({ name, type: this.floatType, dims: cache })
     const window = config.attentionWindows[layer]
     const rotary = config.ropeLayers[layer] === true
     const query = config.qkNorm ? await this.#normHeads(config, layer, qkv) : [qkv, '', '']
@@ -305,7 +242,7 @@ class GraphBuilder implements OnnxGraph {
   async #normHeads(config: ModelConfig, layer: number, qkv: string): Promise<string[]> {
     const { heads, kvHeads, headDim } = config
     const sizes = [heads * headDim, kvHeads * headDim, kvHeads * headDim]
-    const splits = this.#shape(`l${layer}.qkv_sizes`, sizes)
+    const splits = this.shape(`l${layer}.qkv_sizes`, sizes)
     const parts = ['q', 'k', 'v'].map((part) => `l${layer}.${part}`)
     this.nodes.push({
       op: 'Split',
@@ -318,27 +255,27 @@ class GraphBuilder implements OnnxGraph {
     for (const [i, part] of ['q', 'k'].entries()) {
       const name = `l${layer}.${part}`
       // 0 keeps a dimension, -1 is what remains.
-      const perHead = this.#shape(`${name}.heads`, [0, 0, -1, headDim])
-      const flat = this.#shape(`${name}.flat`, [0, 0, sizes[i]!])
-      const split = this.#node('Reshape', [name, perHead], `${name}.split`)
+      const perHead = this.shape(`${name}.heads`, [0, 0, -1, headDim])
+      const flat = this.shape(`${name}.flat`, [0, 0, sizes[i]!])
+      const split = this.node('Reshape', [name, perHead], `${name}.split`)
       const scale = await this.#norm(`model.layers.${layer}.self_attn.${part}_norm`, headDim)
       const epsilon = { float: config.rmsNormEps }
-      const scaled = this.#node('SimplifiedLayerNormalization', [split, scale], `${name}.scaled`, {
+      const scaled = this.node('SimplifiedLayerNormalization', [split, scale], `${name}.scaled`, {
         axis: -1,
         epsilon,
         stash_type: 1,
       })
-      normed.push(this.#node('Reshape', [scaled, flat], `${name}.normed`))
+      normed.push(this.node('Reshape', [scaled, flat], `${name}.normed`))
     }
     // Nothing moves, but without a known shape of v ONNX Runtime takes q for q, k and v in one.
-    const value = this.#shape(`l${layer}.v.flat`, [0, 0, sizes[2]!])
-    return [...normed, this.#node('Reshape', [parts[2]!, value], `l${layer}.v.shaped`)]
+    const value = this.shape(`l${layer}.v.flat`, [0, 0, sizes[2]!])
+    return [...normed, this.node('Reshape', [parts[2]!, value], `l${layer}.v.shaped`)]
   }
 
   #swiGlu(name: string, gate: string, up: string): string {
-    const sigmoid = this.#node('Sigmoid', [gate], `${name}.sigmoid`)
-    const silu = this.#node('Mul', [gate, sigmoid], `${name}.silu`)
-    return this.#node('Mul', [silu, up], `${name}.swiglu`)
+    const sigmoid = this.node('Sigmoid', [gate], `${name}.sigmoid`)
+    const silu = this.node('Mul', [gate, sigmoid], `${name}.silu`)
+    return this.node('Mul', [silu, up], `${name}.swiglu`)
   }
 
   /** [norm(x + residual), x + residual] */
@@ -355,7 +292,7 @@ class GraphBuilder implements OnnxGraph {
   }
 
   async #norm(path: string, size: number): Promise<string> {
-    return this.#constant(`${path}.weight`, 'f32', [size], await this.#weights.load(`${path}.weight`, [size]))
+    return this.floats(`${path}.weight`, [size], await this.#weights.load(`${path}.weight`, [size]))
   }
 
   /** Tensors of equal inner size, one after another. */
@@ -370,39 +307,6 @@ class GraphBuilder implements OnnxGraph {
       offset += values.length
     }
     return stacked
-  }
-
-  #split(input: string, name: string, parts: number, axis: number): string[] {
-    const outputs = Array.from({ length: parts }, (_, i) => `${name}.${i}`)
-    this.nodes.push({ op: 'Split', domain: '', inputs: [input], outputs, attributes: { axis, num_outputs: parts } })
-    return outputs
-  }
-
-  #input(name: string, type: DataType, dims?: readonly (number | string)[]): void {
-    this.inputs.push(dims ? { name, type, dims } : { name, type })
-  }
-
-  #node(op: string, inputs: string[], output: string, attributes: Record<string, Attribute> = {}, domain = ''): string {
-    this.nodes.push({ op, domain, inputs, outputs: [output], attributes })
-    return output
-  }
-
-  /** Sizes that an operator takes as an input: in the message itself, since ONNX Runtime infers shapes from them at load. */
-  #shape(name: string, sizes: readonly number[]): string {
-    const inline = new Uint8Array(BigInt64Array.from(sizes, BigInt).buffer)
-    this.initializers.push({ name, type: 'i64', dims: [sizes.length], inline })
-    return name
-  }
-
-  async #constant(name: string, type: DataType, dims: readonly number[], values: Float32Array | Uint8Array) {
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
-    const padding = (ALIGNMENT - (this.#offset % ALIGNMENT)) % ALIGNMENT
-    if (padding > 0) await this.#write(new Uint8Array(padding))
-    this.#offset += padding
-    this.initializers.push({ name, type, dims, offset: this.#offset, bytes: bytes.byteLength })
-    await this.#write(bytes)
-    this.#offset += bytes.byteLength
-    return name
   }
 }
 

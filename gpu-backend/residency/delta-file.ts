@@ -5,7 +5,7 @@ import { endianness } from 'node:os'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import type { ProjectionGroup } from '../model/graph.ts'
+import type { ProjectionGroup } from '../model/projection-groups.ts'
 import { type PackedDelta, type PackedShape, packedValues, viewPacked } from './packed-delta.ts'
 
 const VERSION = 1

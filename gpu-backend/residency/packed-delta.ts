@@ -4,7 +4,7 @@
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { Delta, DeltaModule } from '../../adapters/delta.ts'
 import { BackendError } from '../errors.ts'
-import type { ProjectionGroup } from '../model/graph.ts'
+import type { ProjectionGroup } from '../model/projection-groups.ts'
 
 /** What a packed delta's layout follows from. */
 export interface PackedShape {
@@ -61,9 +61,9 @@ export function viewPacked(
 }
 
 /** One of the graph's inputs for a change that all rows share. */
-export interface DeltaTensor {
+export interface DeltaTensor<Values = Float32Array> {
   readonly name: string
-  readonly values: Float32Array
+  readonly values: Values
   readonly dims: readonly number[]
 }
 
@@ -181,7 +181,7 @@ function copyPart(source: DeltaModule, target: PackedGroup, part: number): void 
 export function copyColumns(
   source: Float32Array | Float16Array,
   sourceColumns: number,
-  target: Float32Array,
+  target: Float32Array | Float16Array,
   targetColumns: number,
 ): void {
   if (sourceColumns === targetColumns) {

@@ -6,8 +6,8 @@ import { createInterface } from 'node:readline'
 import { decodeDelta } from '../../adapters/canonical.ts'
 import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
 import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
-import type { WeightFormat } from '../../gpu-backend/model/graph.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
+import { floatTypeOf, type WeightFormat } from '../../gpu-backend/model/weight-formats.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'
 import { randomDelta } from './random-delta.ts'
 
@@ -35,6 +35,7 @@ const path = await graphPath(source, base.fingerprint, options.weights, contextT
 const runner = new Runner({
   graphPath: path,
   config: source.config,
+  floatType: floatTypeOf(options.weights),
   device: 'cpu',
   threads,
   maxRows,

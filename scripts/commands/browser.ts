@@ -1,7 +1,7 @@
 // `polylora browser`: the operator decides what browsers may download, to run it themselves.
 import { join } from 'node:path'
+import { BROWSER_WEIGHTS } from '../../gpu-backend/browser/manifest.ts'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
-import { WEIGHT_FORMATS } from '../../gpu-backend/model/graph.ts'
 import { CliError } from '../cli-error.ts'
 import { ADMIN_OPTIONS, type Arguments, adminAddress, type Command, splitModel, type Terminal } from '../command.ts'
 import { callEdge } from '../edge-client.ts'
@@ -49,9 +49,9 @@ export const browser: Command = {
 async function publish(args: Arguments, terminal: Terminal): Promise<void> {
   const modelPath = args.text('model') ?? EMBEDDED_MODEL
   const wanted = args.text('weights')
-  const weights = WEIGHT_FORMATS.find((format) => format === wanted)
+  const weights = BROWSER_WEIGHTS.find((format) => format === wanted)
   if (wanted !== undefined && !weights)
-    throw new CliError(`--weights ${wanted} is none of ${WEIGHT_FORMATS.join(', ')}.`, 2)
+    throw new CliError(`--weights ${wanted} is none of ${BROWSER_WEIGHTS.join(', ')}.`, 2)
   const published = await publishBrowserModel(adminAddress(args, terminal), {
     modelPath,
     weights: weights ?? (modelPath === EMBEDDED_MODEL ? 'f32' : 'int8'),

@@ -27,7 +27,7 @@ export async function embeddedRunner(cacheDir: string, maxRows: number): Promise
   const source = await openModelSource(EMBEDDED_MODEL)
   const base = await identify(source, 'embedded', cacheDir)
   const path = await graphPath(source, base.fingerprint, 'f32', CONTEXT_TOKENS, 'fused', cacheDir)
-  const options = { graphPath: path, config: source.config, device: 'cpu', threads: 2 } as const
+  const options = { graphPath: path, floatType: 'f32', config: source.config, device: 'cpu', threads: 2 } as const
   const runner = new Runner({ ...options, maxRows, contextTokens: CONTEXT_TOKENS })
   const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
   const templates = new AdapterTemplates()

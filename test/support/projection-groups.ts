@@ -1,7 +1,7 @@
 // The projections of a base model that is known by its description alone, in the engine's order.
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { type ProjectionGroup, projectionGroups } from '../../gpu-backend/model/graph.ts'
 import { parseModelConfig } from '../../gpu-backend/model/model-config.ts'
+import { type ProjectionGroup, projectionGroups } from '../../gpu-backend/model/projection-groups.ts'
 
 export function projectionGroupsOf(base: BaseModel): ProjectionGroup[] {
   const config = {

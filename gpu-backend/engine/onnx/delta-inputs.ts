@@ -2,7 +2,9 @@
 // Rows that all share one delta (a batch of one, a prefill) read the delta's own memory, one read for all of them.
 // Rows with different deltas read stacks, one copy a row, padded to the largest rank among these rows and no further.
 // Invariant: a row without a change has A = B = 0, so its result is the base model's.
-import type { ProjectionGroup } from '../../model/graph.ts'
+
+import type { ProjectionGroup } from '../../model/projection-groups.ts'
+import type { FloatType } from '../../model/weight-formats.ts'
 import {
   copyColumns,
   type DeltaTensor,
@@ -12,6 +14,7 @@ import {
   type PackedDelta,
   type PackedGroup,
 } from '../../residency/packed-delta.ts'
+import { type FloatArray, floatArray } from './float-array.ts'
 import type { Binding, OnnxRuntime, Value } from './ort.ts'
 
 /** The A and B tensors of every group: what is bound together. */
@@ -20,8 +23,8 @@ type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
 /** One group's stack. `rank` is the padded rank; `rows[i]` is the digest that row i holds now. */
 interface Stack {
   rank: number
-  a: Float32Array<ArrayBuffer>
-  b: Float32Array<ArrayBuffer>[]
+  a: FloatArray
+  b: FloatArray[]
   rows: (string | null)[]
 }
 
@@ -38,6 +41,7 @@ export class DeltaInputs {
   readonly #groups: readonly ProjectionGroup[]
   readonly #maxRows: number
   readonly #rowByRow: boolean
+  readonly #floatType: FloatType
   /** By digest, for one row and for several. */
   readonly #shared = { one: new Map<string | null, DeltaTensors>(), several: new Map<string | null, DeltaTensors>() }
   readonly #stacks: Stack[]
@@ -47,8 +51,15 @@ export class DeltaInputs {
   #stacked: { key: string; digests: readonly (string | null)[]; tensors: DeltaTensors } | undefined
 
   /** `rowByRow`: whether rows that share a delta must be told to be multiplied one by one. */
-  constructor(runtime: OnnxRuntime, groups: readonly ProjectionGroup[], maxRows: number, rowByRow: boolean) {
+  constructor(
+    runtime: OnnxRuntime,
+    groups: readonly ProjectionGroup[],
+    maxRows: number,
+    rowByRow: boolean,
+    floatType: FloatType,
+  ) {
     this.#rowByRow = rowByRow
+    this.#floatType = floatType
     this.#runtime = runtime
     this.#groups = groups
     this.#maxRows = maxRows
@@ -140,14 +151,20 @@ export class DeltaInputs {
   #fitRank(stack: Stack, group: ProjectionGroup, rank: number): void {
     if (rank <= stack.rank && rank > stack.rank / 2) return
     stack.rank = rank
-    stack.a = new Float32Array(this.#maxRows * group.parts.length * rank * group.in)
-    stack.b = group.parts.map((part) => new Float32Array(this.#maxRows * part.out * rank))
+    stack.a = floatArray(this.#floatType, this.#maxRows * group.parts.length * rank * group.in)
+    stack.b = group.parts.map((part) => floatArray(this.#floatType, this.#maxRows * part.out * rank))
     // Fresh memory is zero, which is what a row of the base model holds.
     stack.rows = Array.from({ length: this.#maxRows }, () => null)
   }
 
-  #over({ name, values, dims }: DeltaTensor, ones: readonly number[]): DeltaTensors[number] {
-    return { name, value: this.#runtime.hostTensor(values, 'f32', [...ones, ...dims]) }
+  #over(
+    { name, values, dims }: DeltaTensor<Float32Array | Float16Array>,
+    ones: readonly number[],
+  ): DeltaTensors[number] {
+    const all = [...ones, ...dims]
+    // A delta's own memory is f32; stacks are of the graph's type already.
+    const data = this.#floatType === 'f16' && values instanceof Float32Array ? new Float16Array(values) : values
+    return { name, value: this.#runtime.hostTensor(data, this.#floatType, all) }
   }
 }
 
@@ -156,8 +173,8 @@ function stackTensors(
   { name, in: inSize, parts }: ProjectionGroup,
   { rank, a, b }: Stack,
   rows: number,
-): DeltaTensor[] {
-  const tensor = (input: string, values: Float32Array, out: number, columns: number) => ({
+): DeltaTensor<FloatArray>[] {
+  const tensor = (input: string, values: FloatArray, out: number, columns: number) => ({
     name: `${name}.${input}`,
     values: values.subarray(0, rows * out * columns),
     dims: [rows, out, columns],

@@ -8,9 +8,9 @@ import type { Binding, Device, OnnxRuntime, Session, Value } from './ort.ts'
 export class DeviceKvCache implements KvCache {
   readonly #runtime: OnnxRuntime
   readonly #rows: number
-  /** K and V of each layer alternating: [rows, kvHeads, contextTokens, headDim] f32, device */
+  /** K and V of each layer alternating: [rows, kvHeads, contextTokens, headDim], device */
   readonly #batch: Value[]
-  /** The same for the one prompt that is being computed: [1, kvHeads, contextTokens, headDim] f32, device */
+  /** The same for the one prompt that is being computed: [1, kvHeads, contextTokens, headDim], device */
   readonly #prefill: readonly Value[]
   #spare: Value
   /** out = where(mask, row, batch) */
@@ -32,7 +32,7 @@ export class DeviceKvCache implements KvCache {
     this.#rows = rows
     this.#onChange = onChange
     const buffer = (count: number) =>
-      session.deviceTensor('f32', [count, shape.kvHeads, shape.contextTokens, shape.headDim])
+      session.deviceTensor(shape.floatType, [count, shape.kvHeads, shape.contextTokens, shape.headDim])
     this.#batch = Array.from({ length: 2 * shape.layers }, () => buffer(rows))
     this.#prefill = Array.from({ length: 2 * shape.layers }, () => buffer(1))
     this.#spare = buffer(rows)
@@ -101,10 +101,10 @@ function insertGraph(shape: KvShape, rows: number): Uint8Array {
       nodes: [{ op: 'Where', domain: '', inputs: ['mask', 'row', 'batch'], outputs: ['out'], attributes: {} }],
       inputs: [
         { name: 'mask', type: 'bool', dims: [rows, 1, 1, 1] },
-        { name: 'row', type: 'f32', dims: row! },
-        { name: 'batch', type: 'f32', dims: batch! },
+        { name: 'row', type: shape.floatType, dims: row! },
+        { name: 'batch', type: shape.floatType, dims: batch! },
       ],
-      outputs: [{ name: 'out', type: 'f32', dims: batch! }],
+      outputs: [{ name: 'out', type: shape.floatType, dims: batch! }],
       initializers: [],
     },
     '',
@@ -118,9 +118,9 @@ function reorderGraph(shape: KvShape, rows: number): Uint8Array {
       nodes: [{ op: 'Gather', domain: '', inputs: ['batch', 'rows'], outputs: ['out'], attributes: { axis: 0 } }],
       inputs: [
         { name: 'rows', type: 'i32', dims: [rows] },
-        { name: 'batch', type: 'f32', dims },
+        { name: 'batch', type: shape.floatType, dims },
       ],
-      outputs: [{ name: 'out', type: 'f32', dims }],
+      outputs: [{ name: 'out', type: shape.floatType, dims }],
       initializers: [],
     },
     '',

@@ -1,6 +1,9 @@
 // The KV cache: for each layer one K and one V buffer with a row for each slot of the running batch.
 // Knows rows and lengths, not whose they are. This one is in host memory; device-kv-cache.ts is its twin on a device.
+
 import type { ModelConfig } from '../../model/model-config.ts'
+import type { FloatType } from '../../model/weight-formats.ts'
+import { type FloatArray, floatArray, floatBytes } from './float-array.ts'
 import type { OnnxRuntime, Value } from './ort.ts'
 
 export interface KvShape {
@@ -9,17 +12,21 @@ export interface KvShape {
   readonly headDim: number
   /** Tokens that a row can hold. */
   readonly contextTokens: number
+  readonly floatType: FloatType
 }
 
 /** Bytes of KV cache for one token of one sequence. */
-export function kvBytesPerToken(config: Pick<ModelConfig, 'layers' | 'kvHeads' | 'headDim'>): number {
-  return 2 * config.layers * config.kvHeads * config.headDim * Float32Array.BYTES_PER_ELEMENT
+export function kvBytesPerToken(
+  config: Pick<ModelConfig, 'layers' | 'kvHeads' | 'headDim'>,
+  floatType: FloatType,
+): number {
+  return 2 * config.layers * config.kvHeads * config.headDim * floatBytes(floatType)
 }
 
-/** A saved stretch of one row: for each layer K then V, [kvHeads, tokens, headDim] f32. */
+/** A saved stretch of one row: for each layer K then V, [kvHeads, tokens, headDim]. */
 export interface KvSnapshot {
   readonly tokens: number
-  readonly values: Float32Array
+  readonly values: FloatArray
 }
 
 /** A tensor of the cache and the graph's input and output that it is bound to: read and written in place. */
@@ -52,8 +59,8 @@ export function kvTensors(values: readonly Value[]): KvTensor[] {
 export class HostKvCache implements KvCache {
   readonly #runtime: OnnxRuntime
   readonly #shape: KvShape
-  /** K and V of each layer alternating: [rows, kvHeads, contextTokens, headDim] f32 */
-  readonly #buffers: Float32Array<ArrayBuffer>[]
+  /** K and V of each layer alternating: [rows, kvHeads, contextTokens, headDim] */
+  readonly #buffers: FloatArray[]
   readonly #rowValues: number
   /** By "first row, rows": the tensors over those rows. */
   readonly #views = new Map<string, readonly KvTensor[]>()
@@ -62,7 +69,7 @@ export class HostKvCache implements KvCache {
     this.#runtime = runtime
     this.#shape = shape
     this.#rowValues = shape.kvHeads * shape.contextTokens * shape.headDim
-    this.#buffers = Array.from({ length: 2 * shape.layers }, () => new Float32Array(rows * this.#rowValues))
+    this.#buffers = Array.from({ length: 2 * shape.layers }, () => floatArray(shape.floatType, rows * this.#rowValues))
   }
 
   batch(rows: number): readonly KvTensor[] {
@@ -87,8 +94,8 @@ export class HostKvCache implements KvCache {
 
   /** The first `tokens` tokens of `row`, copied out. */
   save(row: number, tokens: number): KvSnapshot {
-    const { layers, kvHeads, headDim } = this.#shape
-    const values = new Float32Array(2 * layers * kvHeads * tokens * headDim)
+    const { layers, kvHeads, headDim, floatType } = this.#shape
+    const values = floatArray(floatType, 2 * layers * kvHeads * tokens * headDim)
     let offset = 0
     this.#forEachHead((buffer, head, stride) => {
       const source = row * this.#rowValues + head * stride
@@ -117,11 +124,11 @@ export class HostKvCache implements KvCache {
     const key = `${first},${count}`
     let views = this.#views.get(key)
     if (!views) {
-      const { kvHeads, contextTokens, headDim } = this.#shape
+      const { kvHeads, contextTokens, headDim, floatType } = this.#shape
       const dims = [count, kvHeads, contextTokens, headDim]
       const values = this.#buffers.map((buffer) => {
         const rows = buffer.subarray(first * this.#rowValues, (first + count) * this.#rowValues)
-        return this.#runtime.hostTensor(rows, 'f32', dims)
+        return this.#runtime.hostTensor(rows, floatType, dims)
       })
       views = kvTensors(values)
       this.#views.set(key, views)
@@ -129,7 +136,7 @@ export class HostKvCache implements KvCache {
     return views
   }
 
-  #forEachHead(visit: (buffer: Float32Array, head: number, stride: number) => void): void {
+  #forEachHead(visit: (buffer: FloatArray, head: number, stride: number) => void): void {
     const { kvHeads, contextTokens, headDim } = this.#shape
     for (const buffer of this.#buffers) {
       for (let head = 0; head < kvHeads; head++) visit(buffer, head, contextTokens * headDim)

@@ -1,8 +1,10 @@
 // Shares the memory budget out: how many rows, how much context, how much for deltas and saved prefixes.
 // Pure arithmetic over the model's sizes; printed at start so that nobody has to guess.
 import { StartupError } from '../../errors.ts'
-import { projectionGroups } from '../../model/graph.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
+import { projectionGroups } from '../../model/projection-groups.ts'
+import type { FloatType } from '../../model/weight-formats.ts'
+import { floatBytes } from './float-array.ts'
 import { kvBytesPerToken } from './kv-cache.ts'
 
 export interface MemoryPlan {
@@ -30,13 +32,14 @@ export function planMemory(
   budgetBytes: number,
   maxRows: number,
   contextTokens: number,
+  floatType: FloatType,
 ): MemoryPlan {
   const hostDeltaBytes = Math.floor(budgetBytes * DELTA_SHARE)
   const prefixCacheBytes = Math.floor(budgetBytes * PREFIX_SHARE)
-  const kvRowBytes = kvBytesPerToken(config) * contextTokens
+  const kvRowBytes = kvBytesPerToken(config, floatType) * contextTokens
   const stackRowBytes =
     TYPICAL_RANK *
-    4 *
+    floatBytes(floatType) *
     projectionGroups(config).reduce(
       (sum, { in: inSize, parts, name }) =>
         name === 'head' ? sum : sum + parts.length * inSize + parts.reduce((outs, { out }) => outs + out, 0),

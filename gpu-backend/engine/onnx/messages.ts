@@ -1,6 +1,7 @@
 // What passes between the engine's two halves: the server's thread and the thread that runs the graph.
 import type { BaseModel } from '../../../adapters/base-model.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
+import type { FloatType } from '../../model/weight-formats.ts'
 import type { ErrorCode, Tier } from '../../protocol.ts'
 import type { AdapterCacheStats } from '../../residency/adapter-cache.ts'
 import type { TokenTrie } from '../../sampling/token-trie.ts'
@@ -12,6 +13,7 @@ import type { Device } from './ort.ts'
 export interface WorkerOptions {
   readonly graphPath: string
   readonly config: ModelConfig
+  readonly floatType: FloatType
   readonly base: BaseModel
   readonly device: Device
   readonly threads: number

@@ -5,11 +5,12 @@ import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { BackendError } from '../../errors.ts'
 import { graphPath, identify } from '../../model/built-model.ts'
-import { projectionGroups, type WeightFormat } from '../../model/graph.ts'
 import { contextOf } from '../../model/model-config.ts'
 import { openModelSource } from '../../model/open-model.ts'
+import { projectionGroups } from '../../model/projection-groups.ts'
 import { tokenBytes } from '../../model/token-bytes.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
+import { floatTypeOf, type WeightFormat } from '../../model/weight-formats.ts'
 import {
   type BackendInfo,
   type EmbedRequest,
@@ -92,8 +93,9 @@ export class OnnxEngine implements Engine {
     const source = await openModelSource(options.modelPath)
     const base = await identify(source, options.modelName, cacheDir)
     const { config } = source
+    const floatType = floatTypeOf(options.weights)
     const contextTokens = contextOf(config, options.contextTokens)
-    const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens)
+    const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens, floatType)
     const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
     progress(`preparing the ${options.weights} graph of ${base.name}`)
     const path = await graphPath(
@@ -113,6 +115,7 @@ export class OnnxEngine implements Engine {
     const workerOptions: WorkerOptions = {
       graphPath: path,
       config,
+      floatType,
       base,
       device: options.device,
       threads: options.threads,

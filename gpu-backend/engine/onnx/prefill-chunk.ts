@@ -1,6 +1,6 @@
 // How many of a prompt's tokens are computed at once. Pure; the backend and the browser ask it alike, so that both compute
 // a prompt in the same pieces.
-import { type ModelDimensions, projectionGroups } from '../../model/graph.ts'
+import { type ModelDimensions, projectionGroups } from '../../model/projection-groups.ts'
 
 /** Operations that a prefill chunk may take, so that it lasts about 50 ms on two cores. */
 const CHUNK_OPERATIONS = 1.2e10

@@ -1,16 +1,21 @@
 // Runs the graph: one prefill chunk of one row, or one decode step of the first B rows.
 // Holds every tensor; knows nothing of requests, sampling or order. Invariant: rows 0 .. B-1 are the running batch.
-import { type ProjectionGroup, projectionGroups } from '../../model/graph.ts'
+
 import type { ModelConfig } from '../../model/model-config.ts'
+import { type ProjectionGroup, projectionGroups } from '../../model/projection-groups.ts'
+import type { FloatType } from '../../model/weight-formats.ts'
 import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-delta.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
+import { checkHalfFloats } from './half-floats.ts'
 import { HostKvCache, type KvCache } from './kv-cache.ts'
 import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
 
 export interface RunnerOptions {
   readonly graphPath: string
   readonly config: ModelConfig
+  /** Of the graph's deltas and KV cache. */
+  readonly floatType: FloatType
   readonly device: Device
   readonly threads: number
   /** Rows of the batch. */
@@ -55,17 +60,18 @@ export class Runner {
 
   /** @throws OrtError when the graph or the device cannot be used */
   constructor(options: RunnerOptions) {
-    const { config, maxRows, contextTokens } = options
+    const { config, floatType, maxRows, contextTokens } = options
     this.#options = options
     this.#runtime = new OnnxRuntime()
+    if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
     this.#session = this.#runtime.createSession(options.graphPath, options.device, options.threads)
     this.groups = projectionGroups(config)
-    const shape = { layers: config.layers, kvHeads: config.kvHeads, headDim: config.headDim, contextTokens }
+    const shape = { layers: config.layers, kvHeads: config.kvHeads, headDim: config.headDim, contextTokens, floatType }
     this.kv =
       options.device === 'cpu'
         ? new HostKvCache(this.#runtime, shape, maxRows)
         : new DeviceKvCache(this.#runtime, this.#session, options.device, shape, maxRows, () => this.#forgetSteps())
-    this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device !== 'webgpu')
+    this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device !== 'webgpu', floatType)
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
   }

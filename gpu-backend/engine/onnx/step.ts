@@ -18,7 +18,8 @@ import type { Runner } from './runner.ts'
 /** Deltas that are read from disk at the same time, for the sequences whose turn comes next. */
 const LOADS_AHEAD = 4
 
-interface StepOptions extends Pick<WorkerOptions, 'config' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes'> {
+interface StepOptions
+  extends Pick<WorkerOptions, 'config' | 'floatType' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes'> {
   /** For grammars; absent where the tokenizer is of a kind that none can be put on. */
   readonly vocabulary?: TokenTrie | undefined
 }
@@ -233,7 +234,8 @@ export class Step {
 
   #startDecoding(sequence: Sequence, logits: Float32Array): void {
     const { tenant, digest, promptTokens, row } = sequence
-    const worth = this.#prefixes.worthSaving(tenant, digest, promptTokens, kvBytesPerToken(this.#options.config))
+    const { config, floatType } = this.#options
+    const worth = this.#prefixes.worthSaving(tenant, digest, promptTokens, kvBytesPerToken(config, floatType))
     if (worth > 0 && this.#prefixStore) {
       this.#prefixes.save(tenant, digest, promptTokens, this.#prefixStore.save(row, worth))
     }

@@ -6,8 +6,10 @@ import { loadDelta } from '../../../adapters/delta-source.ts'
 import { importAdapter } from '../../../adapters/import-adapter.ts'
 import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
 import { graphPath, identify } from '../../../gpu-backend/model/built-model.ts'
-import { type DeltaProduct, projectionGroups, type WeightFormat } from '../../../gpu-backend/model/graph.ts'
+import type { DeltaProduct } from '../../../gpu-backend/model/graph.ts'
 import type { ModelSource } from '../../../gpu-backend/model/model-source.ts'
+import { projectionGroups } from '../../../gpu-backend/model/projection-groups.ts'
+import type { WeightFormat } from '../../../gpu-backend/model/weight-formats.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../../../gpu-backend/residency/packed-delta.ts'
 import { ARCHITECTURES, goldenLogits, goldens, openGolden, relativeError } from '../../support/architecture-goldens.ts'
 import { directoryFiles } from '../../support/directory-files.ts'
@@ -27,7 +29,15 @@ async function makeRunner(
   const { fingerprint } = await identify(source, 'golden', cache)
   const path = await graphPath(source, fingerprint, format, CONTEXT, product, cache)
   const { config } = source
-  return new Runner({ graphPath: path, config, device: 'cpu', threads: 1, maxRows: 1, contextTokens: CONTEXT })
+  return new Runner({
+    floatType: 'f32',
+    graphPath: path,
+    config,
+    device: 'cpu',
+    threads: 1,
+    maxRows: 1,
+    contextTokens: CONTEXT,
+  })
 }
 
 /** Logits [tokens, vocab] of the prompt, in prefill chunks of `chunk` tokens. */

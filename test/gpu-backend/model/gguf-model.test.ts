@@ -33,7 +33,15 @@ describe.each(Object.entries(gguf))('the GGUF file %s', (name, tensors) => {
     const { config } = source
     const { fingerprint } = await identify(source, name, cache)
     const built = await graphPath(source, fingerprint, 'f32', 64, 'fused', cache)
-    const runner = new Runner({ graphPath: built, config, device: 'cpu', threads: 1, maxRows: 1, contextTokens: 64 })
+    const runner = new Runner({
+      floatType: 'f32',
+      graphPath: built,
+      config,
+      device: 'cpu',
+      threads: 1,
+      maxRows: 1,
+      contextTokens: 64,
+    })
     try {
       const { logits } = runner.prefill(0, prompt, 0, null, [...prompt.keys()])
       expect(relativeError(logits, expected.get(`gguf-${name}`)!)).toBeLessThan(1e-4)

@@ -25,17 +25,18 @@ describe('the memory plan', () => {
         fc.integer({ min: 1e6, max: 4e9 }),
         fc.integer({ min: 1, max: 64 }),
         fc.integer({ min: 64, max: 8192 }),
-        (budget, rows, context) => {
+        fc.constantFrom('f32', 'f16'),
+        (budget, rows, context, floatType) => {
           let plan: ReturnType<typeof planMemory>
           try {
-            plan = planMemory(config, budget, rows, context)
+            plan = planMemory(config, budget, rows, context, floatType)
           } catch (error) {
             expect(error).toBeInstanceOf(StartupError)
             return
           }
           expect(plan.maxRows).toBeGreaterThan(0)
           expect(plan.maxRows).toBeLessThanOrEqual(rows)
-          expect(plan.kvBytes).toBe(plan.maxRows * context * kvBytesPerToken(config))
+          expect(plan.kvBytes).toBe(plan.maxRows * context * kvBytesPerToken(config, floatType))
           expect(plan.kvBytes + plan.stackBytes + plan.hostDeltaBytes + plan.prefixCacheBytes).toBeLessThanOrEqual(
             budget,
           )
@@ -45,7 +46,8 @@ describe('the memory plan', () => {
   })
 
   test('counts keys and values of every layer for a token', () => {
-    expect(kvBytesPerToken(config)).toBe(2 * 30 * 3 * 64 * 4)
+    expect(kvBytesPerToken(config, 'f32')).toBe(2 * 30 * 3 * 64 * 4)
+    expect(kvBytesPerToken(config, 'f16')).toBe(2 * 30 * 3 * 64 * 2)
   })
 })
 

@@ -29,7 +29,7 @@ describe('the onnx engine on the CPU', () => {
   })
 })
 
-describe.each(['int8', 'int4'] as const)('the onnx engine with %s weights', (weights) => {
+describe.each(['f16', 'int8', 'int4'] as const)('the onnx engine with %s weights', (weights) => {
   test('gives the same tokens alone and in a mixed batch', async () => {
     const engine = await engines.start({ modelPath, weights })
     const deltas = await Promise.all(

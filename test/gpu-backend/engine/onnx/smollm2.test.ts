@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Runner } from '../../../../gpu-backend/engine/onnx/runner.ts'
 import { graphPath, identify } from '../../../../gpu-backend/model/built-model.ts'
-import type { WeightFormat } from '../../../../gpu-backend/model/graph.ts'
 import type { ModelSource } from '../../../../gpu-backend/model/model-source.ts'
 import { openModelSource } from '../../../../gpu-backend/model/open-model.ts'
 import { Tokenizer } from '../../../../gpu-backend/model/tokenizer.ts'
+import type { WeightFormat } from '../../../../gpu-backend/model/weight-formats.ts'
 
 const file = process.env.POLYLORA_SMOLLM2_GGUF
 const golden = JSON.parse(readFileSync(new URL('../../../golden/smollm2.json', import.meta.url), 'utf8')) as {
@@ -36,6 +36,7 @@ describe.skipIf(!file)('SmolLM2-135M-Instruct from its GGUF file', () => {
     const { config } = source
     const runner = new Runner({
       graphPath: path,
+      floatType: 'f32',
       config,
       device: 'cpu',
       threads: 2,

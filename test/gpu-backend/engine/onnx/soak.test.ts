@@ -50,6 +50,7 @@ it(
     const { config } = source
     const runner = new Runner({
       graphPath: path,
+      floatType: 'f32',
       config,
       device: 'cpu',
       threads: 1,
@@ -73,7 +74,7 @@ it(
     )
     let ended = 0
     const step = new Step(
-      { config, maxRows: MAX_ROWS, prefillChunkTokens: 16, prefixCacheBytes: 1 << 20 },
+      { config, floatType: 'f32', maxRows: MAX_ROWS, prefillChunkTokens: 16, prefixCacheBytes: 1 << 20 },
       runner,
       cache,
       (message) => {

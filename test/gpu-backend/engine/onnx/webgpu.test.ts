@@ -4,7 +4,9 @@
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Engine } from '../../../../gpu-backend/engine/engine.ts'
+import { StartupError } from '../../../../gpu-backend/errors.ts'
 import { type Answer, ask, body, contextOf, type Question, stream } from '../../../support/ask.ts'
+import { expectOneSentence } from '../../../support/one-sentence.ts'
 import { encodedRandomDelta } from '../../../support/random-delta.ts'
 import { useSoftwareVulkan } from '../../../support/software-vulkan.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
@@ -95,6 +97,18 @@ describe.skipIf(!found)('the onnx engine on WebGPU', { timeout: 10 * MINUTES }, 
     expect((await webgpu.stats()).running).toBe(0)
   })
 })
+
+test.skipIf(!found)(
+  '16-bit floats on a driver that has none are refused in one sentence',
+  { timeout: MINUTES },
+  async () => {
+    const refused = engines.start({ modelPath, device: 'webgpu', weights: 'f16' })
+    const error = await refused.catch((reason: unknown) => reason)
+    expect(error).toBeInstanceOf(StartupError)
+    expect((error as Error).message).toMatch(/"webgpu" has no 16-bit floats .*: choose --weights f32, int8 or int4\.$/)
+    expectOneSentence((error as Error).message)
+  },
+)
 
 // The suite that every engine passes. In software it takes as long as all others together, so it has its own switch.
 describe.skipIf(!found || !process.env.POLYLORA_WEBGPU_SUITE)(

@@ -1,0 +1,60 @@
+// Which projections a Llama-family model has, and which of them share an input: what a delta can change, in graph order.
+// Knows neither graphs nor weights.
+import type { ModelConfig } from './model-config.ts'
+
+/** Projections that read the same input share one A: their parts lie side by side. */
+export interface ProjectionGroup {
+  /** Prefix of the graph's inputs: `<name>.A` [parts * rank, in] and `<name>.B<i>` [out_i, rank], each with an optional leading row. */
+  readonly name: string
+  readonly in: number
+  readonly parts: readonly { readonly module: string; readonly out: number }[]
+  /**
+   * Whether the graph goes on with all parts as one. Where it does not, a part without a change may be given as B [1, rank]
+   * of zeros: its single zero is broadcast.
+   */
+  readonly joined: boolean
+}
+
+/** The sizes that decide which projections a model has. */
+export type ModelDimensions = Pick<
+  ModelConfig,
+  'layers' | 'hiddenSize' | 'intermediateSize' | 'heads' | 'kvHeads' | 'headDim' | 'vocabSize'
+>
+
+/** Every projection of the model that can take a delta, in the order in which the graph meets them. */
+export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
+  const query = config.heads * config.headDim
+  const keyValue = config.kvHeads * config.headDim
+  const layers = Array.from({ length: config.layers }, (_, layer): ProjectionGroup[] => {
+    const path = `model.layers.${layer}`
+    const part = (module: string, out: number) => ({ module: `${path}.${module}`, out })
+    return [
+      {
+        name: `l${layer}.qkv`,
+        in: config.hiddenSize,
+        parts: [
+          part('self_attn.q_proj', query),
+          part('self_attn.k_proj', keyValue),
+          part('self_attn.v_proj', keyValue),
+        ],
+        joined: true,
+      },
+      { name: `l${layer}.o`, in: query, parts: [part('self_attn.o_proj', config.hiddenSize)], joined: false },
+      {
+        name: `l${layer}.gate_up`,
+        in: config.hiddenSize,
+        parts: [part('mlp.gate_proj', config.intermediateSize), part('mlp.up_proj', config.intermediateSize)],
+        joined: false,
+      },
+      {
+        name: `l${layer}.down`,
+        in: config.intermediateSize,
+        parts: [part('mlp.down_proj', config.hiddenSize)],
+        joined: false,
+      },
+    ]
+  })
+  const lmHead = { module: 'lm_head', out: config.vocabSize }
+  const head = { name: 'head', in: config.hiddenSize, parts: [lmHead], joined: false }
+  return [...layers.flat(), head]
+}
