@@ -89,6 +89,25 @@ describe.skipIf(vllm === undefined)('the vllm engine', { timeout: SLOW_MS }, () 
     }
   })
 
+  test('ends in vLLM, too, when its client leaves', async () => {
+    const engine = await server.connect()
+    const figure = async (name: string) => {
+      const samples = (await engine.metrics()).matchAll(new RegExp(`^vllm:${name}\\{.*\\} (.*)$`, 'gm'))
+      return Array.from(samples).reduce((sum, [, value]) => sum + Number(value), 0)
+    }
+    const before = await figure('generation_tokens_total')
+    const answer = stream(engine, { sampling: { max_tokens: 480 } })[Symbol.asyncIterator]()
+    for (let seen = 0; seen < 2; seen++) await answer.next()
+    await answer.return?.()
+    let others = 0
+    // vLLM counts anew with each step only, so something else has to run.
+    await vi.waitFor(async () => {
+      others += (await ask(engine)).tokens.length
+      expect(await figure('num_requests_running')).toBe(0)
+    }, 60_000)
+    expect((await figure('generation_tokens_total')) - before - others).toBeLessThan(480)
+  })
+
   test('refuses a rank beyond its own in one sentence, when the delta is taken in', async () => {
     const engine = await server.connect()
     expect(engine.info.max_rank).toBe(SERVER.maxRank)
