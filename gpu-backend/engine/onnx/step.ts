@@ -6,17 +6,16 @@ import type { FinishReason } from '../../protocol.ts'
 import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
 import { type GrammarMatcher, Grammars } from '../../sampling/grammar.ts'
-import { overflow, sample } from '../../sampling/sampler.ts'
+import { sample } from '../../sampling/sampler.ts'
 import type { TokenTrie } from '../../sampling/token-trie.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
 import { HostKvCache, kvBytesPerToken } from './kv-cache.ts'
+import { LoadsAhead } from './loads-ahead.ts'
+import { MeanPool } from './mean-pool.ts'
 import type { FromWorker, SequenceEnd, TokenMessage, WorkerOptions, WorkerReport } from './messages.ts'
 import { PrefixCache } from './prefix-cache.ts'
 import type { Runner } from './runner.ts'
-
-/** Deltas that are read from disk at the same time, for the sequences whose turn comes next. */
-const LOADS_AHEAD = 4
 
 interface StepOptions
   extends Pick<WorkerOptions, 'config' | 'floatType' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes'> {
@@ -28,6 +27,7 @@ export class Step {
   readonly #options: StepOptions
   readonly #runner: Runner
   readonly #cache: AdapterCache
+  readonly #loads: LoadsAhead
   readonly #grammars: Grammars
   readonly #post: (message: FromWorker) => void
   readonly #wake: () => void
@@ -39,8 +39,7 @@ export class Step {
   readonly #deltas = new Map<Sequence, PackedDelta>()
   /** What the texts of sequences with a response_format are held to. */
   readonly #matchers = new WeakMap<Sequence, GrammarMatcher>()
-  /** Sums of hidden states of prompts that are being embedded. */
-  readonly #hiddenSums = new Map<Sequence, Float64Array>()
+  readonly #pools = new Map<Sequence, MeanPool>()
   #tokens: TokenMessage[] = []
   #ended: SequenceEnd[] = []
   #steps = 0
@@ -62,6 +61,7 @@ export class Step {
     this.#grammars = new Grammars(options.vocabulary)
     this.#post = post
     this.#wake = wake
+    this.#loads = new LoadsAhead(cache, wake, (digest, reason) => this.#failWaiting(digest, reason))
     this.#scheduler = new Scheduler(options)
     this.#prefixes = new PrefixCache(options.prefixCacheBytes, options.prefillChunkTokens)
     this.#prefixStore = runner.kv instanceof HostKvCache ? runner.kv : undefined
@@ -94,7 +94,7 @@ export class Step {
   /** One step. False where there was nothing to run, so that the loop may sleep until it is woken. */
   run(nowMs: number): boolean {
     this.#endExpired(nowMs)
-    this.#loadAhead()
+    this.#loads.start(this.#scheduler.upcoming())
     this.#admit()
     const decoded = this.#decode()
     const prefilled = this.#prefill()
@@ -122,45 +122,11 @@ export class Step {
     }
   }
 
-  #loadAhead(): void {
-    const next = this.#scheduler.upcoming().slice(0, LOADS_AHEAD)
-    const near = new Set<string>()
-    for (const { digest } of next) {
-      if (digest === null || !(this.#cache.has(digest) || this.#cache.isLoading(digest))) continue
-      near.add(digest)
-      this.#cache.touch(digest)
-    }
-    for (const sequence of next) {
-      const { digest } = sequence
-      if (digest === null || this.#cache.has(digest)) continue
-      sequence.tier = 'disk'
-      if (this.#cache.isLoading(digest)) continue
-      // What has come for another turn must not be pushed out by this one: both would be read again and again.
-      if (near.size > 0 && !this.#cache.hasRoomBeside(near)) continue
-      near.add(digest)
-      this.#load(sequence, digest)
-    }
-  }
-
-  #load(sequence: Sequence, digest: string): void {
-    const beganMs = performance.now()
-    this.#cache.load(digest).then(
-      () => {
-        sequence.loadMs = performance.now() - beganMs
-        this.#wake()
-      },
-      (error: unknown) => {
-        this.#failWaiting(digest, error)
-        this.#wake()
-      },
-    )
-  }
-
-  #failWaiting(digest: string, error: unknown): void {
-    const reason = error instanceof Error ? error.message : String(error)
+  #failWaiting(digest: string, reason: string): void {
     for (const sequence of this.#scheduler.find((other) => other.digest === digest && other.row < 0)) {
       this.#fail(sequence, new BackendError('adapter_missing', `The delta ${digest} could not be read: ${reason}`))
     }
+    this.#wake()
   }
 
   #admit(): void {
@@ -247,20 +213,14 @@ export class Step {
   }
 
   #pool(sequence: Sequence, hidden: Float32Array): void {
-    const { hiddenSize } = this.#options.config
-    const sums = this.#hiddenSums.get(sequence) ?? new Float64Array(hiddenSize)
-    for (let i = 0; i < hidden.length; i++) sums[i % hiddenSize]! += hidden[i]!
-    this.#hiddenSums.set(sequence, sums)
+    const pool = this.#pools.get(sequence) ?? new MeanPool(this.#options.config.hiddenSize)
+    pool.add(hidden)
+    this.#pools.set(sequence, pool)
   }
 
   #finishEmbedding(sequence: Sequence): void {
-    const sums = this.#hiddenSums.get(sequence)!
-    const norm = Math.hypot(...sums)
-    if (!Number.isFinite(norm)) {
-      this.#fail(sequence, overflow())
-      return
-    }
-    const embedding = Float32Array.from(sums, (sum) => sum / (norm || 1))
+    const embedding = this.#guard([sequence], () => this.#pools.get(sequence)!.embedding())
+    if (!embedding) return
     this.#remove(sequence)
     this.#post({ type: 'embedded', id: sequence.id, embedding })
   }
@@ -317,7 +277,7 @@ export class Step {
 
   #remove(sequence: Sequence): void {
     this.#moveRow(this.#scheduler.remove(sequence))
-    this.#hiddenSums.delete(sequence)
+    this.#pools.delete(sequence)
     if (this.#deltas.delete(sequence)) this.#cache.unpin(sequence.digest!)
     if (this.#scheduler.isIdle) this.#scheduler.checkIntegrity()
   }

@@ -22,8 +22,11 @@ const RANK = 8
 const VALUES_PER_RANK = 2 * (3 * 64 + 64 + 32 + 32)
 /** A quarter of the memory is for deltas. */
 const MEMORY_BYTES = 4 * IN_MEMORY * RANK * VALUES_PER_RANK * 4
-/** How far a tenant may be ahead of another that waits too: its deltas may be in memory while the other's are read. */
-const AHEAD = 4
+/**
+ * Requests that a tenant may be ahead of another: its deltas may be in memory while the other's are read, which takes as long
+ * as the disk likes. One that starved would be behind by all fifteen.
+ */
+const AHEAD = 10
 
 const engines = tinyEngines()
 const options = {

@@ -1,0 +1,52 @@
+// Reads deltas from disk for the sequences whose turn comes next, beside whatever is being computed.
+// Knows who is next and what is in memory; neither rows nor the graph. Invariant: what was read for one turn is not pushed out
+// for another before it was used.
+import type { AdapterCache } from '../../residency/adapter-cache.ts'
+import type { Sequence } from '../../scheduler/sequence.ts'
+
+/** Deltas that are read at the same time. */
+const LOADS_AHEAD = 4
+
+export class LoadsAhead {
+  readonly #cache: AdapterCache
+  readonly #onLoaded: () => void
+  readonly #onFailed: (digest: string, reason: string) => void
+
+  constructor(cache: AdapterCache, onLoaded: () => void, onFailed: (digest: string, reason: string) => void) {
+    this.#cache = cache
+    this.#onLoaded = onLoaded
+    this.#onFailed = onFailed
+  }
+
+  /** Starts reading what the first of `upcoming`, in the order of their turns, lack. */
+  start(upcoming: readonly Sequence[]): void {
+    const next = upcoming.slice(0, LOADS_AHEAD)
+    const near = new Set<string>()
+    for (const { digest } of next) {
+      if (digest === null || !(this.#cache.has(digest) || this.#cache.isLoading(digest))) continue
+      near.add(digest)
+      this.#cache.touch(digest)
+    }
+    for (const sequence of next) {
+      const { digest } = sequence
+      if (digest === null || this.#cache.has(digest)) continue
+      sequence.tier = 'disk'
+      if (this.#cache.isLoading(digest)) continue
+      // What has come for another turn must not be pushed out by this one: both would be read again and again.
+      if (near.size > 0 && !this.#cache.hasRoomBeside(near)) continue
+      near.add(digest)
+      this.#load(sequence, digest)
+    }
+  }
+
+  #load(sequence: Sequence, digest: string): void {
+    const beganMs = performance.now()
+    this.#cache.load(digest).then(
+      () => {
+        sequence.loadMs = performance.now() - beganMs
+        this.#onLoaded()
+      },
+      (error: unknown) => this.#onFailed(digest, error instanceof Error ? error.message : String(error)),
+    )
+  }
+}
