@@ -102,9 +102,8 @@ export function goals(rows: readonly Row[], extras: Extras, server: string, loop
   ]
 }
 
-/** Reached, above the floor, or short of it. */
-export function verdict({ value, floor, goal, isLimit }: Goal): string {
-  if (value === undefined) return 'not measured'
+/** Reached, above the floor, or short of it; of a goal that was measured. */
+export function verdict({ value = Number.NaN, floor, goal, isLimit }: Goal): string {
   const atLeast = (limit: number) => (isLimit ? value <= limit : value >= limit)
   return atLeast(goal) ? 'goal' : atLeast(floor) ? 'floor' : 'SHORT'
 }

@@ -47,7 +47,8 @@ const PLENTY: EngineLimits = { rows: 8, queue: 200, contextTokens: 512, memory: 
 const MANY_BYTES = 1e9
 /** Groups in which the requests of a random workload come. */
 const WAVES = 4
-const LONG_PROMPT = 'Our shop is open from nine to five, and returns are free within thirty days. '.repeat(16)
+/** 21 tokens of the tiny model's tokenizer. */
+const SENTENCE = 'Our shop is open from nine to five, and returns are free within thirty days. '
 
 /** Deltas of every kind in one batch: ranks from 1 to 32, all modules or one, the head, the embeddings. */
 const RECIPES: readonly DeltaRecipe[] = [
@@ -71,6 +72,8 @@ export function engineConformance(underTest: EngineUnderTest): void {
   }
   /** Tokens of an answer that is to run for a while. */
   const tokens = (count: number) => (underTest.slow ? 4 + Math.ceil(count / 8) : count)
+  /** Of several chunks in any case. */
+  const longPrompt = SENTENCE.repeat(underTest.slow ? 4 : 16)
   const digests = () => deltas.map(({ digest }) => digest)
 
   beforeAll(async () => {
@@ -111,7 +114,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const limited = await ask(engine, { allowedTokens: 3, sampling: { max_tokens: 9, min_tokens: 0 } })
       expect(limited.usage?.completion_tokens).toBeLessThanOrEqual(3)
       expect(limited.reason).toBe('length')
-      const open = requestOf({ prompt: LONG_PROMPT })
+      const open = requestOf({ prompt: SENTENCE.repeat(23) })
       const { max_tokens: _, ...sampling } = { ...open.sampling, min_tokens: 1000 }
       let tokens = 0
       for await (const event of engine.generate({ ...open, sampling }, contextOf())) {
@@ -122,9 +125,9 @@ export function engineConformance(underTest: EngineUnderTest): void {
     })
 
     test('goes on after the prompt, however the prompt is cut into chunks', async () => {
-      const whole = await ask(engine, { prompt: LONG_PROMPT, sampling: { max_tokens: 6 } })
-      const longer = await ask(engine, { prompt: LONG_PROMPT + whole.text, sampling: { max_tokens: 1 }, tenant: 'b' })
-      const again = await ask(engine, { prompt: LONG_PROMPT + whole.text, sampling: { max_tokens: 1 }, tenant: 'c' })
+      const whole = await ask(engine, { prompt: longPrompt, sampling: { max_tokens: 6 } })
+      const longer = await ask(engine, { prompt: longPrompt + whole.text, sampling: { max_tokens: 1 }, tenant: 'b' })
+      const again = await ask(engine, { prompt: longPrompt + whole.text, sampling: { max_tokens: 1 }, tenant: 'c' })
       expect(longer.tokens).toEqual(again.tokens)
     })
   })
@@ -352,7 +355,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
     })
 
     test('a deadline ends a running answer with what there is', async () => {
-      const answer = await ask(engine, { deadline_ms: 5, prompt: LONG_PROMPT, sampling: { max_tokens: 150 } })
+      const answer = await ask(engine, { deadline_ms: 5, prompt: longPrompt, sampling: { max_tokens: 150 } })
       expect(answer.reason).toBe('deadline')
       expect(answer.tokens.length).toBeLessThan(150)
       expect(answer.usage?.completion_tokens).toBe(answer.tokens.length)
@@ -419,7 +422,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
 
   describe.skipIf(underTest.noEmbeddings)('embeddings', () => {
     test('have length one, one for each input, and know which adapter made them', async () => {
-      const inputs = ['one', 'two', LONG_PROMPT]
+      const inputs = ['one', 'two', longPrompt]
       const base = await engine.embed({ delta: null, input: inputs }, contextOf())
       expect(base.embeddings).toHaveLength(3)
       for (const vector of base.embeddings) {
@@ -435,18 +438,18 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const question = { sampling: { max_tokens: tokens(40) } }
       const wanted = (await ask(engine, question)).tokens
       const beside = ask(engine, question)
-      const late = engine.embed({ delta: null, input: new Array(12).fill(LONG_PROMPT), deadline_ms: 1 }, contextOf())
+      const late = engine.embed({ delta: null, input: new Array(12).fill(longPrompt), deadline_ms: 1 }, contextOf())
       expect((await refusal(late)).code).toBe('deadline_exceeded')
       expect((await beside).tokens).toEqual(wanted)
     })
 
     test('are the same alone and beside running answers, prefixes in the cache or not', async () => {
       const delta = digests()[0]!
-      const [alone] = (await engine.embed({ delta, input: [LONG_PROMPT] }, contextOf())).embeddings
-      const answer = ask(engine, { delta, prompt: LONG_PROMPT, sampling: { max_tokens: 40 } })
-      const [beside] = (await engine.embed({ delta, input: [LONG_PROMPT] }, contextOf())).embeddings
+      const [alone] = (await engine.embed({ delta, input: [longPrompt] }, contextOf())).embeddings
+      const answer = ask(engine, { delta, prompt: longPrompt, sampling: { max_tokens: 40 } })
+      const [beside] = (await engine.embed({ delta, input: [longPrompt] }, contextOf())).embeddings
       await answer
-      const [after] = (await engine.embed({ delta, input: [LONG_PROMPT] }, contextOf())).embeddings
+      const [after] = (await engine.embed({ delta, input: [longPrompt] }, contextOf())).embeddings
       expect(cosine(alone!, beside!)).toBeCloseTo(1, 5)
       expect(cosine(alone!, after!)).toBeCloseTo(1, 5)
     })
@@ -456,16 +459,16 @@ export function engineConformance(underTest: EngineUnderTest): void {
     const sampling = { max_tokens: 12 }
 
     test('saves the beginning of a prompt that was seen before and changes nothing of the answer', async () => {
-      const question = { prompt: LONG_PROMPT, sampling, tenant: 'prefix-1' }
+      const question = { prompt: longPrompt, sampling, tenant: 'prefix-1' }
       const first = await ask(engine, question)
       const second = await ask(engine, question)
       expect(first.usage?.cached_tokens).toBe(0)
       expect(second.usage?.cached_tokens).toBeGreaterThan(0)
       expect(second.usage?.cached_tokens).toBeLessThan(second.usage!.prompt_tokens)
       expect(second.choices).toEqual(first.choices)
-      const other = await ask(engine, { ...question, prompt: `${LONG_PROMPT} And on Sundays?` })
+      const other = await ask(engine, { ...question, prompt: `${longPrompt} And on Sundays?` })
       expect(other.usage?.cached_tokens).toBeGreaterThan(0)
-      const uncached = await ask(engine, { ...question, prompt: `${LONG_PROMPT} And on Sundays?`, tenant: 'prefix-2' })
+      const uncached = await ask(engine, { ...question, prompt: `${longPrompt} And on Sundays?`, tenant: 'prefix-2' })
       expect(uncached.usage?.cached_tokens).toBe(0)
       expect(other.tokens).toEqual(uncached.tokens)
     })
@@ -473,7 +476,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
     test('is never shared between tenants or digests, nor kept for a delta that was forgotten', async () => {
       const delta = await encodedRandomDelta(engine.info.base, { seed: 24, rank: 2 })
       await admit(engine, delta)
-      const question = { prompt: LONG_PROMPT, sampling, tenant: 'prefix-3', delta: delta.digest }
+      const question = { prompt: longPrompt, sampling, tenant: 'prefix-3', delta: delta.digest }
       await ask(engine, question)
       const cached = async (changes: Question) => (await ask(engine, { ...question, ...changes })).usage?.cached_tokens
       expect(await cached({ tenant: 'prefix-4' })).toBe(0)
@@ -489,7 +492,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
 
   describe('limits', () => {
     test('a prompt beyond the context is refused, alone or with the tokens wanted', async () => {
-      const long = LONG_PROMPT.repeat(3)
+      const long = SENTENCE.repeat(48)
       expect((await refusal(ask(engine, { prompt: long }))).code).toBe('context_length_exceeded')
       const wanted = ask(engine, { sampling: { max_tokens: engine.info.context_tokens } })
       expect((await refusal(wanted)).code).toBe('context_length_exceeded')
@@ -701,7 +704,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const request = fc.record({
         which: fc.integer({ min: -1, max: pool.length - 1 }),
         tenant: fc.constantFrom('a', 'b', 'c'),
-        prompt: fc.constantFrom('Hi', 'What is your return policy?', LONG_PROMPT),
+        prompt: fc.constantFrom('Hi', 'What is your return policy?', longPrompt),
         max_tokens: fc.integer({ min: 1, max: 20 }),
         temperature: fc.constantFrom(0, 0, 1),
         n: fc.constantFrom(1, 1, 1, 2),
