@@ -1,4 +1,6 @@
-// The frame around every page: where one can go, who is signed in, and the way out.
+// The frame around every page: where one can go, who is signed in, and the way out. On a narrow screen the pages are behind
+// a button.
+import { useEffect, useState } from 'preact/hooks'
 import { PAGES, type PageEntry } from './pages.ts'
 import { linkTo, useRoute } from './router.ts'
 import { useSession } from './session.ts'
@@ -10,6 +12,8 @@ export function Frame({ onSignOut }: { onSignOut(): void }) {
   const [path, ...rest] = useRoute()
   const pages = PAGES.filter((page) => page.isFor(session))
   const current = pages.find((page) => page.path === path) ?? pages[0]!
+  const [isOpen, setOpen] = useState(false)
+  useEffect(() => setOpen(false), [path, rest.length])
   return (
     <div class="frame">
       <button class="skip" type="button" onClick={() => document.getElementById('content')?.focus()}>
@@ -20,7 +24,17 @@ export function Frame({ onSignOut }: { onSignOut(): void }) {
           <img src="/favicon.svg" alt="" width="28" height="28" />
           <span>Polylora</span>
         </div>
-        <nav aria-label="Pages">
+        <button
+          class="button menu"
+          type="button"
+          aria-expanded={isOpen}
+          aria-controls="pages"
+          onClick={() => setOpen(!isOpen)}
+        >
+          <Icon name="menu" />
+          {current.title}
+        </button>
+        <nav id="pages" class={isOpen ? 'open' : ''} aria-label="Pages">
           <Group pages={pages.filter(({ group }) => group === 'tenant')} current={current} />
           <Group title="Operator" pages={pages.filter(({ group }) => group === 'operator')} current={current} />
         </nav>

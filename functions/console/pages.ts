@@ -3,6 +3,7 @@ import type { ComponentType } from 'preact'
 import { KeyPage } from './account/key-page.tsx'
 import { AdaptersPage } from './adapters/adapters-page.tsx'
 import { BrowserPage } from './browser/browser-page.tsx'
+import { BrowsersPage } from './browsers/browsers-page.tsx'
 import { Playground } from './playground/playground.tsx'
 import { FleetPage, ResidencyPage } from './residency/residency-page.tsx'
 import type { Session } from './session.ts'
@@ -41,4 +42,5 @@ export const PAGES: readonly PageEntry[] = [
     Page: EverybodysUsagePage,
   },
   { path: 'backends', title: 'Backends', icon: 'server', group: 'operator', isFor: operators, Page: FleetPage },
+  { path: 'browsers', title: 'In browsers', icon: 'chip', group: 'operator', isFor: operators, Page: BrowsersPage },
 ]

@@ -8,6 +8,7 @@ import { ButtonLink } from '../ui/button.tsx'
 import { count, dateTime, price } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { WhenLoaded } from '../ui/states.tsx'
+import { BaseCard } from './base-card.tsx'
 
 const MILLION = 1e6
 
@@ -75,6 +76,7 @@ export function KeyPage() {
                 <dd>{price(own.held_nano)}</dd>
               </dl>
             </Card>
+            <BaseCard apiKey={apiKey} />
           </div>
         )}
       </WhenLoaded>

@@ -1,15 +1,16 @@
 // One adapter: the version it points at, its other versions, a canary, and the ways back.
 import { useState } from 'preact/hooks'
-import { Adapter } from '../api/answers.ts'
-import { readEdge, sendEdge } from '../api/edge.ts'
+import { Adapter, AdapterErasure } from '../api/answers.ts'
+import { callEdge, readEdge, sendEdge } from '../api/edge.ts'
 import { type Task, useLoaded, useTask } from '../loading.ts'
-import { goTo, linkTo } from '../router.ts'
+import { linkTo } from '../router.ts'
 import { useTenant } from '../session.ts'
 import { Button, ButtonLink } from '../ui/button.tsx'
 import { Confirm } from '../ui/confirm.tsx'
 import { Digest } from '../ui/digest.tsx'
 import { shortDigest } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
+import { saveFile } from '../ui/save-file.ts'
 import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
 import { CanaryCard } from './canary-card.tsx'
 import { linkToPublish } from './links.ts'
@@ -24,6 +25,8 @@ export interface AdapterActions {
   rollBack(): void
   setCanary(digest: string, weight: number): void
   endCanary(): void
+  /** Saves the version's canonical file. */
+  download(digest: string): void
 }
 
 export function AdapterPage({ name }: { readonly name: string }) {
@@ -31,6 +34,7 @@ export function AdapterPage({ name }: { readonly name: string }) {
   const path = `/v1/adapters/${encodeURIComponent(own.tenant)}/${encodeURIComponent(name)}`
   const loaded = useLoaded((signal) => readEdge(apiKey, path, Adapter, { signal }), [apiKey, path])
   const [isDeleting, setDeleting] = useState(false)
+  const [erased, setErased] = useState<AdapterErasure>()
   const task = useTask()
   const deletion = useTask()
 
@@ -46,13 +50,19 @@ export function AdapterPage({ name }: { readonly name: string }) {
     rollBack: () => act('POST', '/rollback'),
     setCanary: (digest, weight) => act('PUT', '/canary', { digest, weight }),
     endCanary: () => act('DELETE', '/canary'),
+    download: (digest) => {
+      void task.run(async () => {
+        const response = await callEdge(apiKey, `${path}/versions/${digest}/delta`)
+        saveFile(await response.blob(), `${own.tenant}-${name}-${shortDigest(digest)}.safetensors`)
+      })
+    },
   }
   const remove = () => {
     void deletion.run(async () => {
-      await sendEdge(apiKey, 'DELETE', path)
-      goTo('adapters')
+      setErased(await readEdge(apiKey, path, AdapterErasure, { method: 'DELETE' }))
     })
   }
+  if (erased) return <Erased adapter={erased} />
   const adapter = loaded.value
   return (
     <Page
@@ -115,6 +125,27 @@ export function AdapterPage({ name }: { readonly name: string }) {
           <p>Requests for it are refused from now on. All its versions are erased, here and on the backends.</p>
         </Confirm>
       )}
+    </Page>
+  )
+}
+
+function Erased({ adapter: { id, erased } }: { readonly adapter: AdapterErasure }) {
+  return (
+    <Page title={`${id} is deleted`}>
+      <Card actions={<ButtonLink href={linkTo('adapters')}>All adapters</ButtonLink>}>
+        <p role="status">
+          {erased.length === 0
+            ? 'Its files stay: other names have the same versions.'
+            : 'Erased here, and on the backends as they are reached:'}
+        </p>
+        <ul class="badges">
+          {erased.map((digest) => (
+            <li key={digest}>
+              <Digest value={digest} />
+            </li>
+          ))}
+        </ul>
+      </Card>
     </Page>
   )
 }

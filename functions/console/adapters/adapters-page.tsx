@@ -8,6 +8,7 @@ import { Digest } from '../ui/digest.tsx'
 import { ago, bytes } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, WhenLoaded } from '../ui/states.tsx'
+import { Table } from '../ui/table.tsx'
 import { AdapterPage } from './adapter-page.tsx'
 import { linkToAdapter, linkToPublish, PUBLISH } from './links.ts'
 import { PublishPage } from './publish-page.tsx'
@@ -46,44 +47,26 @@ function AdapterList() {
 function AdapterTable({ adapters }: { readonly adapters: readonly AdapterSummary[] }) {
   const nowMs = Date.now()
   return (
-    <div class="scroll">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Name</th>
-            <th scope="col">Version</th>
-            <th scope="col">Made with</th>
-            <th scope="col" class="number">
-              Rank
-            </th>
-            <th scope="col" class="number">
-              Size
-            </th>
-            <th scope="col" class="number">
-              Changed
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {adapters.map((adapter) => (
-            <tr key={adapter.id}>
-              <th scope="row">
-                <a class="strong" href={linkToAdapter(adapter.id.slice(adapter.id.indexOf('/') + 1))}>
-                  {adapter.id}
-                </a>
-              </th>
-              <td>
-                <Digest value={adapter.digest} />
-              </td>
-              <td>{projectName(adapter.source_format)}</td>
-              <td class="number">{adapter.rank}</td>
-              <td class="number">{bytes(adapter.bytes)}</td>
-              <td class="number">{ago(adapter.updated_ms, nowMs)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      caption="Adapters"
+      rows={adapters}
+      keyOf={({ id }) => id}
+      columns={[
+        {
+          title: 'Name',
+          cell: ({ id }) => (
+            <a class="strong" href={linkToAdapter(id.slice(id.indexOf('/') + 1))}>
+              {id}
+            </a>
+          ),
+        },
+        { title: 'Version', cell: ({ digest }) => <Digest value={digest} /> },
+        { title: 'Made with', cell: (adapter) => projectName(adapter.source_format) },
+        { title: 'Rank', kind: 'number', cell: ({ rank }) => rank },
+        { title: 'Size', kind: 'number', cell: (adapter) => bytes(adapter.bytes) },
+        { title: 'Changed', kind: 'number', cell: (adapter) => ago(adapter.updated_ms, nowMs) },
+      ]}
+    />
   )
 }
 

@@ -1,4 +1,5 @@
 // A publishing report: what was found, what to know about it, and where the adapter changes the base most.
+import { Table } from '../ui/table.tsx'
 import { describeReport, type Report } from './report.ts'
 
 export function ReportView({ report }: { readonly report: Report }) {
@@ -15,32 +16,21 @@ export function ReportView({ report }: { readonly report: Report }) {
           </li>
         ))}
       </ul>
-      <details>
+      <details class="layers">
         <summary>Change by layer</summary>
-        <div class="scroll">
-          <table class="layers">
-            <thead>
-              <tr>
-                <th scope="col">Layer</th>
-                <th scope="col">Frobenius norm of B·A</th>
-                <th scope="col" class="number">
-                  Norm
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {report.layers.map(({ layer, norm }) => (
-                <tr key={layer}>
-                  <th scope="row">{layer}</th>
-                  <td>
-                    <meter min={0} max={largest} value={norm} aria-label={`Layer ${layer}`} />
-                  </td>
-                  <td class="number">{norm.toPrecision(4)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          caption="Change by layer"
+          rows={report.layers}
+          keyOf={({ layer }) => layer}
+          columns={[
+            { title: 'Layer', cell: ({ layer }) => layer },
+            {
+              title: 'Frobenius norm of B·A',
+              cell: ({ layer, norm }) => <meter min={0} max={largest} value={norm} aria-label={`Layer ${layer}`} />,
+            },
+            { title: 'Norm', kind: 'number', cell: ({ norm }) => norm.toPrecision(4) },
+          ]}
+        />
       </details>
     </div>
   )

@@ -1,9 +1,11 @@
-// Every stored version of a name, and which of them answers.
-import type { Adapter } from '../api/answers.ts'
+// Every stored version of a name, which of them answers, and what can be done with each.
+import type { Adapter, Version } from '../api/answers.ts'
+import { linkToPlayground } from '../playground/links.ts'
 import { Badge } from '../ui/badge.tsx'
-import { Button } from '../ui/button.tsx'
+import { Button, ButtonLink } from '../ui/button.tsx'
 import { Digest } from '../ui/digest.tsx'
 import { bytes, dateTime, percent, shortDigest } from '../ui/format.ts'
+import { Table } from '../ui/table.tsx'
 import type { AdapterActions } from './adapter-page.tsx'
 import { projectName } from './report.ts'
 
@@ -16,64 +18,59 @@ interface VersionTableProps {
 
 export function VersionTable({ adapter, actions }: VersionTableProps) {
   return (
-    <div class="scroll">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Version</th>
-            <th scope="col">Answers</th>
-            <th scope="col">Published</th>
-            <th scope="col">Made with</th>
-            <th scope="col" class="number">
-              Rank
-            </th>
-            <th scope="col" class="number">
-              Size
-            </th>
-            <th scope="col">
-              <span class="unseen">Actions</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {adapter.versions.map((version) => (
-            <tr key={version.digest}>
-              <th scope="row">
-                <Digest value={version.digest} />
-              </th>
-              <td>
-                <Share adapter={adapter} digest={version.digest} />
-              </td>
-              <td>{dateTime(version.created_ms)}</td>
-              <td>{projectName(version.source_format)}</td>
-              <td class="number">{version.rank}</td>
-              <td class="number">{bytes(version.bytes)}</td>
-              <td>
-                {version.digest !== adapter.digest && (
-                  <div class="actions end">
-                    <Button
-                      disabled={actions.task.isBusy}
-                      label={`Point the name at ${shortDigest(version.digest)}`}
-                      onClick={() => actions.pointAt(version.digest, adapter.digest)}
-                    >
-                      Point here
-                    </Button>
-                    {version.digest !== adapter.canary?.digest && (
-                      <Button
-                        disabled={actions.task.isBusy}
-                        label={`Try ${shortDigest(version.digest)} as canary`}
-                        onClick={() => actions.setCanary(version.digest, FIRST_SHARE)}
-                      >
-                        Canary
-                      </Button>
-                    )}
-                  </div>
-                )}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+    <Table
+      caption="Versions"
+      rows={adapter.versions}
+      keyOf={({ digest }) => digest}
+      columns={[
+        { title: 'Version', cell: ({ digest }) => <Digest value={digest} /> },
+        { title: 'Answers', cell: ({ digest }) => <Share adapter={adapter} digest={digest} /> },
+        { title: 'Published', cell: (version) => dateTime(version.created_ms) },
+        { title: 'Made with', cell: (version) => projectName(version.source_format) },
+        { title: 'Rank', kind: 'number', cell: ({ rank }) => rank },
+        { title: 'Size', kind: 'number', cell: (version) => bytes(version.bytes) },
+        {
+          title: 'Actions',
+          kind: 'actions',
+          cell: (version) => <VersionActions version={version} adapter={adapter} actions={actions} />,
+        },
+      ]}
+    />
+  )
+}
+
+function VersionActions({ version: { digest }, adapter, actions }: VersionTableProps & { readonly version: Version }) {
+  const { isBusy } = actions.task
+  const short = shortDigest(digest)
+  const isOther = digest !== adapter.digest
+  return (
+    <div class="actions end">
+      <ButtonLink label={`Ask version ${short}`} href={linkToPlayground(adapter.id, digest)}>
+        Ask
+      </ButtonLink>
+      {adapter.may_leave && (
+        <Button disabled={isBusy} label={`Download ${short}`} onClick={() => actions.download(digest)}>
+          Download
+        </Button>
+      )}
+      {isOther && digest !== adapter.canary?.digest && (
+        <Button
+          disabled={isBusy}
+          label={`Try ${short} as canary`}
+          onClick={() => actions.setCanary(digest, FIRST_SHARE)}
+        >
+          Canary
+        </Button>
+      )}
+      {isOther && (
+        <Button
+          disabled={isBusy}
+          label={`Point the name at ${short}`}
+          onClick={() => actions.pointAt(digest, adapter.digest)}
+        >
+          Point here
+        </Button>
+      )}
     </div>
   )
 }

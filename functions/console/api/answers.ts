@@ -53,10 +53,32 @@ export const Adapter = z.object({
 })
 export type Adapter = z.infer<typeof Adapter>
 
-export const Tenant = z.object({ id: z.string(), created_ms: z.number(), ...Terms.shape })
+/** What is left of an adapter: the digests of the files that nobody else uses. */
+export const AdapterErasure = z.object({ id: z.string(), erased: z.array(z.string()) })
+export type AdapterErasure = z.infer<typeof AdapterErasure>
+
+export const Tenant = z.object({
+  id: z.string(),
+  created_ms: z.number(),
+  /** When its erasure began, where that broke off. */
+  deleting_ms: z.nullable(z.number()),
+  ...Terms.shape,
+})
 export type Tenant = z.infer<typeof Tenant>
 export const TenantWithBalance = z.object({ ...Tenant.shape, ...Balance.shape })
 export type TenantWithBalance = z.infer<typeof TenantWithBalance>
+
+export const TenantErasure = z.object({
+  id: z.string(),
+  erased_ms: z.number(),
+  keys: z.array(z.string()),
+  adapters: z.array(z.string()),
+  objects: z.array(z.string()),
+  /** `failed`: backends that could not be asked. */
+  backend_caches: z.array(z.object({ evicted: z.number(), failed: z.number() })),
+  kept: z.string(),
+})
+export type TenantErasure = z.infer<typeof TenantErasure>
 
 export const ApiKey = z.object({
   id: z.string(),
@@ -69,12 +91,19 @@ export const ApiKey = z.object({
 export type ApiKey = z.infer<typeof ApiKey>
 export const NewApiKey = z.object({ ...ApiKey.shape, key: z.string() })
 
-export const UsageRow = z.object({
+/** What rows may be grouped by. */
+const Dimensions = {
   day: z.optional(z.string()),
   tenant: z.optional(z.string()),
   adapter: z.optional(z.string()),
+  digest: z.optional(z.string()),
   key: z.optional(z.string()),
+  base: z.optional(z.string()),
   outcome: z.optional(z.string()),
+}
+
+export const UsageRow = z.object({
+  ...Dimensions,
   requests: z.number(),
   prompt_tokens: z.number(),
   cached_tokens: z.number(),
@@ -86,11 +115,7 @@ export type UsageRow = z.infer<typeof UsageRow>
 
 const ms = z.nullable(z.number())
 export const LatencyRow = z.object({
-  day: z.optional(z.string()),
-  tenant: z.optional(z.string()),
-  adapter: z.optional(z.string()),
-  key: z.optional(z.string()),
-  outcome: z.optional(z.string()),
+  ...Dimensions,
   requests: z.number(),
   ttft_ms_p50: ms,
   ttft_ms_p95: ms,

@@ -1,9 +1,9 @@
 // One model's answer: the text as it comes, what was measured, and the request as a line for a shell.
-import { chatBody, type Measured } from '../api/stream-chat.ts'
+import { type Measured, streamedBody } from '../api/stream-answer.ts'
 import { Badge, type Tone } from '../ui/badge.tsx'
-import { CopyButton } from '../ui/copy-button.tsx'
+import { CodeLine } from '../ui/code-line.tsx'
 import { Digest } from '../ui/digest.tsx'
-import { count, milliseconds, price } from '../ui/format.ts'
+import { count, milliseconds, price, shortModel } from '../ui/format.ts'
 import { curlLine } from './curl-line.ts'
 import type { Run } from './run.ts'
 
@@ -26,12 +26,13 @@ interface MeasureProps {
 export function AnswerCard({ run, isBase }: { readonly run: Run; readonly isBase: boolean }) {
   const { request, status, text, result } = run
   const isBusy = status === 'waiting' || status === 'streaming'
-  const curl = curlLine(location.origin, chatBody(request))
+  const { model } = request.body
+  const curl = curlLine(location.origin + request.path, streamedBody(request))
   return (
-    <article class="card answer" aria-label={`Answer of ${request.model}`}>
+    <article class="card answer" aria-label={`Answer of ${model}`}>
       <header class="card-header">
         <div>
-          <h2>{request.model}</h2>
+          <h2>{shortModel(model)}</h2>
           <p>
             {isBase ? 'The bare base model' : result?.measured.adapter && <Digest value={result.measured.adapter} />}
           </p>
@@ -58,10 +59,7 @@ export function AnswerCard({ run, isBase }: { readonly run: Run; readonly isBase
       </dl>
       <details class="curl">
         <summary>curl</summary>
-        <div class="code">
-          <pre>{curl}</pre>
-          <CopyButton text={curl} label={`Copy the curl line for ${request.model}`} />
-        </div>
+        <CodeLine text={curl} label={`Copy the curl line for ${model}`} />
       </details>
     </article>
   )

@@ -1,19 +1,24 @@
-// One question to the bare base model and up to three adapters, side by side.
+// One question to the bare base model and up to three adapters, or versions of them, side by side.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { listOf, Model } from '../api/answers.ts'
 import { readEdge } from '../api/edge.ts'
+import type { AskRequest } from '../api/stream-answer.ts'
 import { useLoaded } from '../loading.ts'
 import { useTenant } from '../session.ts'
 import { Button } from '../ui/button.tsx'
-import { Check, Field, Input } from '../ui/field.tsx'
+import { DraftFields, newDraft, type Question, readDraft } from '../ui/draft-fields.tsx'
+import { Check } from '../ui/field.tsx'
+import { shortModel } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, WhenLoaded } from '../ui/states.tsx'
 import { AnswerCard } from './answer-card.tsx'
-import { type Run, runChat } from './run.ts'
+import { type Run, runRequest } from './run.ts'
 
 const MAX_ADAPTERS = 3
+const MAX_TOKENS = 128
 
-export function Playground() {
+/** `version`: one that a link asks for, beside what its name serves. */
+export function Playground({ rest: [version] }: { readonly rest: readonly string[] }) {
   const { apiKey } = useTenant()
   const models = useLoaded(
     async (signal) => (await readEdge(apiKey, '/v1/models', listOf(Model), { signal })).data,
@@ -21,47 +26,43 @@ export function Playground() {
   )
   return (
     <Page title="Playground" about={`One question to the bare base model and up to ${MAX_ADAPTERS} of your adapters.`}>
-      <WhenLoaded loaded={models}>{(value) => <Bench models={value} />}</WhenLoaded>
+      <WhenLoaded loaded={models}>{(value) => <Bench key={version} models={value} version={version} />}</WhenLoaded>
     </Page>
   )
 }
 
-function Bench({ models }: { readonly models: readonly Model[] }) {
+interface BenchProps {
+  readonly models: readonly Model[]
+  readonly version: string | undefined
+}
+
+function Bench({ models, version }: BenchProps) {
   const { apiKey, own } = useTenant()
-  const base = models.find(({ owned_by: owner }) => owner !== own.tenant)
-  const adapters = models.filter((model) => model !== base)
-  const [chosen, setChosen] = useState(() =>
-    [base, ...adapters.slice(0, MAX_ADAPTERS)].flatMap((model) => model?.id ?? []),
-  )
-  const [system, setSystem] = useState('')
-  const [question, setQuestion] = useState('What is your return policy?')
-  const [temperature, setTemperature] = useState('0')
-  const [maxTokens, setMaxTokens] = useState('128')
+  const base = models.find(({ owned_by: owner }) => owner !== own.tenant)?.id
+  const names = [...models.map(({ id }) => id), ...(version === undefined ? [] : [version])]
+  const [chosen, setChosen] = useState(() => firstChoice(names, base, version))
+  const [draft, setDraft] = useState(() => newDraft(MAX_TOKENS))
   const [runs, setRuns] = useState<readonly Run[]>([])
   const abort = useRef<AbortController>(undefined)
   useEffect(() => () => abort.current?.abort(), [])
 
   const isRunning = runs.some(({ status }) => status === 'waiting' || status === 'streaming')
-  const chosenAdapters = chosen.filter((id) => id !== base?.id).length
-  const canAsk = question.trim() !== '' && chosen.length > 0 && !isRunning
+  const chosenAdapters = chosen.filter((id) => id !== base).length
+  const question = readDraft(draft)
+  const canAsk = question !== undefined && chosen.length > 0 && !isRunning
 
   const toggle = (id: string, on: boolean) => {
     const next = new Set(on ? [...chosen, id] : chosen.filter((other) => other !== id))
-    setChosen(models.flatMap((model) => (next.has(model.id) ? model.id : [])))
+    setChosen(names.filter((name) => next.has(name)))
   }
   const ask = () => {
     if (!canAsk) return
     abort.current = new AbortController()
     const { signal } = abort.current
-    const messages = [
-      ...(system.trim() ? [{ role: 'system' as const, content: system }] : []),
-      { role: 'user' as const, content: question },
-    ]
     for (const [place, model] of chosen.entries()) {
-      const request = { model, messages, temperature: Number(temperature), max_tokens: Number(maxTokens) }
       const report = (run: Run) =>
         setRuns((runs) => chosen.map((_, i) => (i === place ? run : (runs[i] as Run))).filter(Boolean))
-      void runChat(apiKey, request, signal, report)
+      void runRequest(apiKey, requestOf(model, question), signal, report)
     }
   }
   return (
@@ -72,49 +73,20 @@ function Bench({ models }: { readonly models: readonly Model[] }) {
           event.preventDefault()
           ask()
         }}
-        onKeyDown={(event) => {
-          if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) ask()
-        }}
       >
         <fieldset class="choices">
           <legend>Models</legend>
-          {models.map((model) => (
+          {names.map((name) => (
             <Check
-              key={model.id}
-              label={model === base ? `${model.id} (bare)` : model.id}
-              checked={chosen.includes(model.id)}
-              disabled={model !== base && chosenAdapters >= MAX_ADAPTERS && !chosen.includes(model.id)}
-              onChange={(on) => toggle(model.id, on)}
+              key={name}
+              label={name === base ? `${name} (bare)` : shortModel(name)}
+              checked={chosen.includes(name)}
+              disabled={name !== base && chosenAdapters >= MAX_ADAPTERS && !chosen.includes(name)}
+              onChange={(on) => toggle(name, on)}
             />
           ))}
         </fieldset>
-        <Field label="Question" hint="Ctrl+Enter asks.">
-          {({ id, describedBy }) => (
-            <textarea
-              id={id}
-              rows={2}
-              value={question}
-              aria-describedby={describedBy}
-              onInput={(event) => setQuestion(event.currentTarget.value)}
-            />
-          )}
-        </Field>
-        <details>
-          <summary>Settings</summary>
-          <div class="settings">
-            <Input label="System message" value={system} onInput={setSystem} />
-            <Input
-              label="Temperature"
-              type="number"
-              min={0}
-              max={2}
-              step={0.1}
-              value={temperature}
-              onInput={setTemperature}
-            />
-            <Input label="Most tokens" type="number" min={1} step={1} value={maxTokens} onInput={setMaxTokens} />
-          </div>
-        </details>
+        <DraftFields draft={draft} onChange={setDraft} onAsk={ask} />
         <div class="actions">
           <Button kind="primary" type="submit" icon="play" disabled={!canAsk}>
             Ask {chosen.length > 1 ? `all ${chosen.length}` : ''}
@@ -125,7 +97,7 @@ function Bench({ models }: { readonly models: readonly Model[] }) {
       {runs.length > 0 ? (
         <div class="answers">
           {runs.map((run) => (
-            <AnswerCard key={run.request.model} run={run} isBase={run.request.model === base?.id} />
+            <AnswerCard key={run.request.body.model} run={run} isBase={run.request.body.model === base} />
           ))}
         </div>
       ) : (
@@ -137,4 +109,20 @@ function Bench({ models }: { readonly models: readonly Model[] }) {
       )}
     </>
   )
+}
+
+/** The base and the first adapters; or, where a version is asked for, the base, that version, and what its name serves. */
+function firstChoice(
+  names: readonly string[],
+  base: string | undefined,
+  version: string | undefined,
+): readonly string[] {
+  const isFirst = (name: string) => version === undefined || name === version || name === version.split('@')[0]
+  const adapters = names.filter((name) => name !== base && isFirst(name))
+  return [...(base === undefined ? [] : [base]), ...adapters.slice(0, MAX_ADAPTERS)]
+}
+
+function requestOf(model: string, { messages, prompt, sampling }: Question): AskRequest {
+  if (messages) return { path: '/v1/chat/completions', body: { model, messages, ...sampling } }
+  return { path: '/v1/completions', body: { model, prompt, ...sampling } }
 }

@@ -1,9 +1,9 @@
 // One model's answer while it comes: a state that the stream's events move on.
 import { EdgeError } from '../api/edge.ts'
-import { type ChatRequest, type Measured, streamChat, type Usage } from '../api/stream-chat.ts'
+import { type AskRequest, type Measured, streamAnswer, type Usage } from '../api/stream-answer.ts'
 
 export interface Run {
-  readonly request: ChatRequest
+  readonly request: AskRequest
   readonly text: string
   readonly status: 'waiting' | 'streaming' | 'done' | 'stopped' | 'failed'
   /** From the click to the first text, as this page saw it. */
@@ -13,9 +13,9 @@ export interface Run {
 }
 
 /** Asks, and reports each state. Never rejects. */
-export async function runChat(
+export async function runRequest(
   apiKey: string,
-  request: ChatRequest,
+  request: AskRequest,
   signal: AbortSignal,
   report: (run: Run) => void,
 ): Promise<void> {
@@ -27,7 +27,7 @@ export async function runChat(
   }
   move({})
   try {
-    for await (const event of streamChat(apiKey, request, signal)) {
+    for await (const event of streamAnswer(apiKey, request, signal)) {
       if (event.kind === 'text') {
         const ttftMs = run.ttftMs ?? performance.now() - startedMs
         move({ text: run.text + event.text, status: 'streaming', ttftMs })

@@ -8,6 +8,7 @@ import { Digest } from '../ui/digest.tsx'
 import { ago, bytes } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, WhenLoaded } from '../ui/states.tsx'
+import { Table } from '../ui/table.tsx'
 
 const EVERY_MS = 3_000
 
@@ -73,37 +74,24 @@ function Backends({ path, apiKey, title, whose }: BackendsProps) {
 function AdapterTable({ adapters }: { readonly adapters: Residency['adapters'] }) {
   const nowMs = Date.now()
   return (
-    <div class="scroll">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Version</th>
-            <th scope="col">Name</th>
-            <th scope="col">Tier</th>
-            <th scope="col" class="number">
-              Size
-            </th>
-            <th scope="col" class="number">
-              Last used
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {adapters.map((adapter) => (
-            <tr key={adapter.digest}>
-              <th scope="row">
-                <Digest value={adapter.digest} />
-              </th>
-              <td>{adapter.names.join(', ') || <span class="muted">no name leads to it</span>}</td>
-              <td>
-                <Badge tone={TIERS[adapter.tier].tone}>{TIERS[adapter.tier].word}</Badge>
-              </td>
-              <td class="number">{adapter.bytes === null ? '–' : bytes(adapter.bytes)}</td>
-              <td class="number">{adapter.last_used_ms === null ? '–' : ago(adapter.last_used_ms, nowMs)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      caption="Versions held"
+      rows={adapters}
+      keyOf={({ digest }) => digest}
+      columns={[
+        { title: 'Version', cell: ({ digest }) => <Digest value={digest} /> },
+        {
+          title: 'Name',
+          cell: ({ names }) => names.join(', ') || <span class="muted">no name leads to it</span>,
+        },
+        { title: 'Tier', cell: ({ tier }) => <Badge tone={TIERS[tier].tone}>{TIERS[tier].word}</Badge> },
+        { title: 'Size', kind: 'number', cell: (adapter) => (adapter.bytes === null ? '–' : bytes(adapter.bytes)) },
+        {
+          title: 'Last used',
+          kind: 'number',
+          cell: (adapter) => (adapter.last_used_ms === null ? '–' : ago(adapter.last_used_ms, nowMs)),
+        },
+      ]}
+    />
   )
 }

@@ -8,6 +8,7 @@ import { Check } from '../ui/field.tsx'
 import { bytes } from '../ui/format.ts'
 import { Card } from '../ui/page.tsx'
 import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
+import { Table } from '../ui/table.tsx'
 
 export function AdaptersCard({ path }: { readonly path: string }) {
   const { adminKey } = useSession().keys
@@ -50,38 +51,26 @@ interface AdapterTableProps {
 
 function AdapterTable({ adapters, isBusy, onAllow }: AdapterTableProps) {
   return (
-    <div class="scroll">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Name</th>
-            <th scope="col">Version</th>
-            <th scope="col" class="number">
-              Size
-            </th>
-            <th scope="col">In browsers</th>
-          </tr>
-        </thead>
-        <tbody>
-          {adapters.map((adapter) => (
-            <tr key={adapter.id}>
-              <th scope="row">{adapter.id}</th>
-              <td>
-                <Digest value={adapter.digest} />
-              </td>
-              <td class="number">{bytes(adapter.bytes)}</td>
-              <td>
-                <Check
-                  label="May be downloaded"
-                  checked={adapter.may_leave}
-                  disabled={isBusy}
-                  onChange={(on) => onAllow(adapter, on)}
-                />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      caption="Adapters"
+      rows={adapters}
+      keyOf={({ id }) => id}
+      columns={[
+        { title: 'Name', cell: ({ id }) => id },
+        { title: 'Version', cell: ({ digest }) => <Digest value={digest} /> },
+        { title: 'Size', kind: 'number', cell: (adapter) => bytes(adapter.bytes) },
+        {
+          title: 'In browsers',
+          cell: (adapter) => (
+            <Check
+              label="May be downloaded"
+              checked={adapter.may_leave}
+              disabled={isBusy}
+              onChange={(on) => onAllow(adapter, on)}
+            />
+          ),
+        },
+      ]}
+    />
   )
 }

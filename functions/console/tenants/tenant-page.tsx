@@ -1,17 +1,18 @@
 // One tenant, for the operator: limits and prices, balance, keys, and erasing it.
 import { useState } from 'preact/hooks'
-import { TenantWithBalance } from '../api/answers.ts'
-import { readEdge, sendEdge } from '../api/edge.ts'
+import { TenantErasure, TenantWithBalance } from '../api/answers.ts'
+import { callEdge, readEdge } from '../api/edge.ts'
 import { useLoaded, useTask } from '../loading.ts'
-import { goTo, linkTo } from '../router.ts'
+import { linkTo } from '../router.ts'
 import { useSession } from '../session.ts'
 import { Button, ButtonLink } from '../ui/button.tsx'
 import { Confirm } from '../ui/confirm.tsx'
 import { Card, Page } from '../ui/page.tsx'
-import { WhenLoaded } from '../ui/states.tsx'
+import { Failure, WhenLoaded } from '../ui/states.tsx'
 import { AdaptersCard } from './adapters-card.tsx'
 import { BalanceCard } from './balance-card.tsx'
 import { KeysCard } from './keys-card.tsx'
+import { Receipt } from './receipt.tsx'
 import { TermsCard } from './terms-card.tsx'
 
 export function TenantPage({ id }: { readonly id: string }) {
@@ -20,11 +21,19 @@ export function TenantPage({ id }: { readonly id: string }) {
   const loaded = useLoaded((signal) => readEdge(adminKey, path, TenantWithBalance, { signal }), [adminKey, path])
   const [isErasing, setErasing] = useState(false)
   const erasure = useTask()
-  const erase = async () => {
-    const done = await erasure.run(async () => {
-      await sendEdge(adminKey, 'DELETE', path)
+  const [erased, setErased] = useState<{ receipt: TenantErasure; text: string }>()
+  const erase = () => {
+    void erasure.run(async () => {
+      const text = await (await callEdge(adminKey, path, { method: 'DELETE' })).text()
+      setErased({ receipt: TenantErasure.parse(JSON.parse(text)), text })
     })
-    if (done) goTo('tenants')
+  }
+  if (erased) {
+    return (
+      <Page title={`${id} is erased`}>
+        <Receipt {...erased} />
+      </Page>
+    )
   }
   return (
     <Page
@@ -38,6 +47,11 @@ export function TenantPage({ id }: { readonly id: string }) {
       <WhenLoaded loaded={loaded}>
         {(tenant) => (
           <>
+            {tenant.deleting_ms !== null && (
+              <Failure
+                error={new Error('Its erasure broke off, and its keys are refused: erase it again to finish.')}
+              />
+            )}
             <KeysCard path={path} />
             <TermsCard key={JSON.stringify(tenant)} path={path} terms={tenant} onSaved={loaded.reload} />
             <BalanceCard path={path} balance={tenant} onPaid={loaded.reload} />
@@ -59,7 +73,7 @@ export function TenantPage({ id }: { readonly id: string }) {
           title={`Erase ${id}?`}
           action="Erase for ever"
           task={erasure}
-          onConfirm={() => void erase()}
+          onConfirm={erase}
           onClose={() => setErasing(false)}
         >
           <p>Its keys stop working at once, and its adapters are deleted. There is no way back.</p>

@@ -11,6 +11,7 @@ import { Input } from '../ui/field.tsx'
 import { count, dateTime } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
+import { Table } from '../ui/table.tsx'
 import { TenantPage } from './tenant-page.tsx'
 
 export function TenantsPage({ rest: [id] }: { readonly rest: readonly string[] }) {
@@ -76,41 +77,27 @@ function NewTenant() {
 function TenantTable({ tenants }: { readonly tenants: readonly Tenant[] }) {
   const limit = (value: number | null) => (value === null ? 'No limit' : count(value))
   return (
-    <div class="scroll">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Tenant</th>
-            <th scope="col">Billing</th>
-            <th scope="col" class="number">
-              Requests a minute
-            </th>
-            <th scope="col" class="number">
-              Tokens a minute
-            </th>
-            <th scope="col" class="number">
-              Since
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {tenants.map((tenant) => (
-            <tr key={tenant.id}>
-              <th scope="row">
-                <a class="strong" href={linkTo('tenants', tenant.id)}>
-                  {tenant.id}
-                </a>
-              </th>
-              <td>
-                <Badge tone={tenant.billing === 'prepaid' ? 'info' : 'none'}>{tenant.billing}</Badge>
-              </td>
-              <td class="number">{limit(tenant.requests_per_minute)}</td>
-              <td class="number">{limit(tenant.tokens_per_minute)}</td>
-              <td class="number">{dateTime(tenant.created_ms)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      caption="Tenants"
+      rows={tenants}
+      keyOf={({ id }) => id}
+      columns={[
+        {
+          title: 'Tenant',
+          cell: ({ id }) => (
+            <a class="strong" href={linkTo('tenants', id)}>
+              {id}
+            </a>
+          ),
+        },
+        {
+          title: 'Billing',
+          cell: ({ billing }) => <Badge tone={billing === 'prepaid' ? 'info' : 'none'}>{billing}</Badge>,
+        },
+        { title: 'Requests a minute', kind: 'number', cell: (tenant) => limit(tenant.requests_per_minute) },
+        { title: 'Tokens a minute', kind: 'number', cell: (tenant) => limit(tenant.tokens_per_minute) },
+        { title: 'Since', kind: 'number', cell: (tenant) => dateTime(tenant.created_ms) },
+      ]}
+    />
   )
 }

@@ -42,9 +42,14 @@ export function Button({
   )
 }
 
-export function ButtonLink({ kind = 'plain', icon, href, children }: Look & { readonly href: string }) {
+interface ButtonLinkProps extends Look {
+  readonly href: string
+  readonly label?: string
+}
+
+export function ButtonLink({ kind = 'plain', icon, href, label, children }: ButtonLinkProps) {
   return (
-    <a class={`button ${kind}`} href={href}>
+    <a class={`button ${kind}`} href={href} aria-label={label}>
       {icon && <Icon name={icon} />}
       {children}
     </a>

@@ -29,6 +29,12 @@ export function shortDigest(digest: string): string {
   return digest.replace(/^sha256:/, '').slice(0, 10)
 }
 
+/** A model's name, of a version (`tenant/name@sha256:…`) the digits that tell it apart. */
+export function shortModel(model: string): string {
+  const [name = '', digest] = model.split('@')
+  return digest === undefined ? name : `${name} @ ${shortDigest(digest)}`
+}
+
 export function dateTime(ms: number): string {
   return new Date(ms).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'short' })
 }

@@ -1,5 +1,6 @@
 // The page's icons: strokes on a 20 by 20 grid, in the colour of the text beside them. Always decoration, never the only name.
 const PATHS = {
+  menu: 'M3.5 6h13M3.5 10h13M3.5 14h13',
   play: 'M6 4.5v11l9-5.5z',
   layers: 'M10 3 3 6.7l7 3.8 7-3.8zM3.5 10.2 10 13.7l6.5-3.5M3.5 13.5 10 17l6.5-3.5',
   upload: 'M10 13V4M6.5 7.2 10 3.7l3.5 3.5M4 13v2.5h12V13',

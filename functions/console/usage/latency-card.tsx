@@ -5,15 +5,21 @@ import { Select } from '../ui/field.tsx'
 import { count, milliseconds } from '../ui/format.ts'
 import { Plot } from '../ui/plot.tsx'
 import { Empty } from '../ui/states.tsx'
+import { Table } from '../ui/table.tsx'
 import { daySeconds } from './days.ts'
 
 const TIMES = { ttft_ms: 'Time to the first text', latency_ms: 'Time to the end of the answer' }
 const PERCENTILES = ['p50', 'p95', 'p99'] as const
 
+interface Group {
+  readonly name: string
+  readonly row: LatencyRow
+}
+
 interface LatencyCardProps {
   readonly days: readonly string[]
   readonly byDay: readonly LatencyRow[]
-  readonly byGroup: readonly { readonly name: string; readonly row: LatencyRow }[]
+  readonly byGroup: readonly Group[]
 }
 
 export function LatencyCard({ days, byDay, byGroup }: LatencyCardProps) {
@@ -42,37 +48,20 @@ export function LatencyCard({ days, byDay, byGroup }: LatencyCardProps) {
         format={milliseconds}
       />
       {byGroup.length > 0 && (
-        <div class="scroll">
-          <table>
-            <caption class="unseen">{TIMES[time]} by group</caption>
-            <thead>
-              <tr>
-                <th scope="col">Group</th>
-                <th scope="col" class="number">
-                  Answers
-                </th>
-                {PERCENTILES.map((name) => (
-                  <th key={name} scope="col" class="number">
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {byGroup.map(({ name, row }) => (
-                <tr key={name}>
-                  <th scope="row">{name}</th>
-                  <td class="number">{count(row.requests)}</td>
-                  {PERCENTILES.map((percentile) => (
-                    <td key={percentile} class="number">
-                      {milliseconds(row[`${time}_${percentile}`])}
-                    </td>
-                  ))}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          caption={`${TIMES[time]} by group`}
+          rows={byGroup}
+          keyOf={({ name }) => name}
+          columns={[
+            { title: 'Group', cell: ({ name }) => name },
+            { title: 'Answers', kind: 'number', cell: ({ row }) => count(row.requests) },
+            ...PERCENTILES.map((percentile) => ({
+              title: percentile,
+              kind: 'number' as const,
+              cell: ({ row }: Group) => milliseconds(row[`${time}_${percentile}`]),
+            })),
+          ]}
+        />
       )}
     </>
   )

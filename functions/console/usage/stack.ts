@@ -1,8 +1,20 @@
 // Usage rows as stacked bars: one series for each group, the smallest ones together. Pure.
 import type { UsageRow } from '../api/answers.ts'
+import { shortDigest } from '../ui/format.ts'
 
-export type Metric = 'requests' | 'tokens' | 'price'
-export type GroupBy = 'adapter' | 'tenant' | 'key' | 'outcome'
+export const METRICS = { requests: 'Requests', tokens: 'Tokens', price: 'Cost' }
+export type Metric = keyof typeof METRICS
+
+/** What rows can be summed by, as the API names it -> as people do. */
+export const GROUPS = {
+  tenant: 'Tenant',
+  adapter: 'Adapter',
+  digest: 'Version',
+  key: 'Key',
+  base: 'Base model',
+  outcome: 'Outcome',
+}
+export type GroupBy = keyof typeof GROUPS
 
 export interface Group {
   readonly name: string
@@ -28,9 +40,13 @@ export function amountOf(metric: Metric, row: UsageRow): number {
   return row.price_nano / 1e9
 }
 
-/** What a row is counted under; the bare base model has no adapter's name. */
+/** What a row is counted under. The bare base model has no adapter's name; that of an adapter is its tenant's. */
 export function groupName(by: GroupBy, row: { readonly [by in GroupBy]?: string | undefined }): string {
-  return row[by] || (by === 'adapter' ? 'bare base model' : '–')
+  const name = row[by]
+  const isOfAdapters = by === 'adapter' || by === 'digest'
+  if (!name) return isOfAdapters ? [row.tenant, 'bare base model'].filter(Boolean).join(', ') : '–'
+  if (by === 'adapter') return [row.tenant, name].filter(Boolean).join('/')
+  return by === 'digest' || by === 'base' ? shortDigest(name) : name
 }
 
 /** Sums by group, most requests first. */

@@ -1,0 +1,116 @@
+// Questions to the model that runs in this browser, with whichever adapter; the base is never loaded again for another.
+import { useEffect, useRef, useState } from 'preact/hooks'
+import type { LocalModel, Progress } from '../../../gpu-backend/browser/index.ts'
+import { AdapterSummary, listOf } from '../api/answers.ts'
+import { readEdge } from '../api/edge.ts'
+import { useLoaded, useTask } from '../loading.ts'
+import { useTenant } from '../session.ts'
+import { Badge } from '../ui/badge.tsx'
+import { Button } from '../ui/button.tsx'
+import { DraftFields, newDraft, readDraft } from '../ui/draft-fields.tsx'
+import { Select } from '../ui/field.tsx'
+import { count, milliseconds } from '../ui/format.ts'
+import { Failure, WhenLoaded } from '../ui/states.tsx'
+import { Download } from './download.tsx'
+
+const MAX_TOKENS = 96
+const BARE = ''
+
+interface LocalAnswer {
+  /** What answered. */
+  readonly name: string
+  readonly text: string
+  readonly measured?: { readonly tokens: number; readonly ttftMs: number; readonly totalMs: number }
+}
+
+export function LocalBench({ model }: { readonly model: LocalModel }) {
+  const { apiKey } = useTenant()
+  const adapters = useLoaded(
+    async (signal) => (await readEdge(apiKey, '/v1/adapters', listOf(AdapterSummary), { signal })).data,
+    [apiKey],
+  )
+  const [name, setName] = useState(BARE)
+  const [draft, setDraft] = useState(() => newDraft(MAX_TOKENS))
+  const [answer, setAnswer] = useState<LocalAnswer>()
+  const [progress, setProgress] = useState<Progress>()
+  const abort = useRef<AbortController>(undefined)
+  const task = useTask()
+  useEffect(() => () => abort.current?.abort(), [])
+  const question = readDraft(draft)
+  const ask = () => {
+    if (!question || task.isBusy) return
+    abort.current = new AbortController()
+    const { signal } = abort.current
+    void task.run(async () => {
+      const shown = name === BARE ? model.manifest.base.name : name
+      setAnswer({ name: shown, text: '' })
+      const adapter = name === BARE ? null : await model.load(name, setProgress).finally(() => setProgress(undefined))
+      let text = ''
+      for await (const event of model.generate({ adapter, ...question }, signal)) {
+        if (event.event === 'text') {
+          text += event.text
+          setAnswer({ name: shown, text })
+        } else if (event.event === 'done') {
+          const { ttftMs, totalMs, usage } = event
+          setAnswer({ name: shown, text, measured: { tokens: usage.completion_tokens, ttftMs, totalMs } })
+        }
+      }
+    })
+  }
+  return (
+    <WhenLoaded loaded={adapters}>
+      {(list) => (
+        <>
+          <form
+            class="card"
+            onSubmit={(event) => {
+              event.preventDefault()
+              ask()
+            }}
+          >
+            <Select
+              label="Model"
+              value={name}
+              options={Object.fromEntries([
+                [BARE, 'The bare base model'],
+                ...list.map(({ id, may_leave: may }) => [id, may ? id : `${id} (on the backends only)`]),
+              ])}
+              hint="The operator decides for each adapter whether it may leave the edge."
+              onChange={setName}
+            />
+            <DraftFields draft={draft} onChange={setDraft} onAsk={ask} />
+            <div class="actions">
+              <Button kind="primary" type="submit" icon="play" isBusy={task.isBusy} disabled={!question}>
+                Ask here
+              </Button>
+              {task.isBusy && <Button onClick={() => abort.current?.abort()}>Stop</Button>}
+              <span class="hint">
+                Runs on {model.device === 'webgpu' ? 'your GPU (WebGPU)' : 'your CPU (WebAssembly)'}.
+              </span>
+            </div>
+            {progress && <Download progress={progress} />}
+            {task.error && <Failure error={task.error} />}
+          </form>
+          {answer && (
+            <article class="card" aria-label="Answer in this browser">
+              <header class="card-header">
+                <h2>{answer.name}</h2>
+                {answer.measured && <Badge tone="good">Done</Badge>}
+              </header>
+              <div class="answer-text" aria-live="polite" aria-busy={task.isBusy}>
+                {answer.text}
+                {task.isBusy && <span class="caret" aria-hidden="true" />}
+              </div>
+              {answer.measured && (
+                <p class="hint">
+                  First text after {milliseconds(answer.measured.ttftMs)}, {count(answer.measured.tokens)} tokens in{' '}
+                  {milliseconds(answer.measured.totalMs)}. Nothing was sent.
+                </p>
+              )}
+            </article>
+          )}
+        </>
+      )}
+    </WhenLoaded>
+  )
+}

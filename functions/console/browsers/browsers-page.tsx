@@ -1,0 +1,125 @@
+// What browsers may download to run it themselves, for the operator: the base model here, each adapter on its tenant's page.
+// The files are built from the base model's weights, which lie where the backend runs, so publishing is a command there.
+import { useState } from 'preact/hooks'
+import * as z from 'zod/mini'
+import { BaseModel } from '../../../adapters/base-model.ts'
+import { BrowserModel, modelFiles } from '../../../gpu-backend/browser/manifest.ts'
+import { readEdge, sendEdge } from '../api/edge.ts'
+import { useLoaded, useTask } from '../loading.ts'
+import { linkTo } from '../router.ts'
+import { useSession } from '../session.ts'
+import { Badge } from '../ui/badge.tsx'
+import { Button, ButtonLink } from '../ui/button.tsx'
+import { CodeLine } from '../ui/code-line.tsx'
+import { Confirm } from '../ui/confirm.tsx'
+import { Digest } from '../ui/digest.tsx'
+import { bytes, count } from '../ui/format.ts'
+import { Card, Page } from '../ui/page.tsx'
+import { WhenLoaded } from '../ui/states.tsx'
+
+const PATH = '/admin/v1/browser/model'
+const Published = z.object({ base: BaseModel, model: z.nullable(BrowserModel) })
+const WEIGHTS = { f32: '32-bit floats', int8: '8-bit integers', int4: '4-bit integers' }
+
+export function BrowsersPage() {
+  const { adminKey } = useSession().keys
+  const loaded = useLoaded((signal) => readEdge(adminKey, PATH, Published, { signal }), [adminKey])
+  const [isWithdrawing, setWithdrawing] = useState(false)
+  const withdrawal = useTask()
+  const withdraw = async () => {
+    const done = await withdrawal.run(async () => {
+      await sendEdge(adminKey, 'DELETE', PATH)
+    })
+    if (!done) return
+    setWithdrawing(false)
+    loaded.reload()
+  }
+  return (
+    <Page
+      title="In browsers"
+      about="Customers can run the base model and their adapters in their own browsers. Nothing leaves the edge until you say so."
+    >
+      <WhenLoaded loaded={loaded}>
+        {({ base, model }) => (
+          <>
+            <Card
+              title={base.name}
+              about="The base model that the backends serve."
+              actions={
+                <>
+                  <Badge tone={model ? 'good' : 'none'}>{model ? 'Published' : 'Not published'}</Badge>
+                  {model && (
+                    <Button kind="danger" onClick={() => setWithdrawing(true)}>
+                      Withdraw
+                    </Button>
+                  )}
+                </>
+              }
+            >
+              <dl class="facts">
+                <dt>Fingerprint</dt>
+                <dd>
+                  <Digest value={base.fingerprint} />
+                </dd>
+                {model && <ModelFacts model={model} />}
+              </dl>
+              <p class="hint">
+                {model
+                  ? 'To publish it with other weights or another context, run this where the backend’s model lies:'
+                  : 'To publish it, run this where the backend’s model lies; its files are built from the weights there:'}
+              </p>
+              <CodeLine
+                text={`npm run polylora -- browser publish --edge ${location.origin} --admin-key "$POLYLORA_ADMIN_KEY"`}
+                label="Copy the command that publishes"
+              />
+            </Card>
+            <Card
+              title="Adapters"
+              about="Each adapter is let out, or kept in, on its tenant’s page."
+              actions={<ButtonLink href={linkTo('tenants')}>Tenants</ButtonLink>}
+            >
+              <ul class="sentences">
+                <li>
+                  A tenant’s key with the scope inference downloads the base and the tenant’s own adapters, no others.
+                </li>
+                <li>What a browser generates is not metered: limits, prices and usage records are for the backends.</li>
+                <li>A canary is not followed: browsers run the version that the name points at.</li>
+                <li>
+                  What was downloaded stays there. Withdrawing, taking a permission back, or revoking a key ends further
+                  downloads.
+                </li>
+              </ul>
+            </Card>
+          </>
+        )}
+      </WhenLoaded>
+      {isWithdrawing && (
+        <Confirm
+          title="Withdraw the base model?"
+          action="Withdraw"
+          task={withdrawal}
+          onConfirm={() => void withdraw()}
+          onClose={() => setWithdrawing(false)}
+        >
+          <p>Its files are removed here. Browsers that have them go on; others can no longer begin.</p>
+        </Confirm>
+      )}
+    </Page>
+  )
+}
+
+function ModelFacts({ model }: { readonly model: BrowserModel }) {
+  const files = modelFiles(model)
+  return (
+    <>
+      <dt>Weights</dt>
+      <dd>{WEIGHTS[model.weights]}</dd>
+      <dt>Context</dt>
+      <dd>{count(model.context_tokens)} tokens</dd>
+      <dt>Download</dt>
+      <dd>
+        {bytes(files.reduce((sum, file) => sum + file.bytes, 0))} in {count(files.length)} files
+      </dd>
+    </>
+  )
+}

@@ -1,0 +1,11 @@
+// A line for a shell, to be copied.
+import { CopyButton } from './copy-button.tsx'
+
+export function CodeLine({ text, label }: { readonly text: string; readonly label: string }) {
+  return (
+    <div class="code">
+      <pre>{text}</pre>
+      <CopyButton text={text} label={label} />
+    </div>
+  )
+}
