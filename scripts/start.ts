@@ -1,11 +1,13 @@
 // `npm start`: the whole product on this machine. Reads as what happens: ports, local state, backend and edge, samples,
-// one question to all, then serving until Ctrl-C. Invariant: however it ends, neither server is left running.
+// one question to all, the base for browsers, then serving until Ctrl-C. Invariant: however it ends, neither server is left running.
 import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
+import { WEIGHT_FORMATS } from '../gpu-backend/model/graph.ts'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
+import { openToBrowsers } from './start/browsers.ts'
 import { checkState } from './start/check-state.ts'
 import { runDemo } from './start/demo.ts'
 import { requireFreePort } from './start/free-port.ts'
@@ -98,8 +100,9 @@ async function show(options: StartOptions): Promise<void> {
   const url = `http://${HOST}:${options.port}`
   const samples = listSamples()
   try {
-    await publishSamples(url, samples, new SampleStamps(resolve(REPOSITORY, options.state)))
+    const fresh = await publishSamples(url, samples, new SampleStamps(resolve(REPOSITORY, options.state)))
     if (options.demo) process.stdout.write(`\n${await demo(url, samples)}\n`)
+    await publishForBrowsers(url, fresh, options)
     process.stdout.write(`\n${await invitation(url, samples)}\n`)
   } catch (error) {
     // Of what a server refuses, its log or its state may be the cause.
@@ -109,16 +112,40 @@ async function show(options: StartOptions): Promise<void> {
   }
 }
 
-async function publishSamples(url: string, samples: readonly Sample[], stamps: SampleStamps): Promise<void> {
-  await step(process.stdout, 'sample adapters', async (remark) => {
+/** Returns those that were not there as they are. */
+async function publishSamples(url: string, samples: readonly Sample[], stamps: SampleStamps): Promise<Sample[]> {
+  return step(process.stdout, 'sample adapters', async (remark) => {
     const done: string[] = []
+    const fresh: Sample[] = []
     for (const sample of samples) {
-      await ensurePublished(url, sample, stamps)
+      if (await ensurePublished(url, sample, stamps)) fresh.push(sample)
       done.push(sample.model)
       remark(done.join(', '))
     }
     if (samples.length === 0) remark('none in adapters/samples')
+    return fresh
   })
+}
+
+/** Only the embedded model is small enough to be copied unasked; for another there is `polylora browser publish`. */
+async function publishForBrowsers(url: string, fresh: readonly Sample[], options: StartOptions): Promise<void> {
+  if (options.model !== undefined) return
+  // Below the answers, away from the steps before them.
+  if (options.demo) process.stdout.write('\n')
+  await step(process.stdout, 'for browsers', async (remark) => {
+    const { manifest, bytes } = await openToBrowsers(url, {
+      weights: WEIGHT_FORMATS.find((format) => format === options.weights) ?? 'f32',
+      cacheDir: resolve(REPOSITORY, options.state, 'backend/models'),
+      // What an operator decided in an earlier run stays.
+      samples: fresh,
+      onProgress: (uploaded, total) => remark(`${megabytes(uploaded)} of ${megabytes(total)}`),
+    })
+    remark(`${manifest.base.name}, ${megabytes(bytes)}: it runs in a browser as well`)
+  })
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.round(bytes / 1e6)} MB`
 }
 
 async function demo(url: string, samples: readonly Sample[]): Promise<string> {

@@ -16,6 +16,8 @@ const ADAPTER_NAME = 'support'
 export interface Sample {
   readonly tenant: string
   readonly folder: string
+  /** The adapter's. */
+  readonly name: string
   /** `tenant/support` */
   readonly model: string
 }
@@ -24,7 +26,12 @@ export function listSamples(): Sample[] {
   if (!existsSync(SAMPLES)) return []
   return readdirSync(SAMPLES, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
-    .map(({ name }) => ({ tenant: name, folder: `${SAMPLES}/${name}`, model: `${name}/${ADAPTER_NAME}` }))
+    .map(({ name: tenant }) => ({
+      tenant,
+      folder: `${SAMPLES}/${tenant}`,
+      name: ADAPTER_NAME,
+      model: `${tenant}/${ADAPTER_NAME}`,
+    }))
     .sort((a, b) => (a.tenant < b.tenant ? -1 : 1))
 }
 
@@ -42,7 +49,7 @@ export async function ensurePublished(edgeUrl: string, sample: Sample, stamps: S
   if (published && stamps.isCurrent(sample.folder, sample.model)) return false
   const files = await openAdapterPath(sample.folder)
   try {
-    await publishAdapter({ edge, files, tenant: sample.tenant, name: ADAPTER_NAME })
+    await publishAdapter({ edge, files, tenant: sample.tenant, name: sample.name })
     stamps.set(sample.folder, sample.model)
   } catch (error) {
     throw new CliError(`The sample ${sample.model} cannot be published: ${sentence(error)}`)

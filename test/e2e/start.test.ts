@@ -49,6 +49,17 @@ describe('npm start', () => {
     if (tenants.length > 1) expect(product.output()).toMatch(/\d different adapters shared one batch/)
   })
 
+  test('lets browsers run the base model and the sample adapters', async () => {
+    for (const tenant of tenants) {
+      const headers = { authorization: `Bearer dev-${tenant}` }
+      const model = await fetch(`${product.url}/v1/browser/model`, { headers })
+      expect(await model.json()).toMatchObject({ base: { name: 'polylora-base' }, weights: 'f32' })
+      const adapter = await fetch(`${product.url}/v1/adapters/${tenant}/support`, { headers })
+      expect(await adapter.json()).toMatchObject({ may_leave: true })
+    }
+    expect(product.output().indexOf('for browsers')).toBeGreaterThan(product.output().indexOf('Question to all'))
+  })
+
   test('prints a curl line whose request is answered', async () => {
     const line = product
       .output()

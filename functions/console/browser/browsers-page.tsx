@@ -64,12 +64,11 @@ export function BrowsersPage() {
                 {model && <ModelFacts model={model} />}
               </dl>
               <p class="hint">
-                {model
-                  ? 'To publish it with other weights or another context, run this where the backend’s model lies:'
-                  : 'To publish it, run this where the backend’s model lies; its files are built from the weights there:'}
+                Its files are built from the weights, so it is published{model && ' anew'} where the backend’s model
+                lies, with the operator’s key in POLYLORA_ADMIN_KEY:
               </p>
               <CodeLine
-                text={`npm run polylora -- browser publish --edge ${location.origin} --admin-key "$POLYLORA_ADMIN_KEY"`}
+                text={`npm run polylora -- browser publish --edge ${location.origin}`}
                 label="Copy the command that publishes"
               />
             </Card>

@@ -1,0 +1,31 @@
+// Lets the browsers of this machine run the embedded base model and the sample adapters themselves, as an operator would.
+// Knows the edge's API only. Invariant: what is published already is not sent again.
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import type { WeightFormat } from '../../gpu-backend/model/graph.ts'
+import { callEdge } from '../edge-client.ts'
+import { type PublishedBrowserModel, publishBrowserModel } from '../publish-browser-model.ts'
+import { LOCAL_ADMIN_KEY } from './launch.ts'
+import type { Sample } from './samples.ts'
+
+interface BrowserAccess {
+  readonly weights: WeightFormat
+  /** Where the backend has built the same graph. */
+  readonly cacheDir: string
+  readonly samples: readonly Sample[]
+  readonly onProgress: (uploadedBytes: number, totalBytes: number) => void
+}
+
+/** Throws CliError. */
+export async function openToBrowsers(
+  edgeUrl: string,
+  { weights, cacheDir, samples, onProgress }: BrowserAccess,
+): Promise<PublishedBrowserModel> {
+  const edge = { url: edgeUrl, apiKey: LOCAL_ADMIN_KEY }
+  const options = { modelPath: EMBEDDED_MODEL, weights, contextTokens: undefined, cacheDir }
+  const published = await publishBrowserModel(edge, options, onProgress)
+  for (const { tenant, name } of samples) {
+    const init = { method: 'PATCH', body: JSON.stringify({ may_leave: true }) }
+    await callEdge(edge, `/admin/v1/tenants/${tenant}/adapters/${name}`, init)
+  }
+  return published
+}

@@ -1,0 +1,140 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Locator, Page } from 'playwright-core'
+import { expect, test } from 'vitest'
+import type { BaseModel } from '../../../adapters/base-model.ts'
+import { digestOf } from '../../../adapters/digest.ts'
+import { expectAccessible } from '../../support/accessibility.ts'
+import { screenshot } from '../../support/chromium.ts'
+import { SAMPLE_NAMES, SAMPLES, type TestedConsole } from '../../support/console.ts'
+import { peftFiles, peftTensors } from '../../support/peft-files.ts'
+
+interface ShownAdapter {
+  readonly digest: string
+  readonly versions: readonly { readonly digest: string }[]
+  readonly canary: unknown
+}
+
+/** What a hand does that drags a folder from the desktop. */
+async function drop(page: Page, target: Locator, folder: string): Promise<void> {
+  const { x, y, width, height } = (await target.boundingBox())!
+  const devtools = await page.context().newCDPSession(page)
+  const data = { items: [], files: [folder], dragOperationsMask: 1 }
+  for (const type of ['dragEnter', 'dragOver', 'drop'] as const) {
+    await devtools.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 4, data })
+  }
+}
+
+export function adapters(site: TestedConsole): void {
+  test('publishes what projects saved, says what was found, and moves the name back and on', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await site.publish(page, SAMPLE_NAMES[0]!, 'mine')
+    expect(await page.getByRole('listitem').allInnerTexts()).toEqual(
+      expect.arrayContaining([expect.stringMatching(/It acts: .* log probabilities move/)]),
+    )
+    await page.getByText('Change by layer').first().click()
+    await expectAccessible(page, 'a report')
+    await screenshot(page, 'published')
+    const first = (await site.shown<ShownAdapter>('/v1/adapters/demo/mine')).digest
+    await site.publish(page, SAMPLE_NAMES[1]!, 'mine')
+    const { digest: second, versions } = await site.shown<ShownAdapter>('/v1/adapters/demo/mine')
+    expect(versions.map(({ digest }) => digest).sort()).toEqual([first, second].sort())
+
+    await page.getByRole('link', { name: 'Versions and canary' }).click()
+    await page.getByRole('button', { name: /^Roll back to/ }).click()
+    await page
+      .getByRole('row', { name: new RegExp(first.slice(7, 17)) })
+      .getByText('All requests')
+      .waitFor()
+    expect((await site.shown<ShownAdapter>('/v1/adapters/demo/mine')).digest).toBe(first)
+
+    await page.getByRole('button', { name: /as canary$/ }).click()
+    const slider = page.getByRole('slider')
+    await slider.fill('35')
+    await page.getByRole('button', { name: 'Set share' }).click()
+    await page.getByText('Canary, 35 %').waitFor()
+    const canary = { digest: second, weight: 0.35 }
+    expect((await site.shown<ShownAdapter>('/v1/adapters/demo/mine')).canary).toEqual(canary)
+    await expectAccessible(page, 'a canary')
+    await screenshot(page, 'adapter')
+    await page.getByRole('button', { name: 'Promote' }).click()
+    await page
+      .getByRole('row', { name: new RegExp(second.slice(7, 17)) })
+      .getByText('All requests')
+      .waitFor()
+  })
+
+  test('saves the file of a version that may leave', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await page.goto('/#/adapters/support')
+    const saved = page.waitForEvent('download')
+    await page.getByRole('button', { name: /^Download/ }).click()
+    const file = readFileSync(await (await saved).path())
+    const { digest } = await site.shown<ShownAdapter>('/v1/adapters/forno/support', 'dev-forno')
+    expect(await digestOf(new Uint8Array(file))).toBe(digest)
+  })
+
+  test('takes a folder that is dropped', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await page.goto('/#/adapters/+')
+    const zone = page.getByRole('region', { name: 'Files of the adapter' })
+    await zone.waitFor()
+    await drop(page, zone, join(SAMPLES, SAMPLE_NAMES[3]!))
+    await zone.getByRole('listitem').first().waitFor()
+    await site.publishChosen(page, 'dropped')
+    expect((await site.shown<ShownAdapter>('/v1/adapters/demo/dropped')).versions).toHaveLength(1)
+  })
+
+  test('refuses files that are no adapter, or one without effect, in one sentence, and publishes nothing', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await page.goto('/#/adapters/+')
+    const refused = async (title: string, files: { name: string; bytes: Uint8Array }[]) => {
+      const chosen = files.map(({ name, bytes }) => ({
+        name,
+        mimeType: 'application/octet-stream',
+        buffer: Buffer.from(bytes),
+      }))
+      await page.getByLabel('Choose files').setInputFiles(chosen)
+      await page.getByLabel('Name', { exact: true }).fill('nothing')
+      await page.getByRole('button', { name: 'Publish' }).click()
+      const alert = page.getByRole('alert').filter({ has: page.getByRole('heading', { name: title }) })
+      expect(await alert.innerText()).toContain('Nothing was published')
+    }
+    await refused('Something is missing', [{ name: 'notes.txt', bytes: new TextEncoder().encode('hi') }])
+    await expectAccessible(page, 'a refusal')
+    await screenshot(page, 'refused')
+    const { base } = await site.shown<{ base: BaseModel }>('/v1/base')
+    const tensors = peftTensors(base, ['model.layers.0.self_attn.q_proj']).map((tensor) =>
+      tensor.name.includes('lora_B')
+        ? { ...tensor, values: new Float32Array(tensor.shape[0]! * tensor.shape[1]!) }
+        : tensor,
+    )
+    const files = [...peftFiles(tensors).values()]
+    const sized = await Promise.all(
+      files.map(async (file) => ({ name: file.name, bytes: await file.read(0, file.size) })),
+    )
+    await refused('It would change nothing', sized)
+    await page.goto('/#/adapters')
+    await page.getByRole('heading', { name: 'Adapters' }).waitFor()
+    expect(await page.getByRole('link', { name: 'demo/nothing' }).count()).toBe(0)
+  })
+
+  test('deletes an adapter only after asking, and says what is gone', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await site.publish(page, SAMPLE_NAMES[2]!, 'brief')
+    const { digest } = await site.shown<ShownAdapter>('/v1/adapters/demo/brief')
+    await page.goto('/#/adapters/brief')
+    await page.getByRole('button', { name: 'Delete adapter' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click()
+    await page.getByRole('button', { name: 'Delete adapter' }).click()
+    await expectAccessible(page, 'a dialog')
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete for ever' }).click()
+    await page.getByRole('heading', { name: 'demo/brief is deleted' }).waitFor()
+    // petal/support is the same file, which goes on being served.
+    expect(await page.getByRole('status').innerText()).toContain('other names have the same versions')
+    expect(await site.shown('/v1/adapters/demo/brief')).toMatchObject({ error: { code: 'adapter_not_found' } })
+    expect(await site.shown(`/v1/adapters/${SAMPLE_NAMES[2]}/support`, `dev-${SAMPLE_NAMES[2]}`)).toMatchObject({
+      digest,
+    })
+  })
+}

@@ -1,0 +1,65 @@
+import { describe, expect, test } from 'vitest'
+import { expectAccessible } from '../../support/accessibility.ts'
+import { screenshot } from '../../support/chromium.ts'
+import type { TestedConsole } from '../../support/console.ts'
+
+const PAGES = [
+  { path: 'playground', title: 'Playground' },
+  { path: 'adapters', title: 'Adapters' },
+  { path: 'adapters/support', title: 'forno/support' },
+  { path: 'adapters/+', title: 'Publish an adapter' },
+  { path: 'usage', title: 'Usage' },
+  { path: 'residency', title: 'Residency' },
+  { path: 'browser', title: 'In this browser' },
+  { path: 'key', title: 'Key and limits' },
+  { path: 'tenants', title: 'Tenants' },
+  { path: 'tenants/forno', title: 'forno' },
+  { path: 'everybody', title: 'Everybody’s usage' },
+  { path: 'backends', title: 'Backends' },
+  { path: 'browsers', title: 'In browsers' },
+]
+const WIDTHS = { phone: 360, desktop: 1280 }
+
+export function looks(site: TestedConsole): void {
+  describe.each(['light', 'dark'] as const)('%s', (colorScheme) => {
+    test.each(Object.entries(WIDTHS))('is fit to see and to hear on a %s, page by page', async (device, width) => {
+      const options = { colorScheme, viewport: { width, height: 800 } }
+      const check = async (page: Awaited<ReturnType<TestedConsole['open']>>, name: string) => {
+        const right = await page.evaluate<number>('document.documentElement.scrollWidth')
+        expect(right, `${name}: scrolls sideways`).toBeLessThanOrEqual(width)
+        await screenshot(page, `${device}-${colorScheme}-${name.replace('/', '-')}`)
+        await expectAccessible(page, name)
+      }
+      await check(await site.open(options), 'sign-in')
+      const page = await site.signIn({ api: 'dev-forno', operator: 'dev-admin' }, options)
+      for (const { title, path } of PAGES) {
+        await page.goto(`/#/${path}`)
+        await page.getByRole('heading', { name: title, exact: true }).waitFor()
+        await page.getByRole('status', { name: 'Loading' }).first().waitFor({ state: 'detached' })
+        await check(page, path)
+      }
+    })
+  })
+
+  test('has every page in reach on a phone, behind one button', async () => {
+    const page = await site.signIn(
+      { api: 'dev-forno', operator: 'dev-admin' },
+      { viewport: { width: 360, height: 740 } },
+    )
+    const pages = page.getByRole('navigation', { name: 'Pages' })
+    expect(await pages.isVisible()).toBe(false)
+    await page.getByRole('button', { name: 'Playground', expanded: false }).click()
+    const links = await pages.getByRole('link').all()
+    expect(links).toHaveLength(PAGES.filter(({ path }) => !path.includes('/')).length)
+    for (const link of links) {
+      const { x, width } = (await link.boundingBox())!
+      expect(x).toBeGreaterThanOrEqual(0)
+      expect(x + width).toBeLessThanOrEqual(360)
+    }
+    await expectAccessible(page, 'the open menu')
+    await screenshot(page, 'phone-menu')
+    await pages.getByRole('link', { name: 'Backends' }).click()
+    await page.getByRole('heading', { name: 'Backends' }).waitFor()
+    expect(await pages.isVisible()).toBe(false)
+  })
+}

@@ -1,0 +1,74 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { expectAccessible } from '../../support/accessibility.ts'
+import { screenshot } from '../../support/chromium.ts'
+import { SAMPLE_NAMES, type TestedConsole } from '../../support/console.ts'
+
+export function operator(site: TestedConsole): void {
+  test('makes a tenant with a key, changes its limits, replaces and revokes the key, and erases it with a receipt', async () => {
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.getByLabel('New tenant').fill('newcomer')
+    await page.getByRole('button', { name: 'Create tenant' }).click()
+    await page.getByRole('heading', { name: 'newcomer' }).waitFor()
+    const newKey = page.getByRole('status').locator('code')
+    const opens = async (key: string) => (await site.ask('/v1/key', key)).status
+    await page.getByRole('checkbox', { name: 'usage' }).uncheck()
+    await page.getByLabel('Expires').fill('2099-12-31')
+    await page.getByRole('button', { name: 'Make key' }).click()
+    const key = await newKey.innerText()
+    expect(await site.shown('/v1/key', key)).toMatchObject({
+      tenant: 'newcomer',
+      scopes: ['inference', 'adapters'],
+      expires_ms: Date.UTC(2099, 11, 31),
+    })
+    await page.getByLabel('Requests a minute').fill('7')
+    await page.getByLabel('Prompt', { exact: true }).fill('0.15')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.getByLabel('Amount').fill('2.5')
+    await page.getByLabel('Payment’s id').fill('invoice-1')
+    await page.getByRole('button', { name: 'Add credit' }).click()
+    await page.getByRole('heading', { name: 'Balance: 2.5' }).waitFor()
+    expect(await site.shown('/v1/key', key)).toMatchObject({ requests_per_minute: 7, prompt_price_nano: 150 })
+    await screenshot(page, 'tenant')
+
+    await page.getByRole('button', { name: /^Replace/ }).click()
+    await expectAccessible(page, 'replacing a key')
+    await page.getByLabel('The old key goes on working').selectOption('Not at all')
+    await page.getByRole('dialog').getByRole('button', { name: 'Replace' }).click()
+    await page.getByText('Expired').waitFor()
+    const successor = await newKey.innerText()
+    expect(successor).not.toBe(key)
+    expect(await site.shown('/v1/key', successor)).toMatchObject({ scopes: ['inference', 'adapters'] })
+    expect(await opens(key)).toBe(401)
+    await page.getByRole('button', { name: /^Revoke/ }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click()
+    await page.getByText('Revoked').waitFor()
+    expect(await opens(successor)).toBe(401)
+
+    await page.getByRole('button', { name: 'Erase tenant' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Erase for ever' }).click()
+    await page.getByRole('heading', { name: 'newcomer is erased' }).waitFor()
+    await expectAccessible(page, 'a receipt')
+    await screenshot(page, 'receipt')
+    const saved = page.waitForEvent('download')
+    await page.getByRole('button', { name: 'Save the receipt' }).click()
+    const receipt = JSON.parse(readFileSync(await (await saved).path(), 'utf8'))
+    expect(receipt).toMatchObject({ id: 'newcomer', deleted: true, kept: 'usage records' })
+    expect(receipt.keys).toHaveLength(2)
+    expect((await site.ask('/admin/v1/tenants/newcomer', 'dev-admin')).status).toBe(404)
+  })
+
+  test('lets an adapter leave for browsers, and keeps it in again', async () => {
+    const [tenant] = SAMPLE_NAMES.slice(-1)
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.goto(`/#/tenants/${tenant}`)
+    const row = page.getByRole('row', { name: `${tenant}/support` })
+    const path = `/v1/adapters/${tenant}/support`
+    for (const allowed of [false, true]) {
+      await row.getByRole('checkbox').click()
+      await row.locator(allowed ? 'input:checked:enabled' : 'input:not(:checked):enabled').waitFor()
+      expect(await site.shown(path, `dev-${tenant}`)).toMatchObject({ may_leave: allowed })
+    }
+    await screenshot(page, 'tenant-adapters')
+  })
+}

@@ -1,0 +1,87 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import type { Page } from 'playwright-core'
+import { expect, test } from 'vitest'
+import { expectAccessible } from '../../support/accessibility.ts'
+import { screenshot } from '../../support/chromium.ts'
+import type { TestedConsole } from '../../support/console.ts'
+
+export function playground(site: TestedConsole): void {
+  test('asks the base and an adapter side by side, and says how fast, how warm and at what price', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await page.getByLabel('Question').fill('What is your return policy?')
+    await page.keyboard.press('Control+Enter')
+    for (const model of ['polylora-base', 'forno/support']) {
+      const answer = page.getByRole('article', { name: `Answer of ${model}` })
+      await answer.getByText('Done', { exact: true }).waitFor()
+      expect((await answer.locator('.answer-text').textContent())?.length).toBeGreaterThan(10)
+      const measures = await answer.locator('.measures').innerText()
+      expect(measures).toMatch(/First text\s+[\d.]+ m?s/)
+      expect(measures).toMatch(/Tokens\/s\s+[\d.]+/)
+      expect(measures).toMatch(/Weights\s+(Warm|Cold)/)
+      expect(measures).toMatch(/Price\s+[\d.]+/)
+    }
+    await page.getByText('curl', { exact: true }).first().click()
+    await expectAccessible(page, 'answers')
+    await screenshot(page, 'playground')
+  })
+
+  /** The URL and the body that a shell would hand to curl, sent. */
+  async function runCurlLine(page: Page, model: string): Promise<{ body: string; answer: string }> {
+    await page.getByText('curl', { exact: true }).click()
+    await page.getByRole('button', { name: `Copy the curl line for ${model}` }).click()
+    const line = await page.evaluate<string>('navigator.clipboard.readText()')
+    const script = `curl() { for word; do printf '%s\\n' "$word"; done; }; ${line}`
+    const env = { ...process.env, POLYLORA_API_KEY: 'dev-forno' }
+    const { stdout } = await promisify(execFile)('sh', ['-c', script], { env })
+    const [url, , authorization, , type, , body] = stdout.split('\n')
+    const headers = [authorization!, type!].map((header) => header.split(': ') as [string, string])
+    const response = await fetch(url!, { method: 'POST', headers, body: body! })
+    return { body: body!, answer: await response.text() }
+  }
+  const CLIPBOARD = { permissions: ['clipboard-read', 'clipboard-write'] }
+
+  test('shows the request as a curl line that is answered', async () => {
+    const page = await site.signIn({ api: 'dev-forno' }, CLIPBOARD)
+    await page.getByLabel('Question').fill("What's your name?")
+    await page.getByRole('checkbox', { name: 'polylora-base' }).uncheck()
+    await page.getByRole('button', { name: 'Ask' }).click()
+    const { body, answer } = await runCurlLine(page, 'forno/support')
+    expect(answer).toContain('data: [DONE]')
+    expect(body).toContain("What's your name?")
+  })
+
+  test('continues a bare prompt, with whatever further fields the API takes', async () => {
+    const page = await site.signIn({ api: 'dev-forno' }, CLIPBOARD)
+    await page.getByRole('checkbox', { name: 'forno/support' }).uncheck()
+    await page.getByText('Settings', { exact: true }).click()
+    await page.getByLabel('Ask as').selectOption('A bare prompt')
+    await page.getByLabel('Prompt', { exact: true }).fill('Our return policy:')
+    const fields = page.getByLabel('Further fields')
+    await fields.fill('{"top_k": 1, ')
+    expect(await page.getByRole('button', { name: 'Ask' }).isDisabled()).toBe(true)
+    await fields.fill('{"top_k": 1, "min_tokens": 2}')
+    await page.getByLabel('Longest answer').fill('3')
+    await page.getByRole('button', { name: 'Ask' }).click()
+    await page.getByText(/^(Done|Cut by length)$/).waitFor()
+    const { body, answer } = await runCurlLine(page, 'polylora-base')
+    expect(JSON.parse(body)).toMatchObject({ prompt: 'Our return policy:', top_k: 1, min_tokens: 2, max_tokens: 3 })
+    expect(answer).toContain('"object":"text_completion"')
+  })
+
+  test('asks one version of an adapter beside what its name serves', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await page.goto('/#/adapters/support')
+    await page.getByRole('link', { name: /^Ask version/ }).click()
+    await page.getByRole('button', { name: 'Ask all 3' }).click()
+    const { digest } = await site.shown<{ digest: string }>('/v1/adapters/forno/support', 'dev-forno')
+    const texts = await Promise.all(
+      ['forno/support', `forno/support@${digest}`].map(async (model) => {
+        const answer = page.getByRole('article', { name: `Answer of ${model}`, exact: true })
+        await answer.getByText('Done', { exact: true }).waitFor()
+        return answer.locator('.answer-text').textContent()
+      }),
+    )
+    expect(texts[0]).toBe(texts[1])
+  })
+}

@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest'
+import { expectAccessible } from '../../support/accessibility.ts'
+import type { TestedConsole } from '../../support/console.ts'
+
+export function signingIn(site: TestedConsole): void {
+  test('lets nobody in without a key that opens something, and says why', async () => {
+    const page = await site.open()
+    await page.getByLabel('API key').fill('wrong')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    expect(await page.getByRole('alert').textContent()).toContain('Incorrect API key')
+    site.expectReported(401)
+    await expectAccessible(page, 'a refused key')
+    await page.getByLabel('API key').fill('dev-demo')
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: 'Playground' }).waitFor()
+  })
+
+  test('keeps the key in the tab: gone from other tabs, the address and lasting storage, and after signing out', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await page.reload()
+    await page.getByRole('heading', { name: 'Playground' }).waitFor()
+    const kept = await page.evaluate<string>(
+      '[location.href, document.cookie, JSON.stringify({ ...localStorage })].join()',
+    )
+    expect(kept).not.toContain('dev-forno')
+    expect(await page.evaluate<unknown[]>('indexedDB.databases()')).toEqual([])
+    const other = await page.context().newPage()
+    await other.goto(site.product.url)
+    await other.getByRole('button', { name: 'Sign in' }).waitFor()
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    expect(await page.evaluate<number>('sessionStorage.length')).toBe(0)
+    await page.reload()
+    await page.getByRole('button', { name: 'Sign in' }).waitFor()
+  })
+
+  test('is walked through with the keyboard alone: signing in, asking, and on to the adapters', async () => {
+    const page = await site.open()
+    /** Tabs on to what is called so; every stop on the way shows that it has the focus. */
+    const tabTo = async (name: string) => {
+      for (let stops = 0; stops < 40; stops++) {
+        await page.keyboard.press('Tab')
+        const [called, outline] = await page.evaluate<[string, string]>(FOCUSED)
+        expect(outline, called).not.toBe('none')
+        if (called === name) return
+      }
+      throw new Error(`no way to ${name} with the Tab key`)
+    }
+    await tabTo('API key')
+    await page.keyboard.type('dev-forno')
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: 'Playground' }).waitFor()
+    await tabTo('Skip to content')
+    await page.keyboard.press('Enter')
+    await tabTo('polylora-base (bare)')
+    await page.keyboard.press('Space')
+    await tabTo('Question')
+    await page.keyboard.type(' Tell me.')
+    await tabTo('Ask')
+    await page.keyboard.press('Enter')
+    const answer = page.getByRole('article')
+    await answer.getByText('Done', { exact: true }).waitFor()
+    expect(await answer.count()).toBe(1)
+    await page.keyboard.press('Shift+Tab')
+    await page.reload()
+    await tabTo('Adapters')
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: 'Adapters', exact: true }).waitFor()
+    // The new page begins at its heading.
+    expect(await page.evaluate<string>('document.activeElement.textContent')).toBe('Adapters')
+    await tabTo('forno/support')
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: 'forno/support' }).waitFor()
+  })
+}
+
+/** What has the focus: its label or its text, and the style of its outline (of its label where it is drawn there). */
+const FOCUSED = `(() => {
+  const element = document.activeElement
+  const [label] = element.labels ?? []
+  const drawn = element.type === 'file' ? label : element
+  const name = element.ariaLabel ?? (label ?? element).textContent
+  return [name.trim(), getComputedStyle(drawn).outlineStyle]
+})()`

@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs'
+import type { Page } from 'playwright-core'
+import { expect, test } from 'vitest'
+import { expectAccessible } from '../../support/accessibility.ts'
+import { screenshot } from '../../support/chromium.ts'
+import type { TestedConsole } from '../../support/console.ts'
+
+async function askBoth(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Ask' }).click()
+  await page.getByText('Done', { exact: true }).nth(1).waitFor()
+}
+
+export function usage(site: TestedConsole): void {
+  test('shows a tenant its usage, and the operator everybody’s', async () => {
+    const page = await site.signIn({ api: 'dev-forno', operator: 'dev-admin' })
+    await askBoth(page)
+    await page.getByRole('link', { name: 'Usage', exact: true }).click()
+    await page.getByRole('img', { name: /^Requests by day/ }).waitFor()
+    await page
+      .getByRole('row', { name: /^support/ })
+      .first()
+      .waitFor()
+    await screenshot(page, 'usage')
+    await page.getByLabel('By', { exact: true }).selectOption('Version')
+    const { digest } = await site.shown<{ digest: string }>('/v1/adapters/forno/support', 'dev-forno')
+    await page
+      .getByRole('row', { name: digest.slice(7, 17) })
+      .first()
+      .waitFor()
+
+    await page.getByRole('link', { name: 'Everybody’s usage' }).click()
+    const row = (name: RegExp) => page.getByRole('row', { name }).first()
+    await row(/^forno /).waitFor()
+    await page.getByLabel('Whose').selectOption('harrow')
+    await row(/^harrow /).waitFor()
+    expect(await page.getByRole('row', { name: /^forno / }).count()).toBe(0)
+    await page.getByLabel('By', { exact: true }).selectOption('Adapter')
+    await row(/^harrow\/support /).waitFor()
+  })
+
+  test('shows chosen days, and saves sums or every request as a file', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await askBoth(page)
+    await page.getByRole('link', { name: 'Usage', exact: true }).click()
+    await page.getByLabel('Days').selectOption('From … to …')
+    const today = new Date().toISOString().slice(0, 10)
+    expect(await page.getByLabel('From', { exact: true }).inputValue()).toBe(today)
+    await page
+      .getByRole('row', { name: /^support/ })
+      .first()
+      .waitFor()
+    const save = async (rows: RegExp, format: string) => {
+      const option = await page.getByLabel('Rows').locator('option', { hasText: rows }).getAttribute('value')
+      await page.getByLabel('Rows').selectOption(option)
+      await page.getByLabel('Format').selectOption(format)
+      const saved = page.waitForEvent('download')
+      await page.getByRole('button', { name: 'Save the file' }).click()
+      const file = await saved
+      expect(file.suggestedFilename()).toMatch(new RegExp(`^usage-${today}-${today}\\.`))
+      return readFileSync(await file.path(), 'utf8')
+        .trim()
+        .split(/\r?\n/)
+    }
+    const [head, ...sums] = await save(/^Sums/, 'CSV')
+    expect(head).toMatch(/^day,adapter,requests/)
+    expect(sums.some((line) => line.startsWith(`${today},support,`))).toBe(true)
+    const records = (await save(/^Every request/, 'JSON lines')).map((line) => JSON.parse(line))
+    expect(records.length).toBeGreaterThan(1)
+    for (const record of records) expect(record).toMatchObject({ tenant: 'forno', outcome: 'complete' })
+    // A day on which nothing was used.
+    await page.getByLabel('From', { exact: true }).fill('2020-01-01')
+    await page.getByLabel('To', { exact: true }).fill('2020-01-02')
+    await page.getByText('Nothing was used in these days').waitFor()
+    await expectAccessible(page, 'no usage')
+  })
+
+  test('shows a tenant where its adapters are, and the operator where everybody’s are', async () => {
+    const page = await site.signIn({ api: 'dev-forno', operator: 'dev-admin' })
+    await askBoth(page)
+    await page.getByRole('link', { name: 'Residency' }).click()
+    const row = page.getByRole('row', { name: /forno\/support/ })
+    expect(await row.innerText()).toMatch(/In (memory|the batch)[\s\S]*[\d.]+ [kM]B[\s\S]*(now|ago)/)
+    expect(await page.getByText(/harrow/).count()).toBe(0)
+    await page.getByRole('link', { name: 'Backends' }).click()
+    await page.getByRole('row', { name: /harrow\/support/ }).waitFor()
+    await page.getByRole('heading', { name: site.product.backendUrl }).waitFor()
+    await screenshot(page, 'backends')
+  })
+}

@@ -1,0 +1,101 @@
+// The console as its tests see it: the product with Chromium in front of it, and pages that remember what went wrong in them.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, expect } from 'vitest'
+import { hasChromium, launchChromium, openPage, type WatchedPage } from './chromium.ts'
+import { type StartedProduct, startProduct } from './started-product.ts'
+
+export const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
+export const SAMPLE_NAMES = readdirSync(SAMPLES, { withFileTypes: true }).flatMap((entry) =>
+  entry.isDirectory() ? entry.name : [],
+)
+
+export interface SignInKeys {
+  readonly api?: string
+  readonly operator?: string
+}
+
+/** Registers the hooks of the tests around it: the product starts before them, and no page of theirs may complain. */
+export class TestedConsole {
+  readonly #opened: WatchedPage[] = []
+  #folder = ''
+  #product: StartedProduct | undefined
+  #browser: Browser | undefined
+
+  constructor() {
+    beforeAll(async () => {
+      this.#folder = mkdtempSync(join(tmpdir(), 'polylora-console-'))
+      this.#product = await startProduct(join(this.#folder, 'state'), ['--no-demo'])
+      if (hasChromium()) this.#browser = await launchChromium()
+    })
+    afterEach(async () => {
+      const complaints = this.#opened.flatMap(({ complaints }) => complaints)
+      for (const { page } of this.#opened.splice(0)) await page.context().close()
+      expect(complaints).toEqual([])
+    })
+    afterAll(async () => {
+      await this.#browser?.close()
+      await this.#product?.stop()
+      rmSync(this.#folder, { recursive: true, force: true })
+    })
+  }
+
+  get product(): StartedProduct {
+    return this.#product!
+  }
+
+  /** A page in a browser of its own storage; `browser`: another than the one without a GPU. */
+  async open(options: BrowserContextOptions = {}, browser = this.#browser!): Promise<Page> {
+    const watched = await openPage(browser, { baseURL: this.product.url, ...options })
+    this.#opened.push(watched)
+    // Every key of this product begins so.
+    watched.page.on('request', (request) => {
+      if (/dev-|pl-/.test(request.url())) watched.complaints.push(`a key in the URL ${request.url()}`)
+    })
+    await watched.page.goto('/')
+    return watched.page
+  }
+
+  async signIn(keys: SignInKeys, options?: BrowserContextOptions, browser?: Browser): Promise<Page> {
+    const page = await this.open(options, browser)
+    await page.getByLabel('API key').fill(keys.api ?? '')
+    await page.getByLabel('Operator’s key').fill(keys.operator ?? '')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.getByRole('button', { name: 'Sign out' }).waitFor()
+    return page
+  }
+
+  /** The browser itself reports a refusal that was asked for: nothing else may have been complained about. */
+  expectReported(status: number): void {
+    for (const { complaints } of this.#opened) {
+      const other = complaints.filter((complaint) => !complaint.includes(`status of ${status}`))
+      expect(other).toEqual([])
+      complaints.length = 0
+    }
+  }
+
+  /** What the API answers. */
+  async ask(path: string, key = 'dev-demo', init: RequestInit = {}): Promise<Response> {
+    return fetch(this.product.url + path, { ...init, headers: { ...init.headers, authorization: `Bearer ${key}` } })
+  }
+
+  async shown<Answer>(path: string, key?: string): Promise<Answer> {
+    return (await (await this.ask(path, key)).json()) as Answer
+  }
+
+  /** Publishes a sample's folder as demo/`name` on the page, and waits for what the page says of it. */
+  async publish(page: Page, sample: string, name: string): Promise<void> {
+    await page.goto('/#/adapters/+')
+    await page.getByLabel('Choose a folder').setInputFiles(join(SAMPLES, sample))
+    await this.publishChosen(page, name)
+  }
+
+  async publishChosen(page: Page, name: string): Promise<void> {
+    await page.getByLabel('Name', { exact: true }).fill(name)
+    await page.getByRole('button', { name: 'Publish' }).click()
+    await page.getByRole('heading', { name: `demo/${name} is served` }).waitFor()
+  }
+}
