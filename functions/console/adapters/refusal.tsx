@@ -18,7 +18,7 @@ export function Refusal({ error }: { readonly error: Error }) {
     <div class="notice bad" role="alert">
       <Icon name="alert" />
       <div>
-        <h3>{titleOf(error)}</h3>
+        <h2>{titleOf(error)}</h2>
         <p>{error.message}</p>
         <p class="muted">
           {isOvertaken(error)

@@ -45,7 +45,7 @@ function VersionActions({ version: { digest }, adapter, actions }: VersionTableP
   const isOther = digest !== adapter.digest
   return (
     <div class="actions end">
-      <ButtonLink label={`Ask version ${short}`} href={linkToPlayground(adapter.id, digest)}>
+      <ButtonLink label={`Ask ${short}`} href={linkToPlayground(adapter.id, digest)}>
         Ask
       </ButtonLink>
       {adapter.may_leave && (
@@ -54,18 +54,14 @@ function VersionActions({ version: { digest }, adapter, actions }: VersionTableP
         </Button>
       )}
       {isOther && digest !== adapter.canary?.digest && (
-        <Button
-          disabled={isBusy}
-          label={`Try ${short} as canary`}
-          onClick={() => actions.setCanary(digest, FIRST_SHARE)}
-        >
+        <Button disabled={isBusy} label={`Canary: ${short}`} onClick={() => actions.setCanary(digest, FIRST_SHARE)}>
           Canary
         </Button>
       )}
       {isOther && (
         <Button
           disabled={isBusy}
-          label={`Point the name at ${short}`}
+          label={`Point here: ${short}`}
           onClick={() => actions.pointAt(digest, adapter.digest)}
         >
           Point here

@@ -4,7 +4,8 @@ import { CopyButton } from './copy-button.tsx'
 export function CodeLine({ text, label }: { readonly text: string; readonly label: string }) {
   return (
     <div class="code">
-      <pre>{text}</pre>
+      {/* Focusable, so that the keyboard can scroll what is wider than the screen. */}
+      <pre tabIndex={0}>{text}</pre>
       <CopyButton text={text} label={label} />
     </div>
   )

@@ -48,7 +48,7 @@ export function adapters(site: TestedConsole): void {
       .waitFor()
     expect((await site.shown<ShownAdapter>('/v1/adapters/demo/mine')).digest).toBe(first)
 
-    await page.getByRole('button', { name: /as canary$/ }).click()
+    await page.getByRole('button', { name: /^Canary: / }).click()
     const slider = page.getByRole('slider')
     await slider.fill('35')
     await page.getByRole('button', { name: 'Set share' }).click()

@@ -39,7 +39,10 @@ export function signingIn(site: TestedConsole): void {
     const tabTo = async (name: string) => {
       for (let stops = 0; stops < 40; stops++) {
         await page.keyboard.press('Tab')
-        const [called, outline] = await page.evaluate<[string, string]>(FOCUSED)
+        const focused = await page.evaluate<[string, string] | null>(FOCUSED)
+        // Past the last stop the focus is the browser's, and comes back to the first.
+        if (!focused) continue
+        const [called, outline] = focused
         expect(outline, called).not.toBe('none')
         if (called === name) return
       }
@@ -73,9 +76,10 @@ export function signingIn(site: TestedConsole): void {
   })
 }
 
-/** What has the focus: its label or its text, and the style of its outline (of its label where it is drawn there). */
+/** What of the page has the focus: its label or its text, and the style of its outline (of its label where it is drawn there). */
 const FOCUSED = `(() => {
   const element = document.activeElement
+  if (element === document.body) return null
   const [label] = element.labels ?? []
   const drawn = element.type === 'file' ? label : element
   const name = element.ariaLabel ?? (label ?? element).textContent
