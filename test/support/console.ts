@@ -68,10 +68,10 @@ export class TestedConsole {
     return page
   }
 
-  /** The browser itself reports a refusal that was asked for: nothing else may have been complained about. */
-  expectReported(status: number): void {
+  /** The browser itself reports a failure that was asked for, such as `status of 401`: nothing else may be complained about. */
+  expectReported(failure: string): void {
     for (const { complaints } of this.#opened) {
-      const other = complaints.filter((complaint) => !complaint.includes(`status of ${status}`))
+      const other = complaints.filter((complaint) => !complaint.includes(failure))
       expect(other).toEqual([])
       complaints.length = 0
     }

@@ -1,26 +1,24 @@
 // Where files are dropped, or chosen by keyboard: a folder or single files.
 import { useId, useState } from 'preact/hooks'
-import type { FileSet } from '../../../adapters/file-set.ts'
 import { bytes } from '../ui/format.ts'
 import { Icon } from '../ui/icon.tsx'
 import { Failure } from '../ui/states.tsx'
-import { chosenFiles, droppedFiles } from './drop.ts'
+import { type ChosenFile, droppedFiles, listedFiles } from './chosen-files.ts'
 
 const MAX_LISTED = 6
 
 interface DropZoneProps {
-  readonly files: FileSet | undefined
-  onFiles(files: FileSet | undefined): void
+  readonly files: readonly ChosenFile[]
+  onFiles(files: readonly ChosenFile[]): void
 }
 
 export function DropZone({ files, onFiles }: DropZoneProps) {
   const [isOver, setOver] = useState(false)
   const [error, setError] = useState<Error>()
-  const take = async (read: () => FileSet | Promise<FileSet>) => {
+  const take = async (read: () => ChosenFile[] | Promise<ChosenFile[]>) => {
     setError(undefined)
     try {
-      const taken = await read()
-      onFiles(taken.size > 0 ? taken : undefined)
+      onFiles(await read())
     } catch (error) {
       setError(error instanceof Error ? error : new Error(String(error)))
     }
@@ -44,26 +42,29 @@ export function DropZone({ files, onFiles }: DropZoneProps) {
       <span class="empty-icon">
         <Icon name="upload" />
       </span>
-      {files ? <Listing files={files} /> : <p class="empty-title">Drop the folder that training saved, or its files</p>}
+      {files.length > 0 ? (
+        <Listing files={files} />
+      ) : (
+        <p class="empty-title">Drop the folder that training saved, or its files</p>
+      )}
       <div class="actions">
-        <Chooser label="Choose a folder" isFolder={true} onList={(list) => void take(() => chosenFiles(list))} />
-        <Chooser label="Choose files" isFolder={false} onList={(list) => void take(() => chosenFiles(list))} />
+        <Chooser label="Choose a folder" isFolder={true} onList={(list) => void take(() => listedFiles(list))} />
+        <Chooser label="Choose files" isFolder={false} onList={(list) => void take(() => listedFiles(list))} />
       </div>
       {error && <Failure error={error} />}
     </section>
   )
 }
 
-function Listing({ files }: { readonly files: FileSet }) {
-  const listed = [...files.values()]
+function Listing({ files }: { readonly files: readonly ChosenFile[] }) {
   return (
     <ul class="files" aria-live="polite">
-      {listed.slice(0, MAX_LISTED).map((file) => (
-        <li key={file.name}>
-          <code>{file.name}</code> <span class="muted">{bytes(file.size)}</span>
+      {files.slice(0, MAX_LISTED).map(({ name, file }) => (
+        <li key={name}>
+          <code>{name}</code> <span class="muted">{bytes(file.size)}</span>
         </li>
       ))}
-      {listed.length > MAX_LISTED && <li class="muted">and {listed.length - MAX_LISTED} more</li>}
+      {files.length > MAX_LISTED && <li class="muted">and {files.length - MAX_LISTED} more</li>}
     </ul>
   )
 }

@@ -2,12 +2,17 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Locator, Page } from 'playwright-core'
 import { expect, test } from 'vitest'
-import type { BaseModel } from '../../../adapters/base-model.ts'
+import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
 import { digestOf } from '../../../adapters/digest.ts'
+import { type FileSet, fileSet, memoryFile } from '../../../adapters/file-set.ts'
 import { expectAccessible } from '../../support/accessibility.ts'
 import { screenshot } from '../../support/chromium.ts'
 import { SAMPLE_NAMES, SAMPLES, type TestedConsole } from '../../support/console.ts'
 import { peftFiles, peftTensors } from '../../support/peft-files.ts'
+
+/** As the edge takes them. */
+const PART_BYTES = 16 * 1024 ** 2
+const LARGE_RANK = 160
 
 interface ShownAdapter {
   readonly digest: string
@@ -23,6 +28,15 @@ async function drop(page: Page, target: Locator, folder: string): Promise<void> 
   for (const type of ['dragEnter', 'dragOver', 'drop'] as const) {
     await devtools.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 4, data })
   }
+}
+
+/** What a file input takes that is on no disk. */
+async function inMemory(files: FileSet): Promise<{ name: string; mimeType: string; buffer: Buffer }[]> {
+  return Promise.all(
+    Array.from(files.values(), async ({ name, size, read }) => {
+      return { name, mimeType: 'application/octet-stream', buffer: Buffer.from(await read(0, size)) }
+    }),
+  )
 }
 
 export function adapters(site: TestedConsole): void {
@@ -74,6 +88,39 @@ export function adapters(site: TestedConsole): void {
     expect(await digestOf(new Uint8Array(file))).toBe(digest)
   })
 
+  test('converts away from the page, and sends a large file in parts that go on where they broke off', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    const { base } = await site.shown<{ base: BaseModel }>('/v1/base')
+    const modules = [...targetModules(base).keys()].filter((path) => path.includes('.layers.'))
+    const files = peftFiles(peftTensors(base, modules, LARGE_RANK), {
+      r: LARGE_RANK,
+      lora_alpha: 0.1,
+      target_modules: modules,
+    })
+    const [, file] = [...files.values()]
+    expect(file!.size).toBeGreaterThan(PART_BYTES)
+    await page.goto('/#/adapters/+')
+    await page.getByLabel('Choose files').setInputFiles(await inMemory(files))
+    const workers: string[] = []
+    page.on('worker', (worker) => workers.push(worker.url()))
+    const sent: string[] = []
+    page.on('request', (request) => {
+      const [, part] = /\/uploads\/sha256:[0-9a-f]{64}(.*)$/.exec(request.url()) ?? []
+      if (part !== undefined) sent.push(`${request.method()} ${part}`.trim())
+    })
+    let isCut = false
+    await page.route('**/uploads/**/2', (route) => {
+      if (isCut) return route.continue()
+      isCut = true
+      return route.abort('connectionreset')
+    })
+    await site.publishChosen(page, 'large')
+    expect(workers.some((url) => url.includes('publish.worker'))).toBe(true)
+    expect(sent).toEqual(['GET', 'PUT /1', 'PUT /2', 'PUT /2', 'POST'])
+    expect((await site.shown<ShownAdapter>('/v1/adapters/demo/large')).versions).toHaveLength(1)
+    site.expectReported('ERR_CONNECTION_RESET')
+  })
+
   test('takes a folder that is dropped', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     await page.goto('/#/adapters/+')
@@ -88,19 +135,14 @@ export function adapters(site: TestedConsole): void {
   test('refuses files that are no adapter, or one without effect, in one sentence, and publishes nothing', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     await page.goto('/#/adapters/+')
-    const refused = async (title: string, files: { name: string; bytes: Uint8Array }[]) => {
-      const chosen = files.map(({ name, bytes }) => ({
-        name,
-        mimeType: 'application/octet-stream',
-        buffer: Buffer.from(bytes),
-      }))
-      await page.getByLabel('Choose files').setInputFiles(chosen)
+    const refused = async (title: string, files: FileSet) => {
+      await page.getByLabel('Choose files').setInputFiles(await inMemory(files))
       await page.getByLabel('Name', { exact: true }).fill('nothing')
       await page.getByRole('button', { name: 'Publish' }).click()
       const alert = page.getByRole('alert').filter({ has: page.getByRole('heading', { name: title }) })
       expect(await alert.innerText()).toContain('Nothing was published')
     }
-    await refused('Something is missing', [{ name: 'notes.txt', bytes: new TextEncoder().encode('hi') }])
+    await refused('Something is missing', fileSet([memoryFile('notes.txt', new TextEncoder().encode('hi'))]))
     await expectAccessible(page, 'a refusal')
     await screenshot(page, 'refused')
     const { base } = await site.shown<{ base: BaseModel }>('/v1/base')
@@ -109,11 +151,7 @@ export function adapters(site: TestedConsole): void {
         ? { ...tensor, values: new Float32Array(tensor.shape[0]! * tensor.shape[1]!) }
         : tensor,
     )
-    const files = [...peftFiles(tensors).values()]
-    const sized = await Promise.all(
-      files.map(async (file) => ({ name: file.name, bytes: await file.read(0, file.size) })),
-    )
-    await refused('It would change nothing', sized)
+    await refused('It would change nothing', peftFiles(tensors))
     await page.goto('/#/adapters')
     await page.getByRole('heading', { name: 'Adapters' }).waitFor()
     expect(await page.getByRole('link', { name: 'demo/nothing' }).count()).toBe(0)

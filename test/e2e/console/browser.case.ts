@@ -100,7 +100,7 @@ export function inThisBrowser(site: TestedConsole): void {
     await page.getByLabel('Model').selectOption('demo/kept (on the backends only)')
     await page.getByRole('button', { name: 'Ask here' }).click()
     expect(await page.getByRole('alert').innerText()).toContain("'demo/kept' may not be downloaded")
-    site.expectReported(403)
+    site.expectReported('status of 403')
   })
 
   test('fetches no weights for a second visit, and keeps no key beside what it keeps', async () => {

@@ -8,7 +8,7 @@ export function signingIn(site: TestedConsole): void {
     await page.getByLabel('API key').fill('wrong')
     await page.getByRole('button', { name: 'Sign in' }).click()
     expect(await page.getByRole('alert').textContent()).toContain('Incorrect API key')
-    site.expectReported(401)
+    site.expectReported('status of 401')
     await expectAccessible(page, 'a refused key')
     await page.getByLabel('API key').fill('dev-demo')
     await page.keyboard.press('Enter')

@@ -219,6 +219,25 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     expect(text).toBe((await answerOfEdge(adapters[0]!, request)).text)
   })
 
+  test('checks what it has stored, and fetches again what is no longer what its digest says', async () => {
+    const { page } = await visit()
+    await open(page)
+    const changed = await page.evaluate(async () => {
+      const cache = await caches.open('polylora base')
+      const [request] = await cache.keys()
+      const bytes = new Uint8Array(await (await cache.match(request!))!.arrayBuffer())
+      bytes[bytes.length - 1]! ^= 1
+      await cache.put(request!, new Response(bytes))
+      return new URL(request!.url).pathname
+    })
+    await load(page)
+    const from = site.requests.length
+    expect(await open(page)).toMatchObject({ name: BASE })
+    expect(fetchedFiles(from)).toEqual([changed])
+    const request = greedy(QUESTIONS[0]!, 8)
+    expect(await answerLocally(page, null, request)).toEqual(await answerOfEdge(null, request))
+  })
+
   test('goes on where a broken line left off, within a file and from file to file', async () => {
     const { page } = await visit()
     const from = site.requests.length

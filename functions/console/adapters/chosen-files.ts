@@ -1,8 +1,14 @@
-// Dropped or chosen files as the file set that adapters/ reads: nothing is read until it is asked for.
+// Dropped or chosen files, named as the command line would see them: nothing is read until it is asked for.
 import { type AdapterFile, type FileSet, fileSet } from '../../../adapters/file-set.ts'
 
 /** Far more than any adapter's folder has; a whole disk dropped by mistake is not listed to its end. */
 const MAX_FILES = 2_000
+
+/** A file by its path below the folder that was dropped. Passes from the page to a worker as it is. */
+export interface ChosenFile {
+  readonly name: string
+  readonly file: File
+}
 
 export class TooManyFiles extends Error {
   constructor() {
@@ -11,24 +17,34 @@ export class TooManyFiles extends Error {
 }
 
 /** What was dropped: files, and all that lies in folders. Must be called while the drop event is handled. Throws TooManyFiles. */
-export async function droppedFiles(transfer: DataTransfer): Promise<FileSet> {
+export async function droppedFiles(transfer: DataTransfer): Promise<ChosenFile[]> {
   const entries = [...transfer.items].flatMap((item) => item.webkitGetAsEntry() ?? [])
-  const files: AdapterFile[] = []
+  const files: ChosenFile[] = []
   for (const entry of entries) await collect(entry, '', files)
   return withoutSharedFolder(files)
 }
 
 /** What a file input holds; those of a folder have its name before theirs. Throws TooManyFiles. */
-export function chosenFiles(list: FileList): FileSet {
+export function listedFiles(list: FileList): ChosenFile[] {
   if (list.length > MAX_FILES) throw new TooManyFiles()
-  return withoutSharedFolder([...list].map((file) => adapterFile(file.webkitRelativePath || file.name, file)))
+  return withoutSharedFolder([...list].map((file) => ({ name: file.webkitRelativePath || file.name, file })))
 }
 
-async function collect(entry: FileSystemEntry, folder: string, files: AdapterFile[]): Promise<void> {
+/** As adapters/ reads them. */
+export function toFileSet(files: readonly ChosenFile[]): FileSet {
+  return fileSet(
+    files.map(({ name, file }): AdapterFile => {
+      const read = async (start: number, end: number) => new Uint8Array(await file.slice(start, end).arrayBuffer())
+      return { name, size: file.size, read }
+    }),
+  )
+}
+
+async function collect(entry: FileSystemEntry, folder: string, files: ChosenFile[]): Promise<void> {
   if (files.length >= MAX_FILES) throw new TooManyFiles()
   if (isFile(entry)) {
     const file = await new Promise<File>((resolve, reject) => entry.file(resolve, reject))
-    files.push(adapterFile(folder + entry.name, file))
+    files.push({ name: folder + entry.name, file })
   } else if (isFolder(entry)) {
     const reader = entry.createReader()
     for (;;) {
@@ -48,15 +64,10 @@ function isFolder(entry: FileSystemEntry): entry is FileSystemDirectoryEntry {
   return entry.isDirectory
 }
 
-function adapterFile(name: string, file: File): AdapterFile {
-  const read = async (start: number, end: number) => new Uint8Array(await file.slice(start, end).arrayBuffer())
-  return { name, size: file.size, read }
-}
-
-/** Names relative to the folder that was dropped, as the command line sees them. */
-function withoutSharedFolder(files: readonly AdapterFile[]): FileSet {
+/** Names relative to the folder that was dropped. */
+function withoutSharedFolder(files: readonly ChosenFile[]): ChosenFile[] {
   const [first] = files
   const folder = first?.name.includes('/') ? first.name.slice(0, first.name.indexOf('/') + 1) : ''
   const isShared = folder !== '' && files.every(({ name }) => name.startsWith(folder))
-  return fileSet(isShared ? files.map((file) => ({ ...file, name: file.name.slice(folder.length) })) : files)
+  return files.map(({ name, file }) => ({ name: isShared ? name.slice(folder.length) : name, file }))
 }

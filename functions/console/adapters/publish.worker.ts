@@ -1,0 +1,54 @@
+// Publishes one adapter away from the page: files in, news of how far it is, and what came of it.
+import * as z from 'zod/mini'
+import english from 'zod/v4/locales/en.js'
+import { AdapterError, type AdapterErrorCode } from '../../../adapters/errors.ts'
+import { ProbeFailure } from '../../client/probe.ts'
+import { publishAdapter } from '../../client/publish-adapter.ts'
+import { EdgeError } from '../api/edge.ts'
+import { browserHost } from './browser-host.ts'
+import { toFileSet } from './chosen-files.ts'
+import type { FromPublisher, Publishing, RefusalFacts } from './publishing.ts'
+
+// As main.tsx says; and refusals quote the schemas' own words.
+z.config({ ...english(), jitless: true })
+
+const TITLES: Record<AdapterErrorCode, string> = {
+  malformed: 'The files are damaged',
+  unsupported: 'This kind of adapter cannot be served',
+  missing: 'Something is missing',
+  mismatch: 'It was made for another base model',
+  ineffective: 'It would change nothing',
+  too_large: 'It is larger than what can be served',
+}
+
+addEventListener('message', ({ data }: MessageEvent<Publishing>) => void publish(data))
+
+async function publish({ apiKey, files, ...request }: Publishing): Promise<void> {
+  try {
+    const { digest, report } = await publishAdapter(browserHost(apiKey), {
+      ...request,
+      files: toFileSet(files),
+      onProgress: (phase, done, total) => tell({ type: 'progress', phase, done, total }),
+    })
+    tell({ type: 'published', digest, report })
+  } catch (error) {
+    tell({ type: 'refused', refusal: refusalOf(error) })
+  }
+}
+
+function tell(news: FromPublisher): void {
+  postMessage(news)
+}
+
+function refusalOf(error: unknown): RefusalFacts {
+  const message = error instanceof Error ? error.message : String(error)
+  // Somebody else moved the name while this version was tested.
+  const isStored = error instanceof EdgeError && error.code === 'alias_moved'
+  return { title: isStored ? 'The name was moved meanwhile' : titleOf(error), message, isStored }
+}
+
+function titleOf(error: unknown): string {
+  if (error instanceof AdapterError) return TITLES[error.code]
+  if (error instanceof ProbeFailure) return 'It did not pass the test on the backend'
+  return error instanceof EdgeError ? 'The edge refused it' : 'Something unforeseen happened'
+}
