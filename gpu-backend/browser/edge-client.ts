@@ -6,8 +6,10 @@ import { BrowserError } from './browser-error.ts'
 import { BrowserModel } from './manifest.ts'
 
 const Refusal = z.object({ error: z.object({ message: z.string(), code: z.string() }) })
-const Adapter = z.object({ id: z.string(), digest: Digest, bytes: z.int() })
-export type AdapterVersion = z.infer<typeof Adapter>
+/** Where the manifest of the base model is. */
+export const MODEL_PATH = '/v1/browser/model'
+export const AdapterVersion = z.object({ id: z.string(), digest: Digest, bytes: z.int() })
+export type AdapterVersion = z.infer<typeof AdapterVersion>
 
 const NAME = /^[a-z0-9][a-z0-9._-]*\/[a-z0-9][a-z0-9._-]*$/
 
@@ -38,12 +40,12 @@ export class EdgeClient {
 
   /** The base model as browsers run it. @throws BrowserError `browser_model_not_found` where the operator published none */
   model(): Promise<BrowserModel> {
-    return this.#json('/v1/browser/model', BrowserModel)
+    return this.#json(MODEL_PATH, BrowserModel)
   }
 
   /** The version that a name points at. */
   adapter(name: string): Promise<AdapterVersion> {
-    return this.#json(adapterPath(name), Adapter)
+    return this.#json(adapterPath(name), AdapterVersion)
   }
 
   /**

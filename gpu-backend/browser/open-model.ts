@@ -1,11 +1,12 @@
 // Opens the base model and adapters: from the edge or this browser's store to a session that generates.
-// Knows no worker and no page. Invariant: a file is in the store before it is used, so the next opening downloads nothing.
+// Knows no worker and no page. Invariant: a file is in the store before it is used, so the next opening downloads nothing, and
+// needs no edge.
 import type { TokenizerFiles } from '../model/model-source.ts'
 import { BrowserError } from './browser-error.ts'
-import { adapterPath, EdgeClient } from './edge-client.ts'
+import { AdapterVersion, adapterPath, EdgeClient, MODEL_PATH } from './edge-client.ts'
 import { GraphSession } from './graph-session.ts'
 import { LocalEngine } from './local-engine.ts'
-import { type BrowserModel, type ModelFile, modelFiles } from './manifest.ts'
+import { BrowserModel, type ModelFile, modelFiles } from './manifest.ts'
 import type {
   BrowserDevice,
   LoadedAdapter,
@@ -49,8 +50,9 @@ export class OpenModel {
   static async open({ edge: url, apiKey, device: wanted }: OpenOptions, onProgress: OnProgress): Promise<OpenModel> {
     const edge = new EdgeClient(url, apiKey)
     const device = wanted ?? (await bestDevice())
-    const manifest = await edge.model()
-    const blobs = await fetchBase(edge, manifest, device, onProgress)
+    const store = await StoredFiles.open(BASE_STORE, edge)
+    const manifest = await store.answer(MODEL_PATH, BrowserModel, () => edge.model())
+    const blobs = await fetchBase(store, manifest, device, onProgress)
     const session = await GraphSession.create({
       device,
       graph: new Uint8Array(await blobs.get(manifest.graphs[device].digest)!.arrayBuffer()),
@@ -69,8 +71,9 @@ export class OpenModel {
    * @throws BrowserError
    */
   async load(name: string, onProgress: OnProgress): Promise<LoadedAdapter> {
-    const { digest, bytes } = await this.#edge.adapter(name)
-    const versions = `${adapterPath(name)}/versions/`
+    const path = adapterPath(name)
+    const { digest, bytes } = await this.#store.answer(path, AdapterVersion, () => this.#edge.adapter(name))
+    const versions = `${path}/versions/`
     const stored = { path: `${versions}${digest}/delta`, file: { digest, bytes } }
     let loadedBytes = 0
     await this.#store.get(stored, (count) => {
@@ -97,13 +100,12 @@ export class OpenModel {
 
 /** The files that `device` needs, by digest; what the manifest no longer names is removed. */
 async function fetchBase(
-  edge: EdgeClient,
+  store: StoredFiles,
   manifest: BrowserModel,
   device: BrowserDevice,
   onProgress: OnProgress,
 ): Promise<Map<string, Blob>> {
-  const store = await StoredFiles.open(BASE_STORE, edge)
-  const named = new Set(modelFiles(manifest).map(filePath))
+  const named = new Set([MODEL_PATH, ...modelFiles(manifest).map(filePath)])
   await store.remove((path) => !named.has(path))
   const files = modelFiles(manifest).filter(
     ({ digest }) => digest === manifest.graphs[device].digest || !isGraph(manifest, digest),

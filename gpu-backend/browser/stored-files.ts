@@ -1,6 +1,8 @@
 // Files by digest, kept in this browser's Cache Storage. A download that breaks off goes on where it was (HTTP ranges); a
-// file that is complete is never fetched again. Knows no model.
+// file that is complete is never fetched again. Beside them lies what the edge last said, for when it cannot be reached.
+// Knows no model.
 // Invariant: no byte leaves this file unless its file hashes to the digest that it was asked for by.
+import type * as z from 'zod/mini'
 import { digestOf } from '../../adapters/digest.ts'
 import { BrowserError } from './browser-error.ts'
 import type { EdgeClient } from './edge-client.ts'
@@ -57,6 +59,24 @@ export class StoredFiles {
       await this.#keep(url, blob)
       return blob
     })
+  }
+
+  /**
+   * The edge's answer at `path`; the last one, parsed again, while the edge cannot be reached. What it refuses stays refused.
+   * @throws what `ask` throws, where there is no last one
+   */
+  async answer<Answer>(path: string, schema: z.ZodMiniType<Answer>, ask: () => Promise<Answer>): Promise<Answer> {
+    const url = this.#edge.url(path)
+    try {
+      const answer = await ask()
+      await this.#keep(url, new Blob([JSON.stringify(answer)]))
+      return answer
+    } catch (error) {
+      if (!(error instanceof BrowserError) || error.code !== 'network') throw error
+      const last = schema.safeParse(await (await this.#cache.match(url))?.json())
+      if (last.success) return last.data
+      throw error
+    }
   }
 
   /** Removes the edge's files whose path is one that `unwanted` says. */

@@ -219,6 +219,29 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     expect(text).toBe((await answerOfEdge(adapters[0]!, request)).text)
   })
 
+  test('opens, and loads an adapter, from what is here while the edge cannot be reached', async () => {
+    const { page } = await visit()
+    await open(page)
+    const request = greedy(QUESTIONS[0]!, 24)
+    const answer = await answerLocally(page, adapters[0]!, request)
+    await load(page)
+    await page.route('**/v1/**', (route) => route.abort('connectionrefused'))
+    const from = site.requests.length
+    expect(await open(page)).toMatchObject({ name: BASE })
+    expect(await answerLocally(page, adapters[0]!, request)).toEqual(answer)
+    expect(await answerLocally(page, adapters[1]!, request)).toMatchObject({ code: 'network' })
+    expect(site.requests.length).toBe(from)
+    // A key that no longer opens anything is another matter.
+    await page.unroute('**/v1/**')
+    await page.route('**/v1/**', (route) => {
+      const error = { message: 'Incorrect API key provided.', code: 'invalid_api_key' }
+      return route.fulfill({ status: 401, json: { error } })
+    })
+    expect(await answerLocally(page, adapters[0]!, request)).toMatchObject({ code: 'invalid_api_key' })
+    await load(page)
+    expect(await open(page)).toMatchObject({ code: 'invalid_api_key' })
+  })
+
   test('checks what it has stored, and fetches again what is no longer what its digest says', async () => {
     const { page } = await visit()
     await open(page)
