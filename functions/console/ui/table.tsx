@@ -26,7 +26,7 @@ export function Table<Row>({ caption, rows, columns, keyOf }: TableProps<Row>) {
         <thead>
           <tr>
             {columns.map(({ title, kind }) => (
-              <th key={title} scope="col" class={kind}>
+              <th key={title} scope="col" class={kind === 'number' ? kind : undefined}>
                 {kind === 'actions' ? <span class="unseen">{title}</span> : title}
               </th>
             ))}
@@ -37,7 +37,11 @@ export function Table<Row>({ caption, rows, columns, keyOf }: TableProps<Row>) {
             <tr key={keyOf(row)}>
               <th scope="row">{name.cell(row)}</th>
               {values.map(({ title, kind, cell }) => (
-                <td key={title} class={kind} data-title={kind === 'actions' ? undefined : title}>
+                <td
+                  key={title}
+                  class={kind === 'number' ? kind : undefined}
+                  data-title={kind === 'actions' ? undefined : title}
+                >
                   {cell(row)}
                 </td>
               ))}
