@@ -4,6 +4,7 @@ import { KeyPage } from './account/key-page.tsx'
 import { AdaptersPage } from './adapters/adapters-page.tsx'
 import { BrowserPage } from './browser/browser-page.tsx'
 import { BrowsersPage } from './browser/browsers-page.tsx'
+import { EmbeddingsPage } from './embeddings/embeddings-page.tsx'
 import { Playground } from './playground/playground.tsx'
 import { FleetPage, ResidencyPage } from './residency/residency-page.tsx'
 import type { Session } from './session.ts'
@@ -27,6 +28,7 @@ const tenants = ({ own }: Session) => own !== undefined
 
 export const PAGES: readonly PageEntry[] = [
   { path: 'playground', title: 'Playground', icon: 'play', group: 'tenant', isFor: tenants, Page: Playground },
+  { path: 'embeddings', title: 'Embeddings', icon: 'vector', group: 'tenant', isFor: tenants, Page: EmbeddingsPage },
   { path: 'adapters', title: 'Adapters', icon: 'layers', group: 'tenant', isFor: tenants, Page: AdaptersPage },
   { path: 'usage', title: 'Usage', icon: 'chart', group: 'tenant', isFor: tenants, Page: UsagePage },
   { path: 'residency', title: 'Residency', icon: 'server', group: 'tenant', isFor: tenants, Page: ResidencyPage },

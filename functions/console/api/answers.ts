@@ -22,6 +22,12 @@ export type OwnKey = z.infer<typeof OwnKey>
 export const Model = z.object({ id: z.string(), owned_by: z.string(), digest: z.optional(z.string()) })
 export type Model = z.infer<typeof Model>
 
+export const Embeddings = z.object({
+  data: z.array(z.object({ embedding: z.array(z.number()) })),
+  usage: z.object({ prompt_tokens: z.number() }),
+})
+export type Embeddings = z.infer<typeof Embeddings>
+
 export const Version = z.object({
   digest: z.string(),
   bytes: z.number(),

@@ -2,9 +2,9 @@
 import { type Measured, streamedBody } from '../api/stream-answer.ts'
 import { Badge, type Tone } from '../ui/badge.tsx'
 import { CodeLine } from '../ui/code-line.tsx'
+import { curlLine } from '../ui/curl-line.ts'
 import { Digest } from '../ui/digest.tsx'
 import { count, milliseconds, price, shortModel } from '../ui/format.ts'
-import { curlLine } from './curl-line.ts'
 import type { Run } from './run.ts'
 
 const STATUS: Record<Run['status'], { tone: Tone; word: string }> = {

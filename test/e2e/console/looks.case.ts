@@ -5,6 +5,7 @@ import type { TestedConsole } from '../../support/console.ts'
 
 const PAGES = [
   { path: 'playground', title: 'Playground' },
+  { path: 'embeddings', title: 'Embeddings' },
   { path: 'adapters', title: 'Adapters' },
   { path: 'adapters/support', title: 'forno/support' },
   { path: 'adapters/+', title: 'Publish an adapter' },

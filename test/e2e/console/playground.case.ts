@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import type { Page } from 'playwright-core'
 import { expect, test } from 'vitest'
@@ -67,6 +68,32 @@ export function playground(site: TestedConsole): void {
     const { body, answer } = await runCurlLine(page, 'polylora-base')
     expect(JSON.parse(body)).toMatchObject({ prompt: 'Our return policy:', top_k: 1, min_tokens: 2, max_tokens: 3 })
     expect(answer).toContain('"object":"text_completion"')
+  })
+
+  test('turns texts into vectors, says how alike they are, and saves them', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await page.getByRole('link', { name: 'Embeddings' }).click()
+    await page.getByLabel('Model').selectOption('forno/support')
+    const texts = ['The same', 'Another', 'The same']
+    await page.getByLabel('Texts').fill(texts.join('\n'))
+    await page.getByRole('button', { name: 'Embed' }).click()
+    const row = page.getByRole('row', { name: '1. The same' })
+    const alike = (await row.getByRole('cell').allInnerTexts()).map(Number)
+    expect(alike[0]).toBeCloseTo(1)
+    expect(alike[1]).toBeLessThan(0.999)
+    expect(alike[2]).toBeCloseTo(1)
+    await expectAccessible(page, 'embeddings')
+    await screenshot(page, 'embeddings')
+    const saved = page.waitForEvent('download')
+    await page.getByRole('button', { name: 'Save the vectors' }).click()
+    const lines = readFileSync(await (await saved).path(), 'utf8')
+      .trim()
+      .split('\n')
+    const body = JSON.stringify({ model: 'forno/support', input: texts })
+    const answer = await site.ask('/v1/embeddings', 'dev-forno', { method: 'POST', body })
+    const { data } = (await answer.json()) as { data: { embedding: number[] }[] }
+    expect(lines.map((line) => JSON.parse(line).text)).toEqual(texts)
+    expect(JSON.parse(lines[1]!).embedding[0]).toBeCloseTo(data[1]!.embedding[0]!, 4)
   })
 
   test('asks one version of an adapter beside what its name serves', async () => {
