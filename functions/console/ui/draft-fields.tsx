@@ -1,64 +1,8 @@
-// A question and how it is to be answered, as one types it: for the backends, or for this browser.
-// Invariant: what `readDraft` returns is what the API's fields are called.
-import * as z from 'zod/mini'
+// Where a question and its settings are typed.
+import { type Draft, tryReadFields } from './draft.ts'
 import { Field, Input, Select } from './field.tsx'
 
-export interface Draft {
-  /** A conversation goes through the model's chat template, a bare prompt does not. */
-  readonly kind: 'conversation' | 'prompt'
-  readonly system: string
-  readonly question: string
-  readonly temperature: string
-  readonly maxTokens: string
-  /** Further fields of the request: a JSON object, or nothing. */
-  readonly fields: string
-}
-
 const KINDS = { conversation: 'A conversation', prompt: 'A bare prompt' }
-
-export function newDraft(maxTokens: number): Draft {
-  const question = 'What is your return policy?'
-  return { kind: 'conversation', system: '', question, temperature: '0', maxTokens: String(maxTokens), fields: '' }
-}
-
-interface Message {
-  readonly role: 'system' | 'user'
-  readonly content: string
-}
-
-export interface Question {
-  /** One of the two. */
-  readonly messages: readonly Message[] | undefined
-  readonly prompt: string | undefined
-  readonly sampling: { readonly temperature: number; readonly max_tokens: number; readonly [field: string]: unknown }
-}
-
-const Fields = z.record(z.string(), z.unknown())
-
-/** undefined where it cannot be asked yet: no question, or further fields that are no JSON object. */
-export function readDraft({ kind, system, question, temperature, maxTokens, fields }: Draft): Question | undefined {
-  const further = tryReadFields(fields)
-  if (question.trim() === '' || !further) return undefined
-  const messages: readonly Message[] = [
-    ...(system.trim() ? [{ role: 'system' as const, content: system }] : []),
-    { role: 'user', content: question },
-  ]
-  return {
-    messages: kind === 'conversation' ? messages : undefined,
-    prompt: kind === 'prompt' ? question : undefined,
-    sampling: { temperature: Number(temperature), max_tokens: Number(maxTokens), ...further },
-  }
-}
-
-function tryReadFields(text: string): Record<string, unknown> | undefined {
-  if (text.trim() === '') return {}
-  try {
-    const parsed = Fields.safeParse(JSON.parse(text))
-    return parsed.success ? parsed.data : undefined
-  } catch {
-    return undefined
-  }
-}
 
 interface DraftFieldsProps {
   readonly draft: Draft
