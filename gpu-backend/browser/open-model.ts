@@ -49,21 +49,29 @@ export class OpenModel {
   /** @throws BrowserError */
   static async open({ edge: url, apiKey, device: wanted }: OpenOptions, onProgress: OnProgress): Promise<OpenModel> {
     const edge = new EdgeClient(url, apiKey)
-    const device = wanted ?? (await bestDevice())
     const store = await StoredFiles.open(BASE_STORE, edge)
     const manifest = await store.answer(MODEL_PATH, BrowserModel, () => edge.model())
-    const blobs = await fetchBase(store, manifest, device, onProgress)
-    const session = await GraphSession.create({
-      device,
-      graph: new Uint8Array(await blobs.get(manifest.graphs[device].digest)!.arrayBuffer()),
-      weights: new Blob(manifest.weights_parts.map(({ digest }) => blobs.get(digest)!)),
-      base: manifest.base,
-      contextTokens: manifest.context_tokens,
-    })
-    // Written by the publisher of the base, whose graph is trusted as well.
-    const files = JSON.parse(await blobs.get(manifest.tokenizer.digest)!.text()) as TokenizerFiles
     const adapters = await StoredFiles.open(ADAPTER_STORE, edge)
-    return new OpenModel({ manifest, device }, edge, adapters, session, files)
+    const openOn = async (device: BrowserDevice) => {
+      const blobs = await fetchBase(store, manifest, device, onProgress)
+      const session = await GraphSession.create({
+        device,
+        graph: new Uint8Array(await blobs.get(manifest.graphs[device].digest)!.arrayBuffer()),
+        weights: new Blob(manifest.weights_parts.map(({ digest }) => blobs.get(digest)!)),
+        base: manifest.base,
+        contextTokens: manifest.context_tokens,
+      })
+      // Written by the publisher of the base, whose graph is trusted as well.
+      const files = JSON.parse(await blobs.get(manifest.tokenizer.digest)!.text()) as TokenizerFiles
+      return new OpenModel({ manifest, device }, edge, adapters, session, files)
+    }
+    const device = wanted ?? (await bestDevice())
+    return openOn(device).catch((error: unknown) => {
+      // A GPU that is there may still be too small for the model.
+      const isTooSmall = error instanceof BrowserError && error.code === 'unsupported' && device === 'webgpu'
+      if (isTooSmall && wanted === undefined) return openOn('wasm')
+      throw error
+    })
   }
 
   /**

@@ -14,8 +14,9 @@ interface CanaryCardProps {
 export function CanaryCard({ adapter, actions }: CanaryCardProps) {
   const { canary } = adapter
   const id = useId()
-  const [share, setShare] = useState(canary ? canary.weight * 100 : 0)
-  useEffect(() => setShare(canary ? canary.weight * 100 : 0), [canary?.digest, canary?.weight])
+  const current = canary ? toPercent(canary.weight) : 0
+  const [share, setShare] = useState(current)
+  useEffect(() => setShare(current), [canary?.digest, current])
   if (!canary) return null
   return (
     <Card
@@ -51,7 +52,7 @@ export function CanaryCard({ adapter, actions }: CanaryCardProps) {
         <Button
           kind="primary"
           isBusy={actions.task.isBusy}
-          disabled={share === canary.weight * 100}
+          disabled={share === current}
           onClick={() => actions.setCanary(canary.digest, share / 100)}
         >
           Set share
@@ -59,4 +60,9 @@ export function CanaryCard({ adapter, actions }: CanaryCardProps) {
       </div>
     </Card>
   )
+}
+
+/** To a tenth: 0.07 times 100 is a little more than 7. */
+function toPercent(weight: number): number {
+  return Math.round(weight * 1000) / 10
 }

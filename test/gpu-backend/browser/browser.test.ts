@@ -2,6 +2,7 @@
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { LocalModel, LocalRequest, openBrowserModel } from '../../../gpu-backend/browser/index.ts'
+import type { BrowserModel } from '../../../gpu-backend/browser/manifest.ts'
 import type { BrowserDevice } from '../../../gpu-backend/browser/messages.ts'
 import { EMBEDDED_MODEL } from '../../../gpu-backend/config.ts'
 import { publishBrowserModel } from '../../../scripts/publish-browser-model.ts'
@@ -387,4 +388,25 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     }
     expect(complaints).toEqual([])
   })
+
+  test('runs as WASM where the GPU refuses the model, unless WebGPU was insisted on', async () => {
+    const manifest = (await (await edge.call(ADMIN_KEY, '/admin/v1/browser/model')).json()) as { model: BrowserModel }
+    const { graphs, tokenizer } = manifest.model
+    // No graph at all.
+    const model = { ...manifest.model, graphs: { ...graphs, webgpu: tokenizer } }
+    expect((await edge.admin('PUT', '/browser/model', model)).status).toBe(200)
+    const { page } = await visit()
+    expect(await open(page, 'webgpu')).toMatchObject({ code: 'unsupported' })
+    expect(await openOnAny(page)).toBe('wasm')
+    const request = greedy(QUESTIONS[0]!, 8)
+    expect(await answerLocally(page, adapters[0]!, request)).toEqual(await answerOfEdge(adapters[0]!, request))
+  })
 })
+
+/** Opens the model where the module thinks best, and says where that is. */
+function openOnAny(page: Page): Promise<BrowserDevice> {
+  return page.evaluate(async () => {
+    globalThis.model = await polylora.openBrowserModel({ edge: location.origin, apiKey: 'key-shop' })
+    return globalThis.model.device
+  })
+}
