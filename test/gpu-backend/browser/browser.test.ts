@@ -9,7 +9,7 @@ import { publishBrowserModel } from '../../../scripts/publish-browser-model.ts'
 import { SECRET, serve } from '../../support/backend-client.ts'
 import { type BrowserSite, startBrowserSite, undisturbed } from '../../support/browser-site.ts'
 import { hasChromium, launchChromium, openPage, SOFTWARE_WEBGPU } from '../../support/chromium.ts'
-import { ADMIN_KEY, type EdgeHarness, startEdge } from '../../support/edge-harness.ts'
+import { ADMIN_KEY, digestOf, type EdgeHarness, startEdge } from '../../support/edge-harness.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
 import { sampleAdapters } from '../../support/sample-adapters.ts'
 import { tinyEngines } from '../../support/tiny-engine.ts'
@@ -248,7 +248,7 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     await open(page)
     const changed = await page.evaluate(async () => {
       const cache = await caches.open('polylora base')
-      const [request] = await cache.keys()
+      const request = (await cache.keys()).find(({ url }) => url.includes('/files/'))
       const bytes = new Uint8Array(await (await cache.match(request!))!.arrayBuffer())
       bytes[bytes.length - 1]! ^= 1
       await cache.put(request!, new Response(bytes))
@@ -391,9 +391,11 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
 
   test('runs as WASM where the GPU refuses the model, unless WebGPU was insisted on', async () => {
     const manifest = (await (await edge.call(ADMIN_KEY, '/admin/v1/browser/model')).json()) as { model: BrowserModel }
-    const { graphs, tokenizer } = manifest.model
-    // No graph at all.
-    const model = { ...manifest.model, graphs: { ...graphs, webgpu: tokenizer } }
+    const file = new TextEncoder().encode('no graph at all')
+    const webgpu = { digest: digestOf(file), bytes: file.byteLength }
+    const stored = await edge.call(ADMIN_KEY, `/admin/v1/browser/files/${webgpu.digest}`, { method: 'PUT', body: file })
+    expect(stored.status).toBe(201)
+    const model = { ...manifest.model, graphs: { ...manifest.model.graphs, webgpu } }
     expect((await edge.admin('PUT', '/browser/model', model)).status).toBe(200)
     const { page } = await visit()
     expect(await open(page, 'webgpu')).toMatchObject({ code: 'unsupported' })
