@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
+import { EMBEDDED_NAME } from '../gpu-backend/config.ts'
 import { WEIGHT_FORMATS } from '../gpu-backend/model/graph.ts'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
@@ -129,7 +130,7 @@ async function publishSamples(url: string, samples: readonly Sample[], stamps: S
 
 /** Only the embedded model is small enough to be copied unasked; for another there is `polylora browser publish`. */
 async function publishForBrowsers(url: string, fresh: readonly Sample[], options: StartOptions): Promise<void> {
-  if (options.model !== undefined) return
+  if ((await baseName(url)) !== EMBEDDED_NAME) return
   // Below the answers, away from the steps before them.
   if (options.demo) process.stdout.write('\n')
   await step(process.stdout, 'for browsers', async (remark) => {
