@@ -74,7 +74,8 @@ export type Tenant = z.infer<typeof Tenant>
 export const TenantWithBalance = z.object({ ...Tenant.shape, ...Balance.shape })
 export type TenantWithBalance = z.infer<typeof TenantWithBalance>
 
-export const TenantErasure = z.object({
+/** What is saved of it is all of it, so nothing is left out. */
+export const TenantErasure = z.looseObject({
   id: z.string(),
   erased_ms: z.number(),
   keys: z.array(z.string()),

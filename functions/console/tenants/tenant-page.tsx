@@ -1,7 +1,7 @@
 // One tenant, for the operator: limits and prices, balance, keys, and erasing it.
 import { useState } from 'preact/hooks'
 import { TenantErasure, TenantWithBalance } from '../api/answers.ts'
-import { callEdge, readEdge } from '../api/edge.ts'
+import { readEdge } from '../api/edge.ts'
 import { useLoaded, useTask } from '../loading.ts'
 import { linkTo } from '../router.ts'
 import { useSession } from '../session.ts'
@@ -21,17 +21,24 @@ export function TenantPage({ id }: { readonly id: string }) {
   const loaded = useLoaded((signal) => readEdge(adminKey, path, TenantWithBalance, { signal }), [adminKey, path])
   const [isErasing, setErasing] = useState(false)
   const erasure = useTask()
-  const [erased, setErased] = useState<{ receipt: TenantErasure; text: string }>()
+  const [erased, setErased] = useState<TenantErasure>()
   const erase = () => {
     void erasure.run(async () => {
-      const text = await (await callEdge(adminKey, path, { method: 'DELETE' })).text()
-      setErased({ receipt: TenantErasure.parse(JSON.parse(text)), text })
+      setErased(await readEdge(adminKey, path, TenantErasure, { method: 'DELETE' }))
     })
   }
   if (erased) {
     return (
-      <Page title={`${id} is erased`}>
-        <Receipt {...erased} />
+      <Page
+        title={`${id} is erased`}
+        about="The edge keeps the receipt: it is found again by the tenant’s name."
+        actions={
+          <ButtonLink href={linkTo('tenants')} icon="back">
+            All tenants
+          </ButtonLink>
+        }
+      >
+        <Receipt receipt={erased} />
       </Page>
     )
   }
@@ -49,7 +56,11 @@ export function TenantPage({ id }: { readonly id: string }) {
           <>
             {tenant.deleting_ms !== null && (
               <Failure
-                error={new Error('Its erasure broke off, and its keys are refused: erase it again to finish.')}
+                error={
+                  new Error(
+                    'Its erasure broke off; its keys are refused. The edge finishes it by itself, or erase it again.',
+                  )
+                }
               />
             )}
             <KeysCard path={path} />

@@ -12,6 +12,7 @@ import { count, dateTime } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
 import { Table } from '../ui/table.tsx'
+import { ReceiptsCard } from './receipts-card.tsx'
 import { TenantPage } from './tenant-page.tsx'
 
 export function TenantsPage({ rest: [id] }: { readonly rest: readonly string[] }) {
@@ -34,6 +35,7 @@ function TenantList() {
           }
         </WhenLoaded>
       </Card>
+      <ReceiptsCard />
     </Page>
   )
 }

@@ -78,6 +78,7 @@ export function playground(site: TestedConsole): void {
     await page.getByLabel('Texts').fill(texts.join('\n'))
     await page.getByRole('button', { name: 'Embed' }).click()
     const row = page.getByRole('row', { name: '1. The same' })
+    await row.waitFor()
     const alike = (await row.getByRole('cell').allInnerTexts()).map(Number)
     expect(alike[0]).toBeCloseTo(1)
     expect(alike[1]).toBeLessThan(0.999)

@@ -1,0 +1,47 @@
+// The receipts of a tenant that was erased, by the name that it had.
+import { useState } from 'preact/hooks'
+import { listOf, TenantErasure } from '../api/answers.ts'
+import { readEdge } from '../api/edge.ts'
+import { useTask } from '../loading.ts'
+import { useSession } from '../session.ts'
+import { Button } from '../ui/button.tsx'
+import { Input } from '../ui/field.tsx'
+import { Card } from '../ui/page.tsx'
+import { Failure } from '../ui/states.tsx'
+import { Receipt } from './receipt.tsx'
+
+export function ReceiptsCard() {
+  const { adminKey } = useSession().keys
+  const [id, setId] = useState('')
+  const [receipts, setReceipts] = useState<readonly TenantErasure[]>()
+  const task = useTask()
+  const find = () => {
+    void task.run(async () => {
+      const path = `/admin/v1/tenants/${encodeURIComponent(id)}/receipts`
+      setReceipts((await readEdge(adminKey, path, listOf(TenantErasure))).data)
+    })
+  }
+  return (
+    <>
+      <Card title="Erased tenants" about="What was erased is kept as a receipt.">
+        <form
+          class="row"
+          onSubmit={(event) => {
+            event.preventDefault()
+            find()
+          }}
+        >
+          <Input label="Name that it had" value={id} required onInput={setId} />
+          <Button type="submit" isBusy={task.isBusy} disabled={id === ''}>
+            Show receipts
+          </Button>
+        </form>
+        {task.error && <Failure error={task.error} />}
+        {receipts?.length === 0 && <p role="status">There is no receipt under this name.</p>}
+      </Card>
+      {receipts?.map((receipt) => (
+        <Receipt key={receipt.erased_ms} receipt={receipt} />
+      ))}
+    </>
+  )
+}
