@@ -4,8 +4,8 @@ import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
+import { BROWSER_WEIGHTS } from '../gpu-backend/browser/manifest.ts'
 import { EMBEDDED_NAME } from '../gpu-backend/config.ts'
-import { WEIGHT_FORMATS } from '../gpu-backend/model/graph.ts'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
 import { openToBrowsers } from './start/browsers.ts'
@@ -135,7 +135,7 @@ async function publishForBrowsers(url: string, fresh: readonly Sample[], options
   if (options.demo) process.stdout.write('\n')
   await step(process.stdout, 'for browsers', async (remark) => {
     const { manifest, bytes } = await openToBrowsers(url, {
-      weights: WEIGHT_FORMATS.find((format) => format === options.weights) ?? 'f32',
+      weights: BROWSER_WEIGHTS.find((format) => format === options.weights) ?? 'f32',
       cacheDir: resolve(REPOSITORY, options.state, 'backend/models'),
       // What an operator decided in an earlier run stays.
       samples: fresh,

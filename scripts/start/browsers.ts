@@ -1,14 +1,14 @@
 // Lets the browsers of this machine run the embedded base model and the sample adapters themselves, as an operator would.
 // Knows the edge's API only. Invariant: what is published already is not sent again.
+import type { BrowserModel } from '../../gpu-backend/browser/manifest.ts'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
-import type { WeightFormat } from '../../gpu-backend/model/graph.ts'
 import { callEdge } from '../edge-client.ts'
 import { type PublishedBrowserModel, publishBrowserModel } from '../publish-browser-model.ts'
 import { LOCAL_ADMIN_KEY } from './launch.ts'
 import type { Sample } from './samples.ts'
 
 interface BrowserAccess {
-  readonly weights: WeightFormat
+  readonly weights: BrowserModel['weights']
   /** Where the backend has built the same graph. */
   readonly cacheDir: string
   readonly samples: readonly Sample[]
