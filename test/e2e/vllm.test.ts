@@ -11,7 +11,7 @@ import { type StartedProduct, startProduct } from '../support/started-product.ts
 import { temporaryDir } from '../support/temporary-dir.ts'
 import { tinyEngines } from '../support/tiny-engine.ts'
 import { EMBEDDED_MODEL } from '../support/tiny-model.ts'
-import { SERVER, tryFindVllm } from '../support/vllm-server.ts'
+import { QUICK_START, SERVER, tryFindVllm } from '../support/vllm-server.ts'
 
 const vllm = tryFindVllm()
 /** Two servers in Python start at once on two cores. */
@@ -67,7 +67,7 @@ describe.skipIf(vllm === undefined)('npm start before two vLLM servers', { timeo
           ...options,
           maxLoras: SERVER.maxLoras + 1,
           kvCacheBytes: 256e6,
-          more: ['--enforce-eager'],
+          more: QUICK_START,
         }),
       ),
     )

@@ -11,8 +11,17 @@ import { temporaryDir } from './temporary-dir.ts'
 /** What the test's server is started with; engines that connect to it may ask for less. */
 export const SERVER = { contextTokens: 512, maxBatch: 8, maxLoras: 8, maxCpuLoras: 64, maxRank: 32 }
 
-/** By itself vLLM binds its threads to the same core as every other vLLM does: here several share two cores with other tests. */
-export const SHARED_CORES = { VLLM_CPU_OMP_THREADS_BIND: 'nobind', OMP_NUM_THREADS: '1' }
+/**
+ * By itself a vLLM binds its threads to the same core as every other one does: here several share two cores with other tests.
+ * And it has its worker in a process of its own, which takes long to start; the last variable lets `QUICK_START` say otherwise.
+ */
+export const SHARED_CORES = {
+  VLLM_CPU_OMP_THREADS_BIND: 'nobind',
+  OMP_NUM_THREADS: '1',
+  VLLM_ENABLE_V1_MULTIPROCESSING: '0',
+}
+/** Nothing is compiled, and the worker is no process of its own. */
+export const QUICK_START = ['--enforce-eager', '--distributed-executor-backend', 'uni']
 
 /** The `vllm` command, as POLYLORA_VLLM names it or scripts/install-vllm.ts installs it; undefined where there is none. */
 export function tryFindVllm(): string | undefined {
@@ -69,7 +78,7 @@ export function vllmServer(command: string, modelPath: string) {
     modelPath,
     dtype: 'float32',
     kvCacheBytes: 256e6,
-    more: ['--enforce-eager'],
+    more: QUICK_START,
   })
   const env = { VLLM_ALLOW_RUNTIME_LORA_UPDATING: '1', VLLM_NO_USAGE_STATS: '1', ...SHARED_CORES }
   let server: VllmProcess | undefined

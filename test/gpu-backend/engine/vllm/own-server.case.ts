@@ -7,7 +7,7 @@ import { groupsBelow, processesOf } from '../../../support/process-group.ts'
 import { type SampleAdapter, sampleAdapters } from '../../../support/sample-adapters.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
 import { EMBEDDED_MODEL } from '../../../support/tiny-model.ts'
-import { SHARED_CORES, vllmEngines } from '../../../support/vllm-server.ts'
+import { QUICK_START, SHARED_CORES, vllmEngines } from '../../../support/vllm-server.ts'
 
 const START_MS = 600_000
 const ANSWER_TOKENS = 40
@@ -29,7 +29,7 @@ export function ownServerCases(vllm: string): void {
     for (const [name, value] of Object.entries(SHARED_CORES)) vi.stubEnv(name, value)
     engine = await engines.start({
       modelPath: EMBEDDED_MODEL,
-      server: { kind: 'own', command: vllm, more: ['--enforce-eager'] },
+      server: { kind: 'own', command: vllm, more: QUICK_START },
     })
     const [found] = groupsBelow(process.pid).filter((id) => processesOf(id).length > 3)
     group = found!
