@@ -11,7 +11,7 @@ import { SHARED_CORES } from './vllm-server.ts'
 
 export interface ListeningVllm {
   readonly url: string
-  /** Names of the adapters that it has loaded. */
+  /** Digests of the adapters that it has loaded: what their names begin with. */
   adapters(): Promise<string[]>
   /** Ends all of its processes at once, as a machine that goes does. */
   kill(): Promise<void>
@@ -59,7 +59,7 @@ export async function startListeningVllm(
     url,
     async adapters() {
       const { data } = Models.parse(await (await fetch(`${url}/v1/models`)).json())
-      return data.filter(({ parent }) => parent).map(({ id }) => id)
+      return data.filter(({ parent }) => parent).map(({ id }) => id.slice(0, 'sha256:'.length + 64))
     },
     kill,
   }

@@ -45,6 +45,7 @@ export class Replica implements Place {
   readonly #running = new Map<Dispatched, BatchSize>()
   readonly #closed = new AbortController()
   #wake = new AbortController()
+  #life = new AbortController()
   #isReady = false
   #baseName = ''
   #failedStarts = 0
@@ -55,6 +56,11 @@ export class Replica implements Place {
     this.client = options.client
     this.#options = options
     this.adapters = new ResidentAdapters(options.client, options.adapterCapacity, (digest) => this.atWork.has(digest))
+  }
+
+  /** Aborted when the server has not answered for a while: what runs there would wait for it in vain. */
+  get gone(): AbortSignal {
+    return this.#life.signal
   }
 
   get isReady(): boolean {
@@ -115,6 +121,7 @@ export class Replica implements Place {
       } catch (error) {
         failed++
         if (!this.#isReady || failed >= MAX_FAILED_CHECKS) this.lost(error)
+        if (failed >= MAX_FAILED_CHECKS) this.#life.abort()
       }
       await this.#pause(this.#isReady ? WELL_CHECK_MS : UNWELL_CHECK_MS)
     }
@@ -148,6 +155,7 @@ export class Replica implements Place {
     this.#baseName = await this.#check()
     this.adapters.restart(await this.client.models(), this.#options.findAdapter)
     this.#unwell = undefined
+    if (this.#life.signal.aborted) this.#life = new AbortController()
     this.#isReady = true
     log('info', 'vllm_ready', { replica: this.name })
     this.#options.onChange()

@@ -1,16 +1,25 @@
-// Which deltas one vLLM server has loaded, under their digests as names: our table of it, and the calls that change it.
+// Which deltas one vLLM server has loaded, and under which names: our table of it, and the calls that change it.
 // Knows no requests: which deltas are at work is asked of its owner. Invariants: a digest is loaded once however many ask
-// for it; calls about one digest follow each other; a delta at work is never unloaded to make room.
+// for it; calls about one digest follow each other; a delta at work is never unloaded to make room; a name, the digest and
+// a few digits more, is used for one load only. vLLM (0.32) takes two loads under one name for one adapter, and dies when
+// requests of both are in a batch: what a client left behind may still run when the delta is loaded again.
 import type { SharedAdapter } from './shared-adapters.ts'
 import { type VllmClient, VllmLost, type VllmModel, VllmRefusal } from './vllm-client.ts'
+
+const DIGEST_LENGTH = 'sha256:'.length + 64
+
+interface Loaded {
+  readonly adapter: SharedAdapter
+  readonly name: string
+}
 
 export class ResidentAdapters {
   readonly #client: VllmClient
   readonly #capacity: number
   readonly #isAtWork: (digest: string) => boolean
   /** In order of use: the least recently used first. */
-  readonly #loaded = new Map<string, SharedAdapter>()
-  readonly #loading = new Map<string, Promise<void>>()
+  readonly #loaded = new Map<string, Loaded>()
+  readonly #loading = new Map<string, Promise<string>>()
   /** By digest: the end of the last call about it. */
   readonly #calls = new Map<string, Promise<unknown>>()
   /** Grows when the server has restarted: what was begun before has no effect any more. */
@@ -39,7 +48,7 @@ export class ResidentAdapters {
   }
 
   get bytes(): number {
-    return this.#loaded.values().reduce((sum, { bytes }) => sum + bytes, 0)
+    return this.#loaded.values().reduce((sum, { adapter }) => sum + adapter.bytes, 0)
   }
 
   digests(): string[] {
@@ -51,16 +60,17 @@ export class ResidentAdapters {
   }
 
   /**
-   * Resolves when the server has the delta.
+   * Resolves when the server has the delta, to its name there.
    * @throws VllmRefusal where it cannot apply or find it, VllmLost where it cannot be reached
    */
-  ensure(adapter: SharedAdapter): Promise<void> {
+  ensure(adapter: SharedAdapter): Promise<string> {
     const { digest, path } = adapter
-    if (this.#loaded.get(digest)?.path === path) {
+    const loaded = this.#loaded.get(digest)
+    if (loaded?.adapter.path === path) {
       this.#hits++
       this.#loaded.delete(digest)
-      this.#loaded.set(digest, adapter)
-      return Promise.resolve()
+      this.#loaded.set(digest, loaded)
+      return Promise.resolve(loaded.name)
     }
     const running = this.#loading.get(path)
     if (running) return running
@@ -77,10 +87,11 @@ export class ResidentAdapters {
   /** Unloads the delta where this very admission of it is loaded. A server that cannot be reached has lost it anyway. */
   async unload({ digest, path }: SharedAdapter): Promise<void> {
     await this.#inTurn(digest, async () => {
-      if (this.#loaded.get(digest)?.path !== path) return
+      const loaded = this.#loaded.get(digest)
+      if (loaded?.adapter.path !== path) return
       this.#loaded.delete(digest)
       this.#evictions++
-      await this.#unloadName(digest)
+      await this.#unloadName(loaded.name)
     })
   }
 
@@ -89,28 +100,32 @@ export class ResidentAdapters {
     this.#lives++
     this.#loaded.clear()
     for (const { id, root } of models) {
-      const adapter = find(id)
-      if (adapter && adapter.path === root && this.#loaded.size < this.#capacity) this.#loaded.set(id, adapter)
+      const adapter = find(id.slice(0, DIGEST_LENGTH))
+      if (!adapter || adapter.path !== root || this.#loaded.size >= this.#capacity) continue
+      this.#loaded.set(adapter.digest, { adapter, name: id })
     }
   }
 
-  async #load(adapter: SharedAdapter): Promise<void> {
+  async #load(adapter: SharedAdapter): Promise<string> {
     const { digest, path } = adapter
+    const name = `${digest}-${crypto.randomUUID().slice(0, 8)}`
     const lives = this.#lives
     await this.#makeRoom()
-    await this.#client.loadAdapter(digest, path)
+    await this.#client.loadAdapter(name, path)
     if (lives !== this.#lives) throw new VllmLost('the server restarted while it loaded an adapter')
     this.#loads++
-    this.#loaded.set(digest, adapter)
+    this.#loaded.set(digest, { adapter, name })
+    return name
   }
 
   async #makeRoom(): Promise<void> {
     while (this.#loaded.size + this.#loading.size > this.#capacity) {
-      const [digest] = [...this.#loaded.keys()].filter((digest) => !this.#isAtWork(digest))
-      if (digest === undefined) return
+      const idle = this.#loaded.entries().find(([digest]) => !this.#isAtWork(digest))
+      if (!idle) return
+      const [digest, { name }] = idle
       this.#loaded.delete(digest)
       this.#evictions++
-      await this.#inTurn(digest, () => this.#unloadName(digest))
+      await this.#inTurn(digest, () => this.#unloadName(name))
     }
   }
 

@@ -107,29 +107,30 @@ export class SequenceRun implements Dispatched {
     const { adapter } = this.#options
     const tier = this.#tierOn(replica)
     try {
-      if (adapter) await this.#load(replica, adapter)
-      if (!this.#isOver) await this.#stream(replica, tier)
+      const model = adapter ? await this.#load(replica, adapter) : replica.baseName
+      if (!this.#isOver) await this.#stream(replica, model, tier)
     } catch (error) {
       this.#failed(replica, error)
     }
     this.#settle()
   }
 
-  async #load(replica: Replica, adapter: SharedAdapter): Promise<void> {
+  /** The delta's name there. */
+  async #load(replica: Replica, adapter: SharedAdapter): Promise<string> {
     try {
-      await replica.adapters.ensure(adapter)
+      return await replica.adapters.ensure(adapter)
     } catch (error) {
       if (!(error instanceof VllmRefusal)) throw error
       // It was taken in once, so its files have been damaged since: as good as not there, the edge sends it again.
       this.#options.onUnreadable(adapter.digest)
-      this.fail(adapterMissing(adapter.digest))
+      throw adapterMissing(adapter.digest)
     }
   }
 
-  async #stream(replica: Replica, tier: Tier | null): Promise<void> {
-    const { adapter, onMessage, sampling } = this.#options
-    const model = adapter?.digest ?? replica.baseName
-    const chunks = await replica.client.complete(completionRequest({ ...this.#options, model }), this.#abort.signal)
+  async #stream(replica: Replica, model: string, tier: Tier | null): Promise<void> {
+    const { onMessage, sampling } = this.#options
+    const signal = AbortSignal.any([this.#abort.signal, replica.gone])
+    const chunks = await replica.client.complete(completionRequest({ ...this.#options, model }), signal)
     if (!this.#hasStarted) onMessage({ type: 'started', tier })
     this.#hasStarted = true
     let reason: FinishReason | undefined

@@ -30,7 +30,7 @@ const MAX_MEAN_DIFFERENCE = 0.25
 const DOUBTFUL_MODULES = ['model.embed_tokens', 'lm_head']
 
 const PROJECTION = 'model.layers.0.self_attn.q_proj'
-/** Name and directory of the adapter that changes nothing. */
+/** Directory, and beginning of the name, of the adapter that changes nothing. */
 const BARE = 'polylora-bare'
 
 /** For each place, the likeliest tokens. */
@@ -152,11 +152,13 @@ function tryRead(file: string): Probe | undefined {
  */
 async function loadBare(client: VllmClient, { base, sharedDir }: ServerRequirements): Promise<string> {
   const path = join(sharedDir, BARE)
-  // Loaded by another backend of the same server, it may be at work.
-  if ((await client.models()).some(({ id, root }) => id === BARE && root === path)) return BARE
+  // Loaded by an earlier life of ours or by another backend of the same server, it may be at work.
+  const known = (await client.models()).find(({ id, root }) => id.startsWith(BARE) && root === path)
+  if (known) return known.id
+  const name = `${BARE}-${crypto.randomUUID().slice(0, 8)}`
   await writeBlankAdapter(path, base, PROJECTION, 1)
-  await client.loadAdapter(BARE, path)
-  return BARE
+  await client.loadAdapter(name, path)
+  return name
 }
 
 /** Loads adapters that change nothing: one of the largest rank, and one for each module that may be fixed. */

@@ -102,17 +102,9 @@ export class VllmClient {
     return Object.fromEntries(top.map(([name, logprob]) => [name, logprob ?? Number.NEGATIVE_INFINITY]))
   }
 
-  /** Loads the PEFT directory `path`, as the server sees it, under `name`, whatever was loaded under that name before. */
+  /** Loads the PEFT directory `path`, as the server sees it, under `name`, which must be new. */
   async loadAdapter(name: string, path: string): Promise<void> {
-    const load = () => this.#call('POST', '/v1/load_lora_adapter', { lora_name: name, lora_path: path })
-    try {
-      await load()
-    } catch (error) {
-      if (!(error instanceof VllmRefusal) || error.status !== 400) throw error
-      // The name is taken: by an earlier life of ours, or by another backend of the same server.
-      await this.unloadAdapter(name)
-      await load()
-    }
+    await this.#call('POST', '/v1/load_lora_adapter', { lora_name: name, lora_path: path })
   }
 
   async unloadAdapter(name: string): Promise<void> {
