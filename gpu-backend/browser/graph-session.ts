@@ -32,6 +32,8 @@ export class GraphSession {
   #delta: PackedDelta | null = null
   /** A and B of every group. */
   #deltaFeeds: Feeds = {}
+  /** Rejected once the GPU is gone: the runtime would wait for it for ever. */
+  readonly #lost = Promise.withResolvers<never>()
 
   private constructor(
     runtime: Runtime,
@@ -45,6 +47,7 @@ export class GraphSession {
     this.dimensions = dimensions
     this.groups = projectionGroups(dimensions)
     this.#zeros = noChange(this.groups)
+    this.#lost.promise.catch(() => {})
     this.#placeDelta()
   }
 
@@ -68,11 +71,12 @@ export class GraphSession {
           ? { preferredOutputLocation: Object.fromEntries(present.map((name) => [name, 'gpu-buffer' as const])) }
           : {}),
       })
-      const memory =
-        device === 'webgpu'
-          ? new GpuMemory(runtime, await runtime.env.webgpu.device, dimensions, contextTokens)
-          : new HostMemory(runtime, dimensions)
-      return new GraphSession(runtime, session, memory, dimensions)
+      if (device === 'wasm') return new GraphSession(runtime, session, new HostMemory(runtime, dimensions), dimensions)
+      const gpu = await runtime.env.webgpu.device
+      const memory = new GpuMemory(runtime, gpu, dimensions, contextTokens)
+      const made = new GraphSession(runtime, session, memory, dimensions)
+      void gpu.lost.then(({ message }) => made.#lost.reject(new Error(message || 'the GPU is gone')))
+      return made
     } catch (error) {
       throw new BrowserError('unsupported', `The model cannot run on ${device} in this browser: ${reasonOf(error)}.`)
     }
@@ -91,7 +95,10 @@ export class GraphSession {
     this.#memory.restart()
   }
 
-  /** Runs `tokens` at positions `past` .. and returns the last one's logits [vocab] f32. */
+  /**
+   * Runs `tokens` at positions `past` .. and returns the last one's logits [vocab] f32.
+   * @throws BrowserError `unsupported` once the GPU is lost, or the runtime fails
+   */
   async run(tokens: Int32Array, past: number): Promise<Float32Array> {
     const count = tokens.length
     const feeds: Feeds = {
@@ -107,7 +114,9 @@ export class GraphSession {
     const present = kvNames(layers, 'present')
     const fetches: Record<string, Tensor | null> = { logits: null }
     for (const [i, name] of present.entries()) fetches[name] = this.#memory.present?.[i] ?? null
-    const outputs = await this.#session.run(feeds, fetches)
+    const outputs = await Promise.race([this.#session.run(feeds, fetches), this.#lost.promise]).catch((error) => {
+      throw new BrowserError('unsupported', `The model stopped (${reasonOf(error)}): load it again.`)
+    })
     this.#memory.keep(present.map((name) => outputs[name]!))
     return outputs.logits!.data as Float32Array
   }

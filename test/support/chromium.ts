@@ -20,6 +20,8 @@ export const SOFTWARE_WEBGPU = [
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',
   '--enable-features=Vulkan,WebGPU',
+  // Which would take a GPU this slow for one that hangs, and end it.
+  '--disable-gpu-watchdog',
 ]
 
 /** False, said aloud, where there is none: what needs a browser is skipped then. */

@@ -389,6 +389,24 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     expect(complaints).toEqual([])
   })
 
+  test('says that the GPU stopped, where it does so in the middle of an answer', {
+    timeout: SOFTWARE_GPU_MS,
+  }, async () => {
+    const doomed = await launchChromium(SOFTWARE_WEBGPU)
+    try {
+      const { page } = await openPage(doomed)
+      await load(page)
+      expect(await open(page, 'webgpu')).toMatchObject({ device: 'webgpu' })
+      const answer = answerLocally(page, null, greedy(QUESTIONS[0]!, 40))
+      await (await doomed.newBrowserCDPSession()).send('Browser.crashGpuProcess')
+      const refusal = await answer
+      expect(refusal).toMatchObject({ code: 'unsupported' })
+      if ('message' in refusal) expectOneSentence(refusal.message)
+    } finally {
+      await doomed.close()
+    }
+  })
+
   test('runs as WASM where the GPU refuses the model, unless WebGPU was insisted on', async () => {
     const manifest = (await (await edge.call(ADMIN_KEY, '/admin/v1/browser/model')).json()) as { model: BrowserModel }
     const file = new TextEncoder().encode('no graph at all')
