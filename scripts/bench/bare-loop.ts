@@ -1,9 +1,11 @@
-// The bare decode loop: the same graph, rows and deltas as the server's, without server, tokenizer or sampler.
+// The bare decode loop: the same graph, rows, deltas and order of work as the server's (a piece of a prompt between two
+// steps, so that sequences are as long when all of them run), without server, tokenizer or sampler.
 // A process of its own: node scripts/bench/bare-loop.ts '<JSON of BareLoop>'; one line of {adapters, prompt, tokens} in,
 // one line of {sentMs, tokenTimesMs} out.
 
 import { createInterface } from 'node:readline'
 import { decodeDelta } from '../../adapters/canonical.ts'
+import { prefillChunkTokens } from '../../gpu-backend/engine/onnx/prefill-chunk.ts'
 import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
 import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
@@ -41,6 +43,7 @@ const runner = new Runner({
   maxRows,
   contextTokens,
 })
+const chunkTokens = prefillChunkTokens(source.config, 'cpu')
 const deltas = new Map<number, PackedDelta>()
 process.stdout.write('{"ready":true}\n')
 for await (const line of createInterface({ input: process.stdin })) {
@@ -51,13 +54,24 @@ runner.release()
 async function generate({ adapters, prompt, tokens }: Request): Promise<{ sentMs: number; tokenTimesMs: number[][] }> {
   const rows = await Promise.all(adapters.map((adapter) => (adapter === null ? null : delta(adapter))))
   const sentMs = performance.now()
-  for (const [row, delta] of rows.entries()) runner.prefill(row, prompt, 0, delta, [prompt.length - 1])
-  const times: number[] = []
-  for (let token = 0; token < tokens; token++) {
-    runner.decode(rows.map((delta, row) => ({ token: 7 + row, past: prompt.length + token, delta })))
-    times.push(performance.now())
+  const times: number[][] = []
+  const decode = () => {
+    runner.decode(
+      times.map(({ length }, row) => ({ token: 7 + row, past: prompt.length + length - 1, delta: rows[row]! })),
+    )
+    const now = performance.now()
+    for (const row of times) row.push(now)
   }
-  return { sentMs, tokenTimesMs: rows.map(() => times) }
+  for (const [row, delta] of rows.entries()) {
+    for (let start = 0; start < prompt.length; start += chunkTokens) {
+      const end = Math.min(prompt.length, start + chunkTokens)
+      runner.prefill(row, prompt.slice(start, end), start, delta, [end - start - 1])
+      if (end === prompt.length) times.push([performance.now()])
+      if (times.length > 0) decode()
+    }
+  }
+  while (times[0]!.length < tokens) decode()
+  return { sentMs, tokenTimesMs: times }
 }
 
 async function delta(adapter: number): Promise<PackedDelta> {

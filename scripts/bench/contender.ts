@@ -40,7 +40,7 @@ const Answer = z.object({ sentMs: z.number(), tokenTimesMs: z.array(z.array(z.nu
 
 /** A process of its own that takes `{adapters, prompt, tokens}` as a line and answers with the times of its tokens. */
 export async function processContender(
-  description: Pick<Contender, 'name' | 'modes' | 'streams'>,
+  description: Pick<Contender, 'name' | 'modes' | 'streams' | 'promptsInTurn'>,
   command: readonly [string, ...string[]],
   env: Record<string, string> = {},
 ): Promise<Contender> {

@@ -73,7 +73,7 @@ export function startLoop({ model, dataDir, rank, streams }: ServerSetup, weight
     maxRows: Math.max(...streams),
     rank,
   }
-  const description = { name: `loop ${weights}`, modes: MODES, streams: () => streams }
+  const description = { name: `loop ${weights}`, modes: MODES, streams: () => streams, promptsInTurn: true }
   return processContender(description, [process.execPath, BARE_LOOP, JSON.stringify(options)])
 }
 

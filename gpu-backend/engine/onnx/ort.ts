@@ -104,6 +104,8 @@ export class OnnxRuntime {
     try {
       this.#check(this.#api.SetIntraOpNumThreads(options, threads))
       this.#check(this.#api.SetGraphOptimizationLevel(options, ALL_OPTIMIZATIONS))
+      // Threads that wait for the next run would keep the server's own from a core.
+      this.#check(this.#api.AddSessionConfigEntry(options, 'session.force_spinning_stop', '1'))
       if (profilePrefix) this.#check(this.#api.EnableProfiling(options, profilePrefix))
       if (device !== 'cpu') this.#appendProvider(options, device)
       const session =
