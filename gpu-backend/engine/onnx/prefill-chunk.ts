@@ -3,7 +3,7 @@
 import { type ModelDimensions, projectionGroups } from '../../model/projection-groups.ts'
 
 /** Operations that a prefill chunk may take, so that it lasts about 50 ms on two cores. */
-const CHUNK_OPERATIONS = 1.2e10
+const CHUNK_OPERATIONS = 5e9
 
 /** From 32 tokens on, ONNX Runtime 1.30's WebGPU attention gives wrong values on the one driver that it was run on. */
 const WEBGPU_CHUNK_TOKENS = 16
