@@ -2,7 +2,7 @@
 // Every figure is the median over rounds whose order is turned each time; what is compared was measured side by side.
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EMBEDDED_MODEL } from '../gpu-backend/config.ts'
 import { openModelSource } from '../gpu-backend/model/open-model.ts'
@@ -87,7 +87,7 @@ async function main(): Promise<void> {
   }
   const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
   const dataDir = mkdtempSync(join(tmpdir(), 'polylora-bench-'))
-  const report: Report = { model, rows: [], extras: {} }
+  const report: Report = { model: basename(model), rows: [], extras: {} }
   try {
     const tokenizer = new Tokenizer((await openModelSource(model)).tokenizer)
     const asPrompt = (text: string): Prompt => ({

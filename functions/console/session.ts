@@ -2,7 +2,8 @@
 import { createContext } from 'preact'
 import { useContext } from 'preact/hooks'
 import * as z from 'zod/mini'
-import { listOf, OwnKey, Tenant } from './api/answers.ts'
+import { OwnKey, Tenant } from '../routes/account-answers.ts'
+import { listOf } from '../routes/list-of.ts'
 import { readEdge } from './api/edge.ts'
 
 const STORED_AS = 'polylora.keys'

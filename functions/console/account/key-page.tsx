@@ -1,5 +1,5 @@
 // What the key in use may do, and what was agreed with its tenant: limits, prices, balance.
-import { OwnKey } from '../api/answers.ts'
+import { OwnKey } from '../../routes/account-answers.ts'
 import { readEdge } from '../api/edge.ts'
 import { useLoaded } from '../loading.ts'
 import { useTenant } from '../session.ts'

@@ -1,6 +1,6 @@
 // One adapter: the version it points at, its other versions, a canary, and the ways back.
 import { useState } from 'preact/hooks'
-import { Adapter, AdapterErasure } from '../api/answers.ts'
+import { Adapter, AdapterDeleted } from '../../routes/adapter-answers.ts'
 import { callEdge, readEdge, sendEdge } from '../api/edge.ts'
 import { type Task, useLoaded, useTask } from '../loading.ts'
 import { linkTo } from '../router.ts'
@@ -34,7 +34,7 @@ export function AdapterPage({ name }: { readonly name: string }) {
   const path = `/v1/adapters/${encodeURIComponent(own.tenant)}/${encodeURIComponent(name)}`
   const loaded = useLoaded((signal) => readEdge(apiKey, path, Adapter, { signal }), [apiKey, path])
   const [isDeleting, setDeleting] = useState(false)
-  const [erased, setErased] = useState<AdapterErasure>()
+  const [erased, setErased] = useState<AdapterDeleted>()
   const task = useTask()
   const deletion = useTask()
 
@@ -59,7 +59,7 @@ export function AdapterPage({ name }: { readonly name: string }) {
   }
   const remove = () => {
     void deletion.run(async () => {
-      setErased(await readEdge(apiKey, path, AdapterErasure, { method: 'DELETE' }))
+      setErased(await readEdge(apiKey, path, AdapterDeleted, { method: 'DELETE' }))
     })
   }
   if (erased) return <Erased adapter={erased} />
@@ -129,7 +129,7 @@ export function AdapterPage({ name }: { readonly name: string }) {
   )
 }
 
-function Erased({ adapter: { id, erased } }: { readonly adapter: AdapterErasure }) {
+function Erased({ adapter: { id, erased } }: { readonly adapter: AdapterDeleted }) {
   return (
     <Page title={`${id} is deleted`}>
       <Card actions={<ButtonLink href={linkTo('adapters')}>All adapters</ButtonLink>}>

@@ -1,5 +1,6 @@
 // A tenant's adapters: the list, one of them, or publishing, as the address says.
-import { AdapterSummary, listOf } from '../api/answers.ts'
+import { AdapterSummary } from '../../routes/adapter-answers.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
 import { useLoaded } from '../loading.ts'
 import { useTenant } from '../session.ts'

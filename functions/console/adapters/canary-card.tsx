@@ -1,6 +1,6 @@
 // The canary: what share of the requests another version gets.
 import { useEffect, useId, useState } from 'preact/hooks'
-import type { Adapter } from '../api/answers.ts'
+import type { Adapter } from '../../routes/adapter-answers.ts'
 import { Button } from '../ui/button.tsx'
 import { Digest } from '../ui/digest.tsx'
 import { Card } from '../ui/page.tsx'

@@ -1,5 +1,5 @@
 // Every stored version of a name, which of them answers, and what can be done with each.
-import type { Adapter, Version } from '../api/answers.ts'
+import type { Adapter, Version } from '../../routes/adapter-answers.ts'
 import { linkToPlayground } from '../playground/links.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Button, ButtonLink } from '../ui/button.tsx'

@@ -1,7 +1,8 @@
 // Questions to the model that runs in this browser, with whichever adapter; the base is never loaded again for another.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { LocalModel, Progress } from '../../../gpu-backend/browser/index.ts'
-import { AdapterSummary, listOf } from '../api/answers.ts'
+import { AdapterSummary } from '../../routes/adapter-answers.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
 import { useLoaded, useTask } from '../loading.ts'
 import { useTenant } from '../session.ts'

@@ -1,6 +1,8 @@
 // Texts as vectors, of the bare base model or an adapter: how alike they are, and the vectors as a file.
 import { useState } from 'preact/hooks'
-import { Embeddings, listOf, Model } from '../api/answers.ts'
+import * as z from 'zod/mini'
+import { EmbeddingList, Model } from '../../openai/answer-schemas.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
 import { useLoaded, useTask } from '../loading.ts'
 import { useTenant } from '../session.ts'
@@ -20,6 +22,9 @@ const PATH = '/v1/embeddings'
 const MAX_COMPARED = 8
 const FIRST_TEXTS = ['Can I return it?', 'What is your refund policy?', 'When do you open on Saturday?'].join('\n')
 
+/** As they come where base64 was not asked for. */
+const NumberVectors = z.object({ ...EmbeddingList.shape, data: z.array(z.object({ embedding: z.array(z.number()) })) })
+
 interface Request {
   readonly model: string
   readonly input: readonly string[]
@@ -27,7 +32,7 @@ interface Request {
 
 interface Embedded {
   readonly request: Request
-  readonly answer: Embeddings
+  readonly answer: z.infer<typeof NumberVectors>
 }
 
 export function EmbeddingsPage() {
@@ -54,7 +59,7 @@ function Embedder({ models }: { readonly models: readonly string[] }) {
     void task.run(async () => {
       const request = { model, input }
       const init = { method: 'POST', body: JSON.stringify(request) }
-      setEmbedded({ request, answer: await readEdge(apiKey, PATH, Embeddings, init) })
+      setEmbedded({ request, answer: await readEdge(apiKey, PATH, NumberVectors, init) })
     })
   }
   return (

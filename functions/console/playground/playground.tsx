@@ -1,6 +1,7 @@
 // One question to the bare base model and up to three adapters, or versions of them, side by side.
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { listOf, Model } from '../api/answers.ts'
+import { Model } from '../../openai/answer-schemas.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
 import type { AskRequest } from '../api/stream-answer.ts'
 import { useLoaded } from '../loading.ts'

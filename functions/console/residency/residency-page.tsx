@@ -1,5 +1,6 @@
 // Which versions the backends hold at this moment, and where: the tenant's own, or everybody's for the operator. Live.
-import { listOf, Residency } from '../api/answers.ts'
+import { BackendHoldings } from '../../routes/account-answers.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
 import { useLoaded } from '../loading.ts'
 import { useSession } from '../session.ts'
@@ -12,7 +13,7 @@ import { Table } from '../ui/table.tsx'
 
 const EVERY_MS = 3_000
 
-const TIERS: Record<Residency['adapters'][number]['tier'], { tone: Tone; word: string }> = {
+const TIERS: Record<BackendHoldings['adapters'][number]['tier'], { tone: Tone; word: string }> = {
   device: { tone: 'good', word: 'In the batch' },
   host: { tone: 'info', word: 'In memory' },
   disk: { tone: 'none', word: 'On disk' },
@@ -37,7 +38,7 @@ interface BackendsProps {
 
 function Backends({ path, apiKey, title, whose }: BackendsProps) {
   const loaded = useLoaded(
-    async (signal) => (await readEdge(apiKey, path, listOf(Residency), { signal })).data,
+    async (signal) => (await readEdge(apiKey, path, listOf(BackendHoldings), { signal })).data,
     [apiKey, path],
     EVERY_MS,
   )
@@ -71,7 +72,7 @@ function Backends({ path, apiKey, title, whose }: BackendsProps) {
   )
 }
 
-function AdapterTable({ adapters }: { readonly adapters: Residency['adapters'] }) {
+function AdapterTable({ adapters }: { readonly adapters: BackendHoldings['adapters'] }) {
   const nowMs = Date.now()
   return (
     <Table

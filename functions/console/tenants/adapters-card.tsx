@@ -1,5 +1,6 @@
 // A tenant's adapters, and which of them a browser may download: the operator's decision.
-import { AdapterSummary, listOf } from '../api/answers.ts'
+import { AdapterSummary } from '../../routes/adapter-answers.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge, sendEdge } from '../api/edge.ts'
 import { useLoaded, useTask } from '../loading.ts'
 import { useSession } from '../session.ts'

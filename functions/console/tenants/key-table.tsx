@@ -1,5 +1,5 @@
 // A tenant's keys by what may be shown of them, and what can be done with those that still work.
-import type { ApiKey } from '../api/answers.ts'
+import type { ApiKey } from '../../routes/account-answers.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
 import { dateTime } from '../ui/format.ts'

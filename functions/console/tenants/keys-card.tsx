@@ -1,6 +1,7 @@
 // A tenant's API keys: made, replaced and revoked. A new key is shown once, here.
 import { useState } from 'preact/hooks'
-import { ApiKey, listOf, NewApiKey } from '../api/answers.ts'
+import { ApiKey, NewApiKey } from '../../routes/account-answers.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge, sendEdge } from '../api/edge.ts'
 import { useLoaded, useTask } from '../loading.ts'
 import { useSession } from '../session.ts'

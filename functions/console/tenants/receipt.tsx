@@ -1,11 +1,11 @@
 // What the erasure of a tenant left as proof: what is gone, from where, and what was kept.
-import type { TenantErasure } from '../api/answers.ts'
+import type { Receipt } from '../../registry/receipt.ts'
 import { Button } from '../ui/button.tsx'
 import { count, dateTime } from '../ui/format.ts'
 import { Card } from '../ui/page.tsx'
 import { saveFile } from '../ui/save-file.ts'
 
-export function Receipt({ receipt }: { readonly receipt: TenantErasure }) {
+export function TenantReceipt({ receipt }: { readonly receipt: Receipt }) {
   const { backend_caches: caches } = receipt
   const sum = (read: (cache: (typeof caches)[number]) => number) =>
     caches.reduce((total, cache) => total + read(cache), 0)

@@ -1,6 +1,7 @@
 // The receipts of a tenant that was erased, by the name that it had.
 import { useState } from 'preact/hooks'
-import { listOf, TenantErasure } from '../api/answers.ts'
+import { Receipt } from '../../registry/receipt.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
 import { useTask } from '../loading.ts'
 import { useSession } from '../session.ts'
@@ -8,17 +9,17 @@ import { Button } from '../ui/button.tsx'
 import { Input } from '../ui/field.tsx'
 import { Card } from '../ui/page.tsx'
 import { Failure } from '../ui/states.tsx'
-import { Receipt } from './receipt.tsx'
+import { TenantReceipt } from './receipt.tsx'
 
 export function ReceiptsCard() {
   const { adminKey } = useSession().keys
   const [id, setId] = useState('')
-  const [receipts, setReceipts] = useState<readonly TenantErasure[]>()
+  const [receipts, setReceipts] = useState<readonly Receipt[]>()
   const task = useTask()
   const find = () => {
     void task.run(async () => {
       const path = `/admin/v1/tenants/${encodeURIComponent(id)}/receipts`
-      setReceipts((await readEdge(adminKey, path, listOf(TenantErasure))).data)
+      setReceipts((await readEdge(adminKey, path, listOf(Receipt))).data)
     })
   }
   return (
@@ -40,7 +41,7 @@ export function ReceiptsCard() {
         {receipts?.length === 0 && <p role="status">There is no receipt under this name.</p>}
       </Card>
       {receipts?.map((receipt) => (
-        <Receipt key={receipt.erased_ms} receipt={receipt} />
+        <TenantReceipt key={receipt.erased_ms} receipt={receipt} />
       ))}
     </>
   )

@@ -1,6 +1,7 @@
 // One tenant, for the operator: limits and prices, balance, keys, and erasing it.
 import { useState } from 'preact/hooks'
-import { TenantErasure, TenantWithBalance } from '../api/answers.ts'
+import { Receipt } from '../../registry/receipt.ts'
+import { TenantWithBalance } from '../../routes/account-answers.ts'
 import { readEdge } from '../api/edge.ts'
 import { useLoaded, useTask } from '../loading.ts'
 import { linkTo } from '../router.ts'
@@ -12,7 +13,7 @@ import { Failure, WhenLoaded } from '../ui/states.tsx'
 import { AdaptersCard } from './adapters-card.tsx'
 import { BalanceCard } from './balance-card.tsx'
 import { KeysCard } from './keys-card.tsx'
-import { Receipt } from './receipt.tsx'
+import { TenantReceipt } from './receipt.tsx'
 import { TermsCard } from './terms-card.tsx'
 
 export function TenantPage({ id }: { readonly id: string }) {
@@ -21,10 +22,10 @@ export function TenantPage({ id }: { readonly id: string }) {
   const loaded = useLoaded((signal) => readEdge(adminKey, path, TenantWithBalance, { signal }), [adminKey, path])
   const [isErasing, setErasing] = useState(false)
   const erasure = useTask()
-  const [erased, setErased] = useState<TenantErasure>()
+  const [erased, setErased] = useState<Receipt>()
   const erase = () => {
     void erasure.run(async () => {
-      setErased(await readEdge(adminKey, path, TenantErasure, { method: 'DELETE' }))
+      setErased(await readEdge(adminKey, path, Receipt, { method: 'DELETE' }))
     })
   }
   if (erased) {
@@ -38,7 +39,7 @@ export function TenantPage({ id }: { readonly id: string }) {
           </ButtonLink>
         }
       >
-        <Receipt receipt={erased} />
+        <TenantReceipt receipt={erased} />
       </Page>
     )
   }

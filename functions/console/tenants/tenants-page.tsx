@@ -1,6 +1,7 @@
 // The operator's tenants: the list with a form for a new one, or one of them, as the address says.
 import { useState } from 'preact/hooks'
-import { listOf, Tenant } from '../api/answers.ts'
+import { Tenant } from '../../routes/account-answers.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge, sendEdge } from '../api/edge.ts'
 import { useLoaded, useTask } from '../loading.ts'
 import { goTo, linkTo } from '../router.ts'

@@ -1,6 +1,6 @@
 // How long answers took: percentiles by day, and by group.
 import { useMemo, useState } from 'preact/hooks'
-import type { LatencyRow } from '../api/answers.ts'
+import type { LatencyRow } from '../../registry/usage-rows.ts'
 import { Select } from '../ui/field.tsx'
 import { count, milliseconds } from '../ui/format.ts'
 import { Plot } from '../ui/plot.tsx'

@@ -1,5 +1,5 @@
 // Usage rows as stacked bars: one series for each group, the smallest ones together. Pure.
-import type { UsageRow } from '../api/answers.ts'
+import type { UsageRow } from '../../registry/usage-rows.ts'
 import { shortDigest } from '../ui/format.ts'
 
 export const METRICS = { requests: 'Requests', tokens: 'Tokens', price: 'Cost' }

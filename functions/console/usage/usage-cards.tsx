@@ -1,6 +1,6 @@
 // What was used: sums, a plot by day, and a table by group.
 import { useMemo } from 'preact/hooks'
-import type { UsageRow } from '../api/answers.ts'
+import type { UsageRow } from '../../registry/usage-rows.ts'
 import { count, percent, price } from '../ui/format.ts'
 import { Card } from '../ui/page.tsx'
 import { Plot } from '../ui/plot.tsx'

@@ -1,6 +1,8 @@
 // What was used and how long answers took: the tenant's own, or everybody's for the operator.
 import { useMemo, useState } from 'preact/hooks'
-import { LatencyRow, listOf, Tenant, UsageRow } from '../api/answers.ts'
+import { LatencyRow, UsageRow } from '../../registry/usage-rows.ts'
+import { Tenant } from '../../routes/account-answers.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
 import { useLoaded } from '../loading.ts'
 import { useSession } from '../session.ts'
