@@ -35,5 +35,5 @@ export function picture(rows: readonly Row[]): string {
     parts.push(`<rect x="${WIDTH - RIGHT + 16}" y="${key - 9}" width="10" height="10" fill="${colour}"/>`)
     parts.push(`<text x="${WIDTH - RIGHT + 32}" y="${key}">${name}</text>`)
   }
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" fill="#374151"><rect width="100%" height="100%" fill="#fff"/>${parts.join('')}</svg>\n`
+  return `<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" fill="#374151"><title>Tokens per second against streams</title><rect width="100%" height="100%" fill="#fff"/>${parts.join('')}</svg>\n`
 }
