@@ -55,6 +55,9 @@ export function overflow(): BackendError {
   return new BackendError('invalid_delta', "The model's numbers overflow: the adapter's values are too large for it.")
 }
 
+/** Near the largest f32. */
+const LARGEST = 3.4e38
+
 /** Bias, penalties and forbidden tokens, as OpenAI (presence, frequency) and CTRL (repetition, arXiv 1909.05858) define them. */
 function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds, grammar }: SampleContext): void {
   for (const [id, bias] of Object.entries(params.logit_bias ?? {})) {
@@ -63,7 +66,8 @@ function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds, gr
   if (params.repetition_penalty !== 1) {
     for (const id of new Set([...Array.from(prompt), ...output])) {
       const logit = logits[id]!
-      logits[id] = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty
+      // A penalty near zero would make it infinite, which no distribution can be made of.
+      logits[id] = logit > 0 ? Math.min(logit / params.repetition_penalty, LARGEST) : logit * params.repetition_penalty
     }
   }
   if (params.presence_penalty !== 0 || params.frequency_penalty !== 0) {

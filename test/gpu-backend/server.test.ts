@@ -225,6 +225,8 @@ describe('a request that is not as the contract says', () => {
         examples: [
           [[], [['min_tokens', 1e9]]],
           [[], [['max_tokens', 1e9]]],
+          [[], [['repetition_penalty', Number.MIN_VALUE]]],
+          [[], [['temperature', Number.MIN_VALUE]]],
           [[['n', 16]], []],
           [[['delta', MISSING]], []],
         ],

@@ -61,6 +61,6 @@ export function looks(site: TestedConsole): void {
     await screenshot(page, 'phone-menu')
     await pages.getByRole('link', { name: 'Backends' }).click()
     await page.getByRole('heading', { name: 'Backends' }).waitFor()
-    expect(await pages.isVisible()).toBe(false)
+    await pages.waitFor({ state: 'hidden' })
   })
 }

@@ -162,6 +162,10 @@ describe('penalties and biases', () => {
     expect(choose([1, 0.6], { ...greedy, prompt: [0], repetition_penalty: 1.7 }).token).toBe(1)
     expect(choose([-1, -1.6], { ...greedy, output: [0], repetition_penalty: 1.5 }).token).toBe(0)
     expect(choose([-1, -1.6], { ...greedy, output: [0], repetition_penalty: 1.7 }).token).toBe(1)
+    for (const temperature of [0, 1]) {
+      const near0 = { temperature, prompt: [1, 2], repetition_penalty: Number.MIN_VALUE }
+      expect([1, 2]).toContain(choose([1, 0.6, 0.5], near0).token)
+    }
   })
 
   test('min_tokens keeps every stop token away until it is reached', () => {
