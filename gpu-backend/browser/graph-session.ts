@@ -32,8 +32,10 @@ export class GraphSession {
   #delta: PackedDelta | null = null
   /** A and B of every group. */
   #deltaFeeds: Feeds = {}
-  /** Rejected once the GPU is gone: the runtime would wait for it for ever. */
-  readonly #lost = Promise.withResolvers<never>()
+  /** Why the GPU is gone. */
+  #lost: Error | undefined
+  /** Ends the run that is under way: the runtime would wait for a lost GPU for ever. */
+  #fail: (reason: Error) => void = () => {}
 
   private constructor(
     runtime: Runtime,
@@ -47,7 +49,6 @@ export class GraphSession {
     this.dimensions = dimensions
     this.groups = projectionGroups(dimensions)
     this.#zeros = noChange(this.groups)
-    this.#lost.promise.catch(() => {})
     this.#placeDelta()
   }
 
@@ -75,7 +76,7 @@ export class GraphSession {
       const gpu = await runtime.env.webgpu.device
       const memory = new GpuMemory(runtime, gpu, dimensions, contextTokens)
       const made = new GraphSession(runtime, session, memory, dimensions)
-      void gpu.lost.then(({ message }) => made.#lost.reject(new Error(message || 'the GPU is gone')))
+      void gpu.lost.then(({ message }) => made.#lose(new Error(message || 'the GPU is gone')))
       return made
     } catch (error) {
       throw new BrowserError('unsupported', `The model cannot run on ${device} in this browser: ${reasonOf(error)}.`)
@@ -114,7 +115,7 @@ export class GraphSession {
     const present = kvNames(layers, 'present')
     const fetches: Record<string, Tensor | null> = { logits: null }
     for (const [i, name] of present.entries()) fetches[name] = this.#memory.present?.[i] ?? null
-    const outputs = await Promise.race([this.#session.run(feeds, fetches), this.#lost.promise]).catch((error) => {
+    const outputs = await this.#compute(feeds, fetches).catch((error) => {
       throw new BrowserError('unsupported', `The model stopped (${reasonOf(error)}): load it again.`)
     })
     this.#memory.keep(present.map((name) => outputs[name]!))
@@ -125,6 +126,20 @@ export class GraphSession {
     for (const tensor of Object.values(this.#deltaFeeds)) this.#memory.free(tensor)
     this.#memory.release()
     await this.#session.release()
+  }
+
+  /** A promise of its own for each run: what a lasting one is raced with, it keeps, outputs and all. */
+  #compute(feeds: Feeds, fetches: Record<string, Tensor | null>): Promise<InferenceSession.ReturnType> {
+    return new Promise((resolve, reject) => {
+      if (this.#lost) return reject(this.#lost)
+      this.#fail = reject
+      this.#session.run(feeds, fetches).then(resolve, reject)
+    })
+  }
+
+  #lose(reason: Error): void {
+    this.#lost = reason
+    this.#fail(reason)
   }
 
   #placeDelta(): void {

@@ -71,9 +71,9 @@ afterAll(async () => {
   await edge?.close()
 })
 
-/** The site in a browser that has downloaded nothing. */
-async function visit() {
-  const watched = await openPage(chromium)
+/** The site, in a context that has downloaded nothing. */
+async function visit(browser = chromium) {
+  const watched = await openPage(browser)
   await load(watched.page)
   return watched
 }
@@ -394,8 +394,7 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
   }, async () => {
     const doomed = await launchChromium(SOFTWARE_WEBGPU)
     try {
-      const { page } = await openPage(doomed)
-      await load(page)
+      const { page } = await visit(doomed)
       expect(await open(page, 'webgpu')).toMatchObject({ device: 'webgpu' })
       const answer = answerLocally(page, null, greedy(QUESTIONS[0]!, 40))
       await (await doomed.newBrowserCDPSession()).send('Browser.crashGpuProcess')
