@@ -32,8 +32,9 @@ export async function buildBrowserFiles(options: BrowserModelOptions): Promise<B
   const source = await openModelSource(options.modelPath)
   const base = await identify(source, basename(resolve(options.modelPath)), cacheDir)
   const contextTokens = contextOf(source.config, options.contextTokens)
-  const fused = await graphPath(source, base.fingerprint, weights, contextTokens, 'fused', cacheDir)
-  const weightsPath = join(dirname(fused), WEIGHTS_FILE)
+  const graphOptions = { format: weights, positions: contextTokens }
+  const wasm = await graphPath(source, base.fingerprint, { ...graphOptions, target: 'wasm' }, cacheDir)
+  const weightsPath = join(dirname(wasm), WEIGHTS_FILE)
 
   const readers = new Map<string, () => Promise<Uint8Array<ArrayBuffer>>>()
   const add = (bytes: Uint8Array<ArrayBuffer>, read = async () => bytes): ModelFile => {
@@ -51,17 +52,17 @@ export async function buildBrowserFiles(options: BrowserModelOptions): Promise<B
     base,
     weights,
     context_tokens: contextTokens,
-    graphs: { wasm: add(new Uint8Array(await readFile(fused))), webgpu: add(await plainGraph()) },
+    graphs: { wasm: add(new Uint8Array(await readFile(wasm))), webgpu: add(await webgpuGraph()) },
     tokenizer: add(new TextEncoder().encode(JSON.stringify(source.tokenizer))),
     weights_parts: parts,
   }
   return { manifest, read: (digest) => readers.get(digest)!() }
 
-  /** WebGPU has no operator of the fused kind. The weights lie in the same places, so they are not written again. */
-  async function plainGraph(): Promise<Uint8Array<ArrayBuffer>> {
+  /** Another graph over the same weights: they lie in the same places, so they are not written again. */
+  async function webgpuGraph(): Promise<Uint8Array<ArrayBuffer>> {
     const tensors = await source.openWeights()
     try {
-      const graph = await buildGraph(source.config, tensors, weights, contextTokens, 'plain', async () => {})
+      const graph = await buildGraph(source.config, tensors, { ...graphOptions, target: 'webgpu' }, async () => {})
       return new Uint8Array(encodeModel(graph, WEIGHTS_FILE))
     } finally {
       await tensors.close()

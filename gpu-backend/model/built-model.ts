@@ -6,14 +6,17 @@ import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { buildGraph, type DeltaProduct, WEIGHTS_FILE } from './graph.ts'
+import { CALIBRATION_TEXT, calibrate } from './calibration.ts'
+import { buildGraph, type GraphOptions, WEIGHTS_FILE } from './graph.ts'
+import { needsSmoothing, type Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
-import type { ModelSource } from './model-source.ts'
+import type { ModelSource, Weights } from './model-source.ts'
 import { encodeModel } from './onnx-file.ts'
-import type { WeightFormat } from './weight-formats.ts'
+import { Tokenizer } from './tokenizer.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
-const GRAPH_VERSION = 6
+const GRAPH_VERSION = 7
+const GRAPH_FILE = 'model.onnx'
 
 /** Identity and dimensions of the model that clients know as `name`; files' hashes are kept in `cacheDir`. */
 export async function identify(source: ModelSource, name: string, cacheDir: string): Promise<BaseModel> {
@@ -56,6 +59,9 @@ async function fileHash(file: string, cacheDir: string): Promise<string> {
   return hex
 }
 
+/** Tokens of the calibration text that are read at most. */
+const CALIBRATION_TOKENS = 1024
+
 /**
  * The path of the model's ONNX graph for `format` and `positions` of context, built in `cacheDir` where it is not there yet.
  * @throws StartupError when the weights do not fit the configuration
@@ -63,32 +69,57 @@ async function fileHash(file: string, cacheDir: string): Promise<string> {
 export async function graphPath(
   source: ModelSource,
   fingerprint: string,
-  format: WeightFormat,
-  positions: number,
-  deltaProduct: DeltaProduct,
+  options: Pick<GraphOptions, 'format' | 'target' | 'positions'>,
   cacheDir: string,
 ): Promise<string> {
-  const id = `${fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}-${format}-${positions}-${deltaProduct}-v${GRAPH_VERSION}`
-  const target = join(cacheDir, 'graphs', id)
-  const path = join(target, 'model.onnx')
+  const { format, target, positions } = options
+  const id = `${fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}-${format}-${positions}-${target}-v${GRAPH_VERSION}`
+  const dir = join(cacheDir, 'graphs', id)
+  const path = join(dir, GRAPH_FILE)
   if (existsSync(path)) return path
+  const building = `${dir}.${process.pid}.building`
+  const observing = `${dir}.${process.pid}.observing`
   const weights = await source.openWeights()
-  const building = `${target}.${process.pid}.building`
-  await mkdir(building, { recursive: true })
-  const file = await open(join(building, WEIGHTS_FILE), 'w')
   try {
-    const graph = await buildGraph(source.config, weights, format, positions, deltaProduct, async (bytes) => {
-      await file.writeFile(bytes)
-    })
-    await writeFile(join(building, 'model.onnx'), encodeModel(graph, WEIGHTS_FILE))
+    const smoothing = needsSmoothing(format, target)
+      ? await smoothingOf(source, weights, { ...options, format: 'int8', observed: true }, observing)
+      : undefined
+    await writeGraph(source.config, weights, { ...options, smoothing }, building)
     // Another process may have built the same graph meanwhile: either one is right.
-    await rename(building, target).catch((error: NodeJS.ErrnoException) => {
+    await rename(building, dir).catch((error: NodeJS.ErrnoException) => {
       if (!existsSync(path)) throw error
     })
   } finally {
-    await file.close()
     await weights.close()
-    await rm(building, { recursive: true, force: true })
+    for (const unfinished of [building, observing]) await rm(unfinished, { recursive: true, force: true })
   }
   return path
+}
+
+/** The smoothing that the model's own activations ask for, found with a graph in `dir` that is of no use afterwards. */
+async function smoothingOf(
+  source: ModelSource,
+  weights: Weights,
+  options: GraphOptions,
+  dir: string,
+): Promise<Smoothing | undefined> {
+  // A tokenizer may have tokens that the model does not.
+  const known = new Tokenizer(source.tokenizer).encode(CALIBRATION_TEXT).filter((id) => id < source.config.vocabSize)
+  const tokens = known.slice(0, Math.min(CALIBRATION_TOKENS, options.positions))
+  if (tokens.length === 0) return undefined
+  await writeGraph(source.config, weights, options, dir)
+  return calibrate(join(dir, GRAPH_FILE), source.config, tokens)
+}
+
+async function writeGraph(config: ModelConfig, weights: Weights, options: GraphOptions, dir: string): Promise<void> {
+  await mkdir(dir, { recursive: true })
+  const file = await open(join(dir, WEIGHTS_FILE), 'w')
+  try {
+    const graph = await buildGraph(config, weights, options, async (bytes) => {
+      await file.writeFile(bytes)
+    })
+    await writeFile(join(dir, GRAPH_FILE), encodeModel(graph, WEIGHTS_FILE))
+  } finally {
+    await file.close()
+  }
 }

@@ -1,29 +1,30 @@
 // Builds the ONNX graph of a Llama-family model in which every projection also takes a LoRA delta as an input.
 // One graph serves prefill and decode, alone or in a batch; it knows nothing of which delta is whose.
 // Invariant: a row's result depends on that row and its delta alone, so an answer is the same alone or in a crowd.
-import { GraphWriter } from './graph-writer.ts'
+import { type GraphTarget, LinearWriter, MICROSOFT, type Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { Weights } from './model-source.ts'
 import { DATA_TYPE, type OnnxGraph } from './onnx-file.ts'
 import { type ProjectionGroup, projectionGroups } from './projection-groups.ts'
-import { BLOCK, quantizeBlocks } from './quantize.ts'
 import { ropeTables } from './rope.ts'
-import { floatTypeOf, type WeightFormat } from './weight-formats.ts'
+import type { WeightFormat } from './weight-formats.ts'
 
 /** The external data file that a built graph names. */
 export const WEIGHTS_FILE = 'weights.bin'
 
-/**
- * How x Aᵀ is written: `fused` with a MatMul that transposes its second input (CPU, CUDA), or `plain` as (A xᵀ)ᵀ for
- * providers that have no such operator (WebGPU). The numbers are the same.
- */
-export type DeltaProduct = 'fused' | 'plain'
+export interface GraphOptions {
+  readonly format: WeightFormat
+  readonly target: GraphTarget
+  /** Positions that the graph knows, which limit a row's tokens. */
+  readonly positions: number
+  /** For weights in columns. */
+  readonly smoothing?: Smoothing | undefined
+  /** Whether the graph also has `energy` outputs, by which `calibrate` finds the smoothing. */
+  readonly observed?: boolean
+}
 
-const MICROSOFT = 'com.microsoft'
 /** The shape [B, T, what remains]. */
 const ROWS = 'rows'
-/** 4: activations are rounded to 8 bits row by row, which keeps rows independent and uses the integer instructions. */
-const ACCURACY_LEVEL = 4
 
 /**
  * The graph, with its constants written through `write` in the order of their offsets.
@@ -33,37 +34,29 @@ const ACCURACY_LEVEL = 4
  *   of them; sample_positions [N] i32: which of the T tokens get logits; embedding_delta f32, broadcast to [B, T, hidden];
  *   and, of the format's float type, past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] and A, B of every
  *   `projectionGroups` entry.
- * Outputs: logits [B, N, vocab] f32 and peaks [B, N], the largest of each; hidden [B, T, hidden] f32 after the final norm; present_k/present_v like the past,
- *   to be bound to the same memory.
+ * Outputs: logits [B, N, vocab] f32 and peaks [B, N], the largest of each; hidden [B, T, hidden] f32 after the final
+ *   norm; present_k/present_v like the past, to be bound to the same memory; where it is observed, <group>.energy [in] of
+ *   every `projectionGroups` entry: the sum of squares of each channel of its input.
  */
 export async function buildGraph(
   config: ModelConfig,
   weights: Weights,
-  format: WeightFormat,
-  positions: number,
-  deltaProduct: DeltaProduct,
+  options: GraphOptions,
   write: (bytes: Uint8Array) => Promise<void>,
 ): Promise<OnnxGraph> {
-  const builder = new GraphBuilder(weights, format, deltaProduct, write)
-  await builder.build(config, positions)
+  const builder = new GraphBuilder(weights, options, write)
+  await builder.build(config, options.positions)
   return builder
 }
 
-class GraphBuilder extends GraphWriter {
+class GraphBuilder extends LinearWriter {
   readonly #weights: Weights
-  readonly #format: WeightFormat
-  readonly #deltaProduct: DeltaProduct
+  readonly #observed: boolean
 
-  constructor(
-    weights: Weights,
-    format: WeightFormat,
-    deltaProduct: DeltaProduct,
-    write: (bytes: Uint8Array) => Promise<void>,
-  ) {
-    super(floatTypeOf(format), write)
+  constructor(weights: Weights, options: GraphOptions, write: (bytes: Uint8Array) => Promise<void>) {
+    super(options.format, options.target, options.smoothing, write)
     this.#weights = weights
-    this.#format = format
-    this.#deltaProduct = deltaProduct
+    this.#observed = options.observed ?? false
   }
 
   async build(config: ModelConfig, positions: number): Promise<void> {
@@ -117,14 +110,14 @@ class GraphBuilder extends GraphWriter {
     const headWeight = config.tiedEmbeddings
       ? embedding
       : await this.#weights.load('lm_head.weight', [vocabSize, hiddenSize])
-    const base = await this.#linear(sampled, head.name, headWeight, hiddenSize, vocabSize)
+    const shape = { name: head.name, group: head.name, in: hiddenSize, out: vocabSize }
+    const base = await this.linear(sampled, headWeight, shape)
     const [headChange] = this.#changes(sampled, head)
-    const logits = this.node(
-      'Add',
-      [base, this.#inRows(headChange!, this.#rowsOf(sampled, 'sampled_rows'), head.name)],
-      `${head.name}.y`,
-    )
-    this.output(logits, 'logits', ['B', 'N', vocabSize])
+    const changes = this.#inRows(headChange!, this.#rowsOf(sampled, 'sampled_rows'), head.name)
+    // Their own output where they are f32 already: the largest tensor of all need not be copied.
+    if (this.floatType === 'f32') this.node('Add', [base, changes], 'logits')
+    else this.node('Cast', [this.node('Add', [base, changes], `${head.name}.y`)], 'logits', { to: DATA_TYPE.f32 })
+    this.outputs.push({ name: 'logits', type: 'f32', dims: ['B', 'N', vocabSize] })
     this.node('ReduceMax', ['logits', this.shape('last_axis', [-1])], 'peaks', { keepdims: 0 })
     this.outputs.push({ name: 'peaks', type: 'f32', dims: ['B', 'N'] })
   }
@@ -135,7 +128,8 @@ class GraphBuilder extends GraphWriter {
     const out = parts.reduce((sum, part) => sum + part.out, 0)
     const weight = await this.#stack(parts.map((part) => [`${part.module}.weight`, [part.out, group.in]]))
     const biases = bias ? await this.#stack(parts.map((part) => [`${part.module}.bias`, [part.out]])) : undefined
-    const y = await this.#biased(await this.#linear(x, name, weight, group.in, out), name, biases)
+    const base = await this.linear(x, weight, { name, group: name, in: group.in, out })
+    const y = await this.#biased(base, name, biases)
     const change = this.node('Concat', this.#changes(x, group), `${name}.changes`, { axis: -1 })
     return this.node('Add', [y, this.#inRows(change, ROWS, name)], `${name}.y`)
   }
@@ -148,7 +142,8 @@ class GraphBuilder extends GraphWriter {
       const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
       const weight = await this.#weights.load(`${module}.weight`, [out, group.in])
       const values = bias ? await this.#weights.load(`${module}.bias`, [out]) : undefined
-      const y = await this.#biased(await this.#linear(x, name, weight, group.in, out), name, values)
+      const base = await this.linear(x, weight, { name, group: group.name, in: group.in, out })
+      const y = await this.#biased(base, name, values)
       outputs.push(this.node('Add', [y, this.#inRows(changes[i]!, ROWS, name)], `${name}.y`))
     }
     return outputs
@@ -160,10 +155,15 @@ class GraphBuilder extends GraphWriter {
   }
 
   /** B (A x) of each part: [.., T, out], with as many dimensions in front as A and B have. */
-  #changes(x: string, { name, parts }: ProjectionGroup): string[] {
+  #changes(x: string, { name, in: inSize, parts }: ProjectionGroup): string[] {
+    if (this.#observed) {
+      this.node('ReduceSumSquare', [x, this.shape(`${name}.rows`, [0, 1])], `${name}.energy`, { keepdims: 0 })
+      this.outputs.push({ name: `${name}.energy`, type: this.floatType, dims: [inSize] })
+    }
     this.input(`${name}.A`, this.floatType)
     for (const i of parts.keys()) this.input(`${name}.B${i}`, this.floatType)
-    if (this.#deltaProduct === 'plain') return this.#turnedChanges(x, name, parts.length)
+    // WebGPU's provider has no product that transposes its second input.
+    if (this.target === 'webgpu') return this.#turnedChanges(x, name, parts.length)
     const product = (left: string, right: string, output: string) =>
       this.node('FusedMatMul', [left, right], output, { transB: 1 }, MICROSOFT)
     const low = product(x, `${name}.A`, `${name}.low`)
@@ -171,7 +171,7 @@ class GraphBuilder extends GraphWriter {
     return lows.map((part, i) => product(part, `${name}.B${i}`, `${name}.change${i}`))
   }
 
-  /** The same with x turned once, as columns, and the result turned back: A, B are read as they lie. */
+  /** The same as (A xᵀ)ᵀ, with x turned once, as columns, and the result turned back: A, B are read as they lie. */
   #turnedChanges(x: string, name: string, parts: number): string[] {
     const turn = (value: string, output: string) => this.node('Transpose', [value], output, { perm: [0, 2, 1] })
     const low = this.node('MatMul', [`${name}.A`, turn(x, `${name}.columns`)], `${name}.low`)
@@ -184,7 +184,7 @@ class GraphBuilder extends GraphWriter {
 
   /** A change as [rows, tokens, out], which is what `rows` says, whatever dimensions A and B had in front. */
   #inRows(change: string, rows: string, name: string): string {
-    if (this.#deltaProduct === 'plain') return change
+    if (this.target === 'webgpu') return change
     return this.node('Reshape', [change, rows], `${name}.change`)
   }
 
@@ -192,27 +192,6 @@ class GraphBuilder extends GraphWriter {
   #rowsOf(x: string, shape: string): string {
     const rows = this.node('Shape', [x], `${shape}.sizes`, { start: 0, end: 2 })
     return this.node('Concat', [rows, this.shape(`${shape}.rest`, [-1])], shape, { axis: 0 })
-  }
-
-  /** x [.., in] -> [.., out]; `weight` is [out, in] as Hugging Face stores it. */
-  async #linear(x: string, name: string, weight: Float32Array, inSize: number, out: number): Promise<string> {
-    // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
-    if (this.#format === 'f32' || this.#format === 'f16' || inSize % BLOCK !== 0) {
-      await this.floats(`${name}.weight`, [inSize, out], transpose(weight, out, inSize))
-      return this.node('MatMul', [x, `${name}.weight`], `${name}.base`)
-    }
-    // The head decides between tokens directly: four bits cost it more than they save.
-    const bits = this.#format === 'int8' || name === 'head' ? 8 : 4
-    const { values, scales } = quantizeBlocks(weight, bits)
-    await this.constant(`${name}.weight`, 'u8', [out, inSize / BLOCK, (BLOCK * bits) / 8], values)
-    await this.floats(`${name}.scales`, [scales.length], scales)
-    return this.node(
-      'MatMulNBits',
-      [x, `${name}.weight`, `${name}.scales`],
-      `${name}.base`,
-      { K: inSize, N: out, bits, block_size: BLOCK, accuracy_level: ACCURACY_LEVEL },
-      MICROSOFT,
-    )
   }
 
   /** qkv [B, T, (heads + 2 kvHeads) * headDim] -> [B, T, heads * headDim], writing K and V into the cache in place. */
@@ -308,19 +287,4 @@ class GraphBuilder extends GraphWriter {
     }
     return stacked
   }
-}
-
-/** [rows, columns] -> [columns, rows], in tiles that stay in the cache. */
-function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
-  const tile = 32
-  const transposed = new Float32Array(values.length)
-  for (let row = 0; row < rows; row += tile) {
-    for (let column = 0; column < columns; column += tile) {
-      const [rowEnd, columnEnd] = [Math.min(row + tile, rows), Math.min(column + tile, columns)]
-      for (let r = row; r < rowEnd; r++) {
-        for (let c = column; c < columnEnd; c++) transposed[c * rows + r] = values[r * columns + c]!
-      }
-    }
-  }
-  return transposed
 }

@@ -33,7 +33,12 @@ const options = JSON.parse(process.argv[2]!) as BareLoop
 const { cacheDir, contextTokens, threads, maxRows } = options
 const source = await openModelSource(options.model)
 const base = await identify(source, 'bench', cacheDir)
-const path = await graphPath(source, base.fingerprint, options.weights, contextTokens, 'fused', cacheDir)
+const path = await graphPath(
+  source,
+  base.fingerprint,
+  { format: options.weights, target: 'cpu', positions: contextTokens },
+  cacheDir,
+)
 const runner = new Runner({
   graphPath: path,
   config: source.config,

@@ -22,11 +22,15 @@ export interface EmbeddedRunner {
   release(): void
 }
 
-/** In f32, with files in `cacheDir`; the caller releases it. */
-export async function embeddedRunner(cacheDir: string, maxRows: number): Promise<EmbeddedRunner> {
+/** With files in `cacheDir`; the caller releases it. */
+export async function embeddedRunner(
+  cacheDir: string,
+  maxRows: number,
+  format: 'f32' | 'int8' | 'int4' = 'f32',
+): Promise<EmbeddedRunner> {
   const source = await openModelSource(EMBEDDED_MODEL)
   const base = await identify(source, 'embedded', cacheDir)
-  const path = await graphPath(source, base.fingerprint, 'f32', CONTEXT_TOKENS, 'fused', cacheDir)
+  const path = await graphPath(source, base.fingerprint, { format, target: 'cpu', positions: CONTEXT_TOKENS }, cacheDir)
   const options = { graphPath: path, floatType: 'f32', config: source.config, device: 'cpu', threads: 2 } as const
   const runner = new Runner({ ...options, maxRows, contextTokens: CONTEXT_TOKENS })
   const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)

@@ -101,9 +101,7 @@ export class OnnxEngine implements Engine {
     const path = await graphPath(
       source,
       base.fingerprint,
-      options.weights,
-      contextTokens,
-      options.device === 'webgpu' ? 'plain' : 'fused',
+      { format: options.weights, target: options.device, positions: contextTokens },
       cacheDir,
     )
     const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))

@@ -8,6 +8,7 @@ import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-del
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
 import { checkHalfFloats } from './half-floats.ts'
+import { floats, ints } from './host-arrays.ts'
 import { HostKvCache, type KvCache } from './kv-cache.ts'
 import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
 
@@ -239,15 +240,4 @@ export class Runner {
     }
     binding.input('embedding_delta', host(this.#runtime.hostTensor(sums, 'f32', [rows.length, count, hiddenSize])))
   }
-}
-
-// Small typed arrays live inside V8's moving heap unless they are made over a buffer.
-function ints(length: number, values?: ArrayLike<number>): Int32Array<ArrayBuffer> {
-  const array = new Int32Array(new ArrayBuffer(length * Int32Array.BYTES_PER_ELEMENT))
-  if (values) array.set(values)
-  return array
-}
-
-function floats(length: number): Float32Array<ArrayBuffer> {
-  return new Float32Array(new ArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT))
 }

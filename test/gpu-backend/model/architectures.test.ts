@@ -6,7 +6,7 @@ import { loadDelta } from '../../../adapters/delta-source.ts'
 import { importAdapter } from '../../../adapters/import-adapter.ts'
 import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
 import { graphPath, identify } from '../../../gpu-backend/model/built-model.ts'
-import type { DeltaProduct } from '../../../gpu-backend/model/graph.ts'
+import type { GraphTarget } from '../../../gpu-backend/model/linear.ts'
 import type { ModelSource } from '../../../gpu-backend/model/model-source.ts'
 import { projectionGroups } from '../../../gpu-backend/model/projection-groups.ts'
 import type { WeightFormat } from '../../../gpu-backend/model/weight-formats.ts'
@@ -23,11 +23,11 @@ const expected = await goldenLogits()
 
 async function makeRunner(
   source: ModelSource,
-  product: DeltaProduct = 'fused',
+  target: GraphTarget = 'cpu',
   format: WeightFormat = 'f32',
 ): Promise<Runner> {
   const { fingerprint } = await identify(source, 'golden', cache)
-  const path = await graphPath(source, fingerprint, format, CONTEXT, product, cache)
+  const path = await graphPath(source, fingerprint, { format, target, positions: CONTEXT }, cache)
   const { config } = source
   return new Runner({
     floatType: 'f32',
@@ -99,26 +99,26 @@ describe.each([
   ['int8', 0.998],
   ['int4', 0.85],
 ] as const)('in %s', (format, likeness) => {
-  it.each(structures)('%s stays near, and the products that WebGPU runs give the same', async (name) => {
+  it.each(structures)('%s stays near on every target, and a browser gives the same with WebGPU', async (name) => {
     const source = await openGolden(name, cache)
-    const runs: Float32Array[] = []
-    for (const product of ['fused', 'plain'] as const) {
-      const runner = await makeRunner(source, product, format)
+    const logits = async (target: GraphTarget) => {
+      const runner = await makeRunner(source, target, format)
       try {
-        runs.push(prefill(runner, source.config.vocabSize, prompt.length))
+        return prefill(runner, source.config.vocabSize, prompt.length)
       } finally {
         runner.release()
       }
     }
+    const [cpu, wasm, webgpu] = [await logits('cpu'), await logits('wasm'), await logits('webgpu')]
     // Random weights have no structure that rounding would spare, so that four bits move single logits far.
-    expect(cosine(runs[0]!, expected.get(name)!)).toBeGreaterThan(likeness)
-    expect(relativeError(runs[1]!, runs[0]!)).toBeLessThan(TOLERANCE)
+    for (const run of [cpu, wasm]) expect(cosine(run, expected.get(name)!)).toBeGreaterThan(likeness)
+    expect(relativeError(webgpu, wasm)).toBeLessThan(TOLERANCE)
   })
 })
 
 describe('a delta over attention, MLP, embeddings and head gives the logits of PEFT', () => {
-  const cases = adapters.flatMap((name) => (['fused', 'plain'] as const).map((product) => ({ name, product })))
-  it.each(cases)('on $name, $product products', async ({ name, product }) => {
+  const cases = adapters.flatMap((name) => (['cpu', 'webgpu'] as const).map((target) => ({ name, target })))
+  it.each(cases)('on $name, with the graph for $target', async ({ name, target }) => {
     const source = await openGolden(name, cache)
     const base = await identify(source, name, cache)
     const imported = await importAdapter(directoryFiles(join(ARCHITECTURES, `${name}-adapter`)), { base })
@@ -128,7 +128,7 @@ describe('a delta over attention, MLP, embeddings and head gives the logits of P
     const groups = projectionGroups(source.config)
     const { shape, values } = packDelta('sha256:golden', delta, groups, base)
     const packed = viewPacked('sha256:golden', shape, groups, base, values)
-    const runner = await makeRunner(source, product)
+    const runner = await makeRunner(source, target)
     try {
       const golden = expected.get(`${name}-adapter`)!
       expectGolden(runner, base.vocab_size, golden, packed)

@@ -32,7 +32,7 @@ describe.each(Object.entries(gguf))('the GGUF file %s', (name, tensors) => {
     const source = await openModelSource(path)
     const { config } = source
     const { fingerprint } = await identify(source, name, cache)
-    const built = await graphPath(source, fingerprint, 'f32', 64, 'fused', cache)
+    const built = await graphPath(source, fingerprint, { format: 'f32', target: 'cpu', positions: 64 }, cache)
     const runner = new Runner({
       floatType: 'f32',
       graphPath: built,

@@ -39,8 +39,7 @@ async function logitsOn(
   const source = await openGolden(name, join(cache, device, format))
   const { config } = source
   const base = await identify(source, name, cache)
-  const product = device === 'webgpu' ? 'plain' : 'fused'
-  const path = await graphPath(source, base.fingerprint, format, CONTEXT, product, cache)
+  const path = await graphPath(source, base.fingerprint, { format, target: device, positions: CONTEXT }, cache)
   const runner = new Runner({
     floatType: floatTypeOf(format),
     graphPath: path,

@@ -1,5 +1,5 @@
 // A row's logits, bit for bit, alone and in crowds that share its delta, have others, or have none.
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import type { PackedDelta } from '../../../../gpu-backend/residency/packed-delta.ts'
 import { embeddedRunner } from '../../../support/embedded-runner.ts'
 import { encodedRandomDelta } from '../../../support/random-delta.ts'
@@ -8,46 +8,48 @@ import { temporaryDir } from '../../../support/temporary-dir.ts'
 const ROWS = 9
 const PROMPT = Array.from({ length: 12 }, (_, i) => 5 + i)
 
-const { runner, base, pack, release } = await embeddedRunner(temporaryDir(), ROWS)
-afterAll(release)
-const [wide, narrow, middling, attention] = (await Promise.all(
-  [
-    { seed: 1, rank: 16 },
-    { seed: 2, rank: 3 },
-    { seed: 4, rank: 12 },
-    { seed: 3, rank: 4, modules: (path: string) => /[qv]_proj$/.test(path) },
-  ].map(async (recipe) => pack(await encodedRandomDelta(base, recipe))),
-)) as [PackedDelta, PackedDelta, PackedDelta, PackedDelta]
+describe.each(['f32', 'int8', 'int4'] as const)('with %s weights', async (format) => {
+  const { runner, base, pack, release } = await embeddedRunner(temporaryDir(), ROWS, format)
+  afterAll(release)
+  const [wide, narrow, middling, attention] = (await Promise.all(
+    [
+      { seed: 1, rank: 16 },
+      { seed: 2, rank: 3 },
+      { seed: 4, rank: 12 },
+      { seed: 3, rank: 4, modules: (path: string) => /[qv]_proj$/.test(path) },
+    ].map(async (recipe) => pack(await encodedRandomDelta(base, recipe))),
+  )) as [PackedDelta, PackedDelta, PackedDelta, PackedDelta]
 
-/** The last row's logits after a prompt and two tokens, in a batch with these deltas. */
-function lastRow(deltas: readonly (PackedDelta | null)[]): Float32Array {
-  for (const [row, delta] of deltas.entries()) runner.prefill(row, PROMPT, 0, delta, [PROMPT.length - 1])
-  let logits = new Float32Array()
-  for (const [i, token] of [7, 11].entries()) {
-    const decoded = runner.decode(deltas.map((delta) => ({ token, past: PROMPT.length + i, delta })))
-    logits = decoded.logits.slice()
-    for (const [row, peak] of decoded.peaks.entries()) {
-      expect(peak).toBe(
-        logits.subarray(row * base.vocab_size, (row + 1) * base.vocab_size).reduce((x, y) => Math.max(x, y)),
-      )
+  /** The last row's logits after a prompt and two tokens, in a batch with these deltas. */
+  function lastRow(deltas: readonly (PackedDelta | null)[]): Float32Array {
+    for (const [row, delta] of deltas.entries()) runner.prefill(row, PROMPT, 0, delta, [PROMPT.length - 1])
+    let logits = new Float32Array()
+    for (const [i, token] of [7, 11].entries()) {
+      const decoded = runner.decode(deltas.map((delta) => ({ token, past: PROMPT.length + i, delta })))
+      logits = decoded.logits.slice()
+      for (const [row, peak] of decoded.peaks.entries()) {
+        expect(peak).toBe(
+          logits.subarray(row * base.vocab_size, (row + 1) * base.vocab_size).reduce((x, y) => Math.max(x, y)),
+        )
+      }
     }
+    return logits.subarray((deltas.length - 1) * base.vocab_size)
   }
-  return logits.subarray((deltas.length - 1) * base.vocab_size)
-}
 
-test.each([
-  ['a wide delta', wide],
-  ['a narrow delta', narrow],
-  ['a delta between the two', middling],
-  ['a delta of attention only', attention],
-  ['the bare base', null],
-] as const)('%s gives a row the same bits whoever else is in the batch', (_, delta) => {
-  const alone = lastRow([delta])
-  const crowds = [
-    Array.from({ length: ROWS }, () => delta),
-    [delta, delta],
-    [attention, delta],
-    [narrow, wide, null, attention, middling, wide, null, attention, delta],
-  ]
-  for (const crowd of crowds) expect(lastRow(crowd)).toEqual(alone)
+  test.each([
+    ['a wide delta', wide],
+    ['a narrow delta', narrow],
+    ['a delta between the two', middling],
+    ['a delta of attention only', attention],
+    ['the bare base', null],
+  ] as const)('%s gives a row the same bits whoever else is in the batch', (_, delta) => {
+    const alone = lastRow([delta])
+    const crowds = [
+      Array.from({ length: ROWS }, () => delta),
+      [delta, delta],
+      [attention, delta],
+      [narrow, wide, null, attention, middling, wide, null, attention, delta],
+    ]
+    for (const crowd of crowds) expect(lastRow(crowd)).toEqual(alone)
+  })
 })

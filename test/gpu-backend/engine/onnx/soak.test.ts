@@ -46,7 +46,7 @@ it(
   async () => {
     const source = await openModelSource(writeTinyModel(join(dir, 'model')))
     const base = await identify(source, 'tiny', dir)
-    const path = await graphPath(source, base.fingerprint, 'f32', CONTEXT, 'fused', dir)
+    const path = await graphPath(source, base.fingerprint, { format: 'f32', target: 'cpu', positions: CONTEXT }, dir)
     const { config } = source
     const runner = new Runner({
       graphPath: path,

@@ -1,0 +1,80 @@
+// What an input channel of each projection is multiplied by before it is rounded to a byte (SmoothQuant, Xiao et al. 2022,
+// arXiv 2211.10438): a few channels are much larger than the others, and would take the whole range for themselves.
+// The model reads a fixed text once, when its graph is built. Knows nothing of how weights are rounded.
+import { readFileSync } from 'node:fs'
+import { floats, ints } from '../engine/onnx/host-arrays.ts'
+import { OnnxRuntime, type Value } from '../engine/onnx/ort.ts'
+import { deltaTensors, noChange } from '../residency/packed-delta.ts'
+import type { Smoothing } from './linear.ts'
+import type { ModelConfig } from './model-config.ts'
+import { projectionGroups } from './projection-groups.ts'
+
+/** Of the kinds that models are asked for; its tokens are those of the model's own tokenizer. */
+export const CALIBRATION_TEXT = readFileSync(new URL('./calibration.txt', import.meta.url), 'utf8')
+
+/** Factors are powers of two in steps of 1/4, so that another machine's rounding finds the same ones. */
+const STEPS_OF_TWO = 4
+/** Channels that are hardly used count as this share of the average one. */
+const LEAST_SHARE = 0.01
+
+/**
+ * The smoothing of the model whose observed graph (see `buildGraph`) lies at `graphPath`, from the `tokens` that it reads.
+ * @throws OrtError when the graph cannot be run
+ */
+export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayLike<number>): Smoothing {
+  const runtime = new OnnxRuntime()
+  const session = runtime.createSession(graphPath, 'cpu', 0)
+  const binding = session.createBinding()
+  const values: Value[] = []
+  const held = (value: Value): Value => {
+    values.push(value)
+    return value
+  }
+  const count = tokens.length
+  try {
+    const input = (name: string, value: Value) => binding.input(name, held(value))
+    input('input_ids', runtime.hostTensor(ints(count, tokens), 'i32', [1, count]))
+    input('seqlens_k', runtime.hostTensor(ints(1, [count - 1]), 'i32', [1]))
+    input('total_length', runtime.hostTensor(ints(1, [count]), 'i32', []))
+    input('sample_positions', runtime.hostTensor(ints(count, [...Array(count).keys()]), 'i32', [count]))
+    input('embedding_delta', runtime.hostTensor(floats(1), 'f32', [1]))
+    for (let layer = 0; layer < config.layers; layer++) {
+      for (const part of ['k', 'v']) {
+        const dims = [1, config.kvHeads, count, config.headDim]
+        const cache = held(runtime.hostTensor(floats(config.kvHeads * count * config.headDim), 'f32', dims))
+        binding.input(`past_${part}.${layer}`, cache)
+        binding.output(`present_${part}.${layer}`, cache)
+      }
+    }
+    const groups = projectionGroups(config)
+    for (const { name, values: zeros, dims } of deltaTensors(groups, null, noChange(groups))) {
+      input(name, runtime.hostTensor(zeros, 'f32', dims))
+    }
+    const energies = groups.map((group) => {
+      const energy = floats(group.in)
+      binding.output(`${group.name}.energy`, held(runtime.hostTensor(energy, 'f32', [group.in])))
+      return energy
+    })
+    session.run(binding)
+    return new Map(groups.map(({ name }, i) => [name, smoothingFactors(energies[i]!)]))
+  } finally {
+    binding.release()
+    for (const value of values) value.release()
+    session.release()
+    runtime.release()
+  }
+}
+
+/**
+ * The factor of each channel, from the sum of squares that it had: 1 / sqrt(its root mean square), up to a factor that all
+ * share. Half of a channel's size goes to the weights, which have room for it.
+ */
+export function smoothingFactors(energy: Float32Array): Float32Array<ArrayBuffer> {
+  const sizes = Float64Array.from(energy, Math.sqrt)
+  const average = sizes.reduce((sum, size) => sum + size, 0) / sizes.length
+  return Float32Array.from(sizes, (size) => {
+    if (average === 0) return 1
+    const share = Math.max(size / average, LEAST_SHARE)
+    return 2 ** (-Math.round(Math.log2(share) * 0.5 * STEPS_OF_TWO) / STEPS_OF_TWO)
+  })
+}

@@ -1,0 +1,137 @@
+// How a projection of the base model is written into the graph: x Wᵀ with weights as floats, in blocks, or in columns.
+// Knows neither which projections there are nor deltas. Invariant: a row's result depends on that row alone.
+import { GraphWriter } from './graph-writer.ts'
+import { quantizeBlocks, quantizeColumns, STEPS, ZERO } from './quantize.ts'
+import { floatTypeOf, type WeightFormat } from './weight-formats.ts'
+
+/** What a graph is built for: one of the backend's devices, or a browser without WebGPU. */
+export type GraphTarget = 'cpu' | 'cuda' | 'webgpu' | 'wasm'
+
+/** By projection group: a factor for each channel of its input, `smoothingFactors` says which. */
+export type Smoothing = ReadonlyMap<string, Float32Array<ArrayBuffer>>
+
+/** One projection: y [.., out] = x [.., in] Wᵀ. */
+export interface Linear {
+  /** Prefix of its names in the graph. */
+  readonly name: string
+  /** The projections that share its input. */
+  readonly group: string
+  readonly in: number
+  readonly out: number
+}
+
+export const MICROSOFT = 'com.microsoft'
+/** 4: activations are rounded to 8 bits row by row, which keeps rows independent and uses the integer instructions. */
+const ACCURACY_LEVEL = 4
+/** Sums of more products of two bytes than this could leave 32 bits. */
+const LONGEST_INTEGER_SUM = 32768
+
+/** Whether some of the graph's weights are in columns, which are rounded better with smoothing. */
+export function needsSmoothing(format: WeightFormat, target: GraphTarget): boolean {
+  return target === 'cpu' && (format === 'int8' || format === 'int4')
+}
+
+export class LinearWriter extends GraphWriter {
+  readonly target: GraphTarget
+  readonly #format: WeightFormat
+  readonly #smoothing: Smoothing | undefined
+  /** By the value that was rounded: the projections that share an input share this. */
+  readonly #rounded = new Map<string, { readonly units: string; readonly largest: string }>()
+
+  constructor(
+    format: WeightFormat,
+    target: GraphTarget,
+    smoothing: Smoothing | undefined,
+    write: (bytes: Uint8Array) => Promise<void>,
+  ) {
+    super(floatTypeOf(format), write)
+    this.target = target
+    this.#format = format
+    this.#smoothing = smoothing
+  }
+
+  /** The name of y; `weight` is [out, in] as Hugging Face stores it. */
+  linear(x: string, weight: Float32Array, linear: Linear): Promise<string> {
+    if (this.#format === 'f32' || this.#format === 'f16') return this.#inFloats(x, weight, linear)
+    // The head decides between tokens directly: four bits cost it more than they save.
+    const bits = this.#format === 'int8' || linear.group === 'head' ? 8 : 4
+    if (bits === 8 && this.target === 'cpu' && linear.in <= LONGEST_INTEGER_SUM)
+      return this.#inColumns(x, weight, linear)
+    // Of 32 values, a CPU multiplies one row in another order than several, which would round otherwise.
+    const block = this.target === 'cpu' ? 16 : 32
+    // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
+    if (linear.in % block !== 0) return this.#inFloats(x, weight, linear)
+    return this.#inBlocks(x, weight, linear, bits, block)
+  }
+
+  async #inFloats(x: string, weight: Float32Array, { name, in: inSize, out }: Linear): Promise<string> {
+    await this.floats(`${name}.weight`, [inSize, out], transpose(weight, out, inSize))
+    return this.node('MatMul', [x, `${name}.weight`], `${name}.base`)
+  }
+
+  async #inBlocks(x: string, weight: Float32Array, linear: Linear, bits: 4 | 8, block: number): Promise<string> {
+    const { name, in: inSize, out } = linear
+    const { values, scales } = quantizeBlocks(weight, bits, block)
+    await this.constant(`${name}.weight`, 'u8', [out, inSize / block, (block * bits) / 8], values)
+    await this.floats(`${name}.scales`, [scales.length], scales)
+    return this.node(
+      'MatMulNBits',
+      [x, `${name}.weight`, `${name}.scales`],
+      `${name}.base`,
+      { K: inSize, N: out, bits, block_size: block, accuracy_level: ACCURACY_LEVEL },
+      MICROSOFT,
+    )
+  }
+
+  /**
+   * Rows of x and columns of Wᵀ as whole bytes with a scale each (W8A8), so that the sums are of integers: exact in any
+   * order, and on a CPU the fastest that ONNX Runtime has. Its own DynamicQuantizeMatMul has one scale for all rows.
+   */
+  async #inColumns(x: string, weight: Float32Array, linear: Linear): Promise<string> {
+    const { name, group, in: inSize, out } = linear
+    const { units, largest } = await this.#round(x, group)
+    const { values, scales } = quantizeColumns(weight, inSize, this.#smoothing?.get(group))
+    await this.constant(`${name}.weight`, 'u8', [inSize, out], values)
+    await this.floats(`${name}.scales`, [out], scales)
+    const inputs = [units, `${name}.weight`, 'unit', `${name}.scales`, 'zero', 'zero']
+    const y = this.node('MatMulIntegerToFloat', inputs, `${name}.units`, {}, MICROSOFT)
+    return this.node('Mul', [y, largest], `${name}.base`)
+  }
+
+  /** x in bytes, each row in units of its largest value. A row of zeros has no units: whatever it is, times 0. */
+  async #round(x: string, group: string): Promise<{ readonly units: string; readonly largest: string }> {
+    const known = this.#rounded.get(x)
+    if (known) return known
+    if (this.#rounded.size === 0) {
+      await this.floats('unit', [], Float32Array.of(1 / STEPS))
+      await this.constant('zero', 'u8', [], Uint8Array.of(ZERO))
+    }
+    const factors = this.#smoothing?.get(group)
+    const smooth = factors
+      ? this.node('Mul', [x, await this.floats(`${group}.smoothing`, [factors.length], factors)], `${group}.smooth`)
+      : x
+    const sizes = this.node('Abs', [smooth], `${group}.sizes`)
+    const largest = this.node('ReduceMax', [sizes, this.shape(`${group}.channels`, [-1])], `${group}.largest`, {
+      keepdims: 1,
+    })
+    const shares = this.node('Div', [smooth, largest], `${group}.shares`)
+    const rounded = { units: this.node('QuantizeLinear', [shares, 'unit', 'zero'], `${group}.bytes`), largest }
+    this.#rounded.set(x, rounded)
+    return rounded
+  }
+}
+
+/** [rows, columns] -> [columns, rows], in tiles that stay in the cache. */
+function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const tile = 32
+  const transposed = new Float32Array(values.length)
+  for (let row = 0; row < rows; row += tile) {
+    for (let column = 0; column < columns; column += tile) {
+      const [rowEnd, columnEnd] = [Math.min(row + tile, rows), Math.min(column + tile, columns)]
+      for (let r = row; r < rowEnd; r++) {
+        for (let c = column; c < columnEnd; c++) transposed[c * rows + r] = values[r * columns + c]!
+      }
+    }
+  }
+  return transposed
+}
