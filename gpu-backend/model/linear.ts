@@ -57,7 +57,7 @@ export class LinearWriter extends GraphWriter {
     const bits = this.#format === 'int8' || linear.group === 'head' ? 8 : 4
     if (bits === 8 && this.target === 'cpu' && linear.in <= LONGEST_INTEGER_SUM)
       return this.#inColumns(x, weight, linear)
-    // Of 32 values, a CPU multiplies one row in another order than several, which would round otherwise.
+    // In blocks of 32 a CPU sums one row in another order than several, and would round it otherwise.
     const block = this.target === 'cpu' ? 16 : 32
     // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
     if (linear.in % block !== 0) return this.#inFloats(x, weight, linear)
@@ -98,7 +98,10 @@ export class LinearWriter extends GraphWriter {
     return this.node('Mul', [y, largest], `${name}.base`)
   }
 
-  /** x in bytes, each row in units of its largest value. A row of zeros has no units: whatever it is, times 0. */
+  /**
+   * x in bytes, each row in units of its largest value. A row of zeros has no units: whatever it is, times 0. What is no
+   * number becomes one here; the delta's product of the same x is in floats, also where there is no delta, and keeps it.
+   */
   async #round(x: string, group: string): Promise<{ readonly units: string; readonly largest: string }> {
     const known = this.#rounded.get(x)
     if (known) return known

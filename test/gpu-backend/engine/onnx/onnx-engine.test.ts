@@ -45,6 +45,18 @@ describe.each(['f16', 'int8', 'int4'] as const)('the onnx engine with %s weights
     const together = await Promise.all(questions.map((question) => ask(engine, question)))
     expect(together.map(({ tokens }) => tokens)).toEqual(alone)
   })
+
+  // Each of its modules by itself: rounding to bytes would swallow what is no number.
+  test.each(['q_proj', 'v_proj', 'o_proj', 'up_proj', 'down_proj'])(
+    'fails an answer that %s overflows',
+    async (module) => {
+      const engine = await engines.start({ modelPath, weights })
+      const modules = (path: string) => path.endsWith(module)
+      const wild = await encodedRandomDelta(engine.info.base, { seed: 28, rank: 2, strength: 1e70, modules })
+      await engine.admit(wild.digest, body(wild.bytes), 1e9)
+      await expect(ask(engine, { delta: wild.digest })).rejects.toMatchObject({ code: 'invalid_delta' })
+    },
+  )
 })
 
 describe('an onnx engine that starts', () => {
