@@ -94,6 +94,7 @@ export class BackendProcess {
 
   async stop(): Promise<void> {
     this.#agent.destroy()
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     const exited = new Promise((resolve) => this.#child.once('exit', resolve))
     this.#child.kill('SIGTERM')
     await exited

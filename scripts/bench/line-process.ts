@@ -36,6 +36,8 @@ export class LineProcess {
   }
 
   async stop(): Promise<void> {
+    // One that the system has killed, for its memory say, has ended already.
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     const exited = new Promise((resolve) => this.#child.once('exit', resolve))
     this.#child.stdin.end()
     this.#child.kill('SIGTERM')
