@@ -6,7 +6,7 @@ import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { CALIBRATION_TEXT, calibrate } from './calibration.ts'
+import { calibrate, calibrationText } from './calibration.ts'
 import { buildGraph, type GraphOptions, WEIGHTS_FILE } from './graph.ts'
 import { needsSmoothing, type Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
@@ -104,7 +104,7 @@ async function smoothingOf(
   dir: string,
 ): Promise<Smoothing | undefined> {
   // A tokenizer may have tokens that the model does not.
-  const known = new Tokenizer(source.tokenizer).encode(CALIBRATION_TEXT).filter((id) => id < source.config.vocabSize)
+  const known = new Tokenizer(source.tokenizer).encode(calibrationText()).filter((id) => id < source.config.vocabSize)
   const tokens = known.slice(0, Math.min(CALIBRATION_TOKENS, options.positions))
   if (tokens.length === 0) return undefined
   await writeGraph(source.config, weights, options, dir)

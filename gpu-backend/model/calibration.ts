@@ -2,15 +2,18 @@
 // arXiv 2211.10438): a few channels are much larger than the others, and would take the whole range for themselves.
 // The model reads a fixed text once, when its graph is built. Knows nothing of how weights are rounded.
 import { readFileSync } from 'node:fs'
+import { DeltaInputs } from '../engine/onnx/delta-inputs.ts'
 import { floats, ints } from '../engine/onnx/host-arrays.ts'
+import { HostKvCache } from '../engine/onnx/kv-cache.ts'
 import { OnnxRuntime, type Value } from '../engine/onnx/ort.ts'
-import { deltaTensors, noChange } from '../residency/packed-delta.ts'
 import type { Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import { projectionGroups } from './projection-groups.ts'
 
-/** Of the kinds that models are asked for; its tokens are those of the model's own tokenizer. */
-export const CALIBRATION_TEXT = readFileSync(new URL('./calibration.txt', import.meta.url), 'utf8')
+/** The text: of the kinds that models are asked for. */
+export function calibrationText(): string {
+  return readFileSync(new URL('./calibration.txt', import.meta.url), 'utf8')
+}
 
 /** Factors are powers of two in steps of 1/4, so that another machine's rounding finds the same ones. */
 const STEPS_OF_TWO = 4
@@ -31,6 +34,10 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
     return value
   }
   const count = tokens.length
+  const groups = projectionGroups(config)
+  const { layers, kvHeads, headDim } = config
+  const kv = new HostKvCache(runtime, { layers, kvHeads, headDim, contextTokens: count, floatType: 'f32' }, 1)
+  const deltas = new DeltaInputs(runtime, groups, 1, true, 'f32')
   try {
     const input = (name: string, value: Value) => binding.input(name, held(value))
     input('input_ids', runtime.hostTensor(ints(count, tokens), 'i32', [1, count]))
@@ -38,18 +45,11 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
     input('total_length', runtime.hostTensor(ints(1, [count]), 'i32', []))
     input('sample_positions', runtime.hostTensor(ints(count, [...Array(count).keys()]), 'i32', [count]))
     input('embedding_delta', runtime.hostTensor(floats(1), 'f32', [1]))
-    for (let layer = 0; layer < config.layers; layer++) {
-      for (const part of ['k', 'v']) {
-        const dims = [1, config.kvHeads, count, config.headDim]
-        const cache = held(runtime.hostTensor(floats(config.kvHeads * count * config.headDim), 'f32', dims))
-        binding.input(`past_${part}.${layer}`, cache)
-        binding.output(`present_${part}.${layer}`, cache)
-      }
+    for (const { past, present, value } of kv.prefill(0)) {
+      binding.input(past, value)
+      binding.output(present, value)
     }
-    const groups = projectionGroups(config)
-    for (const { name, values: zeros, dims } of deltaTensors(groups, null, noChange(groups))) {
-      input(name, runtime.hostTensor(zeros, 'f32', dims))
-    }
+    deltas.bind(binding, [null], undefined)
     const energies = groups.map((group) => {
       const energy = floats(group.in)
       binding.output(`${group.name}.energy`, held(runtime.hostTensor(energy, 'f32', [group.in])))
@@ -60,6 +60,8 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
   } finally {
     binding.release()
     for (const value of values) value.release()
+    deltas.release()
+    kv.release()
     session.release()
     runtime.release()
   }

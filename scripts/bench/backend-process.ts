@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
 import { BackendInfo, GenerateEvent, type GenerateRequest, SamplingParams } from '../../gpu-backend/protocol.ts'
+import { endProcess } from './end-process.ts'
 import type { Timing } from './timing.ts'
 
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
@@ -94,10 +95,7 @@ export class BackendProcess {
 
   async stop(): Promise<void> {
     this.#agent.destroy()
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
-    const exited = new Promise((resolve) => this.#child.once('exit', resolve))
-    this.#child.kill('SIGTERM')
-    await exited
+    await endProcess(this.#child)
   }
 
   #token(delta: string | null): Promise<string> {

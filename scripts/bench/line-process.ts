@@ -2,6 +2,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
+import { endProcess } from './end-process.ts'
 
 export class LineProcess {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>
@@ -35,13 +36,8 @@ export class LineProcess {
     return this.#next()
   }
 
-  async stop(): Promise<void> {
-    // One that the system has killed, for its memory say, has ended already.
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
-    const exited = new Promise((resolve) => this.#child.once('exit', resolve))
-    this.#child.stdin.end()
-    this.#child.kill('SIGTERM')
-    await exited
+  stop(): Promise<void> {
+    return endProcess(this.#child)
   }
 
   /** The next line that is JSON: libraries print their own lines between. */

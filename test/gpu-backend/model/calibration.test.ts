@@ -22,7 +22,7 @@ describe('the smoothing of an input', () => {
     expect([...smoothingFactors(new Float32Array(3))]).toEqual([1, 1, 1])
   })
 
-  test('is the same where another order of summation has changed the last bits', () => {
+  test('is made of quarter steps of two, which the last bits of a sum do not change', () => {
     const channel = fc.float({ min: Math.fround(0.001), max: 1000, noNaN: true })
     fc.assert(
       fc.property(fc.array(channel, { minLength: 2 }), (energy) => {
