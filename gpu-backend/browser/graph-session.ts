@@ -28,7 +28,7 @@ export class GraphSession {
   readonly #runtime: Runtime
   readonly #session: InferenceSession
   readonly #memory: SequenceMemory
-  readonly #zeros: Float32Array
+  readonly #zeros: Float32Array<ArrayBuffer>
   #delta: PackedDelta | null = null
   /** A and B of every group. */
   #deltaFeeds: Feeds = {}
@@ -143,9 +143,10 @@ export class GraphSession {
   }
 
   #placeDelta(): void {
-    const tensors = deltaTensors(this.groups, this.#delta, this.#zeros)
+    const tensors = this.groups.flatMap((group, i) => deltaTensors(group, this.#delta?.groups[i], this.#zeros))
     this.#deltaFeeds = Object.fromEntries(
-      tensors.map(({ name, values, dims }) => [name, this.#memory.place(values, dims)]),
+      // A browser's graph takes all of a delta in floats.
+      tensors.map(({ name, values, dims }) => [name, this.#memory.place(values as Float32Array, dims)]),
     )
   }
 

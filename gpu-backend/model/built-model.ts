@@ -7,7 +7,8 @@ import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { calibrate, calibrationText } from './calibration.ts'
-import { buildGraph, type GraphOptions, WEIGHTS_FILE } from './graph.ts'
+import { writeSmoothing } from './delta-layout.ts'
+import { buildGraph, type GraphOptions, groupsFor, WEIGHTS_FILE } from './graph.ts'
 import { needsSmoothing, type Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { ModelSource, Weights } from './model-source.ts'
@@ -15,7 +16,7 @@ import { encodeModel } from './onnx-file.ts'
 import { Tokenizer } from './tokenizer.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
-const GRAPH_VERSION = 7
+const GRAPH_VERSION = 8
 const GRAPH_FILE = 'model.onnx'
 
 /** Identity and dimensions of the model that clients know as `name`; files' hashes are kept in `cacheDir`. */
@@ -118,6 +119,7 @@ async function writeGraph(config: ModelConfig, weights: Weights, options: GraphO
     const graph = await buildGraph(config, weights, options, async (bytes) => {
       await file.writeFile(bytes)
     })
+    await writeSmoothing(dir, groupsFor(config, options))
     await writeFile(join(dir, GRAPH_FILE), encodeModel(graph, WEIGHTS_FILE))
   } finally {
     await file.close()

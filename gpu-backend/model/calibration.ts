@@ -6,9 +6,9 @@ import { DeltaInputs } from '../engine/onnx/delta-inputs.ts'
 import { floats, ints } from '../engine/onnx/host-arrays.ts'
 import { HostKvCache } from '../engine/onnx/kv-cache.ts'
 import { OnnxRuntime, type Value } from '../engine/onnx/ort.ts'
+import { graphGroups } from './delta-layout.ts'
 import type { Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
-import { projectionGroups } from './projection-groups.ts'
 
 /** The text: of the kinds that models are asked for. */
 export function calibrationText(): string {
@@ -34,7 +34,7 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
     return value
   }
   const count = tokens.length
-  const groups = projectionGroups(config)
+  const groups = graphGroups(config, graphPath)
   const { layers, kvHeads, headDim } = config
   const kv = new HostKvCache(runtime, { layers, kvHeads, headDim, contextTokens: count, floatType: 'f32' }, 1)
   const deltas = new DeltaInputs(runtime, groups, 1, true, 'f32')

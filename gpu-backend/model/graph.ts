@@ -1,11 +1,11 @@
 // Builds the ONNX graph of a Llama-family model in which every projection also takes a LoRA delta as an input.
 // One graph serves prefill and decode, alone or in a batch; it knows nothing of which delta is whose.
 // Invariant: a row's result depends on that row and its delta alone, so an answer is the same alone or in a crowd.
-import { type GraphTarget, LinearWriter, MICROSOFT, type Smoothing } from './linear.ts'
+import { type GraphTarget, inColumns, LinearWriter, MICROSOFT, type Rounded, type Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { Weights } from './model-source.ts'
 import { DATA_TYPE, type OnnxGraph } from './onnx-file.ts'
-import { type ProjectionGroup, projectionGroups } from './projection-groups.ts'
+import { type ProjectionGroup, projectionGroups, roundedGroups } from './projection-groups.ts'
 import { ropeTables } from './rope.ts'
 import type { WeightFormat } from './weight-formats.ts'
 
@@ -23,6 +23,14 @@ export interface GraphOptions {
   readonly observed?: boolean
 }
 
+/** The projection groups of the graph that is built with `options`, as it takes their deltas. */
+export function groupsFor(
+  config: ModelConfig,
+  { format, target, smoothing }: Pick<GraphOptions, 'format' | 'target' | 'smoothing'>,
+): ProjectionGroup[] {
+  return inColumns(format, target, config.hiddenSize) ? roundedGroups(config, smoothing) : projectionGroups(config)
+}
+
 /** The shape [B, T, what remains]. */
 const ROWS = 'rows'
 
@@ -32,11 +40,11 @@ const ROWS = 'rows'
  * Inputs (B rows, T tokens a row, S context, N positions to sample):
  *   input_ids [B, T] i32; seqlens_k [B] i32: tokens of each row after this step, minus 1; total_length [] i32: the largest
  *   of them; sample_positions [N] i32: which of the T tokens get logits; embedding_delta f32, broadcast to [B, T, hidden];
- *   and, of the format's float type, past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] and A, B of every
- *   `projectionGroups` entry.
+ *   and, of the format's float type, past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] and A, B of every entry of
+ *   `groupsFor`, A in bytes where it says so.
  * Outputs: logits [B, N, vocab] f32 and peaks [B, N], the largest of each; hidden [B, T, hidden] f32 after the final
  *   norm; present_k/present_v like the past, to be bound to the same memory; where it is observed, <group>.energy [in] of
- *   every `projectionGroups` entry: the sum of squares of each channel of its input.
+ *   every group: the sum of squares of each channel of its input.
  */
 export async function buildGraph(
   config: ModelConfig,
@@ -45,7 +53,7 @@ export async function buildGraph(
   write: (bytes: Uint8Array) => Promise<void>,
 ): Promise<OnnxGraph> {
   const builder = new GraphBuilder(weights, options, write)
-  await builder.build(config, options.positions)
+  await builder.build(config, groupsFor(config, options), options.positions)
   return builder
 }
 
@@ -59,7 +67,7 @@ class GraphBuilder extends LinearWriter {
     this.#observed = options.observed ?? false
   }
 
-  async build(config: ModelConfig, positions: number): Promise<void> {
+  async build(config: ModelConfig, groups: readonly ProjectionGroup[], positions: number): Promise<void> {
     const { hiddenSize, vocabSize } = config
     this.input('input_ids', 'i32', ['B', 'T'])
     this.input('seqlens_k', 'i32', ['B'])
@@ -83,11 +91,10 @@ class GraphBuilder extends LinearWriter {
     let residual = this.node('Add', [embedded, change], 'x')
     let normed = this.node(
       'SimplifiedLayerNormalization',
-      [residual, await this.#norm('model.layers.0.input_layernorm', hiddenSize)],
+      [residual, await this.#norm('model.layers.0.input_layernorm', hiddenSize, groups[0]!.smoothing)],
       'l0.normed',
       { axis: -1, epsilon: { float: config.rmsNormEps }, stash_type: 1 },
     )
-    const groups = projectionGroups(config)
     for (let layer = 0; layer < config.layers; layer++) {
       const [qkv, o, gateUp, down] = groups.slice(layer * 4, layer * 4 + 4) as [
         ProjectionGroup,
@@ -97,12 +104,12 @@ class GraphBuilder extends LinearWriter {
       ]
       const attended = await this.#attention(config, layer, await this.#joined(normed, qkv, config.qkvBias))
       const [attentionOut] = await this.#apart(attended, o, config.outputBias)
-      const path = `model.layers.${layer}`
-      ;[normed, residual] = await this.#addAndNorm(config, attentionOut!, residual, `${path}.post_attention_layernorm`)
+      const afterAttention = `model.layers.${layer}.post_attention_layernorm`
+      ;[normed, residual] = await this.#addAndNorm(config, attentionOut!, residual, afterAttention, gateUp)
       const [gate, up] = await this.#apart(normed, gateUp, config.mlpBias)
       const [mlpOut] = await this.#apart(this.#swiGlu(`l${layer}`, gate!, up!), down, config.mlpBias)
       const nextNorm = layer + 1 < config.layers ? `model.layers.${layer + 1}.input_layernorm` : 'model.norm'
-      ;[normed, residual] = await this.#addAndNorm(config, mlpOut!, residual, nextNorm)
+      ;[normed, residual] = await this.#addAndNorm(config, mlpOut!, residual, nextNorm, groups[(layer + 1) * 4]!)
     }
     this.output(normed, 'hidden', ['B', 'T', hiddenSize])
     const sampled = this.node('Gather', [normed, 'sample_positions'], 'sampled', { axis: 1 })
@@ -112,7 +119,7 @@ class GraphBuilder extends LinearWriter {
       : await this.#weights.load('lm_head.weight', [vocabSize, hiddenSize])
     const shape = { name: head.name, group: head.name, in: hiddenSize, out: vocabSize }
     const base = await this.linear(sampled, headWeight, shape)
-    const [headChange] = this.#changes(sampled, head)
+    const [headChange] = this.#changes(sampled, sampled, head)
     const changes = this.#inRows(headChange!, this.#rowsOf(sampled, 'sampled_rows'), head.name)
     // Their own output where they are f32 already: the largest tensor of all need not be copied.
     if (this.floatType === 'f32') this.node('Add', [base, changes], 'logits')
@@ -128,45 +135,63 @@ class GraphBuilder extends LinearWriter {
     const out = parts.reduce((sum, part) => sum + part.out, 0)
     const weight = await this.#stack(parts.map((part) => [`${part.module}.weight`, [part.out, group.in]]))
     const biases = bias ? await this.#stack(parts.map((part) => [`${part.module}.bias`, [part.out]])) : undefined
-    const base = await this.linear(x, weight, { name, group: name, in: group.in, out })
-    const y = await this.#biased(base, name, biases)
-    const change = this.node('Concat', this.#changes(x, group), `${name}.changes`, { axis: -1 })
-    return this.node('Add', [y, this.#inRows(change, ROWS, name)], `${name}.y`)
+    const input = await this.#inputOf(x, group)
+    const base = await this.linear(input, weight, { name, group: name, in: group.in, out })
+    const change = this.node('Concat', this.#changes(x, input, group), `${name}.changes`, { axis: -1 })
+    return this.#sum(input, base, change, biases, name)
   }
 
   /** The same, each part by itself. */
   async #apart(x: string, group: ProjectionGroup, bias: boolean): Promise<string[]> {
-    const changes = this.#changes(x, group)
+    const input = await this.#inputOf(x, group)
+    const changes = this.#changes(x, input, group)
     const outputs: string[] = []
     for (const [i, { module, out }] of group.parts.entries()) {
       const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
       const weight = await this.#weights.load(`${module}.weight`, [out, group.in])
       const values = bias ? await this.#weights.load(`${module}.bias`, [out]) : undefined
-      const base = await this.linear(x, weight, { name, group: group.name, in: group.in, out })
-      const y = await this.#biased(base, name, values)
-      outputs.push(this.node('Add', [y, this.#inRows(changes[i]!, ROWS, name)], `${name}.y`))
+      const base = await this.linear(input, weight, { name, group: group.name, in: group.in, out })
+      outputs.push(await this.#sum(input, base, changes[i]!, values, name))
     }
     return outputs
   }
 
-  async #biased(y: string, name: string, bias: Float32Array | undefined): Promise<string> {
+  /** The group's input as its products take it. */
+  async #inputOf(x: string, { name, smoothing }: ProjectionGroup): Promise<string | Rounded> {
+    return smoothing ? this.round(x, name) : x
+  }
+
+  /** y = base + change + bias; of a rounded input the first two are in its units. */
+  async #sum(
+    input: string | Rounded,
+    base: string,
+    change: string,
+    bias: Float32Array | undefined,
+    name: string,
+  ): Promise<string> {
+    const sum = this.node('Add', [base, this.#inRows(change, ROWS, name)], `${name}.sum`)
+    const y = typeof input === 'string' ? sum : this.node('Mul', [sum, input.largest], `${name}.y`)
     if (!bias) return y
     return this.node('Add', [y, await this.floats(`${name}.bias`, [bias.length], bias)], `${name}.biased`)
   }
 
-  /** B (A x) of each part: [.., T, out], with as many dimensions in front as A and B have. */
-  #changes(x: string, { name, in: inSize, parts }: ProjectionGroup): string[] {
+  /** B (A x) of each part: [.., T, out], with as many dimensions in front as A and B have. `input`: x as A's product takes it. */
+  #changes(x: string, input: string | Rounded, { name, in: inSize, parts }: ProjectionGroup): string[] {
     if (this.#observed) {
       this.node('ReduceSumSquare', [x, this.shape(`${name}.rows`, [0, 1])], `${name}.energy`, { keepdims: 0 })
       this.outputs.push({ name: `${name}.energy`, type: this.floatType, dims: [inSize] })
     }
-    this.input(`${name}.A`, this.floatType)
+    this.input(`${name}.A`, typeof input === 'string' ? this.floatType : 'u8')
+    if (typeof input !== 'string') this.input(`${name}.A_scales`, 'f32')
     for (const i of parts.keys()) this.input(`${name}.B${i}`, this.floatType)
     // WebGPU's provider has no product that transposes its second input.
     if (this.target === 'webgpu') return this.#turnedChanges(x, name, parts.length)
     const product = (left: string, right: string, output: string) =>
       this.node('FusedMatMul', [left, right], output, { transB: 1 }, MICROSOFT)
-    const low = product(x, `${name}.A`, `${name}.low`)
+    const low =
+      typeof input === 'string'
+        ? product(input, `${name}.A`, `${name}.low`)
+        : this.integerProduct(input, `${name}.A`, `${name}.A_scales`, `${name}.low`)
     const lows = parts.length === 1 ? [low] : this.split(low, `${name}.low`, parts.length, -1)
     return lows.map((part, i) => product(part, `${name}.B${i}`, `${name}.change${i}`))
   }
@@ -257,21 +282,30 @@ class GraphBuilder extends LinearWriter {
     return this.node('Mul', [silu, up], `${name}.swiglu`)
   }
 
-  /** [norm(x + residual), x + residual] */
-  async #addAndNorm(config: ModelConfig, x: string, residual: string, norm: string): Promise<[string, string]> {
+  /** [norm(x + residual), x + residual], the norm as the group `reader` reads it. */
+  async #addAndNorm(
+    config: ModelConfig,
+    x: string,
+    residual: string,
+    norm: string,
+    reader: ProjectionGroup,
+  ): Promise<[string, string]> {
     const [normed, sum] = [`${norm}.normed`, `${norm}.sum`]
     this.nodes.push({
       op: 'SkipSimplifiedLayerNormalization',
       domain: MICROSOFT,
-      inputs: [x, residual, await this.#norm(norm, config.hiddenSize)],
+      inputs: [x, residual, await this.#norm(norm, config.hiddenSize, reader.smoothing)],
       outputs: [normed, '', '', sum],
       attributes: { epsilon: { float: config.rmsNormEps } },
     })
     return [normed, sum]
   }
 
-  async #norm(path: string, size: number): Promise<string> {
-    return this.floats(`${path}.weight`, [size], await this.#weights.load(`${path}.weight`, [size]))
+  /** The norm's weights, with what the reader's channels are smoothed by. */
+  async #norm(path: string, size: number, smoothing?: Float32Array): Promise<string> {
+    const weight = await this.#weights.load(`${path}.weight`, [size])
+    const values = smoothing ? weight.map((value, channel) => value * smoothing[channel]!) : weight
+    return this.floats(`${path}.weight`, [size], values)
   }
 
   /** Tensors of equal inner size, one after another. */

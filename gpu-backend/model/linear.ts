@@ -26,6 +26,17 @@ const ACCURACY_LEVEL = 4
 /** Sums of more products of two bytes than this could leave 32 bits. */
 const LONGEST_INTEGER_SUM = 32768
 
+/** Whether a projection of this format and input size is multiplied in whole bytes. */
+export function inColumns(format: WeightFormat, target: GraphTarget, inSize: number): boolean {
+  return target === 'cpu' && format === 'int8' && inSize <= LONGEST_INTEGER_SUM
+}
+
+/** x in whole bytes, each row in units of the largest value that it had. */
+export interface Rounded {
+  readonly units: string
+  readonly largest: string
+}
+
 /** Whether some of the graph's weights are in columns, which are rounded better with smoothing. */
 export function needsSmoothing(format: WeightFormat, target: GraphTarget): boolean {
   return target === 'cpu' && (format === 'int8' || format === 'int4')
@@ -35,8 +46,7 @@ export class LinearWriter extends GraphWriter {
   readonly target: GraphTarget
   readonly #format: WeightFormat
   readonly #smoothing: Smoothing | undefined
-  /** By the value that was rounded: the projections that share an input share this. */
-  readonly #rounded = new Map<string, { readonly units: string; readonly largest: string }>()
+  #hasSteps = false
 
   constructor(
     format: WeightFormat,
@@ -50,18 +60,21 @@ export class LinearWriter extends GraphWriter {
     this.#smoothing = smoothing
   }
 
-  /** The name of y; `weight` is [out, in] as Hugging Face stores it. */
-  linear(x: string, weight: Float32Array, linear: Linear): Promise<string> {
+  /**
+   * The name of y; `weight` is [out, in] as Hugging Face stores it. Where x was rounded before, with the group's smoothing,
+   * y is in units of each row's largest value.
+   */
+  linear(x: string | Rounded, weight: Float32Array, linear: Linear): Promise<string> {
+    if (typeof x !== 'string') return this.#inUnits(x, weight, linear)
     if (this.#format === 'f32' || this.#format === 'f16') return this.#inFloats(x, weight, linear)
     // The head decides between tokens directly: four bits cost it more than they save.
-    const bits = this.#format === 'int8' || linear.group === 'head' ? 8 : 4
-    if (bits === 8 && this.target === 'cpu' && linear.in <= LONGEST_INTEGER_SUM)
-      return this.#inColumns(x, weight, linear)
+    const format = linear.group === 'head' ? 'int8' : this.#format
+    if (inColumns(format, this.target, linear.in)) return this.#inColumns(x, weight, linear)
     // In blocks of 32 a CPU sums one row in another order than several, and would round it otherwise.
     const block = this.target === 'cpu' ? 16 : 32
     // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
     if (linear.in % block !== 0) return this.#inFloats(x, weight, linear)
-    return this.#inBlocks(x, weight, linear, bits, block)
+    return this.#inBlocks(x, weight, linear, format === 'int8' ? 8 : 4, block)
   }
 
   async #inFloats(x: string, weight: Float32Array, { name, in: inSize, out }: Linear): Promise<string> {
@@ -88,39 +101,48 @@ export class LinearWriter extends GraphWriter {
    * order, and on a CPU the fastest that ONNX Runtime has. Its own DynamicQuantizeMatMul has one scale for all rows.
    */
   async #inColumns(x: string, weight: Float32Array, linear: Linear): Promise<string> {
-    const { name, group, in: inSize, out } = linear
-    const { units, largest } = await this.#round(x, group)
+    const factors = this.#smoothing?.get(linear.group)
+    const smooth = factors
+      ? this.node(
+          'Mul',
+          [x, await this.floats(`${linear.group}.smoothing`, [factors.length], factors)],
+          `${linear.group}.smooth`,
+        )
+      : x
+    const rounded = await this.round(smooth, linear.group)
+    const y = await this.#inUnits(rounded, weight, linear)
+    return this.node('Mul', [y, rounded.largest], `${linear.name}.base`)
+  }
+
+  async #inUnits(x: Rounded, weight: Float32Array, { name, group, in: inSize, out }: Linear): Promise<string> {
     const { values, scales } = quantizeColumns(weight, inSize, this.#smoothing?.get(group))
     await this.constant(`${name}.weight`, 'u8', [inSize, out], values)
     await this.floats(`${name}.scales`, [out], scales)
-    const inputs = [units, `${name}.weight`, 'unit', `${name}.scales`, 'zero', 'zero']
-    const y = this.node('MatMulIntegerToFloat', inputs, `${name}.units`, {}, MICROSOFT)
-    return this.node('Mul', [y, largest], `${name}.base`)
+    return this.integerProduct(x, `${name}.weight`, `${name}.scales`, `${name}.units`)
   }
 
   /**
-   * x in bytes, each row in units of its largest value. A row of zeros has no units: whatever it is, times 0. What is no
-   * number becomes one here; the delta's product of the same x is in floats, also where there is no delta, and keeps it.
+   * The group's input in bytes. A row of zeros has no units: whatever it is, times 0. What is no number becomes one here:
+   * something else must keep it, the residual stream or the delta's product of the same x in floats.
    */
-  async #round(x: string, group: string): Promise<{ readonly units: string; readonly largest: string }> {
-    const known = this.#rounded.get(x)
-    if (known) return known
-    if (this.#rounded.size === 0) {
+  async round(x: string, group: string): Promise<Rounded> {
+    if (!this.#hasSteps) {
+      this.#hasSteps = true
       await this.floats('unit', [], Float32Array.of(1 / STEPS))
       await this.constant('zero', 'u8', [], Uint8Array.of(ZERO))
     }
-    const factors = this.#smoothing?.get(group)
-    const smooth = factors
-      ? this.node('Mul', [x, await this.floats(`${group}.smoothing`, [factors.length], factors)], `${group}.smooth`)
-      : x
-    const sizes = this.node('Abs', [smooth], `${group}.sizes`)
+    const sizes = this.node('Abs', [x], `${group}.sizes`)
     const largest = this.node('ReduceMax', [sizes, this.shape(`${group}.channels`, [-1])], `${group}.largest`, {
       keepdims: 1,
     })
-    const shares = this.node('Div', [smooth, largest], `${group}.shares`)
-    const rounded = { units: this.node('QuantizeLinear', [shares, 'unit', 'zero'], `${group}.bytes`), largest }
-    this.#rounded.set(x, rounded)
-    return rounded
+    const shares = this.node('Div', [x, largest], `${group}.shares`)
+    return { units: this.node('QuantizeLinear', [shares, 'unit', 'zero'], `${group}.bytes`), largest }
+  }
+
+  /** x times bytes [.., in, out] with a scale for each column [.., out], in units of each row's largest value. */
+  integerProduct({ units }: Rounded, bytes: string, scales: string, output: string): string {
+    const inputs = [units, bytes, 'unit', scales, 'zero', 'zero']
+    return this.node('MatMulIntegerToFloat', inputs, output, {}, MICROSOFT)
   }
 }
 

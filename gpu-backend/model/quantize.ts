@@ -36,9 +36,9 @@ export const STEPS = 127
 
 export interface QuantizedColumns {
   /** [in, out] u8 */
-  readonly values: Uint8Array<ArrayBuffer>
+  readonly values: Uint8Array
   /** [out] f32 */
-  readonly scales: Float32Array<ArrayBuffer>
+  readonly scales: Float32Array
 }
 
 /** Quantises `weight` [out, in] f32 for inputs of which each channel was multiplied by its factor; without: by 1. */

@@ -8,7 +8,7 @@ import type { BaseModel } from '../../adapters/base-model.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
 import { type PackedDelta, type PackedShape, packedValues, viewPacked } from './packed-delta.ts'
 
-const VERSION = 1
+const VERSION = 2
 /** The values start here unless the metadata (a chat template) needs more; a multiple of it always. */
 const ALIGNMENT = 4096
 /** Bytes before the header's JSON: its length as u32, and where the values start as u32. */
@@ -20,6 +20,7 @@ const Header = z.object({
   digest: z.string(),
   base: z.string(),
   endianness: z.literal(endianness()),
+  layout: z.string(),
   ranks: z.array(z.int()),
   embeddingRank: z.int(),
   chatTemplate: z.optional(z.string()),
@@ -29,6 +30,8 @@ export type DeltaFileHeader = z.infer<typeof Header>
 export interface DeltaFileContent {
   readonly digest: string
   readonly base: string
+  /** `layoutOf` the groups that it was packed for. */
+  readonly layout: string
   readonly shape: PackedShape
   readonly values: Float32Array
   readonly chatTemplate: string | undefined
@@ -52,6 +55,7 @@ export async function writeDeltaFile(
     digest: content.digest,
     base: content.base,
     endianness: endianness(),
+    layout: content.layout,
     ranks: [...content.shape.ranks],
     embeddingRank: content.shape.embeddingRank,
     ...(content.chatTemplate === undefined ? {} : { chatTemplate: content.chatTemplate }),

@@ -1,6 +1,6 @@
 // The disk tier: packed deltas as files, one for each digest, least recently used out first.
 // It takes in canonical files, checking their digest and content, and never fetches anything by itself.
-// Invariants: a delta that is here has the digest it is named after and fits the base model; a file and the note of it
+// Invariants: a delta that is used has the digest it is named after and is packed for the graph; a file and the note of it
 // come and go in one turn of the event loop, so that taking in and removing one delta at once leave no half of it.
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { utimes } from 'node:fs/promises'
@@ -10,6 +10,7 @@ import { decodeDelta, MAX_RANK } from '../../adapters/canonical.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { checkModuleLimits } from '../../adapters/limits.ts'
 import { BackendError } from '../errors.ts'
+import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
 import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
 import { packDelta } from './packed-delta.ts'
@@ -31,6 +32,7 @@ export class DiskTier {
   readonly dir: string
   readonly #base: BaseModel
   readonly #groups: readonly ProjectionGroup[]
+  readonly #layout: string
   readonly #capacityBytes: number
   readonly #maxRank: number
   /** In order of use: the least recently used first. */
@@ -49,6 +51,7 @@ export class DiskTier {
     this.dir = dir
     this.#base = base
     this.#groups = groups
+    this.#layout = layoutOf(groups)
     this.#capacityBytes = capacityBytes
     this.#maxRank = maxRank
     mkdirSync(dir, { recursive: true })
@@ -94,7 +97,7 @@ export class DiskTier {
       await utimes(deltaPath(this.dir, digest), now, now)
       return info
     } catch {
-      // A damaged or vanished file is as good as none: the edge sends it again.
+      // A file that is damaged, gone or packed for another graph is as good as none: the edge sends it again.
       this.remove(digest)
       throw adapterMissing(digest)
     }
@@ -113,7 +116,8 @@ export class DiskTier {
       const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
       const { chatTemplate } = delta.metadata
       const path = deltaPath(this.dir, digest)
-      const written = await writeDeltaFile(path, { digest, base: this.#base.fingerprint, shape, values, chatTemplate })
+      const [base, layout] = [this.#base.fingerprint, this.#layout]
+      const written = await writeDeltaFile(path, { digest, base, layout, shape, values, chatTemplate })
       renameSync(written.temporary, path)
       this.#note(digest, { bytes: written.bytes, lastUsedMs: Date.now() })
     } catch (error) {
@@ -132,8 +136,8 @@ export class DiskTier {
 
   async #readInfo(digest: string): Promise<DeltaInfo> {
     const header = await readDeltaHeader(deltaPath(this.dir, digest), this.#groups, this.#base)
-    if (header.digest !== digest || header.base !== this.#base.fingerprint) {
-      throw new Error(`${deltaPath(this.dir, digest)} holds ${header.digest} for ${header.base}.`)
+    if (header.digest !== digest || header.base !== this.#base.fingerprint || header.layout !== this.#layout) {
+      throw new Error(`${deltaPath(this.dir, digest)} holds ${header.digest} for ${header.base} in another layout.`)
     }
     return { chatTemplate: header.chatTemplate }
   }

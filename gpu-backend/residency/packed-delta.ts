@@ -1,10 +1,12 @@
-// A delta in the order in which the graph reads it: q, k, v (and gate, up) side by side, all f32, in one piece of memory.
-// Packed once, when a delta is admitted, so that loading it later is one read and using it copies nothing.
-// Invariant: the layout follows from the ranks alone; a module that the delta leaves alone has rank 0 and takes no room.
+// A delta in the order in which the graph reads it: q, k, v (and gate, up) side by side, in one piece of memory, all f32
+// but what the graph takes in bytes. Packed once, when a delta is admitted, so that loading it later is one read and using
+// it copies nothing. Invariant: the layout follows from the groups and ranks alone; a module that the delta leaves alone
+// has rank 0 and takes no room.
 import type { BaseModel } from '../../adapters/base-model.ts'
-import type { Delta, DeltaModule } from '../../adapters/delta.ts'
+import type { Delta } from '../../adapters/delta.ts'
 import { BackendError } from '../errors.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
+import { type QuantizedColumns, quantizeColumns } from '../model/quantize.ts'
 
 /** What a packed delta's layout follows from. */
 export interface PackedShape {
@@ -17,8 +19,8 @@ export interface PackedShape {
 /** One projection group's change; `rank` 0 means none. */
 export interface PackedGroup {
   readonly rank: number
-  /** [parts * rank, in] f32 */
-  readonly a: Float32Array
+  /** [parts * rank, in] f32, or in columns where the graph rounds the group's input */
+  readonly a: Float32Array | QuantizedColumns
   /** by part: [out, rank] f32 */
   readonly b: readonly Float32Array[]
 }
@@ -31,7 +33,7 @@ export interface PackedDelta {
   readonly embedding: { readonly rank: number; readonly a: Float32Array; readonly b: Float32Array } | undefined
 }
 
-/** Number of f32 values in a packed delta of `shape`. */
+/** Room for a packed delta of `shape`, in f32 values: four bytes each. */
 export function packedValues(shape: PackedShape, groups: readonly ProjectionGroup[], base: BaseModel): number {
   const projections = groups.reduce((sum, group, i) => sum + shape.ranks[i]! * valuesPerRank(group), 0)
   return projections + shape.embeddingRank * (base.vocab_size + base.hidden_size)
@@ -51,9 +53,15 @@ export function viewPacked(
     offset += length
     return view
   }
+  const takeColumns = (inSize: number, out: number): QuantizedColumns => {
+    const bytes = take((inSize * out) / Float32Array.BYTES_PER_ELEMENT)
+    return { values: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), scales: take(out) }
+  }
   const packed = groups.map((group, i): PackedGroup => {
     const rank = shape.ranks[i]!
-    return { rank, a: take(group.parts.length * rank * group.in), b: group.parts.map((part) => take(part.out * rank)) }
+    const rows = group.parts.length * rank
+    const a = group.smoothing ? takeColumns(group.in, rows) : take(rows * group.in)
+    return { rank, a, b: group.parts.map((part) => take(part.out * rank)) }
   })
   const rank = shape.embeddingRank
   const embedding = rank > 0 ? { rank, a: take(rank * base.vocab_size), b: take(base.hidden_size * rank) } : undefined
@@ -61,7 +69,7 @@ export function viewPacked(
 }
 
 /** One of the graph's inputs for a change that all rows share. */
-export interface DeltaTensor<Values = Float32Array> {
+export interface DeltaTensor<Values = Float32Array | Uint8Array> {
   readonly name: string
   readonly values: Values
   readonly dims: readonly number[]
@@ -70,7 +78,7 @@ export interface DeltaTensor<Values = Float32Array> {
 /** The graph's Split refuses an empty dimension: no change at all is a change of rank 1 that is zero. */
 export const MIN_RANK = 1
 
-/** Values that the CPU's product over the rank takes at once. */
+/** Values that the CPU's product over the rank takes at once. As many bytes are a whole f32. */
 const VECTOR_VALUES = 4
 
 /** Zeros for every A and B of rank MIN_RANK. */
@@ -79,38 +87,42 @@ export function noChange(groups: readonly ProjectionGroup[]): Float32Array<Array
   return new Float32Array(Math.max(...sizes) * MIN_RANK)
 }
 
-/** A and B of every group, as they lie in the delta's memory, or in `zeros` (of `noChange`) where it changes nothing. */
+/** A and B of a group, as they lie in the delta's memory, or in `zeros` (of `noChange`) where it changes nothing. */
 export function deltaTensors(
-  groups: readonly ProjectionGroup[],
-  delta: PackedDelta | null,
-  zeros: Float32Array,
+  group: ProjectionGroup,
+  change: PackedGroup | undefined,
+  zeros: Float32Array<ArrayBuffer>,
 ): DeltaTensor[] {
-  return groups.flatMap((group, i) => {
-    const change = delta?.groups[i]
-    return change && change.rank > 0 ? changeTensors(group, change) : noChangeTensors(group, zeros)
-  })
+  return change && change.rank > 0 ? changeTensors(group, change) : noChangeTensors(group, zeros)
 }
 
-/** A and B of a group that nothing changes. */
-export function noChangeTensors(
-  { name, in: inSize, parts, joined }: ProjectionGroup,
-  zeros: Float32Array,
-): DeltaTensor[] {
+function noChangeTensors(group: ProjectionGroup, zeros: Float32Array<ArrayBuffer>): DeltaTensor[] {
+  const { name, parts, joined, smoothing } = group
+  // Whatever the bytes are, their scale is zero.
+  const a = smoothing ? { values: new Uint8Array(zeros.buffer), scales: zeros } : zeros
   return [
-    matrix(`${name}.A`, zeros, parts.length * MIN_RANK, inSize),
-    ...parts.map(({ out }, part) => matrix(`${name}.B${part}`, zeros, joined ? out : 1, MIN_RANK)),
+    ...tensorsOfA(group, a, MIN_RANK),
+    ...parts.map(({ out }, part) => matrix(`${name}.B${part}`, zeros, [joined ? out : 1, MIN_RANK])),
   ]
 }
 
-function changeTensors({ name, in: inSize, parts }: ProjectionGroup, { rank, a, b }: PackedGroup): DeltaTensor[] {
+function changeTensors(group: ProjectionGroup, { rank, a, b }: PackedGroup): DeltaTensor[] {
+  const { name, parts } = group
   return [
-    matrix(`${name}.A`, a, parts.length * rank, inSize),
-    ...parts.map(({ out }, part) => matrix(`${name}.B${part}`, b[part]!, out, rank)),
+    ...tensorsOfA(group, a, rank),
+    ...parts.map(({ out }, part) => matrix(`${name}.B${part}`, b[part]!, [out, rank])),
   ]
 }
 
-function matrix(name: string, values: Float32Array, rows: number, columns: number): DeltaTensor {
-  return { name, values: values.subarray(0, rows * columns), dims: [rows, columns] }
+function tensorsOfA({ name, in: inSize, parts }: ProjectionGroup, a: PackedGroup['a'], rank: number): DeltaTensor[] {
+  const rows = parts.length * rank
+  if (a instanceof Float32Array) return [matrix(`${name}.A`, a, [rows, inSize])]
+  return [matrix(`${name}.A`, a.values, [inSize, rows]), matrix(`${name}.A_scales`, a.scales, [rows])]
+}
+
+function matrix(name: string, values: Float32Array | Uint8Array, dims: readonly number[]): DeltaTensor {
+  const length = dims.reduce((product, dim) => product * dim, 1)
+  return { name, values: values.subarray(0, length), dims }
 }
 
 /**
@@ -153,12 +165,7 @@ export function packDelta(
   }
   const values = new Float32Array(packedValues(shape, groups, base))
   const packed = viewPacked(digest, shape, groups, base, values)
-  for (const [i, group] of groups.entries()) {
-    for (const [part, { module }] of group.parts.entries()) {
-      const source = delta.modules.get(module)
-      if (source) copyPart(source, packed.groups[i]!, part)
-    }
-  }
+  for (const [i, group] of groups.entries()) packGroup(delta, group, packed.groups[i]!)
   const embedding = delta.modules.get('model.embed_tokens')
   if (embedding && packed.embedding) {
     packed.embedding.a.set(embedding.a)
@@ -172,9 +179,18 @@ function wholeVectors(rank: number): number {
   return Math.ceil(rank / VECTOR_VALUES) * VECTOR_VALUES
 }
 
-function copyPart(source: DeltaModule, target: PackedGroup, part: number): void {
-  target.a.set(source.a, part * target.rank * source.in)
-  copyColumns(source.b, source.rank, target.b[part]!, target.rank)
+function packGroup(delta: Delta, { in: inSize, parts, smoothing }: ProjectionGroup, { rank, a, b }: PackedGroup): void {
+  const rows = a instanceof Float32Array ? a : new Float32Array(parts.length * rank * inSize)
+  for (const [part, { module }] of parts.entries()) {
+    const source = delta.modules.get(module)
+    if (!source) continue
+    rows.set(source.a, part * rank * inSize)
+    copyColumns(source.b, source.rank, b[part]!, rank)
+  }
+  if (a instanceof Float32Array) return
+  const { values, scales } = quantizeColumns(rows, inSize, smoothing)
+  a.values.set(values)
+  a.scales.set(scales)
 }
 
 /** Copies a row-major [rows, sourceColumns] matrix into one with more columns. The rest of the target is left as it is. */
@@ -196,6 +212,7 @@ export function copyColumns(
   }
 }
 
-function valuesPerRank(group: ProjectionGroup): number {
-  return group.parts.length * group.in + group.parts.reduce((sum, part) => sum + part.out, 0)
+function valuesPerRank({ in: inSize, parts, smoothing }: ProjectionGroup): number {
+  const column = smoothing ? inSize / Float32Array.BYTES_PER_ELEMENT + 1 : inSize
+  return parts.length * column + parts.reduce((sum, part) => sum + part.out, 0)
 }

@@ -5,9 +5,9 @@ import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { BackendError } from '../../errors.ts'
 import { graphPath, identify } from '../../model/built-model.ts'
+import { graphGroups } from '../../model/delta-layout.ts'
 import { contextOf } from '../../model/model-config.ts'
 import { openModelSource } from '../../model/open-model.ts'
-import { projectionGroups } from '../../model/projection-groups.ts'
 import { tokenBytes } from '../../model/token-bytes.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
 import { floatTypeOf, type WeightFormat } from '../../model/weight-formats.ts'
@@ -105,7 +105,7 @@ export class OnnxEngine implements Engine {
       cacheDir,
     )
     const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
-    const disk = new DiskTier(deltaDir, base, projectionGroups(config), options.diskBytes, options.maxRank)
+    const disk = new DiskTier(deltaDir, base, graphGroups(config, path), options.diskBytes, options.maxRank)
     progress(
       `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
         `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,

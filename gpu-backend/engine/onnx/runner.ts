@@ -1,8 +1,9 @@
 // Runs the graph: one prefill chunk of one row, or one decode step of the first B rows.
 // Holds every tensor; knows nothing of requests, sampling or order. Invariant: rows 0 .. B-1 are the running batch.
 
+import { graphGroups } from '../../model/delta-layout.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
-import { type ProjectionGroup, projectionGroups } from '../../model/projection-groups.ts'
+import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-delta.ts'
 import { DeltaInputs } from './delta-inputs.ts'
@@ -66,7 +67,7 @@ export class Runner {
     this.#runtime = new OnnxRuntime()
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
     this.#session = this.#runtime.createSession(options.graphPath, options.device, options.threads)
-    this.groups = projectionGroups(config)
+    this.groups = graphGroups(config, options.graphPath)
     const shape = { layers: config.layers, kvHeads: config.kvHeads, headDim: config.headDim, contextTokens, floatType }
     this.kv =
       options.device === 'cpu'

@@ -23,7 +23,8 @@ async function write(name: string, chatTemplate?: string) {
     base,
   )
   const path = join(dir, name)
-  const written = await writeDeltaFile(path, { digest, base: base.fingerprint, shape, values, chatTemplate })
+  const content = { digest, base: base.fingerprint, layout: 'floats', shape, values, chatTemplate }
+  const written = await writeDeltaFile(path, content)
   expect(statSync(written.temporary).size).toBe(written.bytes)
   renameSync(written.temporary, path)
   return { path, packed: viewPacked(digest, shape, groups, base, values) }
@@ -40,6 +41,7 @@ describe("a delta's file on disk", () => {
     expect(await readDeltaHeader(path, groups, base)).toMatchObject({
       digest,
       base: base.fingerprint,
+      layout: 'floats',
       embeddingRank: 3,
     })
     expect((await readDeltaHeader(path, groups, base)).chatTemplate).toBe(chatTemplate)

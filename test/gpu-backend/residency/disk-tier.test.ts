@@ -72,6 +72,22 @@ describe('the disk tier', () => {
     expect((await readDeltaFile(fileOf(again, delta.digest), groups, base)).digest).toBe(delta.digest)
   })
 
+  test('counts what was packed for another graph as missing, and packs it anew when it comes again', async () => {
+    const delta = await encodedRandomDelta(base, { seed: 1, rank: 2 })
+    const tier = open(freshDir())
+    await admit(tier, delta)
+    const rounded = groups.map((group) =>
+      group.besideResidual ? { ...group, smoothing: new Float32Array(group.in).fill(1) } : group,
+    )
+    const other = new DiskTier(tier.dir, base, rounded, MANY_BYTES)
+    expect((await refusal(other.use(delta.digest))).code).toBe('adapter_missing')
+    expect(other.count).toBe(0)
+    await admit(other, delta)
+    await other.use(delta.digest)
+    const { groups: packed } = await readDeltaFile(fileOf(other, delta.digest), rounded, base)
+    expect(packed[0]!.a).not.toBeInstanceOf(Float32Array)
+  })
+
   test('says which delta is missing', async () => {
     const digest = `sha256:${'0'.repeat(64)}`
     const error = await refusal(open(freshDir()).use(digest))

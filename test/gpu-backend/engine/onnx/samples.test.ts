@@ -63,10 +63,10 @@ test.each(TENANTS)(
   },
 )
 
-describe('the loss on held-out answers', () => {
+describe.each(['f32', 'int8'] as const)('with %s weights the loss on held-out answers', (format) => {
   let embedded: EmbeddedRunner
   beforeAll(async () => {
-    embedded = await embeddedRunner(engines.root, 1)
+    embedded = await embeddedRunner(engines.root, 1, format)
   })
   afterAll(() => embedded.release())
 
