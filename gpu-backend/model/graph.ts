@@ -1,26 +1,20 @@
 // Builds the ONNX graph of a Llama-family model in which every projection also takes a LoRA delta as an input.
 // One graph serves prefill and decode, alone or in a batch; it knows nothing of which delta is whose.
 // Invariant: a row's result depends on that row and its delta alone, so an answer is the same alone or in a crowd.
-import { type GraphTarget, inColumns, LinearWriter, MICROSOFT, type Rounded, type Smoothing } from './linear.ts'
+import { DeltaWriter, type DeltaWriterOptions } from './delta-writer.ts'
+import { inColumns, MICROSOFT, type Rounded } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { Weights } from './model-source.ts'
 import { DATA_TYPE, type OnnxGraph } from './onnx-file.ts'
 import { type ProjectionGroup, projectionGroups, roundedGroups } from './projection-groups.ts'
 import { ropeTables } from './rope.ts'
-import type { WeightFormat } from './weight-formats.ts'
 
 /** The external data file that a built graph names. */
 export const WEIGHTS_FILE = 'weights.bin'
 
-export interface GraphOptions {
-  readonly format: WeightFormat
-  readonly target: GraphTarget
+export interface GraphOptions extends DeltaWriterOptions {
   /** Positions that the graph knows, which limit a row's tokens. */
   readonly positions: number
-  /** For weights in columns. */
-  readonly smoothing?: Smoothing | undefined
-  /** Whether the graph also has `energy` outputs, by which `calibrate` finds the smoothing. */
-  readonly observed?: boolean
 }
 
 /** The projection groups of the graph that is built with `options`, as it takes their deltas. */
@@ -57,14 +51,12 @@ export async function buildGraph(
   return builder
 }
 
-class GraphBuilder extends LinearWriter {
+class GraphBuilder extends DeltaWriter {
   readonly #weights: Weights
-  readonly #observed: boolean
 
   constructor(weights: Weights, options: GraphOptions, write: (bytes: Uint8Array) => Promise<void>) {
-    super(options.format, options.target, options.smoothing, write)
+    super(options, write)
     this.#weights = weights
-    this.#observed = options.observed ?? false
   }
 
   async build(config: ModelConfig, groups: readonly ProjectionGroup[], positions: number): Promise<void> {
@@ -81,7 +73,7 @@ class GraphBuilder extends LinearWriter {
     await this.floats('rope_cos', [positions, config.headDim / 2], cos)
     await this.floats('rope_sin', [positions, config.headDim / 2], sin)
 
-    this.#rowsOf('input_ids', ROWS)
+    this.rowsOf('input_ids', ROWS)
 
     const embedded = this.node('Gather', ['embedding', 'input_ids'], 'embedded')
     const change =
@@ -119,8 +111,8 @@ class GraphBuilder extends LinearWriter {
       : await this.#weights.load('lm_head.weight', [vocabSize, hiddenSize])
     const shape = { name: head.name, group: head.name, in: hiddenSize, out: vocabSize }
     const base = await this.linear(sampled, headWeight, shape)
-    const [headChange] = this.#changes(sampled, sampled, head)
-    const changes = this.#inRows(headChange!, this.#rowsOf(sampled, 'sampled_rows'), head.name)
+    const [headChange] = this.changes(sampled, sampled, head)
+    const changes = this.inRows(headChange!, this.rowsOf(sampled, 'sampled_rows'), head.name)
     // Their own output where they are f32 already: the largest tensor of all need not be copied.
     if (this.floatType === 'f32') this.node('Add', [base, changes], 'logits')
     else this.node('Cast', [this.node('Add', [base, changes], `${head.name}.y`)], 'logits', { to: DATA_TYPE.f32 })
@@ -137,14 +129,14 @@ class GraphBuilder extends LinearWriter {
     const biases = bias ? await this.#stack(parts.map((part) => [`${part.module}.bias`, [part.out]])) : undefined
     const input = await this.#inputOf(x, group)
     const base = await this.linear(input, weight, { name, group: name, in: group.in, out })
-    const change = this.node('Concat', this.#changes(x, input, group), `${name}.changes`, { axis: -1 })
+    const change = this.node('Concat', this.changes(x, input, group), `${name}.changes`, { axis: -1 })
     return this.#sum(input, base, change, biases, name)
   }
 
   /** The same, each part by itself. */
   async #apart(x: string, group: ProjectionGroup, bias: boolean): Promise<string[]> {
     const input = await this.#inputOf(x, group)
-    const changes = this.#changes(x, input, group)
+    const changes = this.changes(x, input, group)
     const outputs: string[] = []
     for (const [i, { module, out }] of group.parts.entries()) {
       const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
@@ -169,54 +161,10 @@ class GraphBuilder extends LinearWriter {
     bias: Float32Array | undefined,
     name: string,
   ): Promise<string> {
-    const sum = this.node('Add', [base, this.#inRows(change, ROWS, name)], `${name}.sum`)
+    const sum = this.node('Add', [base, this.inRows(change, ROWS, name)], `${name}.sum`)
     const y = typeof input === 'string' ? sum : this.node('Mul', [sum, input.largest], `${name}.y`)
     if (!bias) return y
     return this.node('Add', [y, await this.floats(`${name}.bias`, [bias.length], bias)], `${name}.biased`)
-  }
-
-  /** B (A x) of each part: [.., T, out], with as many dimensions in front as A and B have. `input`: x as A's product takes it. */
-  #changes(x: string, input: string | Rounded, { name, in: inSize, parts }: ProjectionGroup): string[] {
-    if (this.#observed) {
-      this.node('ReduceSumSquare', [x, this.shape(`${name}.rows`, [0, 1])], `${name}.energy`, { keepdims: 0 })
-      this.outputs.push({ name: `${name}.energy`, type: this.floatType, dims: [inSize] })
-    }
-    this.input(`${name}.A`, typeof input === 'string' ? this.floatType : 'u8')
-    if (typeof input !== 'string') this.input(`${name}.A_scales`, 'f32')
-    for (const i of parts.keys()) this.input(`${name}.B${i}`, this.floatType)
-    // WebGPU's provider has no product that transposes its second input.
-    if (this.target === 'webgpu') return this.#turnedChanges(x, name, parts.length)
-    const product = (left: string, right: string, output: string) =>
-      this.node('FusedMatMul', [left, right], output, { transB: 1 }, MICROSOFT)
-    const low =
-      typeof input === 'string'
-        ? product(input, `${name}.A`, `${name}.low`)
-        : this.integerProduct(input, `${name}.A`, `${name}.A_scales`, `${name}.low`)
-    const lows = parts.length === 1 ? [low] : this.split(low, `${name}.low`, parts.length, -1)
-    return lows.map((part, i) => product(part, `${name}.B${i}`, `${name}.change${i}`))
-  }
-
-  /** The same as (A xᵀ)ᵀ, with x turned once, as columns, and the result turned back: A, B are read as they lie. */
-  #turnedChanges(x: string, name: string, parts: number): string[] {
-    const turn = (value: string, output: string) => this.node('Transpose', [value], output, { perm: [0, 2, 1] })
-    const low = this.node('MatMul', [`${name}.A`, turn(x, `${name}.columns`)], `${name}.low`)
-    const lows = parts === 1 ? [low] : this.split(low, `${name}.low`, parts, 1)
-    return lows.map((part, i) => {
-      const columns = this.node('MatMul', [`${name}.B${i}`, part], `${name}.columns${i}`)
-      return turn(columns, `${name}.change${i}`)
-    })
-  }
-
-  /** A change as [rows, tokens, out], which is what `rows` says, whatever dimensions A and B had in front. */
-  #inRows(change: string, rows: string, name: string): string {
-    if (this.target === 'webgpu') return change
-    return this.node('Reshape', [change, rows], `${name}.change`)
-  }
-
-  /** The shape [rows of x, tokens of x, what remains]. */
-  #rowsOf(x: string, shape: string): string {
-    const rows = this.node('Shape', [x], `${shape}.sizes`, { start: 0, end: 2 })
-    return this.node('Concat', [rows, this.shape(`${shape}.rest`, [-1])], shape, { axis: 0 })
   }
 
   /** qkv [B, T, (heads + 2 kvHeads) * headDim] -> [B, T, heads * headDim], writing K and V into the cache in place. */

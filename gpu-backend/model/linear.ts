@@ -10,6 +10,13 @@ export type GraphTarget = 'cpu' | 'cuda' | 'webgpu' | 'wasm'
 /** By projection group: a factor for each channel of its input, `smoothingFactors` says which. */
 export type Smoothing = ReadonlyMap<string, Float32Array<ArrayBuffer>>
 
+export interface LinearWriterOptions {
+  readonly format: WeightFormat
+  readonly target: GraphTarget
+  /** For weights in columns. */
+  readonly smoothing?: Smoothing | undefined
+}
+
 /** One projection: y [.., out] = x [.., in] Wᵀ. */
 export interface Linear {
   /** Prefix of its names in the graph. */
@@ -48,12 +55,7 @@ export class LinearWriter extends GraphWriter {
   readonly #smoothing: Smoothing | undefined
   #hasSteps = false
 
-  constructor(
-    format: WeightFormat,
-    target: GraphTarget,
-    smoothing: Smoothing | undefined,
-    write: (bytes: Uint8Array) => Promise<void>,
-  ) {
+  constructor({ format, target, smoothing }: LinearWriterOptions, write: (bytes: Uint8Array) => Promise<void>) {
     super(floatTypeOf(format), write)
     this.target = target
     this.#format = format
