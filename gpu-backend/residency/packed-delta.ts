@@ -195,9 +195,9 @@ function packGroup(delta: Delta, { in: inSize, parts, smoothing }: ProjectionGro
 
 /** Copies a row-major [rows, sourceColumns] matrix into one with more columns. The rest of the target is left as it is. */
 export function copyColumns(
-  source: Float32Array | Float16Array,
+  source: Float32Array | Float16Array | Uint8Array,
   sourceColumns: number,
-  target: Float32Array | Float16Array,
+  target: Float32Array | Float16Array | Uint8Array,
   targetColumns: number,
 ): void {
   if (sourceColumns === targetColumns) {

@@ -91,19 +91,15 @@ export class DeltaStack {
     // Bytes count for nothing where their scale is zero.
     if (padded) (smoothing ? scales : a).fill(0)
     if (!change) return
-    const source = change.a
-    for (const part of parts.keys()) {
-      const [from, to] = [part * change.rank, part * this.rank]
-      if (source instanceof Float32Array) {
-        a.set(source.subarray(from * inSize, (from + change.rank) * inSize), to * inSize)
-      } else {
-        scales.set(source.scales.subarray(from, from + change.rank), to)
-        const sourceColumns = parts.length * change.rank
-        for (let i = 0; i < inSize; i++) {
-          const start = i * sourceColumns + from
-          a.set(source.values.subarray(start, start + change.rank), i * columns + to)
-        }
+    if (change.a instanceof Float32Array) {
+      for (const part of parts.keys()) {
+        const values = part * change.rank * inSize
+        a.set(change.a.subarray(values, values + change.rank * inSize), part * this.rank * inSize)
       }
+      return
     }
+    // Each part's columns lie together, in a row of bytes as in the scales.
+    copyColumns(change.a.values, change.rank, a, this.rank)
+    copyColumns(change.a.scales, change.rank, scales, this.rank)
   }
 }
