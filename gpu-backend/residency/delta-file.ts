@@ -108,9 +108,10 @@ export async function readDeltaFile(
   const file = await open(path)
   try {
     const { header, start } = await readFront(file, path)
-    const values = new Float32Array(packedValues(header, groups, base))
-    await readFully(file, new Uint8Array(values.buffer), start, path)
-    return viewPacked(header.digest, header, groups, base, values)
+    // Not zeroed: touching new memory would hold up the engine's thread, where the read that fills it runs beside it.
+    const bytes = Buffer.allocUnsafeSlow(packedValues(header, groups, base) * Float32Array.BYTES_PER_ELEMENT)
+    await readFully(file, bytes, start, path)
+    return viewPacked(header.digest, header, groups, base, new Float32Array(bytes.buffer))
   } finally {
     await file.close()
   }
