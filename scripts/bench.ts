@@ -130,7 +130,7 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
     if (only.includes('decode')) await measureDecode(contenders, setup, report)
     if (only.includes('prefill')) await measurePrefill(contenders, setup, report)
     if (only.includes('cold')) {
-      const { addedTtftMs, memoryOverBytes } = await coldStart(backend, base, RANK, PROMPT)
+      const { addedTtftMs, memoryOverBytes } = await coldStart(backend, base, RANK)
       report.extras.coldTtftMs = addedTtftMs
       report.extras.memoryOverBytes = memoryOverBytes
     }

@@ -112,6 +112,9 @@ export class BackendProcess {
 
 /** A greedy request of exactly `tokens` tokens. */
 export function greedy(delta: string | null, content: string, tokens: number): GenerateRequest {
-  const sampling = SamplingParams.parse({ temperature: 0, max_tokens: tokens, min_tokens: tokens })
-  return { delta, messages: [{ role: 'user', content }], n: 1, sampling }
+  return { delta, messages: [{ role: 'user', content }], n: 1, sampling: greedySampling(tokens) }
+}
+
+export function greedySampling(tokens: number): SamplingParams {
+  return SamplingParams.parse({ temperature: 0, max_tokens: tokens, min_tokens: tokens })
 }

@@ -1,7 +1,7 @@
 // What it costs that an adapter is on disk only: cold starts, cold starts beside a running batch, Zipf traffic over many.
 import { readFileSync } from 'node:fs'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { type BackendProcess, greedy } from './backend-process.ts'
+import { type BackendProcess, greedy, greedySampling } from './backend-process.ts'
 import { randomDelta } from './random-delta.ts'
 import { gaps, median, quantile, type Timing } from './timing.ts'
 
@@ -24,14 +24,20 @@ async function publish(
 
 const ttft = ({ sentMs, tokenTimesMs }: Timing) => tokenTimesMs[0]! - sentMs
 
+/** So many that their memory is far more than the process's garbage comes to. */
+const COLD_DELTAS = 64
+/** Shorter than the pieces in which the server computes prompts and keeps what they gave: that memory is not the deltas'. */
+const BRIEF_PROMPT = 'Once upon a time'
+
 /** Milliseconds that a delta on disk adds to the first token, and bytes of memory that it takes over its own. */
-export async function coldStart(backend: BackendProcess, base: BaseModel, rank: number, prompt: string) {
-  const digests = await publish(backend, base, rank, 1000, 16)
+export async function coldStart(backend: BackendProcess, base: BaseModel, rank: number) {
+  const digests = await publish(backend, base, rank, 1000, COLD_DELTAS)
   const [cold, warm]: [number[], number[]] = [[], []]
   const before = { rss: residentBytes(backend.pid), deltas: await backend.metric('polylora_deltas_in_memory_bytes') }
-  for (const digest of digests) {
-    cold.push(ttft(await backend.generate(greedy(digest, prompt, 2))))
-    warm.push(ttft(await backend.generate(greedy(digest, prompt, 2))))
+  for (const delta of digests) {
+    const request = { delta, prompt: BRIEF_PROMPT, n: 1, sampling: greedySampling(2) }
+    cold.push(ttft(await backend.generate(request)))
+    warm.push(ttft(await backend.generate(request)))
   }
   const deltas = (await backend.metric('polylora_deltas_in_memory_bytes')) - before.deltas
   return {
