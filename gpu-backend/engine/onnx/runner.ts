@@ -1,7 +1,9 @@
 // Runs the graph: one prefill chunk of one row, or one decode step of the first B rows.
 // Holds every tensor; knows nothing of requests, sampling or order. Invariant: rows 0 .. B-1 are the running batch.
 
+import { dirname, join } from 'node:path'
 import { graphGroups } from '../../model/delta-layout.ts'
+import { WEIGHTS_FILE } from '../../model/graph.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
@@ -10,6 +12,7 @@ import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
 import { checkHalfFloats } from './half-floats.ts'
 import { floats, ints } from './host-arrays.ts'
+import { useHugePages } from './huge-pages.ts'
 import { HostKvCache, type KvCache } from './kv-cache.ts'
 import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
 
@@ -67,6 +70,7 @@ export class Runner {
     this.#runtime = new OnnxRuntime()
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
     this.#session = this.#runtime.createSession(options.graphPath, options.device, options.threads)
+    if (options.device === 'cpu') useHugePages(join(dirname(options.graphPath), WEIGHTS_FILE))
     this.groups = graphGroups(config, options.graphPath)
     const shape = { layers: config.layers, kvHeads: config.kvHeads, headDim: config.headDim, contextTokens, floatType }
     this.kv =
