@@ -15,7 +15,7 @@ import { type Extras, goals, type Row, verdict } from './bench/goals.ts'
 import { startPeers } from './bench/peers.ts'
 import { picture } from './bench/picture.ts'
 import {
-  describe,
+  deltaBytes,
   packedBytes,
   type Server,
   type ServerSetup,
@@ -121,7 +121,7 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
       contenders.push(server.contender, await startLoop(setup, weights))
     }
     const [{ backend, base, digests, deltas }] = servers as [Server]
-    report.extras.deltaBytes = packedBytes(base, RANK)
+    report.extras.deltaBytes = deltaBytes(base, RANK)
     if (flags.peers) {
       const workDir = join(setup.dataDir, 'peers')
       const options = { ...setup, venv: flags.peers, workDir, deltas }
@@ -178,9 +178,8 @@ async function measurePrefill(contenders: readonly Contender[], { longPrompt }: 
 }
 
 async function measureZipf(setup: Setup, report: Report): Promise<void> {
-  const deltaBytes = packedBytes(await describe(setup), RANK)
-  const memory = Math.ceil(DELTAS_IN_MEMORY * DELTA_SHARE * deltaBytes)
   const weights = flags.weights.split(',')[0] as WeightFormat
+  const memory = Math.ceil(DELTAS_IN_MEMORY * DELTA_SHARE * (await packedBytes(setup, weights)))
   const backend = await startBackend(setup, weights, ['--max-batch', '16', '--memory', String(memory), '--disk', '1TB'])
   try {
     const { base } = await backend.info()

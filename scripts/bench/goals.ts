@@ -12,7 +12,7 @@ export interface Row extends Figures {
 /** What is measured beside the rows; absent where it was not. */
 export interface Extras {
   readBytesPerSecond?: number | undefined
-  /** Bytes of one delta in memory. */
+  /** Bytes of one delta in f32. */
   deltaBytes?: number | undefined
   prefillTokensPerSecond?: number | undefined
   peerPrefillTokensPerSecond?: number | undefined

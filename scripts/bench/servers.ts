@@ -3,9 +3,11 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type BaseModel, targetModules } from '../../adapters/base-model.ts'
-import { identify } from '../../gpu-backend/model/built-model.ts'
+import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
+import { graphGroups } from '../../gpu-backend/model/delta-layout.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import type { WeightFormat } from '../../gpu-backend/model/weight-formats.ts'
+import { packedValues } from '../../gpu-backend/residency/packed-delta.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
 import type { BareLoop } from './bare-loop.ts'
 import { type Contender, MODES, processContender } from './contender.ts'
@@ -77,12 +79,19 @@ export function startLoop({ model, dataDir, rank, streams }: ServerSetup, weight
   return processContender(description, [process.execPath, BARE_LOOP, JSON.stringify(options)])
 }
 
-export async function describe({ model, dataDir }: ServerSetup): Promise<BaseModel> {
-  return identify(await openModelSource(model), 'bench', join(dataDir, 'models'))
-}
-
-/** Bytes in memory of one of the benchmark's deltas. */
-export function packedBytes(base: BaseModel, rank: number): number {
+/** Bytes of one of the benchmark's deltas in f32, as it was published. */
+export function deltaBytes(base: BaseModel, rank: number): number {
   const projections = [...targetModules(base)].filter(([path]) => path.includes('_proj'))
   return projections.reduce((sum, [, target]) => sum + 4 * rank * (target.in + target.out), 0)
+}
+
+/** Bytes that one of them takes in the memory of a server with these weights. */
+export async function packedBytes({ model, dataDir, rank }: ServerSetup, weights: WeightFormat): Promise<number> {
+  const source = await openModelSource(model)
+  const cacheDir = join(dataDir, 'models')
+  const base = await identify(source, 'bench', cacheDir)
+  const options = { format: weights, target: 'cpu', positions: CONTEXT_TOKENS } as const
+  const groups = graphGroups(source.config, await graphPath(source, base.fingerprint, options, cacheDir))
+  const ranks = groups.map(({ name }) => (name === 'head' ? 0 : rank))
+  return packedValues({ ranks, embeddingRank: 0 }, groups, base) * Float32Array.BYTES_PER_ELEMENT
 }
