@@ -1,4 +1,4 @@
-// ONNX Runtime's C API, called through koffi. This file alone knows koffi, pointers and the order of struct OrtApi.
+// ONNX Runtime's C API, called through koffi. This file alone knows its pointers and the order of struct OrtApi.
 // It knows nothing of models, batches or adapters. Invariant: every native object made here is freed by its `release`.
 // Why not `InferenceSession.run` of onnxruntime-node: it copies each output into new memory, the KV cache included.
 import { createRequire } from 'node:module'
