@@ -6,10 +6,11 @@ import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BaseModel } from '../../adapters/base-model.ts'
+import { multipliesSignedBytes } from '../engine/onnx/signed-bytes.ts'
 import { calibrate, calibrationText } from './calibration.ts'
 import { writeSmoothing } from './delta-layout.ts'
 import { buildGraph, type GraphOptions, groupsFor, WEIGHTS_FILE } from './graph.ts'
-import { needsSmoothing, type Smoothing } from './linear.ts'
+import { hasColumns, type Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { ModelSource, Weights } from './model-source.ts'
 import { encodeModel } from './onnx-file.ts'
@@ -74,7 +75,9 @@ export async function graphPath(
   cacheDir: string,
 ): Promise<string> {
   const { format, target, positions } = options
-  const id = `${fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}-${format}-${positions}-${target}-v${GRAPH_VERSION}`
+  const columnType = hasColumns(format, target) ? (multipliesSignedBytes() ? 'i8' : 'u8') : undefined
+  const kind = [format, positions, target, ...(columnType ? [columnType] : []), `v${GRAPH_VERSION}`].join('-')
+  const id = `${fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}-${kind}`
   const dir = join(cacheDir, 'graphs', id)
   const path = join(dir, GRAPH_FILE)
   if (existsSync(path)) return path
@@ -82,10 +85,10 @@ export async function graphPath(
   const observing = `${dir}.${process.pid}.observing`
   const weights = await source.openWeights()
   try {
-    const smoothing = needsSmoothing(format, target)
-      ? await smoothingOf(source, weights, { ...options, format: 'int8', observed: true }, observing)
+    const smoothing = columnType
+      ? await smoothingOf(source, weights, { ...options, format: 'int8', columnType, observed: true }, observing)
       : undefined
-    await writeGraph(source.config, weights, { ...options, smoothing }, building)
+    await writeGraph(source.config, weights, { ...options, columnType, smoothing }, building)
     // Another process may have built the same graph meanwhile: either one is right.
     await rename(building, dir).catch((error: NodeJS.ErrnoException) => {
       if (!existsSync(path)) throw error

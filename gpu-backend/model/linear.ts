@@ -15,6 +15,8 @@ export interface LinearWriterOptions {
   readonly target: GraphTarget
   /** For weights in columns. */
   readonly smoothing?: Smoothing | undefined
+  /** How weights in columns are written: `i8` where the CPU multiplies signed bytes without loss, see `multipliesSignedBytes`. */
+  readonly columnType?: 'u8' | 'i8' | undefined
 }
 
 /** One projection: y [.., out] = x [.., in] Wᵀ. */
@@ -45,7 +47,7 @@ export interface Rounded {
 }
 
 /** Whether some of the graph's weights are in columns, which are rounded better with smoothing. */
-export function needsSmoothing(format: WeightFormat, target: GraphTarget): boolean {
+export function hasColumns(format: WeightFormat, target: GraphTarget): boolean {
   return target === 'cpu' && (format === 'int8' || format === 'int4')
 }
 
@@ -53,13 +55,18 @@ export class LinearWriter extends GraphWriter {
   readonly target: GraphTarget
   readonly #format: WeightFormat
   readonly #smoothing: Smoothing | undefined
+  readonly #columnType: 'u8' | 'i8'
   #hasSteps = false
 
-  constructor({ format, target, smoothing }: LinearWriterOptions, write: (bytes: Uint8Array) => Promise<void>) {
+  constructor(
+    { format, target, smoothing, columnType = 'u8' }: LinearWriterOptions,
+    write: (bytes: Uint8Array) => Promise<void>,
+  ) {
     super(floatTypeOf(format), write)
     this.target = target
     this.#format = format
     this.#smoothing = smoothing
+    this.#columnType = columnType
   }
 
   /**
@@ -118,9 +125,10 @@ export class LinearWriter extends GraphWriter {
 
   async #inUnits(x: Rounded, weight: Float32Array, { name, group, in: inSize, out }: Linear): Promise<string> {
     const { values, scales } = quantizeColumns(weight, inSize, this.#smoothing?.get(group))
-    await this.constant(`${name}.weight`, 'u8', [inSize, out], values)
+    const bytes = this.#columnType === 'i8' ? values.map((value) => value - ZERO) : values
+    await this.constant(`${name}.weight`, this.#columnType, [inSize, out], bytes)
     await this.floats(`${name}.scales`, [out], scales)
-    return this.integerProduct(x, `${name}.weight`, `${name}.scales`, `${name}.units`)
+    return this.integerProduct(x, `${name}.weight`, `${name}.scales`, `${name}.units`, this.#columnType)
   }
 
   /**
@@ -142,8 +150,9 @@ export class LinearWriter extends GraphWriter {
   }
 
   /** x times bytes [.., in, out] with a scale for each column [.., out], in units of each row's largest value. */
-  integerProduct({ units }: Rounded, bytes: string, scales: string, output: string): string {
-    const inputs = [units, bytes, 'unit', scales, 'zero', 'zero']
+  integerProduct({ units }: Rounded, bytes: string, scales: string, output: string, type: 'u8' | 'i8' = 'u8'): string {
+    // Signed bytes are around 0, which is what a zero point left out is.
+    const inputs = [units, bytes, 'unit', scales, 'zero', ...(type === 'u8' ? ['zero'] : [])]
     return this.node('MatMulIntegerToFloat', inputs, output, {}, MICROSOFT)
   }
 }

@@ -1,0 +1,52 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
+import { multipliesSignedBytes } from '../../../gpu-backend/engine/onnx/signed-bytes.ts'
+import { writeSmoothing } from '../../../gpu-backend/model/delta-layout.ts'
+import { buildGraph, groupsFor, WEIGHTS_FILE } from '../../../gpu-backend/model/graph.ts'
+import { encodeModel } from '../../../gpu-backend/model/onnx-file.ts'
+import { openModelSource } from '../../../gpu-backend/model/open-model.ts'
+import { temporaryDir } from '../../support/temporary-dir.ts'
+import { EMBEDDED_MODEL } from '../../support/tiny-model.ts'
+
+const CONTEXT = 64
+const isExact = multipliesSignedBytes()
+if (!isExact) console.warn('This CPU multiplies signed bytes with loss: weights in signed bytes are not tested.')
+
+test.skipIf(!isExact)('weights in signed bytes give the logits of those in unsigned bytes, to the bit', async () => {
+  const root = temporaryDir()
+  const source = await openModelSource(EMBEDDED_MODEL)
+  const logitsWith = async (columnType: 'u8' | 'i8') => {
+    const dir = join(root, columnType)
+    mkdirSync(dir)
+    const weights = await source.openWeights()
+    const options = { format: 'int8', target: 'cpu', positions: CONTEXT, columnType } as const
+    const pieces: Uint8Array[] = []
+    const graph = await buildGraph(source.config, weights, options, async (bytes) => void pieces.push(bytes.slice()))
+    await weights.close()
+    writeFileSync(join(dir, WEIGHTS_FILE), Buffer.concat(pieces))
+    await writeSmoothing(dir, groupsFor(source.config, options))
+    const graphPath = join(dir, 'model.onnx')
+    writeFileSync(graphPath, encodeModel(graph, WEIGHTS_FILE))
+    const runner = new Runner({
+      graphPath,
+      config: source.config,
+      floatType: 'f32',
+      device: 'cpu',
+      threads: 2,
+      maxRows: 3,
+      contextTokens: CONTEXT,
+    })
+    try {
+      const tokens = Array.from({ length: 20 }, (_, i) => 5 + 13 * i)
+      const prompt = [0, 1, 2].map((row) => runner.prefill(row, tokens, 0, null, [...tokens.keys()]).logits)
+      const rows = [9, 10, 11].map((token) => ({ token, past: tokens.length, delta: null }))
+      return [...prompt, Float32Array.from(runner.decode(rows).logits)]
+    } finally {
+      runner.release()
+    }
+  }
+  const [signed, unsigned] = [await logitsWith('i8'), await logitsWith('u8')]
+  expect(signed.every((logits, i) => Buffer.from(logits.buffer).equals(Buffer.from(unsigned[i]!.buffer)))).toBe(true)
+})
