@@ -13,6 +13,8 @@ export interface ListeningVllm {
   readonly url: string
   /** Digests of the adapters that it has loaded: what their names begin with. */
   adapters(): Promise<string[]>
+  /** The last of what it wrote. */
+  output(): string
   /** Ends all of its processes at once, as a machine that goes does. */
   kill(): Promise<void>
 }
@@ -61,6 +63,7 @@ export async function startListeningVllm(
       const { data } = Models.parse(await (await fetch(`${url}/v1/models`)).json())
       return data.filter(({ parent }) => parent).map(({ id }) => id.slice(0, 'sha256:'.length + 64))
     },
+    output: () => said,
     kill,
   }
 }

@@ -3,16 +3,16 @@
 // weights in memory cannot be read: a fixed text's likeliest tokens stand for them, and must be those that were noted when
 // the first server was used with this base model.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
-import { type TensorShape, writeHeader } from '../../../adapters/safetensors.ts'
 import { StartupError } from '../../errors.ts'
 import { log } from '../../log.ts'
 import { identify } from '../../model/built-model.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import type { Tokenizer } from '../../model/tokenizer.ts'
+import { blankAdapter } from './blank-adapter.ts'
 import { type VllmClient, VllmRefusal } from './vllm-client.ts'
 
 /** Words, numbers, other scripts and code: where tokenizers and models differ. */
@@ -151,12 +151,12 @@ function tryRead(file: string): Probe | undefined {
  * row that has none, so there a request for the bare base would be answered with some customer's adapter.
  */
 async function loadBare(client: VllmClient, { base, sharedDir }: ServerRequirements): Promise<string> {
-  const path = join(sharedDir, BARE)
+  const path = join(sharedDir, `${BARE}-${base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}`)
   // Loaded by an earlier life of ours or by another backend of the same server, it may be at work.
   const known = (await client.models()).find(({ id, root }) => id.startsWith(BARE) && root === path)
   if (known) return known.id
   const name = `${BARE}-${crypto.randomUUID().slice(0, 8)}`
-  await writeBlankAdapter(path, base, PROJECTION, 1)
+  await blankAdapter(path, base, PROJECTION, 1)
   await client.loadAdapter(name, path)
   return name
 }
@@ -199,7 +199,7 @@ async function tryAdapter(
   const name = `polylora-probe-${crypto.randomUUID()}`
   const path = join(sharedDir, `${name}.probe`)
   try {
-    await writeBlankAdapter(path, base, module, rank)
+    await blankAdapter(path, base, module, rank)
     await client.loadAdapter(name, path)
     await client.unloadAdapter(name)
     return undefined
@@ -209,23 +209,4 @@ async function tryAdapter(
   } finally {
     await rm(path, { recursive: true, force: true })
   }
-}
-
-/** A PEFT directory that changes nothing: A and B of `module` are zero. */
-async function writeBlankAdapter(path: string, base: BaseModel, module: string, rank: number): Promise<void> {
-  const target = targetModules(base).get(module)!
-  const isEmbedding = module === 'model.embed_tokens'
-  const [a, b] = isEmbedding ? ['lora_embedding_A', 'lora_embedding_B'] : ['lora_A.weight', 'lora_B.weight']
-  const tensors: TensorShape[] = [
-    { name: `base_model.model.${module}.${a}`, dtype: 'F16', shape: [rank, target.in] },
-    { name: `base_model.model.${module}.${b}`, dtype: 'F16', shape: [target.out, rank] },
-  ]
-  const values = new Uint8Array(2 * rank * (target.in + target.out))
-  const config = { peft_type: 'LORA', r: rank, lora_alpha: rank, target_modules: [module.split('.').at(-1)] }
-  await mkdir(path, { recursive: true })
-  await writeFile(
-    join(path, 'adapter_model.safetensors'),
-    Buffer.concat([writeHeader(tensors, new Map([['format', 'pt']])), values]),
-  )
-  await writeFile(join(path, 'adapter_config.json'), JSON.stringify(config))
 }

@@ -15,8 +15,10 @@ import { BackendError } from '../../errors.ts'
 import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
 import { checkChange } from './change-bound.ts'
 
-const CONFIG = 'adapter_config.json'
-const WEIGHTS = 'adapter_model.safetensors'
+export const ADAPTER_CONFIG = 'adapter_config.json'
+export const ADAPTER_WEIGHTS = 'adapter_model.safetensors'
+/** What a directory's name ends with until it is whole. */
+export const WRITING = '.writing'
 /** `<64 hex digits of the digest>-<8 of the admission>`. */
 const DIRECTORY = /^([0-9a-f]{64})-[0-9a-f]{8}$/
 const LEFTOVER = /\.(writing|probe)$/
@@ -141,12 +143,12 @@ export class SharedAdapters {
 
   async #write(digest: string, bytes: Uint8Array, delta: Delta): Promise<SharedAdapter> {
     const name = `${digest.slice('sha256:'.length)}-${crypto.randomUUID().slice(0, 8)}`
-    const [path, writing] = [join(this.dir, name), join(this.dir, `${name}.writing`)]
+    const [path, writing] = [join(this.dir, name), join(this.dir, `${name}${WRITING}`)]
     const config = JSON.stringify(peftConfig(delta))
     try {
       await mkdir(writing)
-      await writeFile(join(writing, WEIGHTS), bytes)
-      await writeFile(join(writing, CONFIG), config)
+      await writeFile(join(writing, ADAPTER_WEIGHTS), bytes)
+      await writeFile(join(writing, ADAPTER_CONFIG), config)
       await rename(writing, path)
     } catch (error) {
       await rm(writing, { recursive: true, force: true })
@@ -162,7 +164,7 @@ export class SharedAdapters {
     if (hex === undefined && !LEFTOVER.test(name)) return []
     try {
       if (hex === undefined) throw new Error(`${path} is left over from a write.`)
-      const bytes = statSync(join(path, WEIGHTS)).size + statSync(join(path, CONFIG)).size
+      const bytes = statSync(join(path, ADAPTER_WEIGHTS)).size + statSync(join(path, ADAPTER_CONFIG)).size
       return [{ adapter: { digest: `sha256:${hex}`, path, bytes }, usedMs: statSync(path).mtimeMs }]
     } catch {
       rmSync(path, { recursive: true, force: true })
@@ -215,5 +217,5 @@ function peftConfig({ metadata, modules }: Delta) {
 }
 
 function readConfig(path: string): z.infer<typeof PeftConfig> {
-  return PeftConfig.parse(JSON.parse(readFileSync(join(path, CONFIG), 'utf8')))
+  return PeftConfig.parse(JSON.parse(readFileSync(join(path, ADAPTER_CONFIG), 'utf8')))
 }
