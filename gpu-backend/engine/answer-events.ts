@@ -57,7 +57,8 @@ export async function* answerEvents(
         cachedTokens = Math.max(cachedTokens, message.end.cachedTokens)
         rows = Math.max(rows, message.end.batchRows)
         deltas = Math.max(deltas, message.end.batchDeltas)
-        yield { event: 'finished', index: choice.index, reason: message.end.reason }
+        // Whoever makes the tokens may have been done before it heard that the text was.
+        yield { event: 'finished', index: choice.index, reason: choice.isStopped ? 'stop' : message.end.reason }
       }
     }
   }

@@ -49,7 +49,12 @@ export class ChoiceStream {
 
   /** What was held back until the end. */
   end(): TextEvent | undefined {
-    const rest = this.#stopped ? '' : this.#stops.push(this.#text.flush()).text + this.#stops.flush()
+    let rest = ''
+    if (!this.#stopped) {
+      const { text, stopped } = this.#stops.push(this.#text.flush())
+      this.#stopped = stopped
+      rest = stopped ? text : text + this.#stops.flush()
+    }
     return rest === '' && this.#tokens === 0 ? undefined : this.#event(rest)
   }
 

@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest'
+import { answerEvents, type SequenceMessage } from '../../../gpu-backend/engine/answer-events.ts'
+import { ChoiceStream } from '../../../gpu-backend/engine/choice-stream.ts'
+import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
+import { SamplingParams } from '../../../gpu-backend/protocol.ts'
+import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
+
+const files = embeddedTokenizerFiles()
+const tokenizer = new Tokenizer(files)
+const SEQUENCE = 5
+
+/** The text and the reason of an answer whose tokens had all been made before anybody could stop them. */
+async function answer(text: string, stop: readonly string[]) {
+  const sampling = SamplingParams.parse({ stop })
+  const choice = new ChoiceStream(0, tokenizer, sampling, files.eosTokenIds)
+  const messages: SequenceMessage[] = [
+    { type: 'started', tier: null },
+    ...Array.from(tokenizer.encode(text), (token) => ({
+      type: 'token' as const,
+      token: { token, logprob: -1, top: [] },
+    })),
+    { type: 'ended', end: { reason: 'length', cachedTokens: 0, batchRows: 1, batchDeltas: 0 } },
+  ]
+  const stopped: number[] = []
+  const source = async function* () {
+    for (const message of messages) yield [SEQUENCE, message] as const
+  }
+  const events = []
+  for await (const event of answerEvents(source(), new Map([[SEQUENCE, choice]]), 1, (id) => stopped.push(id))) {
+    events.push(event)
+  }
+  const shown = events.map((event) => (event.event === 'text' ? event.text : '')).join('')
+  return { shown, stopped, reason: events.find((event) => event.event === 'finished')?.reason }
+}
+
+test('an answer whose text reached a stop string ended there, even if its tokens were at their limit before it was heard', async () => {
+  expect(await answer('We open at nine and close at five.', [' and'])).toEqual({
+    shown: 'We open at nine',
+    stopped: [SEQUENCE],
+    reason: 'stop',
+  })
+})
+
+test('an answer whose text ends with the beginning of a stop string shows it, and ended for its own reason', async () => {
+  expect(await answer('We open at nine an', [' and'])).toEqual({
+    shown: 'We open at nine an',
+    stopped: [],
+    reason: 'length',
+  })
+})
