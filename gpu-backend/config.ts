@@ -18,7 +18,8 @@ Usage: node gpu-backend/main.ts [options] [-- arguments for vllm serve]
   --served-model-name N   the base model's name for clients (default: the directory's name)
   --engine E              what generates: onnx or vllm (default onnx)
   --device D              cpu, webgpu (onnx) or cuda (default cpu)
-  --weights W             onnx: f32, f16 (on a GPU), int8 or int4 (default f32 for the embedded model, else int8);
+  --weights W             onnx: f32, f16 (on a GPU; cuda takes no other), int8 or int4 (default f32 for the embedded
+                          model, else int8);
                           vllm: f32, f16 or bf16 (default: the model's own)
   --threads N             threads of the onnx engine (default: all cores)
   --memory SIZE           budget for KV cache, deltas and prefixes, like 2GB (default: a quarter of this machine's)
@@ -151,10 +152,17 @@ export function parseConfig(
 function engineOptions({ engine, device, weights, model }: Flags): EngineOptions {
   if (engine === 'vllm') {
     const taken = parseTaken(TAKEN.vllm, engine, { device, weights })
+    if (taken.device === 'cuda' && taken.weights === 'f32')
+      throw new StartupError("--weights f32: vLLM's kernels for adapters on CUDA take f16 or bf16. See --help.")
     return { engine, device: taken.device, weightFormat: taken.weights }
   }
   const taken = parseTaken(TAKEN.onnx, engine, { device, weights })
-  return { engine, device: taken.device, weightFormat: taken.weights ?? (model === EMBEDDED_MODEL ? 'f32' : 'int8') }
+  if (taken.device === 'cuda' && (taken.weights ?? 'f16') !== 'f16')
+    throw new StartupError(
+      `--weights ${weights}: on CUDA the onnx engine takes f16, ONNX Runtime's attention there has no f32. See --help.`,
+    )
+  const usual = taken.device === 'cuda' ? 'f16' : model === EMBEDDED_MODEL ? 'f32' : 'int8'
+  return { engine, device: taken.device, weightFormat: taken.weights ?? usual }
 }
 
 function parseTaken<T>(schema: z.ZodMiniType<T>, engine: string, given: Pick<Flags, 'device' | 'weights'>): T {

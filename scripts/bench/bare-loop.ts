@@ -5,7 +5,6 @@
 
 import { createInterface } from 'node:readline'
 import { decodeDelta } from '../../adapters/canonical.ts'
-import { prefillChunkTokens } from '../../gpu-backend/engine/onnx/prefill-chunk.ts'
 import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
 import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
@@ -48,7 +47,7 @@ const runner = new Runner({
   maxRows,
   contextTokens,
 })
-const chunkTokens = prefillChunkTokens(source.config, 'cpu')
+const { chunkTokens } = runner
 const deltas = new Map<number, PackedDelta>()
 process.stdout.write('{"ready":true}\n')
 for await (const line of createInterface({ input: process.stdin })) {

@@ -1,5 +1,5 @@
-// node scripts/bench/engines.ts: the two engines side by side on this machine's CPU, the same base model, deltas, prompt
-// and number type. Each is a backend of its own; rounds go from one to the other and turn their order round.
+// node scripts/bench/engines.ts: engines side by side on this machine's devices, the same base model, deltas, prompt and
+// number type. Each is a backend of its own; rounds go from one to the other and turn their order round.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,9 +12,11 @@ import { type Figures, median, summarize } from './timing.ts'
 
 const HELP = `node scripts/bench/engines.ts [options]
 
-Tokens/s and time to the first token of the onnx and the vllm engine, both in f32, with one shared delta and with as many
-different ones as streams. The model is the Hugging Face directory that POLYLORA_BENCH_MODEL names, or the embedded one.
+Tokens/s and time to the first token of the onnx and the vllm engine, with one shared delta and with as many different ones
+as streams. The model is the Hugging Face directory that POLYLORA_BENCH_MODEL names, or the embedded one.
 
+  --engines LIST   engine:device, where device is cpu, webgpu (onnx) or cuda (default onnx:cpu,vllm:cpu)
+  --weights F      f32 or f16 (default f32)
   --streams LIST   (default 1,8,16)
   --rounds N       (default 3)
   --tokens N       generated for each stream (default 64)
@@ -35,6 +37,8 @@ interface Row extends Figures {
 
 const { values: flags } = parseArgs({
   options: {
+    engines: { type: 'string', default: 'onnx:cpu,vllm:cpu' },
+    weights: { type: 'string', default: 'f32' },
     streams: { type: 'string', default: '1,8,16' },
     rounds: { type: 'string', default: '3' },
     tokens: { type: 'string', default: '64' },
@@ -54,39 +58,24 @@ async function main(): Promise<void> {
   const most = Math.max(...streamCounts)
   const root = mkdtempSync(join(tmpdir(), 'polylora-engines-'))
   const common = [
-    '--model',
-    model,
-    '--weights',
-    'f32',
-    '--context',
-    String(CONTEXT_TOKENS),
-    '--max-batch',
-    String(most),
+    ...['--model', model, '--weights', flags.weights, '--context', String(CONTEXT_TOKENS)],
+    ...['--max-batch', String(most), '--memory', '4GB'],
   ]
-  const vllm = [
-    '--engine',
-    'vllm',
-    '--vllm-command',
-    flags.vllm,
-    '--max-loras',
-    String(most),
-    '--max-rank',
-    String(RANK),
-  ]
+  const more: Readonly<Record<string, readonly string[]>> = {
+    vllm: ['--vllm-command', flags.vllm, '--max-loras', String(most), '--max-rank', String(RANK)],
+  }
   const engines = new Map<string, BackendProcess>()
   const rows: Row[] = []
   try {
-    for (const [name, args] of [
-      ['onnx', []],
-      ['vllm', vllm],
-    ] as const) {
-      const folder = ['--data-dir', join(root, name), '--memory', '4GB']
-      engines.set(name, await BackendProcess.start([...common, ...folder, ...args]))
+    for (const name of flags.engines.split(',')) {
+      const [engine = '', device = ''] = name.split(':')
+      const own = ['--engine', engine, '--device', device, '--data-dir', join(root, name), ...(more[engine] ?? [])]
+      engines.set(name, await BackendProcess.start([...common, ...own]))
     }
     const digests = await admitAll([...engines.values()], most)
     process.stdout.write(
-      `${model}, f32, rank ${RANK}, ${availableParallelism()} threads, medians of ${flags.rounds} rounds of ${flags.tokens} tokens\n\n` +
-        'mode           streams  engine  tokens/s  TTFT ms  p50 ms  p99 ms\n',
+      `${model}, ${flags.weights}, rank ${RANK}, ${availableParallelism()} threads, medians of ${flags.rounds} rounds of ${flags.tokens} tokens\n\n` +
+        'mode           streams       engine  tokens/s  TTFT ms  p50 ms  p99 ms\n',
     )
     for (const mode of MODES) {
       for (const streams of streamCounts) {
@@ -147,7 +136,7 @@ function format({ mode, streams, engine, tokensPerSecond, ttftMs, interTokenP50M
   return [
     mode.padEnd(14),
     number(streams, 7),
-    engine.padStart(7),
+    engine.padStart(12),
     number(tokensPerSecond, 9),
     number(ttftMs, 8),
     number(interTokenP50Ms, 7, 1),

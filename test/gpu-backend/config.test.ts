@@ -94,6 +94,12 @@ describe("the backend's options", () => {
     for (const name of Object.keys(config).filter((key) => !derived.includes(key))) expect(HELP).toContain(`--${name} `)
   })
 
+  test('choose the weights that the device computes with', () => {
+    expect(parseConfig([], env)?.weightFormat).toBe('f32')
+    expect(parseConfig(['--model', '/models/llama'], env)?.weightFormat).toBe('int8')
+    expect(parseConfig(['--model', '/models/llama', '--device', 'cuda'], env)?.weightFormat).toBe('f16')
+  })
+
   test('for vLLM leave the weights to it, and pass on what follows --', () => {
     const config = parseConfig(['--engine', 'vllm', '--', '--tensor-parallel-size', '2'], env)
     expect(config).toMatchObject({ engine: 'vllm', weightFormat: undefined, 'vllm-url': [] })
@@ -128,6 +134,8 @@ describe("the backend's options", () => {
   test.each([
     [['--engine', 'vllm', '--weights', 'int4'], '--weights int4'],
     [['--engine', 'vllm', '--device', 'webgpu'], '--device webgpu'],
+    [['--engine', 'vllm', '--device', 'cuda', '--weights', 'f32'], '--weights f32'],
+    [['--device', 'cuda', '--weights', 'int8'], '--weights int8'],
     [['--weights', 'bf16'], '--weights bf16'],
   ])('refuse %j, which the engine does not take', (args, named) => {
     expect(refusal(args)).toContain(named)

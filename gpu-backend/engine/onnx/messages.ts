@@ -19,7 +19,6 @@ export interface WorkerOptions {
   readonly threads: number
   readonly maxRows: number
   readonly contextTokens: number
-  readonly prefillChunkTokens: number
   /** Capacity of the host tier. */
   readonly hostDeltaBytes: number
   /** Capacity of the prefix cache. */

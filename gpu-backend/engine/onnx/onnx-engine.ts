@@ -32,7 +32,6 @@ import { EngineThread } from './engine-thread.ts'
 import { planMemory } from './memory.ts'
 import type { WorkerOptions } from './messages.ts'
 import type { Device } from './ort.ts'
-import { prefillChunkTokens } from './prefill-chunk.ts'
 
 export interface OnnxEngineOptions {
   /** A Hugging Face directory or a GGUF file. */
@@ -119,7 +118,6 @@ export class OnnxEngine implements Engine {
       threads: options.threads,
       maxRows: plan.maxRows,
       contextTokens,
-      prefillChunkTokens: prefillChunkTokens(config, options.device),
       hostDeltaBytes: plan.hostDeltaBytes,
       prefixCacheBytes: plan.prefixCacheBytes,
       deltaDir,

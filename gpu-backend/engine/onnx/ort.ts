@@ -55,6 +55,10 @@ const API = {
   ],
   AppendCudaV2: [204, 'void *OrtAppendCudaV2(void *options, void *cuda)'],
   CreateCudaOptions: [205, 'void *OrtCreateCudaOptions(_Out_ void **out)'],
+  UpdateCudaOptions: [
+    206,
+    'void *OrtUpdateCudaOptions(void *options, const char **keys, const char **values, size_t n)',
+  ],
   ReleaseCudaOptions: [208, 'void OrtReleaseCudaOptions(void *p)'],
 } as const satisfies Record<string, readonly [number, string]>
 
@@ -145,6 +149,8 @@ export class OnnxRuntime {
       if (device === 'cuda') {
         const cuda = this.#create('CreateCudaOptions')
         try {
+          // f32 means f32: by default the products of floats have 10 bits (TF32).
+          this.#check(this.#api.UpdateCudaOptions(cuda, ['use_tf32'], ['0'], 1))
           this.#check(this.#api.AppendCudaV2(options, cuda))
         } finally {
           this.#api.ReleaseCudaOptions(cuda)

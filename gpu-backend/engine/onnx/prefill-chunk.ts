@@ -1,16 +1,19 @@
-// How many of a prompt's tokens are computed at once. Pure; the backend and the browser ask it alike, so that both compute
-// a prompt in the same pieces.
+// How many of a prompt's tokens are computed at once. Pure; the backend and the browser ask it alike.
 import { type ModelDimensions, projectionGroups } from '../../model/projection-groups.ts'
 
 /** Operations that a prefill chunk may take, so that it lasts about 50 ms on two cores. */
-const CHUNK_OPERATIONS = 5e9
+const CHUNK_OPERATIONS = 1e10
 
-/** From 32 tokens on, ONNX Runtime 1.30's WebGPU attention gives wrong values on the one driver that it was run on. */
+/** A GPU takes hardly longer for so many tokens than for a few. */
+export const GPU_CHUNK_TOKENS = 128
+
+/** What WebGPU computes rightly with every driver, see long-pieces.ts. */
 const WEBGPU_CHUNK_TOKENS = 16
 
 /** Tokens of a prefill chunk: fixed by the model's size, so that an answer does not depend on the machine's load. */
 export function prefillChunkTokens(config: ModelDimensions, device: 'cpu' | 'webgpu' | 'cuda'): number {
   if (device === 'webgpu') return WEBGPU_CHUNK_TOKENS
+  if (device === 'cuda') return GPU_CHUNK_TOKENS
   const weights = projectionGroups(config).reduce(
     (sum, { name, in: inSize, parts }) =>
       name === 'head' ? sum : sum + inSize * parts.reduce((outs, { out }) => outs + out, 0),

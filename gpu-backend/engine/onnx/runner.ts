@@ -14,7 +14,9 @@ import { checkHalfFloats } from './half-floats.ts'
 import { floats, ints } from './host-arrays.ts'
 import { useHugePages } from './huge-pages.ts'
 import { HostKvCache, type KvCache } from './kv-cache.ts'
+import { computesPieces } from './long-pieces.ts'
 import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
+import { GPU_CHUNK_TOKENS, prefillChunkTokens } from './prefill-chunk.ts'
 
 export interface RunnerOptions {
   readonly graphPath: string
@@ -36,9 +38,14 @@ export interface DecodeRow {
   readonly delta: PackedDelta | null
 }
 
-/** What a decode step with a certain number of rows reads and writes, bound once. */
-interface DecodeStep {
+/** Inputs and outputs, and which deltas' tensors are among them; undefined: those that were may be gone. */
+interface Bound {
   readonly binding: Binding
+  deltas: ReturnType<DeltaInputs['bind']> | undefined
+}
+
+/** What a decode step with a certain number of rows reads and writes, bound once. */
+interface DecodeStep extends Bound {
   readonly ids: Int32Array<ArrayBuffer>
   readonly seqlens: Int32Array<ArrayBuffer>
   readonly total: Int32Array<ArrayBuffer>
@@ -48,17 +55,20 @@ interface DecodeStep {
   /** [rows] f32: the largest logit of each */
   readonly peaks: Float32Array
   readonly values: readonly Value[]
-  deltas: ReturnType<DeltaInputs['bind']> | undefined
 }
 
 export class Runner {
   readonly kv: KvCache
+  /** Tokens that a prompt is to be computed in at once. */
+  readonly chunkTokens: number
   readonly groups: readonly ProjectionGroup[]
   readonly #options: RunnerOptions
   readonly #runtime: OnnxRuntime
   readonly #session: Session
   readonly #deltas: DeltaInputs
   readonly #decodeSteps = new Map<number, DecodeStep>()
+  /** What prompts are computed with: a device keeps the delta's tensors from one chunk to the next. */
+  #prefill: Bound | undefined
   /** The embeddings' change for rows that have none: broadcast over everything. */
   readonly #noEmbeddingDelta: Value
   readonly #firstPosition: Value
@@ -71,6 +81,10 @@ export class Runner {
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
     this.#session = this.#runtime.createSession(options.graphPath, options.device, options.threads)
     if (options.device === 'cpu') useHugePages(join(dirname(options.graphPath), WEIGHTS_FILE))
+    this.chunkTokens =
+      options.device === 'webgpu' && computesPieces(this.#runtime, 'webgpu', config, GPU_CHUNK_TOKENS, floatType)
+        ? GPU_CHUNK_TOKENS
+        : prefillChunkTokens(config, options.device)
     this.groups = graphGroups(config, options.graphPath)
     const shape = { layers: config.layers, kvHeads: config.kvHeads, headDim: config.headDim, contextTokens, floatType }
     this.kv =
@@ -97,7 +111,8 @@ export class Runner {
     const count = tokens.length
     const logits = floats(samplePositions.length * vocabSize)
     const hidden = floats(count * hiddenSize)
-    const binding = this.#session.createBinding()
+    this.#prefill ??= { binding: this.#session.createBinding(), deltas: undefined }
+    const { binding } = this.#prefill
     const values: Value[] = []
     const host = (value: Value) => {
       values.push(value)
@@ -114,12 +129,11 @@ export class Runner {
         binding.input(name, value)
         binding.output(present, value)
       }
-      this.#deltas.bind(binding, [delta], undefined)
+      this.#prefill.deltas = this.#deltas.bind(binding, [delta], this.#prefill.deltas)
       binding.output('logits', host(this.#runtime.hostTensor(logits, 'f32', [1, samplePositions.length, vocabSize])))
       binding.output('hidden', host(this.#runtime.hostTensor(hidden, 'f32', [1, count, hiddenSize])))
       this.#session.run(binding)
     } finally {
-      binding.release()
       for (const value of values) value.release()
     }
     return { logits, hidden }
@@ -168,11 +182,13 @@ export class Runner {
   forget(digest: string): void {
     // A cached binding may still name the delta's tensors: it is bound anew before its next run.
     for (const step of this.#decodeSteps.values()) step.deltas = undefined
+    if (this.#prefill) this.#prefill.deltas = undefined
     this.#deltas.forget(digest)
   }
 
   release(): void {
     this.#forgetSteps()
+    this.#prefill?.binding.release()
     this.#deltas.release()
     this.kv.release()
     this.#noEmbeddingDelta.release()

@@ -17,8 +17,7 @@ import type { FromWorker, SequenceEnd, TokenMessage, WorkerOptions, WorkerReport
 import { PrefixCache } from './prefix-cache.ts'
 import type { Runner } from './runner.ts'
 
-interface StepOptions
-  extends Pick<WorkerOptions, 'config' | 'floatType' | 'maxRows' | 'prefillChunkTokens' | 'prefixCacheBytes'> {
+interface StepOptions extends Pick<WorkerOptions, 'config' | 'floatType' | 'maxRows' | 'prefixCacheBytes'> {
   /** For grammars; absent where the tokenizer is of a kind that none can be put on. */
   readonly vocabulary?: TokenTrie | undefined
 }
@@ -62,8 +61,9 @@ export class Step {
     this.#post = post
     this.#wake = wake
     this.#loads = new LoadsAhead(cache, wake, (digest, reason) => this.#failWaiting(digest, reason))
-    this.#scheduler = new Scheduler(options)
-    this.#prefixes = new PrefixCache(options.prefixCacheBytes, options.prefillChunkTokens)
+    const { chunkTokens } = runner
+    this.#scheduler = new Scheduler({ maxRows: options.maxRows, prefillChunkTokens: chunkTokens })
+    this.#prefixes = new PrefixCache(options.prefixCacheBytes, chunkTokens)
     this.#prefixStore = runner.kv instanceof HostKvCache ? runner.kv : undefined
   }
 

@@ -1,0 +1,122 @@
+// node scripts/bench/steps.ts: what one step of the bare graph takes on a device, without server, tokenizer or sampler.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import * as z from 'zod/mini'
+import { decodeDelta } from '../../adapters/canonical.ts'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
+import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
+import { openModelSource } from '../../gpu-backend/model/open-model.ts'
+import { floatTypeOf, WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
+import { packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'
+import { randomDelta } from './random-delta.ts'
+import { quantile } from './timing.ts'
+
+const HELP = `node scripts/bench/steps.ts [options]
+
+Milliseconds of a decode step, for the bare base, one shared delta and all different ones, and of a prompt of 512 tokens. The
+model is what POLYLORA_BENCH_MODEL names, or the embedded one.
+
+  --device D      cpu, webgpu or cuda (default cpu)
+  --weights F     f32, f16, int8 or int4 (default int8; on cuda f16)
+  --rows LIST     (default 1,8,32)
+  --steps N       decode steps for each (default 60)
+`
+
+const RANK = 16
+const CONTEXT_TOKENS = 1024
+const PROMPT_TOKENS = 512
+/** Tokens of each row before the first step. */
+const PAST_TOKENS = 64
+const WARM_UP_STEPS = 5
+const PROMPTS = 5
+const MODES = ['bare base', 'one shared', 'all different'] as const
+
+const { values: flags } = parseArgs({
+  options: {
+    device: { type: 'string', default: 'cpu' },
+    weights: { type: 'string' },
+    rows: { type: 'string', default: '1,8,32' },
+    steps: { type: 'string', default: '60' },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+async function main(): Promise<void> {
+  if (flags.help) {
+    process.stdout.write(HELP)
+    return
+  }
+  const device = z.enum(['cpu', 'webgpu', 'cuda']).parse(flags.device)
+  const format = z.enum(WEIGHT_FORMATS).parse(flags.weights ?? (device === 'cuda' ? 'f16' : 'int8'))
+  const rowCounts = flags.rows.split(',').map(Number)
+  const maxRows = Math.max(...rowCounts)
+  const root = mkdtempSync(join(tmpdir(), 'polylora-steps-'))
+  try {
+    const source = await openModelSource(process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL)
+    const { config } = source
+    const base = await identify(source, 'bench', root)
+    const options = { format, target: device, positions: CONTEXT_TOKENS }
+    const runner = new Runner({
+      graphPath: await graphPath(source, base.fingerprint, options, root),
+      config,
+      floatType: floatTypeOf(format),
+      device,
+      threads: availableParallelism(),
+      maxRows,
+      contextTokens: CONTEXT_TOKENS,
+    })
+    const deltas = await Promise.all(
+      Array.from({ length: maxRows }, async (_, row) => {
+        const { digest, bytes } = await randomDelta(base, RANK, row + 1)
+        const { shape, values } = packDelta(digest, decodeDelta(bytes, base), runner.groups, base)
+        return viewPacked(digest, shape, runner.groups, base, values)
+      }),
+    )
+    const deltaOf = {
+      'bare base': () => null,
+      'one shared': () => deltas[0]!,
+      'all different': (row: number) => deltas[row]!,
+    }
+    for (const mode of MODES) {
+      for (const rows of rowCounts) {
+        const times = timesOf(WARM_UP_STEPS + Number(flags.steps), (step) => {
+          const past = PAST_TOKENS + step
+          runner.decode(Array.from({ length: rows }, (_, row) => ({ token: 7 + row, past, delta: deltaOf[mode](row) })))
+        }).slice(WARM_UP_STEPS)
+        tell(`${mode}, ${rows} rows`, times, rows)
+      }
+    }
+    const prompt = Int32Array.from({ length: PROMPT_TOKENS }, (_, i) => 5 + (i % 200))
+    const times = timesOf(1 + PROMPTS, () => {
+      for (let start = 0; start < PROMPT_TOKENS; start += runner.chunkTokens) {
+        const piece = prompt.subarray(start, start + runner.chunkTokens)
+        runner.prefill(0, piece, start, deltas[0]!, [piece.length - 1])
+      }
+    }).slice(1)
+    tell(`a prompt of ${PROMPT_TOKENS}, ${runner.chunkTokens} at a time`, times, PROMPT_TOKENS)
+    runner.release()
+  } finally {
+    rmSync(root, { recursive: true, force: true })
+  }
+}
+
+function timesOf(times: number, run: (time: number) => void): number[] {
+  return Array.from({ length: times }, (_, time) => {
+    const startMs = performance.now()
+    run(time)
+    return performance.now() - startMs
+  })
+}
+
+function tell(what: string, times: readonly number[], tokens: number): void {
+  const [p50, best] = [quantile(times, 0.5), Math.min(...times)]
+  const rate = (tokens / p50) * 1000
+  process.stdout.write(
+    `${what.padEnd(34)} ${p50.toFixed(2).padStart(8)} ms (best ${best.toFixed(2)})  ${rate.toFixed(0).padStart(7)} tokens/s\n`,
+  )
+}
+
+await main()
