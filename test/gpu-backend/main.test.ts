@@ -91,7 +91,7 @@ describe('the backend, started', () => {
     ['an option that it does not have', '--colour', () => ['--colour', 'red']],
     ['a value that it does not take', '--memory lots', () => ['--memory', 'lots']],
     ['too little memory', '--memory', () => ['--memory', '1KB']],
-    ['a device that is not here', 'cuda', () => ['--device', 'cuda']],
+    ['a device that is not here', 'cuda', () => ['--device', 'cuda', '--weights', 'f16']],
   ])('with %s, says so in one sentence and ends with 1', async (_, named, args) => {
     expect(await failure(args())).toContain(named)
   })

@@ -163,7 +163,7 @@ export class OnnxRuntime {
       const lines = (error as Error).message.trim().split('\n')
       const cause = lines
         .at(-1)!
-        .split(/(?:was false\.|\)&?) /)
+        .split(/(?:was false\.|\)&?|: FAIL :) /)
         .at(-1)!
       throw new OrtError(
         `The device "${device}" cannot be used here: ${cause.replace(/\.?$/, '.')} Choose another --device.`,
