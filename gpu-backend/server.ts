@@ -12,6 +12,9 @@ import { Uploads, uploadBytes } from './uploads.ts'
 
 type Route = (exchange: Exchange, match: RegExpExecArray) => Promise<void>
 
+/** Longer than proxies and edges keep an idle connection: a request on one that is closed here at that moment is lost. */
+const KEEP_ALIVE_MS = 75_000
+
 export interface BackendServer {
   readonly http: Server
   /** Stops taking requests and resolves once those that run have ended. */
@@ -178,7 +181,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     ],
   ]
 
-  const http = createServer(async (request, response) => {
+  const http = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, async (request, response) => {
     const given = request.headers[REQUEST_ID_HEADER]
     const requestId = typeof given === 'string' && /^[\w-]{1,128}$/.test(given) ? given : crypto.randomUUID()
     const exchange = { request, response, requestId }

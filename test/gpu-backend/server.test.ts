@@ -480,6 +480,12 @@ describe('a client', () => {
   })
 })
 
+test('a connection is kept for its next request longer than whoever stands before the backend keeps it', async () => {
+  const response = await fetch(`${client.url}/healthz`)
+  await response.body?.cancel()
+  expect(response.headers.get('keep-alive')).toBe('timeout=75')
+})
+
 describe('the operator', () => {
   test('sees what is served, without a token', async () => {
     const get = (path: string) => fetch(client.url + path)
