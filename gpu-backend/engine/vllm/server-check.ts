@@ -2,7 +2,7 @@
 // Method: it is asked. Where its model's directory can be seen from here, that must have the base model's fingerprint. Its
 // weights in memory cannot be read: a fixed text's likeliest tokens stand for them, and must be those that were noted when
 // the first server was used with this base model.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
@@ -119,7 +119,8 @@ async function checkWeights(
   const noted = tryRead(file)
   if (!noted) {
     mkdirSync(join(dataDir, 'probes'), { recursive: true })
-    writeFileSync(file, JSON.stringify(probe))
+    writeFileSync(`${file}.writing`, JSON.stringify(probe))
+    renameSync(`${file}.writing`, file)
     log('info', 'vllm_base_noted', { replica: name, base: base.fingerprint, file })
     return
   }
