@@ -53,7 +53,7 @@ export class ChoiceStream {
     if (!this.#stopped) {
       const { text, stopped } = this.#stops.push(this.#text.flush())
       this.#stopped = stopped
-      rest = stopped ? text : text + this.#stops.flush()
+      rest = text + this.#stops.flush()
     }
     return rest === '' && this.#tokens === 0 ? undefined : this.#event(rest)
   }

@@ -111,11 +111,17 @@ async function smoothingOf(
   const known = new Tokenizer(source.tokenizer).encode(calibrationText()).filter((id) => id < source.config.vocabSize)
   const tokens = known.slice(0, Math.min(CALIBRATION_TOKENS, options.positions))
   if (tokens.length === 0) return undefined
-  await writeGraph(source.config, weights, options, dir)
-  return calibrate(join(dir, GRAPH_FILE), source.config, tokens)
+  return calibrate(await writeGraph(source.config, weights, options, dir), source.config, tokens)
 }
 
-async function writeGraph(config: ModelConfig, weights: Weights, options: GraphOptions, dir: string): Promise<void> {
+/** Builds the graph with exactly these options in `dir`; returns its path. @throws StartupError as `graphPath` */
+export async function writeGraph(
+  config: ModelConfig,
+  weights: Weights,
+  options: GraphOptions,
+  dir: string,
+): Promise<string> {
+  const path = join(dir, GRAPH_FILE)
   await mkdir(dir, { recursive: true })
   const file = await open(join(dir, WEIGHTS_FILE), 'w')
   try {
@@ -123,7 +129,8 @@ async function writeGraph(config: ModelConfig, weights: Weights, options: GraphO
       await file.writeFile(bytes)
     })
     await writeSmoothing(dir, groupsFor(config, options))
-    await writeFile(join(dir, GRAPH_FILE), encodeModel(graph, WEIGHTS_FILE))
+    await writeFile(path, encodeModel(graph, WEIGHTS_FILE))
+    return path
   } finally {
     await file.close()
   }

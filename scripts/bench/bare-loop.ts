@@ -4,21 +4,10 @@
 // one line of {sentMs, tokenTimesMs} out.
 
 import { createInterface } from 'node:readline'
-import { decodeDelta } from '../../adapters/canonical.ts'
-import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
-import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
-import { openModelSource } from '../../gpu-backend/model/open-model.ts'
-import { floatTypeOf, type WeightFormat } from '../../gpu-backend/model/weight-formats.ts'
-import { type PackedDelta, packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'
-import { randomDelta } from './random-delta.ts'
+import type { PackedDelta } from '../../gpu-backend/residency/packed-delta.ts'
+import { type BareRunnerOptions, openBareRunner } from './bare-runner.ts'
 
-export interface BareLoop {
-  readonly model: string
-  readonly cacheDir: string
-  readonly weights: WeightFormat
-  readonly contextTokens: number
-  readonly threads: number
-  readonly maxRows: number
+export interface BareLoop extends Omit<BareRunnerOptions, 'device'> {
   readonly rank: number
 }
 
@@ -29,24 +18,7 @@ interface Request {
 }
 
 const options = JSON.parse(process.argv[2]!) as BareLoop
-const { cacheDir, contextTokens, threads, maxRows } = options
-const source = await openModelSource(options.model)
-const base = await identify(source, 'bench', cacheDir)
-const path = await graphPath(
-  source,
-  base.fingerprint,
-  { format: options.weights, target: 'cpu', positions: contextTokens },
-  cacheDir,
-)
-const runner = new Runner({
-  graphPath: path,
-  config: source.config,
-  floatType: floatTypeOf(options.weights),
-  device: 'cpu',
-  threads,
-  maxRows,
-  contextTokens,
-})
+const { runner, delta: makeDelta } = await openBareRunner({ ...options, device: 'cpu' })
 const { chunkTokens } = runner
 const deltas = new Map<number, PackedDelta>()
 process.stdout.write('{"ready":true}\n')
@@ -81,9 +53,7 @@ async function generate({ adapters, prompt, tokens }: Request): Promise<{ sentMs
 async function delta(adapter: number): Promise<PackedDelta> {
   const known = deltas.get(adapter)
   if (known) return known
-  const { digest, bytes } = await randomDelta(base, options.rank, adapter + 1)
-  const { shape, values } = packDelta(digest, decodeDelta(bytes, base), runner.groups, base)
-  const packed = viewPacked(digest, shape, runner.groups, base, values)
+  const packed = await makeDelta(options.rank, adapter + 1)
   deltas.set(adapter, packed)
   return packed
 }

@@ -4,14 +4,9 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
-import { decodeDelta } from '../../adapters/canonical.ts'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
-import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
-import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
-import { openModelSource } from '../../gpu-backend/model/open-model.ts'
-import { floatTypeOf, WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
-import { packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'
-import { randomDelta } from './random-delta.ts'
+import { WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
+import { openBareRunner } from './bare-runner.ts'
 import { quantile } from './timing.ts'
 
 const HELP = `node scripts/bench/steps.ts [options]
@@ -55,26 +50,16 @@ async function main(): Promise<void> {
   const maxRows = Math.max(...rowCounts)
   const root = mkdtempSync(join(tmpdir(), 'polylora-steps-'))
   try {
-    const source = await openModelSource(process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL)
-    const { config } = source
-    const base = await identify(source, 'bench', root)
-    const options = { format, target: device, positions: CONTEXT_TOKENS }
-    const runner = new Runner({
-      graphPath: await graphPath(source, base.fingerprint, options, root),
-      config,
-      floatType: floatTypeOf(format),
+    const { runner, delta } = await openBareRunner({
+      model: process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL,
+      cacheDir: root,
+      weights: format,
       device,
       threads: availableParallelism(),
       maxRows,
       contextTokens: CONTEXT_TOKENS,
     })
-    const deltas = await Promise.all(
-      Array.from({ length: maxRows }, async (_, row) => {
-        const { digest, bytes } = await randomDelta(base, RANK, row + 1)
-        const { shape, values } = packDelta(digest, decodeDelta(bytes, base), runner.groups, base)
-        return viewPacked(digest, shape, runner.groups, base, values)
-      }),
-    )
+    const deltas = await Promise.all(Array.from({ length: maxRows }, (_, row) => delta(RANK, row + 1)))
     const deltaOf = {
       'bare base': () => null,
       'one shared': () => deltas[0]!,

@@ -68,7 +68,7 @@ export class Runner {
   readonly #deltas: DeltaInputs
   readonly #decodeSteps = new Map<number, DecodeStep>()
   /** What prompts are computed with: a device keeps the delta's tensors from one chunk to the next. */
-  #prefill: Bound | undefined
+  readonly #prefill: Bound
   /** The embeddings' change for rows that have none: broadcast over everything. */
   readonly #noEmbeddingDelta: Value
   readonly #firstPosition: Value
@@ -92,6 +92,7 @@ export class Runner {
         ? new HostKvCache(this.#runtime, shape, maxRows)
         : new DeviceKvCache(this.#runtime, this.#session, options.device, shape, maxRows, () => this.#forgetSteps())
     this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device !== 'webgpu', floatType)
+    this.#prefill = { binding: this.#session.createBinding(), deltas: undefined }
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
   }
@@ -111,7 +112,6 @@ export class Runner {
     const count = tokens.length
     const logits = floats(samplePositions.length * vocabSize)
     const hidden = floats(count * hiddenSize)
-    this.#prefill ??= { binding: this.#session.createBinding(), deltas: undefined }
     const { binding } = this.#prefill
     const values: Value[] = []
     const host = (value: Value) => {
@@ -182,13 +182,13 @@ export class Runner {
   forget(digest: string): void {
     // A cached binding may still name the delta's tensors: it is bound anew before its next run.
     for (const step of this.#decodeSteps.values()) step.deltas = undefined
-    if (this.#prefill) this.#prefill.deltas = undefined
+    this.#prefill.deltas = undefined
     this.#deltas.forget(digest)
   }
 
   release(): void {
     this.#forgetSteps()
-    this.#prefill?.binding.release()
+    this.#prefill.binding.release()
     this.#deltas.release()
     this.kv.release()
     this.#noEmbeddingDelta.release()

@@ -12,46 +12,50 @@ const COLUMNS = 83
 const ROW_COUNTS = [1, 7]
 
 export function multipliesSignedBytes(): boolean {
-  const runtime = new OnnxRuntime()
-  try {
-    return ROW_COUNTS.every((rows) => productOfLargest(runtime, rows).every((value) => value === DEPTH * 255 * 127))
-  } finally {
-    runtime.release()
-  }
+  const right = new Int8Array(DEPTH * COLUMNS).fill(127)
+  return ROW_COUNTS.every((rows) => {
+    const left = new Uint8Array(new ArrayBuffer(rows * DEPTH)).fill(255)
+    return signedProduct(left, right, [rows, DEPTH, COLUMNS]).every((value) => value === DEPTH * 255 * 127)
+  })
 }
 
-/** [rows, COLUMNS]: rows of DEPTH times 255, times columns of DEPTH times 127. */
-function productOfLargest(runtime: OnnxRuntime, rows: number): Float32Array {
-  const one = new Uint8Array(Float32Array.of(1).buffer)
+/** [rows, columns]: how this CPU multiplies `left` [rows, depth] by a constant `right` [depth, columns]. */
+export function signedProduct(
+  left: Uint8Array<ArrayBuffer>,
+  right: Int8Array<ArrayBuffer>,
+  [rows, depth, columns]: readonly [number, number, number],
+): Float32Array {
   const inputs = ['left', 'right', 'one', 'one']
   const graph = encodeModel(
     {
       nodes: [{ op: 'MatMulIntegerToFloat', domain: 'com.microsoft', inputs, outputs: ['product'], attributes: {} }],
-      inputs: [{ name: 'left', type: 'u8', dims: [rows, DEPTH] }],
-      outputs: [{ name: 'product', type: 'f32', dims: [rows, COLUMNS] }],
+      inputs: [{ name: 'left', type: 'u8', dims: [rows, depth] }],
+      outputs: [{ name: 'product', type: 'f32', dims: [rows, columns] }],
       initializers: [
         // A constant, which ONNX Runtime lays out anew when it loads the graph, as it does with weights.
-        { name: 'right', type: 'i8', dims: [DEPTH, COLUMNS], inline: new Uint8Array(DEPTH * COLUMNS).fill(127) },
-        { name: 'one', type: 'f32', dims: [], inline: one },
+        { name: 'right', type: 'i8', dims: [depth, columns], inline: new Uint8Array(right.buffer) },
+        { name: 'one', type: 'f32', dims: [], inline: new Uint8Array(Float32Array.of(1).buffer) },
       ],
     },
     '',
   )
-  const session = runtime.createSession(graph, 'cpu', 1)
+  const runtime = new OnnxRuntime()
+  const session = runtime.createSession(graph, 'cpu', 2)
   const binding = session.createBinding()
-  const product = floats(rows * COLUMNS)
-  const [left, right] = [
-    runtime.hostTensor(new Uint8Array(new ArrayBuffer(rows * DEPTH)).fill(255), 'u8', [rows, DEPTH]),
-    runtime.hostTensor(product, 'f32', [rows, COLUMNS]),
-  ]
+  const product = floats(rows * columns)
+  const values = [
+    runtime.hostTensor(left, 'u8', [rows, depth]),
+    runtime.hostTensor(product, 'f32', [rows, columns]),
+  ] as const
   try {
-    binding.input('left', left)
-    binding.output('product', right)
+    binding.input('left', values[0])
+    binding.output('product', values[1])
     session.run(binding)
     return product
   } finally {
     binding.release()
-    for (const value of [left, right]) value.release()
+    for (const value of values) value.release()
     session.release()
+    runtime.release()
   }
 }

@@ -1,12 +1,10 @@
 // A PEFT directory that changes nothing, for asking a vLLM server what it takes.
-// Knows no server. Invariant: several servers may be loading it from under one path, so what stands there is whole from the
-// first moment and never written to again: a file that shrinks while a server has it mapped ends that server.
+// Knows no server. Invariant: several servers may be loading it from under one path, so it is never written to again: a file
+// that shrinks while a server has it mapped ends that server.
 import { existsSync } from 'node:fs'
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
 import { type TensorShape, writeHeader } from '../../../adapters/safetensors.ts'
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, WRITING } from './shared-adapters.ts'
+import { writePeftDirectory } from './peft-directory.ts'
 
 /** Makes `path` where it is not there yet: A (`[rank, in]`) and B (`[out, rank]`) of `module` are zero, in f16. */
 export async function blankAdapter(path: string, base: BaseModel, module: string, rank: number): Promise<void> {
@@ -20,19 +18,9 @@ export async function blankAdapter(path: string, base: BaseModel, module: string
   ]
   const values = new Uint8Array(2 * rank * (target.in + target.out))
   const config = { peft_type: 'LORA', r: rank, lora_alpha: rank, target_modules: [module.split('.').at(-1)] }
-  const writing = `${path}-${crypto.randomUUID()}${WRITING}`
-  try {
-    await mkdir(writing)
-    await writeFile(
-      join(writing, ADAPTER_WEIGHTS),
-      Buffer.concat([writeHeader(tensors, new Map([['format', 'pt']])), values]),
-    )
-    await writeFile(join(writing, ADAPTER_CONFIG), JSON.stringify(config))
-    // Another may have made the same meanwhile: either one is right.
-    await rename(writing, path).catch((error: NodeJS.ErrnoException) => {
-      if (!existsSync(path)) throw error
-    })
-  } finally {
-    await rm(writing, { recursive: true, force: true })
-  }
+  const weights = Buffer.concat([writeHeader(tensors, new Map([['format', 'pt']])), values])
+  // Another may make the same meanwhile: either one is right.
+  await writePeftDirectory(path, weights, JSON.stringify(config)).catch((error: NodeJS.ErrnoException) => {
+    if (!existsSync(path)) throw error
+  })
 }

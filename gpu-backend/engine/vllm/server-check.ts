@@ -152,7 +152,7 @@ function tryRead(file: string): Probe | undefined {
  * row that has none, so there a request for the bare base would be answered with some customer's adapter.
  */
 async function loadBare(client: VllmClient, { base, sharedDir }: ServerRequirements): Promise<string> {
-  const path = join(sharedDir, `${BARE}-${base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}`)
+  const path = join(sharedDir, BARE)
   // Loaded by an earlier life of ours or by another backend of the same server, it may be at work.
   const known = (await client.models()).find(({ id, root }) => id.startsWith(BARE) && root === path)
   if (known) return known.id

@@ -3,7 +3,7 @@
 // Invariants: a path is used for one admission only, so that no cache of vLLM's takes one for another; it is removed when
 // nothing holds the delta and `discard` (whoever has loaded it) has let go of it.
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { mkdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import type { BaseModel } from '../../../adapters/base-model.ts'
@@ -14,11 +14,8 @@ import { checkModuleLimits, type ModuleLimits } from '../../../adapters/limits.t
 import { BackendError } from '../../errors.ts'
 import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
 import { checkChange } from './change-bound.ts'
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writePeftDirectory } from './peft-directory.ts'
 
-export const ADAPTER_CONFIG = 'adapter_config.json'
-export const ADAPTER_WEIGHTS = 'adapter_model.safetensors'
-/** What a directory's name ends with until it is whole. */
-export const WRITING = '.writing'
 /** `<64 hex digits of the digest>-<8 of the admission>`. */
 const DIRECTORY = /^([0-9a-f]{64})-[0-9a-f]{8}$/
 const LEFTOVER = /\.(writing|probe)$/
@@ -143,17 +140,9 @@ export class SharedAdapters {
 
   async #write(digest: string, bytes: Uint8Array, delta: Delta): Promise<SharedAdapter> {
     const name = `${digest.slice('sha256:'.length)}-${crypto.randomUUID().slice(0, 8)}`
-    const [path, writing] = [join(this.dir, name), join(this.dir, `${name}${WRITING}`)]
+    const path = join(this.dir, name)
     const config = JSON.stringify(peftConfig(delta))
-    try {
-      await mkdir(writing)
-      await writeFile(join(writing, ADAPTER_WEIGHTS), bytes)
-      await writeFile(join(writing, ADAPTER_CONFIG), config)
-      await rename(writing, path)
-    } catch (error) {
-      await rm(writing, { recursive: true, force: true })
-      throw error
-    }
+    await writePeftDirectory(path, bytes, config)
     return { digest, path, bytes: bytes.length + config.length }
   }
 

@@ -1,11 +1,8 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
 import { multipliesSignedBytes } from '../../../gpu-backend/engine/onnx/signed-bytes.ts'
-import { writeSmoothing } from '../../../gpu-backend/model/delta-layout.ts'
-import { buildGraph, groupsFor, WEIGHTS_FILE } from '../../../gpu-backend/model/graph.ts'
-import { encodeModel } from '../../../gpu-backend/model/onnx-file.ts'
+import { writeGraph } from '../../../gpu-backend/model/built-model.ts'
 import { openModelSource } from '../../../gpu-backend/model/open-model.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
 import { EMBEDDED_MODEL } from '../../support/tiny-model.ts'
@@ -18,17 +15,10 @@ test.skipIf(!isExact)('weights in signed bytes give the logits of those in unsig
   const root = temporaryDir()
   const source = await openModelSource(EMBEDDED_MODEL)
   const logitsWith = async (columnType: 'u8' | 'i8') => {
-    const dir = join(root, columnType)
-    mkdirSync(dir)
     const weights = await source.openWeights()
     const options = { format: 'int8', target: 'cpu', positions: CONTEXT, columnType } as const
-    const pieces: Uint8Array[] = []
-    const graph = await buildGraph(source.config, weights, options, async (bytes) => void pieces.push(bytes.slice()))
+    const graphPath = await writeGraph(source.config, weights, options, join(root, columnType))
     await weights.close()
-    writeFileSync(join(dir, WEIGHTS_FILE), Buffer.concat(pieces))
-    await writeSmoothing(dir, groupsFor(source.config, options))
-    const graphPath = join(dir, 'model.onnx')
-    writeFileSync(graphPath, encodeModel(graph, WEIGHTS_FILE))
     const runner = new Runner({
       graphPath,
       config: source.config,

@@ -8,22 +8,14 @@ import { encodedRandomDelta } from '../../../support/random-delta.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
 import { writeTinyModel } from '../../../support/tiny-model.ts'
 import { engineConformance } from '../engine.case.ts'
+import { SCARCE_BYTES, startLimited } from './limited-engine.ts'
 
-const SCARCE_BYTES = 3e6
 const engines = tinyEngines()
 const modelPath = writeTinyModel(join(engines.root, 'tiny'))
 
 describe('the onnx engine on the CPU', () => {
   engineConformance({
-    start: ({ rows, queue, contextTokens, memory }, dataDir) =>
-      engines.start({
-        modelPath,
-        maxBatch: rows,
-        maxQueue: queue,
-        contextTokens,
-        ...(dataDir === undefined ? {} : { dataDir }),
-        ...(memory === 'scarce' ? { memoryBytes: SCARCE_BYTES } : {}),
-      }),
+    start: startLimited(engines, { modelPath }),
     tolerance: 1e-4,
     workloads: 20,
   })

@@ -12,11 +12,10 @@ import { useSoftwareVulkan } from '../../../support/software-vulkan.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
 import { writeTinyModel } from '../../../support/tiny-model.ts'
 import { engineConformance } from '../engine.case.ts'
+import { startLimited } from './limited-engine.ts'
 
 const TOLERANCE = 1e-3
 const MINUTES = 60_000
-/** Room in memory for a few of the suite's deltas only. */
-const SCARCE_BYTES = 3e6
 
 const engines = tinyEngines()
 const modelPath = writeTinyModel(join(engines.root, 'tiny'))
@@ -116,16 +115,7 @@ describe.skipIf(!found || !process.env.POLYLORA_WEBGPU_SUITE)(
   { timeout: 10 * MINUTES },
   () => {
     engineConformance({
-      start: ({ rows, queue, contextTokens, memory }, dataDir) =>
-        engines.start({
-          modelPath,
-          device: 'webgpu',
-          maxBatch: rows,
-          maxQueue: queue,
-          contextTokens,
-          ...(dataDir === undefined ? {} : { dataDir }),
-          ...(memory === 'scarce' ? { memoryBytes: SCARCE_BYTES } : {}),
-        }),
+      start: startLimited(engines, { modelPath, device: 'webgpu' }),
       tolerance: 1e-4,
       workloads: 1,
       slow: true,
