@@ -53,10 +53,16 @@ export async function buildGraph(
 
 class GraphBuilder extends DeltaWriter {
   readonly #weights: Weights
+  /**
+   * Whether the scores' 1/sqrt(headDim) is in the rotary tables, half of it in those of q and half in those of k: a CPU's
+   * product of one row with many, which attention is made of, is much faster where nothing else is to be multiplied.
+   */
+  readonly #scalesTables: boolean
 
   constructor(weights: Weights, options: GraphOptions, write: (bytes: Uint8Array) => Promise<void>) {
     super(options, write)
     this.#weights = weights
+    this.#scalesTables = this.target === 'cpu'
   }
 
   async build(config: ModelConfig, groups: readonly ProjectionGroup[], positions: number): Promise<void> {
@@ -69,7 +75,7 @@ class GraphBuilder extends DeltaWriter {
 
     const embedding = await this.#weights.load('model.embed_tokens.weight', [vocabSize, hiddenSize])
     await this.floats('embedding', [vocabSize, hiddenSize], embedding)
-    const { cos, sin } = ropeTables(config, positions)
+    const { cos, sin } = ropeTables(config, positions, this.#scalesTables ? config.headDim ** -0.25 : 1)
     await this.floats('rope_cos', [positions, config.headDim / 2], cos)
     await this.floats('rope_sin', [positions, config.headDim / 2], sin)
 
@@ -183,6 +189,7 @@ class GraphBuilder extends DeltaWriter {
       num_heads: config.heads,
       kv_num_heads: config.kvHeads,
       do_rotary: rotary ? 1 : 0,
+      ...(rotary && this.#scalesTables ? { scale: { float: 1 } } : {}),
       ...(window === undefined ? {} : { local_window_size: window }),
     }
     const outputs = [`l${layer}.attended`, presentK!, presentV!]

@@ -9,9 +9,13 @@ export interface RopeTables {
   readonly sin: Float32Array<ArrayBuffer>
 }
 
-/** cos and sin of every angle for positions 0 .. positions-1, in the half-split layout that Hugging Face models use. */
-export function ropeTables(config: ModelConfig, positions: number): RopeTables {
-  const { frequencies, scale } = scaledFrequencies(config)
+/**
+ * cos and sin of every angle for positions 0 .. positions-1, in the half-split layout that Hugging Face models use.
+ * `size`: what queries and keys are multiplied by as they are turned.
+ */
+export function ropeTables(config: ModelConfig, positions: number, size = 1): RopeTables {
+  const { frequencies, scale: modelScale } = scaledFrequencies(config)
+  const scale = modelScale * size
   const half = frequencies.length
   const cos = new Float32Array(positions * half)
   const sin = new Float32Array(positions * half)

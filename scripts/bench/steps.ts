@@ -17,14 +17,13 @@ model is what POLYLORA_BENCH_MODEL names, or the embedded one.
   --device D      cpu, webgpu or cuda (default cpu)
   --weights F     f32, f16, int8 or int4 (default int8; on cuda f16)
   --rows LIST     (default 1,8,32)
+  --past N        tokens of each row before the first step (default 64)
   --steps N       decode steps for each (default 60)
 `
 
 const RANK = 16
 const CONTEXT_TOKENS = 1024
 const PROMPT_TOKENS = 512
-/** Tokens of each row before the first step. */
-const PAST_TOKENS = 64
 const WARM_UP_STEPS = 5
 const PROMPTS = 5
 const MODES = ['bare base', 'one shared', 'all different'] as const
@@ -34,6 +33,7 @@ const { values: flags } = parseArgs({
     device: { type: 'string', default: 'cpu' },
     weights: { type: 'string' },
     rows: { type: 'string', default: '1,8,32' },
+    past: { type: 'string', default: '64' },
     steps: { type: 'string', default: '60' },
     help: { type: 'boolean', default: false },
   },
@@ -68,7 +68,7 @@ async function main(): Promise<void> {
     for (const mode of MODES) {
       for (const rows of rowCounts) {
         const times = timesOf(WARM_UP_STEPS + Number(flags.steps), (step) => {
-          const past = PAST_TOKENS + step
+          const past = Number(flags.past) + step
           runner.decode(Array.from({ length: rows }, (_, row) => ({ token: 7 + row, past, delta: deltaOf[mode](row) })))
         }).slice(WARM_UP_STEPS)
         tell(`${mode}, ${rows} rows`, times, rows)

@@ -6,18 +6,19 @@ const HEAD_DIM = 16
 const HALF = HEAD_DIM / 2
 const POSITIONS = 5
 
+const CONFIG = {
+  model_type: 'llama',
+  vocab_size: 100,
+  hidden_size: 64,
+  num_hidden_layers: 1,
+  num_attention_heads: 4,
+  intermediate_size: 96,
+  max_position_embeddings: 4096,
+  rope_theta: 10_000,
+}
+
 function tables(scaling?: Record<string, unknown>) {
-  const config = {
-    model_type: 'llama',
-    vocab_size: 100,
-    hidden_size: 64,
-    num_hidden_layers: 1,
-    num_attention_heads: 4,
-    intermediate_size: 96,
-    max_position_embeddings: 4096,
-    rope_theta: 10_000,
-    ...(scaling ? { rope_scaling: scaling } : {}),
-  }
+  const config = { ...CONFIG, ...(scaling ? { rope_scaling: scaling } : {}) }
   return ropeTables(parseModelConfig(config, 'config.json'), POSITIONS)
 }
 
@@ -39,6 +40,13 @@ describe('rotary position tables', () => {
       expect(cos[3 * HALF + i]).toBeCloseTo(Math.cos(3 * frequency), 6)
       expect(sin[3 * HALF + i]).toBeCloseTo(Math.sin(3 * frequency), 6)
     }
+  })
+
+  test('multiply by a size what they turn', () => {
+    const config = parseModelConfig(CONFIG, 'config.json')
+    const [plain, sized] = [ropeTables(config, POSITIONS), ropeTables(config, POSITIONS, 0.5)]
+    expect(Array.from(sized.cos)).toEqual(Array.from(plain.cos, (value) => value / 2))
+    expect(Array.from(sized.sin)).toEqual(Array.from(plain.sin, (value) => value / 2))
   })
 
   test('linear scaling divides every frequency', () => {
