@@ -5,7 +5,13 @@ import type { InferenceSession, Tensor } from 'onnxruntime-web'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { WEIGHTS_FILE } from '../model/graph.ts'
 import { type ModelDimensions, type ProjectionGroup, projectionGroups } from '../model/projection-groups.ts'
-import { addEmbeddingChange, deltaTensors, noChange, type PackedDelta } from '../residency/packed-delta.ts'
+import {
+  addEmbeddingChange,
+  deltaTensors,
+  type NoChange,
+  noChange,
+  type PackedDelta,
+} from '../residency/packed-delta.ts'
 import { BrowserError } from './browser-error.ts'
 import type { BrowserDevice } from './messages.ts'
 import { GpuMemory, HostMemory, type SequenceMemory } from './sequence-memory.ts'
@@ -28,7 +34,7 @@ export class GraphSession {
   readonly #runtime: Runtime
   readonly #session: InferenceSession
   readonly #memory: SequenceMemory
-  readonly #zeros: Float32Array<ArrayBuffer>
+  readonly #none: NoChange
   #delta: PackedDelta | null = null
   /** A and B of every group. */
   #deltaFeeds: Feeds = {}
@@ -48,8 +54,10 @@ export class GraphSession {
     this.#memory = memory
     this.dimensions = dimensions
     this.groups = projectionGroups(dimensions)
-    this.#zeros = noChange(this.groups)
+    this.#none = noChange(this.groups, 1)
     this.#placeDelta()
+    if (Object.keys(this.#deltaFeeds).some((name) => !session.inputNames.includes(name)))
+      throw new Error('it was published by another version of Polylora, and must be published again')
   }
 
   /** @throws BrowserError `unsupported` where the runtime or the device refuses the graph */
@@ -143,7 +151,7 @@ export class GraphSession {
   }
 
   #placeDelta(): void {
-    const tensors = this.groups.flatMap((group, i) => deltaTensors(group, this.#delta?.groups[i], this.#zeros))
+    const tensors = this.groups.flatMap((group, i) => deltaTensors(group, this.#delta?.groups[i], this.#none))
     this.#deltaFeeds = Object.fromEntries(
       // A browser's graph takes all of a delta in floats.
       tensors.map(({ name, values, dims }) => [name, this.#memory.place(values as Float32Array, dims)]),

@@ -37,7 +37,7 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
   const groups = graphGroups(config, graphPath)
   const { layers, kvHeads, headDim } = config
   const kv = new HostKvCache(runtime, { layers, kvHeads, headDim, contextTokens: count, floatType: 'f32' }, 1)
-  const deltas = new DeltaInputs(runtime, groups, 1, true, 'f32')
+  const deltas = new DeltaInputs(runtime, groups, 1, 'cpu', 'f32')
   try {
     const input = (name: string, value: Value) => binding.input(name, held(value))
     input('input_ids', runtime.hostTensor(ints(count, tokens), 'i32', [1, count]))

@@ -22,29 +22,31 @@ export class DeltaWriter extends LinearWriter {
       this.node('ReduceSumSquare', [x, this.shape(`${name}.rows`, [0, 1])], `${name}.energy`, { keepdims: 0 })
       this.outputs.push({ name: `${name}.energy`, type: this.floatType, dims: [inSize] })
     }
-    this.input(`${name}.A`, typeof input === 'string' ? this.floatType : 'u8')
-    if (typeof input !== 'string') this.input(`${name}.A_scales`, 'f32')
-    for (const i of parts.keys()) this.input(`${name}.B${i}`, this.floatType)
+    for (const i of parts.keys()) {
+      this.input(`${name}.A${i}`, typeof input === 'string' ? this.floatType : 'u8')
+      if (typeof input !== 'string') this.input(`${name}.A_scales${i}`, 'f32')
+      this.input(`${name}.B${i}`, this.floatType)
+    }
     // WebGPU's provider has no product that transposes its second input.
     if (this.target === 'webgpu') return this.#turnedChanges(x, name, parts.length)
     const product = (left: string, right: string, output: string) =>
       this.node('FusedMatMul', [left, right], output, { transB: 1 }, MICROSOFT)
-    const low =
-      typeof input === 'string'
-        ? product(input, `${name}.A`, `${name}.low`)
-        : this.integerProduct(input, `${name}.A`, `${name}.A_scales`, `${name}.low`)
-    const lows = parts.length === 1 ? [low] : this.split(low, `${name}.low`, parts.length, -1)
-    return lows.map((part, i) => product(part, `${name}.B${i}`, `${name}.change${i}`))
+    return Array.from(parts, (_, i) => {
+      const low =
+        typeof input === 'string'
+          ? product(input, `${name}.A${i}`, `${name}.low${i}`)
+          : this.integerProduct(input, `${name}.A${i}`, `${name}.A_scales${i}`, `${name}.low${i}`)
+      return product(low, `${name}.B${i}`, `${name}.change${i}`)
+    })
   }
 
   /** The same as (A xᵀ)ᵀ, with x turned once, as columns, and the result turned back: A, B are read as they lie. */
   #turnedChanges(x: string, name: string, parts: number): string[] {
     const turn = (value: string, output: string) => this.node('Transpose', [value], output, { perm: [0, 2, 1] })
-    const low = this.node('MatMul', [`${name}.A`, turn(x, `${name}.columns`)], `${name}.low`)
-    const lows = parts === 1 ? [low] : this.split(low, `${name}.low`, parts, 1)
-    return lows.map((part, i) => {
-      const columns = this.node('MatMul', [`${name}.B${i}`, part], `${name}.columns${i}`)
-      return turn(columns, `${name}.change${i}`)
+    const columns = turn(x, `${name}.columns`)
+    return Array.from({ length: parts }, (_, i) => {
+      const low = this.node('MatMul', [`${name}.A${i}`, columns], `${name}.low${i}`)
+      return turn(this.node('MatMul', [`${name}.B${i}`, low], `${name}.columns${i}`), `${name}.change${i}`)
     })
   }
 

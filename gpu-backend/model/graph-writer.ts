@@ -47,12 +47,6 @@ export class GraphWriter implements OnnxGraph {
     return name
   }
 
-  split(input: string, name: string, parts: number, axis: number): string[] {
-    const outputs = Array.from({ length: parts }, (_, i) => `${name}.${i}`)
-    this.nodes.push({ op: 'Split', domain: '', inputs: [input], outputs, attributes: { axis, num_outputs: parts } })
-    return outputs
-  }
-
   /** Sizes that an operator takes as an input: in the message itself, since ONNX Runtime infers shapes from them at load. */
   shape(name: string, sizes: readonly number[]): string {
     const inline = new Uint8Array(BigInt64Array.from(sizes, BigInt).buffer)

@@ -34,8 +34,8 @@ const ROWS = 'rows'
  * Inputs (B rows, T tokens a row, S context, N positions to sample):
  *   input_ids [B, T] i32; seqlens_k [B] i32: tokens of each row after this step, minus 1; total_length [] i32: the largest
  *   of them; sample_positions [N] i32: which of the T tokens get logits; embedding_delta f32, broadcast to [B, T, hidden];
- *   and, of the format's float type, past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] and A, B of every entry of
- *   `groupsFor`, A in bytes where it says so.
+ *   and, of the format's float type, past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] and A, B of every part
+ *   of `groupsFor`, A in bytes where it says so.
  * Outputs: logits [B, N, vocab] f32 and peaks [B, N], the largest of each; hidden [B, T, hidden] f32 after the final
  *   norm; present_k/present_v like the past, to be bound to the same memory; where it is observed, <group>.energy [in] of
  *   every group: the sum of squares of each channel of its input.

@@ -2,22 +2,25 @@
 // Knows neither graphs nor weights.
 import type { ModelConfig } from './model-config.ts'
 
-/** Projections that read the same input share one A: their parts lie side by side. */
+/** Projections that read the same input. */
 export interface ProjectionGroup {
-  /** Prefix of the graph's inputs: `<name>.A` [parts * rank, in] and `<name>.B<i>` [out_i, rank], each with an optional leading row. */
+  /**
+   * Prefix of the graph's inputs for part i: `<name>.A<i>` [rank, in] and `<name>.B<i>` [out, rank], each with an optional
+   * leading row. Each part has a rank of its own.
+   */
   readonly name: string
   readonly in: number
   readonly parts: readonly { readonly module: string; readonly out: number }[]
   /**
-   * Whether the graph goes on with all parts as one. Where it does not, a part without a change may be given as B [1, rank]
-   * of zeros: its single zero is broadcast.
+   * Whether the graph goes on with all parts as one: its changes must be as long as its outputs together, or one value, which
+   * is broadcast. Where it does not, that holds for each part.
    */
   readonly joined: boolean
   /** Whether its input is a norm of the residual stream, which goes on beside it: what is no number stays there. */
   readonly besideResidual: boolean
   /**
    * Where the graph rounds the input to bytes: what each of its channels was multiplied by before. A is in bytes then,
-   * `<name>.A` u8 [in, parts * rank] with a scale for each column, `<name>.A_scales` f32 [parts * rank].
+   * `<name>.A<i>` u8 [in, rank] with a scale for each column, `<name>.A_scales<i>` f32 [rank].
    */
   readonly smoothing?: Float32Array
 }

@@ -8,7 +8,7 @@ import type { BaseModel } from '../../adapters/base-model.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
 import { type PackedDelta, type PackedShape, packedValues, viewPacked } from './packed-delta.ts'
 
-const VERSION = 2
+const VERSION = 3
 /** The values start here unless the metadata (a chat template) needs more; a multiple of it always. */
 const ALIGNMENT = 4096
 /** Bytes before the header's JSON: its length as u32, and where the values start as u32. */

@@ -1,41 +1,42 @@
-// A delta in the order in which the graph reads it: q, k, v (and gate, up) side by side, in one piece of memory, all f32
-// but what the graph takes in bytes. Packed once, when a delta is admitted, so that loading it later is one read and using
-// it copies nothing. Invariant: the layout follows from the groups and ranks alone; a module that the delta leaves alone
-// has rank 0 and takes no room.
+// A delta in the order in which the graph reads it, in one piece of memory, all f32 but what the graph takes in bytes.
+// Packed once, when a delta is admitted, so that loading it later is one read and using it copies nothing. Invariant: the
+// layout follows from the groups and ranks alone; a projection that the delta leaves alone has rank 0 and takes no room.
 import type { BaseModel } from '../../adapters/base-model.ts'
-import type { Delta } from '../../adapters/delta.ts'
+import type { Delta, DeltaModule } from '../../adapters/delta.ts'
 import { BackendError } from '../errors.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
 import { type QuantizedColumns, quantizeColumns } from '../model/quantize.ts'
 
 /** What a packed delta's layout follows from. */
 export interface PackedShape {
-  /** By projection group: the largest rank among its parts, 0 where the delta has none of them. */
+  /** Of each projection, in the order of the groups and of their parts; 0 where the delta leaves it alone. */
   readonly ranks: readonly number[]
   /** Rank of the change to the token embeddings; 0: none. */
   readonly embeddingRank: number
 }
 
-/** One projection group's change; `rank` 0 means none. */
-export interface PackedGroup {
+/** One projection's change; `rank` 0 means none. */
+export interface PackedPart {
   readonly rank: number
-  /** [parts * rank, in] f32, or in columns where the graph rounds the group's input */
+  /** [rank, in] f32, or in columns where the graph rounds the input */
   readonly a: Float32Array | QuantizedColumns
-  /** by part: [out, rank] f32 */
-  readonly b: readonly Float32Array[]
+  /** [out, rank] f32 */
+  readonly b: Float32Array
 }
 
 export interface PackedDelta {
   readonly digest: string
   readonly bytes: number
-  readonly groups: readonly PackedGroup[]
+  /** By projection group, and by its parts. */
+  readonly groups: readonly (readonly PackedPart[])[]
   /** Token embeddings: row t gains (B A)ᵀ[t]; a: [rank, vocab], b: [hidden, rank] f32 */
   readonly embedding: { readonly rank: number; readonly a: Float32Array; readonly b: Float32Array } | undefined
 }
 
 /** Room for a packed delta of `shape`, in f32 values: four bytes each. */
 export function packedValues(shape: PackedShape, groups: readonly ProjectionGroup[], base: BaseModel): number {
-  const projections = groups.reduce((sum, group, i) => sum + shape.ranks[i]! * valuesPerRank(group), 0)
+  const perRank = groups.flatMap((group) => group.parts.map(({ out }) => valuesOfA(group) + out))
+  const projections = perRank.reduce((sum, values, i) => sum + values * shape.ranks[i]!, 0)
   return projections + shape.embeddingRank * (base.vocab_size + base.hidden_size)
 }
 
@@ -57,12 +58,14 @@ export function viewPacked(
     const bytes = take((inSize * out) / Float32Array.BYTES_PER_ELEMENT)
     return { values: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), scales: take(out) }
   }
-  const packed = groups.map((group, i): PackedGroup => {
-    const rank = shape.ranks[i]!
-    const rows = group.parts.length * rank
-    const a = group.smoothing ? takeColumns(group.in, rows) : take(rows * group.in)
-    return { rank, a, b: group.parts.map((part) => take(part.out * rank)) }
-  })
+  let next = 0
+  const packed = groups.map((group) =>
+    group.parts.map(({ out }): PackedPart => {
+      const rank = shape.ranks[next++]!
+      const a = group.smoothing ? takeColumns(group.in, rank) : take(rank * group.in)
+      return { rank, a, b: take(out * rank) }
+    }),
+  )
   const rank = shape.embeddingRank
   const embedding = rank > 0 ? { rank, a: take(rank * base.vocab_size), b: take(base.hidden_size * rank) } : undefined
   return { digest, bytes: values.byteLength, groups: packed, embedding }
@@ -75,49 +78,52 @@ export interface DeltaTensor<Values = Float32Array | Uint8Array> {
   readonly dims: readonly number[]
 }
 
-/** The graph's Split refuses an empty dimension: no change at all is a change of rank 1 that is zero. */
-export const MIN_RANK = 1
-
 /** Values that the CPU's product over the rank takes at once. As many bytes are a whole f32. */
 const VECTOR_VALUES = 4
 
-/** Zeros for every A and B of rank MIN_RANK. */
-export function noChange(groups: readonly ProjectionGroup[]): Float32Array<ArrayBuffer> {
-  const sizes = groups.flatMap((group) => [group.parts.length * group.in, ...group.parts.map((part) => part.out)])
-  return new Float32Array(Math.max(...sizes) * MIN_RANK)
+/** A change that is none: of rank 0 where a product over nothing is known to be zero and costs nothing, else of rank 1. */
+export interface NoChange {
+  readonly rank: 0 | 1
+  /** Enough for any A or B of rank 1. */
+  readonly zeros: Float32Array<ArrayBuffer>
 }
 
-/** A and B of a group, as they lie in the delta's memory, or in `zeros` (of `noChange`) where it changes nothing. */
+export function noChange(groups: readonly ProjectionGroup[], rank: NoChange['rank']): NoChange {
+  const sizes = groups.flatMap((group) => [group.in, ...group.parts.map((part) => part.out)])
+  return { rank, zeros: new Float32Array(Math.max(...sizes)) }
+}
+
+/** A and B of a group's parts, as they lie in the delta's memory, or in `none` where it changes nothing. */
 export function deltaTensors(
   group: ProjectionGroup,
-  change: PackedGroup | undefined,
-  zeros: Float32Array<ArrayBuffer>,
+  change: readonly PackedPart[] | undefined,
+  none: NoChange,
 ): DeltaTensor[] {
-  return change && change.rank > 0 ? changeTensors(group, change) : noChangeTensors(group, zeros)
+  const changed = change?.some(({ rank }) => rank > 0) ?? false
+  return group.parts.flatMap(({ out }, i) => {
+    const part = change?.[i]
+    if (!part || part.rank === 0) return noChangeTensors(group, i, none, changed)
+    return [...tensorsOfA(group, i, part.a, part.rank), matrix(`${group.name}.B${i}`, part.b, [out, part.rank])]
+  })
 }
 
-function noChangeTensors(group: ProjectionGroup, zeros: Float32Array<ArrayBuffer>): DeltaTensor[] {
+/** A and B of one part that nothing changes; `changed`: whether another part of its group is. */
+export function noChangeTensors(group: ProjectionGroup, i: number, none: NoChange, changed: boolean): DeltaTensor[] {
   const { name, parts, joined, smoothing } = group
+  const { zeros } = none
   // Whatever the bytes are, their scale is zero.
   const a = smoothing ? { values: new Uint8Array(zeros.buffer), scales: zeros } : zeros
-  return [
-    ...tensorsOfA(group, a, MIN_RANK),
-    ...parts.map(({ out }, part) => matrix(`${name}.B${part}`, zeros, [joined ? out : 1, MIN_RANK])),
-  ]
+  // Beside a part with values there must be as many as it has outputs.
+  const rank = joined && changed ? 1 : none.rank
+  // One zero is broadcast over all of the output; of parts that are joined the first brings it, the others nothing.
+  const few = joined && i > 0 ? 0 : 1
+  const out = joined && rank > 0 ? parts[i]!.out : few
+  return [...tensorsOfA(group, i, a, rank), matrix(`${name}.B${i}`, zeros, [out, rank])]
 }
 
-function changeTensors(group: ProjectionGroup, { rank, a, b }: PackedGroup): DeltaTensor[] {
-  const { name, parts } = group
-  return [
-    ...tensorsOfA(group, a, rank),
-    ...parts.map(({ out }, part) => matrix(`${name}.B${part}`, b[part]!, [out, rank])),
-  ]
-}
-
-function tensorsOfA({ name, in: inSize, parts }: ProjectionGroup, a: PackedGroup['a'], rank: number): DeltaTensor[] {
-  const rows = parts.length * rank
-  if (a instanceof Float32Array) return [matrix(`${name}.A`, a, [rows, inSize])]
-  return [matrix(`${name}.A`, a.values, [inSize, rows]), matrix(`${name}.A_scales`, a.scales, [rows])]
+function tensorsOfA({ name, in: inSize }: ProjectionGroup, i: number, a: PackedPart['a'], rank: number): DeltaTensor[] {
+  if (a instanceof Float32Array) return [matrix(`${name}.A${i}`, a, [rank, inSize])]
+  return [matrix(`${name}.A${i}`, a.values, [inSize, rank]), matrix(`${name}.A_scales${i}`, a.scales, [rank])]
 }
 
 function matrix(name: string, values: Float32Array | Uint8Array, dims: readonly number[]): DeltaTensor {
@@ -144,7 +150,7 @@ export function addEmbeddingChange(
 }
 
 /**
- * Packs a canonical delta. Parts of a group with a smaller rank than its largest, rounded up, are padded with zeros.
+ * Packs a canonical delta, ranks rounded up with zeros.
  * @throws BackendError `invalid_delta` when it names a module that this engine cannot change
  */
 export function packDelta(
@@ -160,12 +166,17 @@ export function packDelta(
   }
   const rankOf = (module: string) => delta.modules.get(module)?.rank ?? 0
   const shape = {
-    ranks: groups.map((group) => wholeVectors(Math.max(...group.parts.map((part) => rankOf(part.module))))),
+    ranks: groups.flatMap((group) => group.parts.map(({ module }) => wholeVectors(rankOf(module)))),
     embeddingRank: rankOf('model.embed_tokens'),
   }
   const values = new Float32Array(packedValues(shape, groups, base))
   const packed = viewPacked(digest, shape, groups, base, values)
-  for (const [i, group] of groups.entries()) packGroup(delta, group, packed.groups[i]!)
+  for (const [i, group] of groups.entries()) {
+    for (const [part, { module }] of group.parts.entries()) {
+      const source = delta.modules.get(module)
+      if (source) packPart(source, group, packed.groups[i]![part]!)
+    }
+  }
   const embedding = delta.modules.get('model.embed_tokens')
   if (embedding && packed.embedding) {
     packed.embedding.a.set(embedding.a)
@@ -179,14 +190,10 @@ function wholeVectors(rank: number): number {
   return Math.ceil(rank / VECTOR_VALUES) * VECTOR_VALUES
 }
 
-function packGroup(delta: Delta, { in: inSize, parts, smoothing }: ProjectionGroup, { rank, a, b }: PackedGroup): void {
-  const rows = a instanceof Float32Array ? a : new Float32Array(parts.length * rank * inSize)
-  for (const [part, { module }] of parts.entries()) {
-    const source = delta.modules.get(module)
-    if (!source) continue
-    rows.set(source.a, part * rank * inSize)
-    copyColumns(source.b, source.rank, b[part]!, rank)
-  }
+function packPart(source: DeltaModule, { in: inSize, smoothing }: ProjectionGroup, { rank, a, b }: PackedPart): void {
+  copyColumns(source.b, source.rank, b, rank)
+  const rows = a instanceof Float32Array ? a : new Float32Array(rank * inSize)
+  rows.set(source.a)
   if (a instanceof Float32Array) return
   const { values, scales } = quantizeColumns(rows, inSize, smoothing)
   a.values.set(values)
@@ -212,7 +219,7 @@ export function copyColumns(
   }
 }
 
-function valuesPerRank({ in: inSize, parts, smoothing }: ProjectionGroup): number {
-  const column = smoothing ? inSize / Float32Array.BYTES_PER_ELEMENT + 1 : inSize
-  return parts.length * column + parts.reduce((sum, part) => sum + part.out, 0)
+/** Of one rank. */
+function valuesOfA({ in: inSize, smoothing }: ProjectionGroup): number {
+  return smoothing ? inSize / Float32Array.BYTES_PER_ELEMENT + 1 : inSize
 }

@@ -3,11 +3,18 @@
 // Rows with different deltas read stacks, one copy a row.
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
-import { type DeltaTensor, deltaTensors, noChange, type PackedDelta } from '../../residency/packed-delta.ts'
+import {
+  type DeltaTensor,
+  deltaTensors,
+  type NoChange,
+  noChange,
+  noChangeTensors,
+  type PackedDelta,
+} from '../../residency/packed-delta.ts'
 import { DeltaStack } from './delta-stack.ts'
-import type { Binding, HostArray, OnnxRuntime, Value } from './ort.ts'
+import type { Binding, Device, HostArray, OnnxRuntime, Value } from './ort.ts'
 
-/** The A and B tensors of every group: what is bound together. */
+/** The A and B tensors of every projection: what is bound together. */
 type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
 
 /**
@@ -15,7 +22,9 @@ type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
  * Without these the CPU's MatMul makes one product of all rows, whose sums round otherwise than those of a row alone; with
  * these it makes one for each row. The sums over bytes are exact in any order.
  */
-function sharedOnes({ smoothing }: ProjectionGroup, input: string): readonly number[] {
+function sharedOnes({ smoothing }: ProjectionGroup, input: string, dims: readonly number[]): readonly number[] {
+  // Of several products over nothing ONNX Runtime sets the first alone to zero (1.30): they must be one.
+  if (dims.includes(0)) return []
   if (input.startsWith('B')) return smoothing ? [1, 1] : [1, 1, 1]
   return smoothing ? [] : [1, 1]
 }
@@ -27,26 +36,29 @@ export class DeltaInputs {
   readonly #floatType: FloatType
   /** By digest, for one row and for several. */
   readonly #shared = { one: new Map<string | null, DeltaTensors>(), several: new Map<string | null, DeltaTensors>() }
-  readonly #stacks: readonly DeltaStack[]
-  /** For rows that have no change at all. */
-  readonly #zeros: Float32Array<ArrayBuffer>
+  /** By group, and by its parts. */
+  readonly #stacks: readonly (readonly DeltaStack[])[]
+  /** For what no row changes. */
+  readonly #none: NoChange
   /** Tensors over the stacks, for the row count and ranks that they were last used with. */
   #stacked: { key: string; digests: readonly (string | null)[]; tensors: DeltaTensors } | undefined
 
-  /** `rowByRow`: whether rows that share a delta must be told to be multiplied one by one. */
   constructor(
     runtime: OnnxRuntime,
     groups: readonly ProjectionGroup[],
     maxRows: number,
-    rowByRow: boolean,
+    device: Device,
     floatType: FloatType,
   ) {
-    this.#rowByRow = rowByRow
+    // WebGPU's product is of one row at a time by itself.
+    this.#rowByRow = device !== 'webgpu'
     this.#floatType = floatType
     this.#runtime = runtime
     this.#groups = groups
-    this.#stacks = groups.map((group, i) => new DeltaStack(group, i, maxRows, floatType))
-    this.#zeros = noChange(groups)
+    this.#stacks = groups.map((group, index) =>
+      Array.from(group.parts, (_, part) => new DeltaStack(group, { group: index, part }, maxRows, floatType)),
+    )
+    this.#none = noChange(groups, device === 'cpu' ? 0 : 1)
   }
 
   /**
@@ -86,8 +98,8 @@ export class DeltaInputs {
     let tensors = kept.get(key)
     if (!tensors) {
       tensors = this.#groups.flatMap((group, i) =>
-        deltaTensors(group, delta?.groups[i], this.#zeros).map((tensor) =>
-          this.#over(tensor, rowByRow ? sharedOnes(group, tensor.name.slice(group.name.length + 1)) : []),
+        deltaTensors(group, delta?.groups[i], this.#none).map((tensor) =>
+          this.#over(tensor, rowByRow ? sharedOnes(group, tensor.name.slice(group.name.length + 1), tensor.dims) : []),
         ),
       )
       kept.set(key, tensors)
@@ -99,26 +111,40 @@ export class DeltaInputs {
     // Most steps run the rows of the step before: then nothing is looked at, group by group.
     const digests = deltas.map((delta) => delta?.digest ?? null)
     if (this.#stacked && sameRows(this.#stacked.digests, digests)) return this.#stacked.tensors
-    let changed = false
-    const ranks = this.#groups.map((_, i) => Math.max(...deltas.map((delta) => delta?.groups[i]?.rank ?? 0)))
-    for (const [i, stack] of this.#stacks.entries()) {
-      // What no row changes needs no stack.
-      if (ranks[i]! > 0 && stack.fill(deltas, ranks[i]!)) changed = true
+    const needed = this.#stacks.map((stacks) =>
+      stacks.map((stack) => Math.max(...deltas.map((delta) => stack.changeOf(delta)?.rank ?? 0))),
+    )
+    let filled = false
+    for (const [index, stacks] of this.#stacks.entries()) {
+      for (const [part, stack] of stacks.entries()) {
+        const rank = needed[index]![part]!
+        // What no row changes needs no stack.
+        if (rank > 0 && stack.fill(deltas, rank)) filled = true
+      }
     }
-    const key = [deltas.length, ...this.#stacks.map((stack, i) => ranks[i]! && stack.rank)].join()
+    const ranks = this.#stacks.map((stacks, index) => stacks.map((stack, part) => needed[index]![part]! && stack.rank))
+    const key = [deltas.length, ...ranks.flat()].join()
     if (this.#stacked?.key !== key) {
       for (const { value } of this.#stacked?.tensors ?? []) value.release()
-      const tensors = this.#groups.flatMap((group, i) =>
-        (ranks[i] === 0 ? deltaTensors(group, undefined, this.#zeros) : this.#stacks[i]!.tensors(deltas.length)).map(
-          (tensor) => this.#over(tensor, []),
-        ),
-      )
+      const tensors = ranks.flatMap((ranks, index) => this.#stackedGroup(index, ranks, deltas.length))
       this.#stacked = { key, digests, tensors }
-    } else if (changed) {
+    } else if (filled) {
       // Another list of the same tensors: a device copied them when they were bound and must be given them again.
       this.#stacked = { key, digests, tensors: [...this.#stacked.tensors] }
     }
     return this.#stacked.tensors
+  }
+
+  /** Tensors over the stacks of a group whose parts have these ranks. */
+  #stackedGroup(index: number, ranks: readonly number[], rows: number): DeltaTensors {
+    const changed = ranks.some((rank) => rank > 0)
+    return ranks.flatMap((rank, part) => {
+      const tensors =
+        rank > 0
+          ? this.#stacks[index]![part]!.tensors(rows)
+          : noChangeTensors(this.#groups[index]!, part, this.#none, changed)
+      return tensors.map((tensor) => this.#over(tensor, []))
+    })
   }
 
   #over({ name, values, dims }: DeltaTensor<HostArray>, ones: readonly number[]): DeltaTensors[number] {

@@ -91,7 +91,7 @@ export class Runner {
       options.device === 'cpu'
         ? new HostKvCache(this.#runtime, shape, maxRows)
         : new DeviceKvCache(this.#runtime, this.#session, options.device, shape, maxRows, () => this.#forgetSteps())
-    this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device !== 'webgpu', floatType)
+    this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device, floatType)
     this.#prefill = { binding: this.#session.createBinding(), deltas: undefined }
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])

@@ -6,7 +6,7 @@ import type { ProjectionGroup } from '../../../gpu-backend/model/projection-grou
 import { ZERO } from '../../../gpu-backend/model/quantize.ts'
 import {
   type PackedDelta,
-  type PackedGroup,
+  type PackedPart,
   packDelta,
   packedValues,
   viewPacked,
@@ -32,8 +32,8 @@ function pack(delta: Delta, groups: readonly ProjectionGroup[]): PackedDelta {
   return viewPacked('sha256:0', shape, groups, base, values)
 }
 
-/** A [parts * rank, in] of a group, bytes turned back into what they stand for. */
-function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { a }: PackedGroup): Float32Array {
+/** A [rank, in] of a part, bytes turned back into what they stand for. */
+function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { a }: PackedPart): Float32Array {
   if (a instanceof Float32Array) return a
   const rows = a.scales.length
   return Float32Array.from({ length: rows * inSize }, (_, cell) => {
@@ -44,14 +44,14 @@ function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { a }: PackedGroup)
 
 /** B A [out, in] of one part, from what the graph would read. */
 function change(packed: PackedDelta, group: ProjectionGroup, index: number, part: number): Float64Array {
-  const { rank, b } = packed.groups[index]!
-  const a = rowsOfA(group, packed.groups[index]!)
+  const { rank, b } = packed.groups[index]![part]!
+  const a = rowsOfA(group, packed.groups[index]![part]!)
   const out = group.parts[part]!.out
   const product = new Float64Array(out * group.in)
   for (let row = 0; row < out; row++) {
     for (let k = 0; k < rank; k++) {
-      const factor = b[part]![row * rank + k]!
-      for (let i = 0; i < group.in; i++) product[row * group.in + i]! += factor * a[(part * rank + k) * group.in + i]!
+      const factor = b[row * rank + k]!
+      for (let i = 0; i < group.in; i++) product[row * group.in + i]! += factor * a[k * group.in + i]!
     }
   }
   return product
@@ -103,11 +103,11 @@ describe('a packed delta', () => {
   )
 
   test('takes no room for modules that it leaves alone', () => {
-    const path = 'model.layers.0.self_attn.o_proj'
+    const path = 'model.layers.0.self_attn.v_proj'
     const packed = pack(randomDelta(base, { seed: 1, rank: 4, modules: (other) => other === path }), groups)
     const { in: columns, out } = targetModules(base).get(path)!
     expect(packed.bytes).toBe(4 * 4 * (columns + out))
-    expect(packed.groups.filter(({ rank }) => rank > 0)).toHaveLength(1)
+    expect(packed.groups.flat().filter(({ rank }) => rank > 0)).toHaveLength(1)
   })
 
   test('is refused when it changes a module that the engine does not have', () => {

@@ -18,7 +18,7 @@ const REQUESTS_OF_EACH = 15
 const TOKENS = 24
 /** Whole vectors, so that nothing is padded. */
 const RANK = 8
-/** f32 values of one delta for each rank: q, k and v of two layers share one A, and have one B each. */
+/** f32 values of one delta for each rank: q, k and v of two layers have an A and a B each. */
 const VALUES_PER_RANK = 2 * (3 * 64 + 64 + 32 + 32)
 /** A quarter of the memory is for deltas. */
 const MEMORY_BYTES = 4 * IN_MEMORY * RANK * VALUES_PER_RANK * 4
@@ -41,7 +41,7 @@ const options = {
 async function admitMany(engine: Engine): Promise<string[]> {
   const digests: string[] = []
   for (let seed = 0; seed < ADAPTERS; seed++) {
-    const recipe = { seed, rank: RANK, modules: (path: string) => path.endsWith('q_proj'), strength: 2 }
+    const recipe = { seed, rank: RANK, modules: (path: string) => /[qkv]_proj$/.test(path), strength: 2 }
     const { digest, bytes } = await encodedRandomDelta(engine.info.base, recipe)
     await engine.admit(digest, body(bytes), 1e9)
     digests.push(digest)
