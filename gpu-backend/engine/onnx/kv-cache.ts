@@ -23,12 +23,6 @@ export function kvBytesPerToken(
   return 2 * config.layers * config.kvHeads * config.headDim * floatBytes(floatType)
 }
 
-/** A saved stretch of one row: for each layer K then V, [kvHeads, tokens, headDim]. */
-export interface KvSnapshot {
-  readonly tokens: number
-  readonly values: FloatArray
-}
-
 /** A tensor of the cache and the graph's input and output that it is bound to: read and written in place. */
 export interface KvTensor {
   readonly past: string
@@ -92,26 +86,28 @@ export class HostKvCache implements KvCache {
     })
   }
 
-  /** The first `tokens` tokens of `row`, copied out. */
-  save(row: number, tokens: number): KvSnapshot {
+  /** Tokens `from` .. of `row`, copied into `values`: for each layer K then V, [kvHeads, tokens, headDim]. */
+  save(row: number, from: number, tokens: number, values: FloatArray | undefined): FloatArray {
     const { layers, kvHeads, headDim, floatType } = this.#shape
-    const values = floatArray(floatType, 2 * layers * kvHeads * tokens * headDim)
+    const size = tokens * headDim
+    const copy = values ?? floatArray(floatType, 2 * layers * kvHeads * size)
     let offset = 0
     this.#forEachHead((buffer, head, stride) => {
-      const source = row * this.#rowValues + head * stride
-      values.set(buffer.subarray(source, source + tokens * headDim), offset)
-      offset += tokens * headDim
+      const source = row * this.#rowValues + head * stride + from * headDim
+      copy.set(buffer.subarray(source, source + size), offset)
+      offset += size
     })
-    return { tokens, values }
+    return copy
   }
 
-  /** Copies the first `tokens` tokens of a saved stretch to the start of `row`. */
-  restore(snapshot: KvSnapshot, row: number, tokens: number): void {
+  /** Copies what `save` returned for as many tokens to `from` .. of `row`. */
+  restore(values: FloatArray, row: number, from: number, tokens: number): void {
     const { headDim } = this.#shape
+    const size = tokens * headDim
     let offset = 0
     this.#forEachHead((buffer, head, stride) => {
-      buffer.set(snapshot.values.subarray(offset, offset + tokens * headDim), row * this.#rowValues + head * stride)
-      offset += snapshot.tokens * headDim
+      buffer.set(values.subarray(offset, offset + size), row * this.#rowValues + head * stride + from * headDim)
+      offset += size
     })
   }
 

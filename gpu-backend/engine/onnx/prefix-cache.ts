@@ -1,98 +1,77 @@
-// Keeps the KV of prompts that were computed, so that the next prompt with the same beginning starts after it.
-// Keyed by tenant, delta and tokens: nothing is shared between tenants or between deltas. Least recently used out first.
-// Invariant: only whole prefill chunks are reused, so a cached prompt gives the same bits as a computed one.
-import type { KvSnapshot } from './kv-cache.ts'
+// Keeps the KV of prompts' chunks as they are computed, so that the next prompt with the same beginning starts after them.
+// A chunk is named by its tenant, its delta and every token up to its end: nothing is shared between tenants or deltas.
+// Least recently used out first. Invariant: only whole prefill chunks are reused, so that a cached prompt gives the same
+// bits as a computed one.
+import { createHash } from 'node:crypto'
+import type { FloatArray } from './float-array.ts'
 
-interface Entry {
-  readonly tokens: Int32Array
-  readonly snapshot: KvSnapshot
-  readonly bytes: number
-}
+/** One prompt takes no more of the cache than this. */
+const LARGEST_SHARE = 1 / 4
 
 export class PrefixCache {
-  readonly #capacityBytes: number
   readonly #chunkTokens: number
-  /** By owner (tenant and delta), each in order of use. */
-  readonly #entries = new Map<string, Entry[]>()
-  #bytes = 0
+  readonly #maxChunks: number
+  /** By name, least recently used first; what a chunk begins with is used later than the chunk. */
+  readonly #chunks = new Map<string, FloatArray>()
 
-  constructor(capacityBytes: number, chunkTokens: number) {
-    this.#capacityBytes = capacityBytes
+  /** Room for `capacityBytes` of KV, of which a token takes `bytesPerToken`. */
+  constructor(capacityBytes: number, chunkTokens: number, bytesPerToken: number) {
     this.#chunkTokens = chunkTokens
+    this.#maxChunks = Math.floor(capacityBytes / (chunkTokens * bytesPerToken))
   }
 
-  /** The longest saved beginning of `tokens`, in whole chunks and short of the last token, which must be computed. */
-  find(
-    tenant: string,
-    digest: string | null,
-    tokens: Int32Array,
-  ): { snapshot: KvSnapshot; tokens: number } | undefined {
-    const entries = this.#entries.get(owner(tenant, digest)) ?? []
-    let best: { entry: Entry; tokens: number } | undefined
-    for (const entry of entries) {
-      const common = commonLength(entry.tokens, tokens)
-      const usable = this.#wholeChunks(Math.min(common, tokens.length - 1))
-      if (usable > (best?.tokens ?? 0)) best = { entry, tokens: usable }
+  /** The names of the whole chunks of `tokens`, in order. */
+  names(tenant: string, digest: string | null, tokens: Int32Array): string[] {
+    const names: string[] = []
+    let before = JSON.stringify([tenant, digest])
+    for (let end = this.#chunkTokens; end <= tokens.length; end += this.#chunkTokens) {
+      const chunk = tokens.subarray(end - this.#chunkTokens, end)
+      before = createHash('sha256').update(before).update(chunk).digest('base64')
+      names.push(`${before}\n${digest}`)
     }
-    if (!best) return undefined
-    this.#touch(owner(tenant, digest), best.entry)
-    return { snapshot: best.entry.snapshot, tokens: best.tokens }
+    return names
   }
 
-  /** How many of `tokens` are worth saving: whole chunks, where they are not there yet and fit; 0: none. */
-  worthSaving(tenant: string, digest: string | null, tokens: Int32Array, bytesPerToken: number): number {
-    const whole = this.#wholeChunks(tokens.length)
-    if (whole === 0 || whole * bytesPerToken > this.#capacityBytes / 4) return 0
-    const known = this.#entries.get(owner(tenant, digest)) ?? []
-    return known.some((entry) => commonLength(entry.tokens, tokens) >= whole) ? 0 : whole
+  /** What `save` copied of these chunks, up to the first that is not there. */
+  find(names: readonly string[]): FloatArray[] {
+    const saved: FloatArray[] = []
+    for (const name of names) {
+      const values = this.#chunks.get(name)
+      if (!values) break
+      saved.push(values)
+    }
+    this.#touch(names.slice(0, saved.length))
+    return saved
   }
 
-  save(tenant: string, digest: string | null, tokens: Int32Array, snapshot: KvSnapshot): void {
-    const key = owner(tenant, digest)
-    const entry = { tokens: tokens.slice(0, snapshot.tokens), snapshot, bytes: snapshot.values.byteLength }
-    const entries = this.#entries.get(key) ?? []
-    // What the new entry begins with is no longer needed on its own.
-    const kept = entries.filter((old) => commonLength(old.tokens, entry.tokens) < old.tokens.length)
-    this.#bytes += entry.bytes - entries.filter((old) => !kept.includes(old)).reduce((sum, old) => sum + old.bytes, 0)
-    this.#entries.delete(key)
-    this.#entries.set(key, [...kept, entry])
-    this.#shrink()
+  /**
+   * Keeps chunk `index` of a prompt, where it is not there yet and the prompt does not take too much of the cache. `copy`
+   * returns it, in the memory of a chunk that has gone where it is given one: new memory costs many times a copy.
+   */
+  save(names: readonly string[], index: number, copy: (into: FloatArray | undefined) => FloatArray): void {
+    const name = names[index]!
+    if (index >= this.#maxChunks * LARGEST_SHARE || this.#chunks.has(name)) return
+    let free: FloatArray | undefined
+    if (this.#chunks.size >= this.#maxChunks) {
+      const [oldest, values] = this.#chunks.entries().next().value!
+      this.#chunks.delete(oldest)
+      free = values
+    }
+    this.#chunks.set(name, copy(free))
+    this.#touch(names.slice(0, index + 1))
   }
 
   /** Forgets everything computed with `digest`. */
   forget(digest: string): void {
-    for (const [key, entries] of [...this.#entries]) {
-      if (!key.endsWith(`\n${digest}`)) continue
-      for (const { bytes } of entries) this.#bytes -= bytes
-      this.#entries.delete(key)
+    for (const name of [...this.#chunks.keys()]) if (name.endsWith(`\n${digest}`)) this.#chunks.delete(name)
+  }
+
+  #touch(names: readonly string[]): void {
+    for (const name of names.toReversed()) {
+      const values = this.#chunks.get(name)
+      if (!values) continue
+      this.#chunks.delete(name)
+      this.#chunks.set(name, values)
     }
   }
-
-  #wholeChunks(tokens: number): number {
-    return Math.floor(tokens / this.#chunkTokens) * this.#chunkTokens
-  }
-
-  #touch(key: string, entry: Entry): void {
-    const entries = this.#entries.get(key)!.filter((other) => other !== entry)
-    this.#entries.delete(key)
-    this.#entries.set(key, [...entries, entry])
-  }
-
-  #shrink(): void {
-    for (const [key, entries] of this.#entries) {
-      while (this.#bytes > this.#capacityBytes && entries.length > 0) this.#bytes -= entries.shift()!.bytes
-      if (entries.length > 0) return
-      this.#entries.delete(key)
-    }
-  }
-}
-
-function owner(tenant: string, digest: string | null): string {
-  return `${JSON.stringify(tenant)}\n${digest}`
-}
-
-function commonLength(x: Int32Array, y: Int32Array): number {
-  const length = Math.min(x.length, y.length)
-  for (let i = 0; i < length; i++) if (x[i] !== y[i]) return i
-  return length
 }

@@ -69,6 +69,9 @@ export class Runner {
   readonly #decodeSteps = new Map<number, DecodeStep>()
   /** What prompts are computed with: a device keeps the delta's tensors from one chunk to the next. */
   readonly #prefill: Bound
+  /** What comes of a chunk, as long as the longest so far: new memory for each would keep the garbage collector busy. */
+  #prefillLogits = floats(0)
+  #prefillHidden = floats(0)
   /** The embeddings' change for rows that have none: broadcast over everything. */
   readonly #noEmbeddingDelta: Value
   readonly #firstPosition: Value
@@ -99,7 +102,8 @@ export class Runner {
 
   /**
    * Runs `tokens` at positions `past` .. of `row` with `delta`; `samplePositions` are the indices within `tokens` whose
-   * logits are wanted. Returns logits [samplePositions, vocab] and hidden states [tokens, hidden], both f32.
+   * logits are wanted. Returns logits [samplePositions, vocab] and hidden states [tokens, hidden], both f32, valid until the
+   * next call.
    */
   prefill(
     row: number,
@@ -110,8 +114,11 @@ export class Runner {
   ): { logits: Float32Array; hidden: Float32Array } {
     const { vocabSize, hiddenSize } = this.#options.config
     const count = tokens.length
-    const logits = floats(samplePositions.length * vocabSize)
-    const hidden = floats(count * hiddenSize)
+    const [logitsSize, hiddenSizeOfAll] = [samplePositions.length * vocabSize, count * hiddenSize]
+    if (this.#prefillLogits.length < logitsSize) this.#prefillLogits = floats(logitsSize)
+    if (this.#prefillHidden.length < hiddenSizeOfAll) this.#prefillHidden = floats(hiddenSizeOfAll)
+    const logits = this.#prefillLogits.subarray(0, logitsSize)
+    const hidden = this.#prefillHidden.subarray(0, hiddenSizeOfAll)
     const { binding } = this.#prefill
     const values: Value[] = []
     const host = (value: Value) => {

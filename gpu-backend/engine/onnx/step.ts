@@ -10,6 +10,7 @@ import { sample } from '../../sampling/sampler.ts'
 import type { TokenTrie } from '../../sampling/token-trie.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
+import type { FloatArray } from './float-array.ts'
 import { HostKvCache, kvBytesPerToken } from './kv-cache.ts'
 import { LoadsAhead } from './loads-ahead.ts'
 import { MeanPool } from './mean-pool.ts'
@@ -34,6 +35,8 @@ export class Step {
   readonly #prefixes: PrefixCache
   /** Where prefixes are saved from and restored to; a device's cache cannot do either. */
   readonly #prefixStore: HostKvCache | undefined
+  /** Of the sequences whose prompts may be saved: the names of their chunks. */
+  readonly #prefixNames = new WeakMap<Sequence, readonly string[]>()
   /** Pinned deltas of the admitted sequences. */
   readonly #deltas = new Map<Sequence, PackedDelta>()
   /** What the texts of sequences with a response_format are held to. */
@@ -62,8 +65,9 @@ export class Step {
     this.#wake = wake
     this.#loads = new LoadsAhead(cache, wake, (digest, reason) => this.#failWaiting(digest, reason))
     const { chunkTokens } = runner
+    const { config, floatType } = options
     this.#scheduler = new Scheduler({ maxRows: options.maxRows, prefillChunkTokens: chunkTokens })
-    this.#prefixes = new PrefixCache(options.prefixCacheBytes, chunkTokens)
+    this.#prefixes = new PrefixCache(options.prefixCacheBytes, chunkTokens, kvBytesPerToken(config, floatType))
     this.#prefixStore = runner.kv instanceof HostKvCache ? runner.kv : undefined
   }
 
@@ -144,12 +148,28 @@ export class Step {
   }
 
   #restorePrefix(sequence: Sequence): void {
-    const prefix = this.#prefixes.find(sequence.tenant, sequence.digest, sequence.promptTokens)
-    if (!prefix) return
-    this.#prefixStore!.restore(prefix.snapshot, sequence.row, prefix.tokens)
-    sequence.numComputedTokens = prefix.tokens
-    sequence.numCachedTokens = prefix.tokens
-    this.#cachedPrefixTokens += prefix.tokens
+    const store = this.#prefixStore
+    if (!store) return
+    const { tenant, digest, promptTokens, row } = sequence
+    const { chunkTokens } = this.#runner
+    const names = this.#prefixes.names(tenant, digest, promptTokens)
+    this.#prefixNames.set(sequence, names)
+    // The last token must be computed: the next one is sampled from its logits.
+    const saved = this.#prefixes.find(names.slice(0, Math.floor((promptTokens.length - 1) / chunkTokens)))
+    for (const [i, values] of saved.entries()) store.restore(values, row, i * chunkTokens, chunkTokens)
+    const tokens = saved.length * chunkTokens
+    sequence.numComputedTokens = tokens
+    sequence.numCachedTokens = tokens
+    this.#cachedPrefixTokens += tokens
+  }
+
+  /** Chunk by chunk, since everybody in the batch waits for the copy. */
+  #savePrefix(sequence: Sequence, start: number, end: number): void {
+    const { chunkTokens } = this.#runner
+    const names = this.#prefixNames.get(sequence)
+    if (!names || end - start < chunkTokens) return
+    const copy = (into: FloatArray | undefined) => this.#prefixStore!.save(sequence.row, start, chunkTokens, into)
+    this.#prefixes.save(names, start / chunkTokens, copy)
   }
 
   #decode(): boolean {
@@ -191,6 +211,7 @@ export class Step {
     if (!result) return true
     this.#prefillTokens += end - start
     sequence.numComputedTokens = end
+    this.#savePrefix(sequence, start, end)
     if (sequence.maxTokens === 0) this.#pool(sequence, result.hidden)
     if (end < sequence.promptTokens.length) return true
     if (sequence.maxTokens === 0) this.#finishEmbedding(sequence)
@@ -199,16 +220,10 @@ export class Step {
   }
 
   #startDecoding(sequence: Sequence, logits: Float32Array): void {
-    const { tenant, digest, promptTokens, row } = sequence
-    const { config, floatType } = this.#options
-    const worth = this.#prefixes.worthSaving(tenant, digest, promptTokens, kvBytesPerToken(config, floatType))
-    if (worth > 0 && this.#prefixStore) {
-      this.#prefixes.save(tenant, digest, promptTokens, this.#prefixStore.save(row, worth))
-    }
     const { from, to } = this.#scheduler.join()
     this.#runner.kv.join(from, to, sequence.numComputedTokens)
     sequence.maxBatchRows = Math.max(1, sequence.maxBatchRows)
-    sequence.maxBatchDeltas = Math.max(digest === null ? 0 : 1, sequence.maxBatchDeltas)
+    sequence.maxBatchDeltas = Math.max(sequence.digest === null ? 0 : 1, sequence.maxBatchDeltas)
     this.#append(sequence, logits)
   }
 

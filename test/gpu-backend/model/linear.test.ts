@@ -30,7 +30,7 @@ test.skipIf(!isExact)('weights in signed bytes give the logits of those in unsig
     })
     try {
       const tokens = Array.from({ length: 20 }, (_, i) => 5 + 13 * i)
-      const prompt = [0, 1, 2].map((row) => runner.prefill(row, tokens, 0, null, [...tokens.keys()]).logits)
+      const prompt = [0, 1, 2].map((row) => runner.prefill(row, tokens, 0, null, [...tokens.keys()]).logits.slice())
       const rows = [9, 10, 11].map((token) => ({ token, past: tokens.length, delta: null }))
       return [...prompt, Float32Array.from(runner.decode(rows).logits)]
     } finally {

@@ -115,10 +115,11 @@ it(
         `objects ${megabytes('objects')}; native ${megabytes('native')}`,
     )
     expect(evictions).toBeGreaterThan(ADAPTERS_IN_MEMORY)
-    // The first tenths fill caches.
-    const [settled, last] = [samples[Math.floor(samples.length * 0.3)]!, samples.at(-1)!]
-    expect(last.objects - settled.objects).toBeLessThan(4e6)
-    expect(last.native - settled.native).toBeLessThan(32e6)
+    // The first tenths fill caches. Of some: V8 at times gives much of its heap back at once, or counts it as its own still.
+    const settled = samples.slice(3, 6)
+    const growth = (of: keyof MemorySample) => samples.at(-1)![of] - Math.max(...settled.map((sample) => sample[of]))
+    expect(growth('objects')).toBeLessThan(4e6)
+    expect(growth('native')).toBeLessThan(32e6)
   },
   30 * 60_000,
 )
