@@ -56,12 +56,14 @@ export class HostKvCache implements KvCache {
   /** K and V of each layer alternating: [rows, kvHeads, contextTokens, headDim] */
   readonly #buffers: FloatArray[]
   readonly #rowValues: number
+  readonly bytesPerToken: number
   /** By "first row, rows": the tensors over those rows. */
   readonly #views = new Map<string, readonly KvTensor[]>()
 
   constructor(runtime: OnnxRuntime, shape: KvShape, rows: number) {
     this.#runtime = runtime
     this.#shape = shape
+    this.bytesPerToken = kvBytesPerToken(shape, shape.floatType)
     this.#rowValues = shape.kvHeads * shape.contextTokens * shape.headDim
     this.#buffers = Array.from({ length: 2 * shape.layers }, () => floatArray(shape.floatType, rows * this.#rowValues))
   }

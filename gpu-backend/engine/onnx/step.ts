@@ -10,12 +10,11 @@ import { sample } from '../../sampling/sampler.ts'
 import type { TokenTrie } from '../../sampling/token-trie.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
-import type { FloatArray } from './float-array.ts'
-import { HostKvCache, kvBytesPerToken } from './kv-cache.ts'
+import { KeptPrompts } from './kept-prompts.ts'
+import { HostKvCache } from './kv-cache.ts'
 import { LoadsAhead } from './loads-ahead.ts'
 import { MeanPool } from './mean-pool.ts'
 import type { FromWorker, SequenceEnd, TokenMessage, WorkerOptions, WorkerReport } from './messages.ts'
-import { PrefixCache } from './prefix-cache.ts'
 import type { Runner } from './runner.ts'
 
 interface StepOptions extends Pick<WorkerOptions, 'config' | 'floatType' | 'maxRows' | 'prefixCacheBytes'> {
@@ -32,11 +31,8 @@ export class Step {
   readonly #post: (message: FromWorker) => void
   readonly #wake: () => void
   readonly #scheduler: Scheduler
-  readonly #prefixes: PrefixCache
-  /** Where prefixes are saved from and restored to; a device's cache cannot do either. */
-  readonly #prefixStore: HostKvCache | undefined
-  /** Of the sequences whose prompts may be saved: the names of their chunks. */
-  readonly #prefixNames = new WeakMap<Sequence, readonly string[]>()
+  /** A device's KV cache has no views that could be copied. */
+  readonly #prompts: KeptPrompts | undefined
   /** Pinned deltas of the admitted sequences. */
   readonly #deltas = new Map<Sequence, PackedDelta>()
   /** What the texts of sequences with a response_format are held to. */
@@ -65,10 +61,10 @@ export class Step {
     this.#wake = wake
     this.#loads = new LoadsAhead(cache, wake, (digest, reason) => this.#failWaiting(digest, reason))
     const { chunkTokens } = runner
-    const { config, floatType } = options
     this.#scheduler = new Scheduler({ maxRows: options.maxRows, prefillChunkTokens: chunkTokens })
-    this.#prefixes = new PrefixCache(options.prefixCacheBytes, chunkTokens, kvBytesPerToken(config, floatType))
-    this.#prefixStore = runner.kv instanceof HostKvCache ? runner.kv : undefined
+    if (runner.kv instanceof HostKvCache) {
+      this.#prompts = new KeptPrompts(runner.kv, chunkTokens, options.prefixCacheBytes)
+    }
   }
 
   get isIdle(): boolean {
@@ -91,7 +87,7 @@ export class Step {
 
   /** Forgets a delta and what was computed with it. False while a sequence runs with it. */
   evict(digest: string): boolean {
-    this.#prefixes.forget(digest)
+    this.#prompts?.forget(digest)
     return this.#cache.evict(digest)
   }
 
@@ -143,33 +139,15 @@ export class Step {
       sequence.tier ??= running ? 'device' : 'host'
     }
     // Embeddings pool over every token's hidden state: those of a cached prefix are not kept.
-    if (sequence.maxTokens > 0) this.#restorePrefix(sequence)
+    if (sequence.maxTokens > 0) this.#restorePrompt(sequence)
     this.#post({ type: 'started', id: sequence.id, tier: sequence.tier, loadMs: sequence.loadMs })
   }
 
-  #restorePrefix(sequence: Sequence): void {
-    const store = this.#prefixStore
-    if (!store) return
-    const { tenant, digest, promptTokens, row } = sequence
-    const { chunkTokens } = this.#runner
-    const names = this.#prefixes.names(tenant, digest, promptTokens)
-    this.#prefixNames.set(sequence, names)
-    // The last token must be computed: the next one is sampled from its logits.
-    const saved = this.#prefixes.find(names.slice(0, Math.floor((promptTokens.length - 1) / chunkTokens)))
-    for (const [i, values] of saved.entries()) store.restore(values, row, i * chunkTokens, chunkTokens)
-    const tokens = saved.length * chunkTokens
+  #restorePrompt(sequence: Sequence): void {
+    const tokens = this.#prompts?.restore(sequence) ?? 0
     sequence.numComputedTokens = tokens
     sequence.numCachedTokens = tokens
     this.#cachedPrefixTokens += tokens
-  }
-
-  /** Chunk by chunk, since everybody in the batch waits for the copy. */
-  #savePrefix(sequence: Sequence, start: number, end: number): void {
-    const { chunkTokens } = this.#runner
-    const names = this.#prefixNames.get(sequence)
-    if (!names || end - start < chunkTokens) return
-    const copy = (into: FloatArray | undefined) => this.#prefixStore!.save(sequence.row, start, chunkTokens, into)
-    this.#prefixes.save(names, start / chunkTokens, copy)
   }
 
   #decode(): boolean {
@@ -211,7 +189,7 @@ export class Step {
     if (!result) return true
     this.#prefillTokens += end - start
     sequence.numComputedTokens = end
-    this.#savePrefix(sequence, start, end)
+    this.#prompts?.save(sequence, start, end)
     if (sequence.maxTokens === 0) this.#pool(sequence, result.hidden)
     if (end < sequence.promptTokens.length) return true
     if (sequence.maxTokens === 0) this.#finishEmbedding(sequence)
