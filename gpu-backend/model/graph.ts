@@ -53,16 +53,18 @@ export async function buildGraph(
 
 class GraphBuilder extends DeltaWriter {
   readonly #weights: Weights
-  /**
-   * Whether the scores' 1/sqrt(headDim) is in the rotary tables, half of it in those of q and half in those of k: a CPU's
-   * product of one row with many, which attention is made of, is much faster where nothing else is to be multiplied.
-   */
-  readonly #scalesTables: boolean
 
   constructor(weights: Weights, options: GraphOptions, write: (bytes: Uint8Array) => Promise<void>) {
     super(options, write)
     this.#weights = weights
-    this.#scalesTables = this.target === 'cpu'
+  }
+
+  /**
+   * Whether the scores' 1/sqrt(headDim) is in the rotary tables, half of it in those of q and half in those of k: a CPU's
+   * product of one row with many, which attention is made of, is much faster where nothing else is to be multiplied.
+   */
+  get #scalesTables(): boolean {
+    return this.target === 'cpu'
   }
 
   async build(config: ModelConfig, groups: readonly ProjectionGroup[], positions: number): Promise<void> {

@@ -7,6 +7,7 @@ import * as z from 'zod/mini'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
 import { openBareRunner } from './bare-runner.ts'
+import { adaptersOf, MODES } from './contender.ts'
 import { quantile } from './timing.ts'
 
 const HELP = `node scripts/bench/steps.ts [options]
@@ -26,7 +27,6 @@ const CONTEXT_TOKENS = 1024
 const PROMPT_TOKENS = 512
 const WARM_UP_STEPS = 5
 const PROMPTS = 5
-const MODES = ['bare base', 'one shared', 'all different'] as const
 
 const { values: flags } = parseArgs({
   options: {
@@ -60,16 +60,12 @@ async function main(): Promise<void> {
       contextTokens: CONTEXT_TOKENS,
     })
     const deltas = await Promise.all(Array.from({ length: maxRows }, (_, row) => delta(RANK, row + 1)))
-    const deltaOf = {
-      'bare base': () => null,
-      'one shared': () => deltas[0]!,
-      'all different': (row: number) => deltas[row]!,
-    }
     for (const mode of MODES) {
       for (const rows of rowCounts) {
+        const running = adaptersOf(mode, rows).map((adapter) => (adapter === null ? null : deltas[adapter]!))
         const times = timesOf(WARM_UP_STEPS + Number(flags.steps), (step) => {
           const past = Number(flags.past) + step
-          runner.decode(Array.from({ length: rows }, (_, row) => ({ token: 7 + row, past, delta: deltaOf[mode](row) })))
+          runner.decode(running.map((delta, row) => ({ token: 7 + row, past, delta })))
         }).slice(WARM_UP_STEPS)
         tell(`${mode}, ${rows} rows`, times, rows)
       }

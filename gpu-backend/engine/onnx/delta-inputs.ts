@@ -111,24 +111,14 @@ export class DeltaInputs {
     // Most steps run the rows of the step before: then nothing is looked at, group by group.
     const digests = deltas.map((delta) => delta?.digest ?? null)
     if (this.#stacked && sameRows(this.#stacked.digests, digests)) return this.#stacked.tensors
-    const needed = this.#stacks.map((stacks) =>
-      stacks.map((stack) => Math.max(...deltas.map((delta) => stack.changeOf(delta)?.rank ?? 0))),
-    )
-    let filled = false
-    for (const [index, stacks] of this.#stacks.entries()) {
-      for (const [part, stack] of stacks.entries()) {
-        const rank = needed[index]![part]!
-        // What no row changes needs no stack.
-        if (rank > 0 && stack.fill(deltas, rank)) filled = true
-      }
-    }
-    const ranks = this.#stacks.map((stacks, index) => stacks.map((stack, part) => needed[index]![part]! && stack.rank))
+    const stacked = this.#stacks.map((stacks) => stacks.map((stack) => stack.fill(deltas)))
+    const ranks = stacked.map((parts) => parts.map(({ rank }) => rank))
     const key = [deltas.length, ...ranks.flat()].join()
     if (this.#stacked?.key !== key) {
       for (const { value } of this.#stacked?.tensors ?? []) value.release()
       const tensors = ranks.flatMap((ranks, index) => this.#stackedGroup(index, ranks, deltas.length))
       this.#stacked = { key, digests, tensors }
-    } else if (filled) {
+    } else if (stacked.flat().some(({ filled }) => filled)) {
       // Another list of the same tensors: a device copied them when they were bound and must be given them again.
       this.#stacked = { key, digests, tensors: [...this.#stacked.tensors] }
     }

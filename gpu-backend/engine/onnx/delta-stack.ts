@@ -18,7 +18,7 @@ export class DeltaStack {
   readonly #maxRows: number
   readonly #floatType: FloatType
   /** The padded rank; 0: nothing was ever stacked. */
-  rank = 0
+  #rank = 0
   /** [maxRows, rank, in] floats, or [maxRows, in, rank] bytes */
   #a: FloatArray | Uint8Array = new Uint8Array(0)
   /** [maxRows, rank] f32, of bytes alone */
@@ -36,23 +36,25 @@ export class DeltaStack {
     this.#floatType = floatType
   }
 
-  /** What `delta` changes here. */
-  changeOf(delta: PackedDelta | null): PackedPart | undefined {
-    return delta?.groups[this.#place.group]?.[this.#place.part]
-  }
-
-  /** Puts `deltas` into the rows, which need `rank`; what lies there already is left. Returns whether anything was put. */
-  fill(deltas: readonly (PackedDelta | null)[], rank: number): boolean {
-    this.#fitRank(rank)
-    let changed = false
+  /**
+   * Puts `deltas` into the rows; what lies there already is left. Returns the rank that every row has then, 0 where none of
+   * them changes anything here and nothing need be stacked, and whether anything was put.
+   */
+  fill(deltas: readonly (PackedDelta | null)[]): { rank: number; filled: boolean } {
+    const { group, part } = this.#place
+    const changes = deltas.map((delta) => delta?.groups[group]?.[part])
+    const needed = Math.max(...changes.map((change) => change?.rank ?? 0))
+    if (needed === 0) return { rank: 0, filled: false }
+    this.#fitRank(needed)
+    let filled = false
     for (const [row, delta] of deltas.entries()) {
       const digest = delta?.digest ?? null
       if (this.#rows[row] === digest) continue
-      this.#fillRow(row, this.changeOf(delta))
+      this.#fillRow(row, changes[row])
       this.#rows[row] = digest
-      changed = true
+      filled = true
     }
-    return changed
+    return { rank: this.#rank, filled }
   }
 
   /** The graph's inputs for the first `rows` rows. */
@@ -64,18 +66,18 @@ export class DeltaStack {
     }
     return [
       ...(smoothing
-        ? [tensor('A', this.#a, inSize, this.rank), tensor('A_scales', this.#scales, 1, this.rank)]
-        : [tensor('A', this.#a, this.rank, inSize)]),
-      tensor('B', this.#b, this.#out, this.rank),
+        ? [tensor('A', this.#a, inSize, this.#rank), tensor('A_scales', this.#scales, 1, this.#rank)]
+        : [tensor('A', this.#a, this.#rank, inSize)]),
+      tensor('B', this.#b, this.#out, this.#rank),
     ]
   }
 
   /** Changes the padded rank when the rows need more, or no more than half of it; every row is then filled again. */
   #fitRank(rank: number): void {
-    if (rank <= this.rank && rank > this.rank / 2) return
+    if (rank <= this.#rank && rank > this.#rank / 2) return
     const { in: inSize, smoothing } = this.#group
     const columns = this.#maxRows * rank
-    this.rank = rank
+    this.#rank = rank
     this.#a = smoothing ? new Uint8Array(columns * inSize) : floatArray(this.#floatType, columns * inSize)
     this.#scales = new Float32Array(smoothing ? columns : 0)
     this.#b = floatArray(this.#floatType, columns * this.#out)
@@ -84,7 +86,7 @@ export class DeltaStack {
   }
 
   #fillRow(row: number, change: PackedPart | undefined): void {
-    const { rank } = this
+    const rank = this.#rank
     const { in: inSize, smoothing } = this.#group
     const a = this.#a.subarray(row * rank * inSize, (row + 1) * rank * inSize)
     const scales = this.#scales.subarray(row * rank, (row + 1) * rank)

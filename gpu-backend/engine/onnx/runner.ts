@@ -114,11 +114,11 @@ export class Runner {
   ): { logits: Float32Array; hidden: Float32Array } {
     const { vocabSize, hiddenSize } = this.#options.config
     const count = tokens.length
-    const [logitsSize, hiddenSizeOfAll] = [samplePositions.length * vocabSize, count * hiddenSize]
-    if (this.#prefillLogits.length < logitsSize) this.#prefillLogits = floats(logitsSize)
-    if (this.#prefillHidden.length < hiddenSizeOfAll) this.#prefillHidden = floats(hiddenSizeOfAll)
-    const logits = this.#prefillLogits.subarray(0, logitsSize)
-    const hidden = this.#prefillHidden.subarray(0, hiddenSizeOfAll)
+    const [logitsLength, hiddenLength] = [samplePositions.length * vocabSize, count * hiddenSize]
+    if (this.#prefillLogits.length < logitsLength) this.#prefillLogits = floats(logitsLength)
+    if (this.#prefillHidden.length < hiddenLength) this.#prefillHidden = floats(hiddenLength)
+    const logits = this.#prefillLogits.subarray(0, logitsLength)
+    const hidden = this.#prefillHidden.subarray(0, hiddenLength)
     const { binding } = this.#prefill
     const values: Value[] = []
     const host = (value: Value) => {

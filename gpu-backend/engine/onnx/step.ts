@@ -17,7 +17,7 @@ import { MeanPool } from './mean-pool.ts'
 import type { FromWorker, SequenceEnd, TokenMessage, WorkerOptions, WorkerReport } from './messages.ts'
 import type { Runner } from './runner.ts'
 
-interface StepOptions extends Pick<WorkerOptions, 'config' | 'floatType' | 'maxRows' | 'prefixCacheBytes'> {
+interface StepOptions extends Pick<WorkerOptions, 'config' | 'maxRows' | 'prefixCacheBytes'> {
   /** For grammars; absent where the tokenizer is of a kind that none can be put on. */
   readonly vocabulary?: TokenTrie | undefined
 }

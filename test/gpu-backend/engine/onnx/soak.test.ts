@@ -74,7 +74,7 @@ it(
     )
     let ended = 0
     const step = new Step(
-      { config, floatType: 'f32', maxRows: MAX_ROWS, prefixCacheBytes: 1 << 20 },
+      { config, maxRows: MAX_ROWS, prefixCacheBytes: 1 << 20 },
       runner,
       cache,
       (message) => {
