@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import fc from 'fast-check'
-import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { digestOf } from '../../adapters/digest.ts'
 import type { Engine } from '../../gpu-backend/engine/engine.ts'
 import {
@@ -28,6 +28,8 @@ const engines = tinyEngines()
 const ROWS = 4
 const QUEUE = 8
 const MISSING = `sha256:${'0'.repeat(64)}`
+/** For what happens in the middle of an answer: it is over in a tenth of a second, which a busy machine may miss. */
+const IN_THE_MIDDLE = { retry: 4 }
 let engine: Engine
 let client: BackendClient
 let delta: EncodedDelta
@@ -71,7 +73,7 @@ describe('an answer over HTTP', () => {
     if (done?.event === 'done') expect(done.ttft_ms).toBeLessThanOrEqual(done.total_ms)
   })
 
-  test('comes while it is made', async () => {
+  test('comes while it is made', IN_THE_MIDDLE, async () => {
     const sent = await client.open('POST', '/v1/generate')
     sent.end(JSON.stringify(generation({ sampling: { max_tokens: 400, min_tokens: 400 } })))
     const response = await responseTo(sent)
@@ -427,16 +429,17 @@ describe('a client', () => {
     expect(textOf(await eventsOf(await staying))).toBe(wanted)
   })
 
-  test('that disconnects while it waits is taken out of the queue', async () => {
-    const blocking = await Promise.all(Array.from({ length: ROWS }, () => client.open('POST', '/v1/generate')))
-    for (const sent of blocking) sent.end(JSON.stringify(generation(long)))
-    await Promise.all(blocking.map(responseTo))
-    const waiting = await client.open('POST', '/v1/generate')
-    waiting.end(JSON.stringify(generation(long)))
-    while ((await engine.stats()).waiting === 0) {}
-    waiting.destroy()
-    while ((await engine.stats()).waiting > 0) {}
-    for (const sent of blocking) sent.destroy()
+  test('that disconnects while it waits is taken out of the queue', IN_THE_MIDDLE, async () => {
+    const before = (await engine.stats()).generatedTokens
+    const staying = Array.from({ length: ROWS + QUEUE - 1 }, () => client.generate(long))
+    await Promise.any(staying)
+    const leaving = await client.open('POST', '/v1/generate')
+    leaving.end(JSON.stringify(generation(long)))
+    await vi.waitUntil(async () => (await engine.stats()).waiting === QUEUE, { interval: 5 })
+    leaving.destroy()
+    for (const answer of staying) expect((await eventsOf(await answer)).at(-1)?.event).toBe('done')
+    await idle(engine)
+    expect((await engine.stats()).generatedTokens - before).toBe(staying.length * long.sampling.max_tokens)
   })
 
   test('that reads slowly, or not at all, slows nobody else down', async () => {
@@ -462,12 +465,8 @@ describe('a client', () => {
     await response.resume().toArray()
   })
 
-  test('that asks when the queue is full is told to come back, before any work', async () => {
-    const all = await Promise.all(
-      Array.from({ length: ROWS + QUEUE + 4 }, () =>
-        client.generate({ sampling: { max_tokens: 200, min_tokens: 200 } }),
-      ),
-    )
+  test('that asks when the queue is full is told to come back, before any work', IN_THE_MIDDLE, async () => {
+    const all = await Promise.all(Array.from({ length: ROWS + QUEUE + 4 }, () => client.generate(long)))
     const refused = all.filter(({ status }) => status !== 200)
     expect(refused.length).toBeGreaterThan(0)
     for (const response of refused) {
@@ -537,7 +536,7 @@ describe('a backend that stops', () => {
     await expect(fetch(`${other.url}/healthz`)).rejects.toThrow('fetch failed')
   })
 
-  test('whose engine fails says so in the running stream and is not ready', async () => {
+  test('whose engine fails says so in the running stream and is not ready', IN_THE_MIDDLE, async () => {
     const own = await engines.start()
     const { client: other } = await serve(own)
     const running = await other.generate({ sampling: { max_tokens: 400, min_tokens: 400 } })
