@@ -17,7 +17,7 @@ import { encodeModel } from './onnx-file.ts'
 import { Tokenizer } from './tokenizer.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
-const GRAPH_VERSION = 10
+const GRAPH_VERSION = 11
 const GRAPH_FILE = 'model.onnx'
 
 /** Identity and dimensions of the model that clients know as `name`; files' hashes are kept in `cacheDir`. */

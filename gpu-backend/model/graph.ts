@@ -2,11 +2,11 @@
 // One graph serves prefill and decode, alone or in a batch; it knows nothing of which delta is whose.
 // Invariant: a row's result depends on that row and its delta alone, so an answer is the same alone or in a crowd.
 import { DeltaWriter, type DeltaWriterOptions } from './delta-writer.ts'
-import { inColumns, MICROSOFT, type Rounded } from './linear.ts'
+import { formatOf, inColumns, MICROSOFT, type Rounded } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { Weights } from './model-source.ts'
 import { DATA_TYPE, type OnnxGraph } from './onnx-file.ts'
-import { type ProjectionGroup, projectionGroups, roundedGroups } from './projection-groups.ts'
+import { type ProjectionGroup, projectionGroups } from './projection-groups.ts'
 import { ropeTables } from './rope.ts'
 
 /** The external data file that a built graph names. */
@@ -22,7 +22,10 @@ export function groupsFor(
   config: ModelConfig,
   { format, target, smoothing }: Pick<GraphOptions, 'format' | 'target' | 'smoothing'>,
 ): ProjectionGroup[] {
-  return inColumns(format, target, config.hiddenSize) ? roundedGroups(config, smoothing) : projectionGroups(config)
+  return projectionGroups(config).map((group) => {
+    if (!inColumns(formatOf(group.name, format), target, group.in)) return group
+    return { ...group, smoothing: smoothing?.get(group.name) ?? new Float32Array(group.in).fill(1) }
+  })
 }
 
 /** The shape [B, T, what remains]. */
@@ -91,7 +94,7 @@ class GraphBuilder extends DeltaWriter {
     let residual = this.node('Add', [embedded, change], 'x')
     let normed = this.node(
       'SimplifiedLayerNormalization',
-      [residual, await this.#norm('model.layers.0.input_layernorm', hiddenSize, groups[0]!.smoothing)],
+      [residual, await this.#norm('model.layers.0.input_layernorm', hiddenSize, groups[0])],
       'l0.normed',
       { axis: -1, epsilon: { float: config.rmsNormEps }, stash_type: 1 },
     )
@@ -117,13 +120,16 @@ class GraphBuilder extends DeltaWriter {
     const headWeight = config.tiedEmbeddings
       ? embedding
       : await this.#weights.load('lm_head.weight', [vocabSize, hiddenSize])
+    const input = await this.#inputOf(sampled, head)
     const shape = { name: head.name, group: head.name, in: hiddenSize, out: vocabSize }
-    const base = await this.linear(sampled, headWeight, shape)
-    const [headChange] = this.changes(sampled, sampled, head)
+    const base = await this.linear(input, headWeight, shape)
+    const [headChange] = this.changes(sampled, input, head)
     const changes = this.inRows(headChange!, this.rowsOf(sampled, 'sampled_rows'), head.name)
-    // Their own output where they are f32 already: the largest tensor of all need not be copied.
-    if (this.floatType === 'f32') this.node('Add', [base, changes], 'logits')
-    else this.node('Cast', [this.node('Add', [base, changes], `${head.name}.y`)], 'logits', { to: DATA_TYPE.f32 })
+    const sum = (output: string) => this.node('Add', [base, changes], output)
+    // Where they are f32 already they are their own output: the largest tensor of all need not be copied.
+    if (typeof input !== 'string') this.node('Mul', [sum(`${head.name}.sum`), input.largest], 'logits')
+    else if (this.floatType === 'f32') sum('logits')
+    else this.node('Cast', [sum(`${head.name}.y`)], 'logits', { to: DATA_TYPE.f32 })
     this.outputs.push({ name: 'logits', type: 'f32', dims: ['B', 'N', vocabSize] })
     this.node('ReduceMax', ['logits', this.shape('last_axis', [-1])], 'peaks', { keepdims: 0 })
     this.outputs.push({ name: 'peaks', type: 'f32', dims: ['B', 'N'] })
@@ -157,8 +163,11 @@ class GraphBuilder extends DeltaWriter {
   }
 
   /** The group's input as its products take it. */
-  async #inputOf(x: string, { name, smoothing }: ProjectionGroup): Promise<string | Rounded> {
-    return smoothing ? this.round(x, name) : x
+  async #inputOf(x: string, { name, smoothing, afterNorm }: ProjectionGroup): Promise<string | Rounded> {
+    if (!smoothing) return x
+    if (afterNorm) return this.round(x, name)
+    const factors = await this.floats(`${name}.smoothing`, [smoothing.length], smoothing)
+    return this.round(this.node('Mul', [x, factors], `${name}.smooth`), name)
   }
 
   /** y = base + change + bias; of a rounded input the first two are in its units. */
@@ -251,16 +260,17 @@ class GraphBuilder extends DeltaWriter {
     this.nodes.push({
       op: 'SkipSimplifiedLayerNormalization',
       domain: MICROSOFT,
-      inputs: [x, residual, await this.#norm(norm, config.hiddenSize, reader.smoothing)],
+      inputs: [x, residual, await this.#norm(norm, config.hiddenSize, reader)],
       outputs: [normed, '', '', sum],
       attributes: { epsilon: { float: config.rmsNormEps } },
     })
     return [normed, sum]
   }
 
-  /** The norm's weights, with what the reader's channels are smoothed by. */
-  async #norm(path: string, size: number, smoothing?: Float32Array): Promise<string> {
+  /** The norm's weights, with what the channels of `reader` are smoothed by where nothing else reads it. */
+  async #norm(path: string, size: number, reader?: ProjectionGroup): Promise<string> {
     const weight = await this.#weights.load(`${path}.weight`, [size])
+    const smoothing = reader?.afterNorm ? reader.smoothing : undefined
     const values = smoothing ? weight.map((value, channel) => value * smoothing[channel]!) : weight
     return this.floats(`${path}.weight`, [size], values)
   }

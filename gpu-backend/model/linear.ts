@@ -1,6 +1,7 @@
 // How a projection of the base model is written into the graph: x Wᵀ with weights as floats, in blocks, or in columns.
-// Knows neither which projections there are nor deltas. Invariant: a row's result depends on that row alone.
+// Knows no projection but the head, and no deltas. Invariant: a row's result depends on that row alone.
 import { GraphWriter } from './graph-writer.ts'
+import { HEAD } from './projection-groups.ts'
 import { quantizeBlocks, quantizeColumns, STEPS, ZERO } from './quantize.ts'
 import { floatTypeOf, type WeightFormat } from './weight-formats.ts'
 
@@ -34,6 +35,11 @@ export const MICROSOFT = 'com.microsoft'
 const ACCURACY_LEVEL = 4
 /** Sums of more products of two bytes than this could leave 32 bits. */
 const LONGEST_INTEGER_SUM = 32768
+
+/** What the weights of a group are written as. The head decides between tokens directly: four bits cost it more than they save. */
+export function formatOf(group: string, format: WeightFormat): WeightFormat {
+  return group === HEAD && format === 'int4' ? 'int8' : format
+}
 
 /** Whether a projection of this format and input size is multiplied in whole bytes. */
 export function inColumns(format: WeightFormat, target: GraphTarget, inSize: number): boolean {
@@ -70,15 +76,13 @@ export class LinearWriter extends GraphWriter {
   }
 
   /**
-   * The name of y; `weight` is [out, in] as Hugging Face stores it. Where x was rounded before, with the group's smoothing,
-   * y is in units of each row's largest value.
+   * The name of y; `weight` is [out, in] as Hugging Face stores it. x is rounded, with the group's smoothing, where
+   * `inColumns` says so; y is then in units of each row's largest value.
    */
   linear(x: string | Rounded, weight: Float32Array, linear: Linear): Promise<string> {
     if (typeof x !== 'string') return this.#inUnits(x, weight, linear)
     if (this.#format === 'f32' || this.#format === 'f16') return this.#inFloats(x, weight, linear)
-    // The head decides between tokens directly: four bits cost it more than they save.
-    const format = linear.group === 'head' ? 'int8' : this.#format
-    if (inColumns(format, this.target, linear.in)) return this.#inColumns(x, weight, linear)
+    const format = formatOf(linear.group, this.#format)
     // In blocks of 32 a CPU sums one row in another order than several, and would round it otherwise.
     const block = this.target === 'cpu' ? 16 : 32
     // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
@@ -109,20 +113,6 @@ export class LinearWriter extends GraphWriter {
    * Rows of x and columns of Wᵀ as whole bytes with a scale each (W8A8), so that the sums are of integers: exact in any
    * order, and on a CPU the fastest that ONNX Runtime has. Its own DynamicQuantizeMatMul has one scale for all rows.
    */
-  async #inColumns(x: string, weight: Float32Array, linear: Linear): Promise<string> {
-    const factors = this.#smoothing?.get(linear.group)
-    const smooth = factors
-      ? this.node(
-          'Mul',
-          [x, await this.floats(`${linear.group}.smoothing`, [factors.length], factors)],
-          `${linear.group}.smooth`,
-        )
-      : x
-    const rounded = await this.round(smooth, linear.group)
-    const y = await this.#inUnits(rounded, weight, linear)
-    return this.node('Mul', [y, rounded.largest], `${linear.name}.base`)
-  }
-
   async #inUnits(x: Rounded, weight: Float32Array, { name, group, in: inSize, out }: Linear): Promise<string> {
     const { values, scales } = quantizeColumns(weight, inSize, this.#smoothing?.get(group))
     const bytes = this.#columnType === 'i8' ? values.map((value) => value - ZERO) : values
@@ -133,7 +123,7 @@ export class LinearWriter extends GraphWriter {
 
   /**
    * The group's input in bytes. A row of zeros has no units: whatever it is, times 0. What is no number becomes one here:
-   * something else must keep it, the residual stream or the delta's product of the same x in floats.
+   * deltas that could overflow are not taken (`checkChange`).
    */
   async round(x: string, group: string): Promise<Rounded> {
     if (!this.#hasSteps) {

@@ -16,14 +16,17 @@ export interface ProjectionGroup {
    * is broadcast. Where it does not, that holds for each part.
    */
   readonly joined: boolean
-  /** Whether its input is a norm of the residual stream, which goes on beside it: what is no number stays there. */
-  readonly besideResidual: boolean
+  /** Whether its input is a norm that nothing else reads: the norm's weights can bring the smoothing. */
+  readonly afterNorm: boolean
   /**
    * Where the graph rounds the input to bytes: what each of its channels was multiplied by before. A is in bytes then,
    * `<name>.A<i>` u8 [in, rank] with a scale for each column, `<name>.A_scales<i>` f32 [rank].
    */
   readonly smoothing?: Float32Array
 }
+
+/** The group that the tokens are chosen by. */
+export const HEAD = 'head'
 
 /** The sizes that decide which projections a model has. */
 export type ModelDimensions = Pick<
@@ -48,43 +51,32 @@ export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
           part('self_attn.v_proj', keyValue),
         ],
         joined: true,
-        besideResidual: true,
+        afterNorm: true,
       },
       {
         name: `l${layer}.o`,
         in: query,
         parts: [part('self_attn.o_proj', config.hiddenSize)],
         joined: false,
-        besideResidual: false,
+        afterNorm: false,
       },
       {
         name: `l${layer}.gate_up`,
         in: config.hiddenSize,
         parts: [part('mlp.gate_proj', config.intermediateSize), part('mlp.up_proj', config.intermediateSize)],
         joined: false,
-        besideResidual: true,
+        afterNorm: true,
       },
       {
         name: `l${layer}.down`,
         in: config.intermediateSize,
         parts: [part('mlp.down_proj', config.hiddenSize)],
         joined: false,
-        besideResidual: false,
+        afterNorm: false,
       },
     ]
   })
   const lmHead = { module: 'lm_head', out: config.vocabSize }
-  const head = { name: 'head', in: config.hiddenSize, parts: [lmHead], joined: false, besideResidual: false }
+  const head = { name: HEAD, in: config.hiddenSize, parts: [lmHead], joined: false, afterNorm: false }
   return [...layers.flat(), head]
-}
-
-/** The groups of a graph that rounds the input of all that lie beside the residual stream; `smoothing` is by their names. */
-export function roundedGroups(
-  config: ModelDimensions,
-  smoothing: ReadonlyMap<string, Float32Array> | undefined,
-): ProjectionGroup[] {
-  return projectionGroups(config).map((group) => {
-    if (!group.besideResidual) return group
-    return { ...group, smoothing: smoothing?.get(group.name) ?? new Float32Array(group.in).fill(1) }
-  })
 }

@@ -12,6 +12,7 @@ import { checkModuleLimits } from '../../adapters/limits.ts'
 import { BackendError } from '../errors.ts'
 import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
+import { checkChange } from './change-bound.ts'
 import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
 import { packDelta } from './packed-delta.ts'
 import { adapterMissing, receiveDelta } from './receive-delta.ts'
@@ -113,6 +114,7 @@ export class DiskTier {
     try {
       const delta = decodeDelta(bytes, this.#base)
       checkModuleLimits(delta.modules, { maxRank: this.#maxRank })
+      checkChange(delta)
       const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
       const { chatTemplate } = delta.metadata
       const path = deltaPath(this.dir, digest)

@@ -15,6 +15,8 @@ export interface TinyModelOptions {
   readonly seed?: number
   /** Changes to config.json; the weights follow. */
   readonly config?: Readonly<Record<string, unknown>>
+  /** A token whose embedding is no number. */
+  readonly brokenToken?: number | undefined
 }
 
 /** The embedded model's tokenizer. */
@@ -45,7 +47,7 @@ export function writeTinyModel(dir: string, options: TinyModelOptions = {}): str
   }
   writeFileSync(join(dir, 'config.json'), JSON.stringify(config))
   for (const name of TOKENIZER_FILES) cpSync(join(EMBEDDED_MODEL, name), join(dir, name))
-  writeFileSync(join(dir, 'model.safetensors'), weights(config, options.seed ?? 1))
+  writeFileSync(join(dir, 'model.safetensors'), weights(config, options))
   return dir
 }
 
@@ -61,7 +63,7 @@ interface Shape {
 }
 
 /** model.safetensors in f32: matrices uniform with variance 2 / in, norms around one, embeddings of variance one. */
-function weights(config: Shape, seed: number): Uint8Array {
+function weights(config: Shape, { seed = 1, brokenToken }: TinyModelOptions): Uint8Array {
   const { hidden_size: hidden, intermediate_size: middle, vocab_size: vocab } = config
   const query = config.num_attention_heads * config.head_dim
   const keyValue = config.num_key_value_heads * config.head_dim
@@ -89,7 +91,11 @@ function weights(config: Shape, seed: number): Uint8Array {
     const size = shape.reduce((product, dim) => product * dim, 1)
     const spread = name.includes('embed') ? Math.sqrt(3) : Math.sqrt(6 / shape.at(-1)!)
     const value = name.includes('norm') ? () => 0.8 + 0.4 * random() : () => (2 * random() - 1) * spread
-    return Buffer.from(Float32Array.from({ length: size }, value).buffer)
+    const all = Float32Array.from({ length: size }, value)
+    if (name.includes('embed') && brokenToken !== undefined) {
+      all.fill(Number.NaN, brokenToken * hidden, (brokenToken + 1) * hidden)
+    }
+    return Buffer.from(all.buffer)
   })
   return Buffer.concat([header, ...values])
 }

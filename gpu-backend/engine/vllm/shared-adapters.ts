@@ -12,8 +12,8 @@ import type { Delta } from '../../../adapters/delta.ts'
 import { AdapterError } from '../../../adapters/errors.ts'
 import { checkModuleLimits, type ModuleLimits } from '../../../adapters/limits.ts'
 import { BackendError } from '../../errors.ts'
+import { checkChange } from '../../residency/change-bound.ts'
 import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
-import { checkChange } from './change-bound.ts'
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writePeftDirectory } from './peft-directory.ts'
 
 /** `<64 hex digits of the digest>-<8 of the admission>`. */

@@ -76,9 +76,7 @@ describe('the disk tier', () => {
     const delta = await encodedRandomDelta(base, { seed: 1, rank: 2 })
     const tier = open(freshDir())
     await admit(tier, delta)
-    const rounded = groups.map((group) =>
-      group.besideResidual ? { ...group, smoothing: new Float32Array(group.in).fill(1) } : group,
-    )
+    const rounded = groups.map((group) => ({ ...group, smoothing: new Float32Array(group.in).fill(1) }))
     const other = new DiskTier(tier.dir, base, rounded, MANY_BYTES)
     expect((await refusal(other.use(delta.digest))).code).toBe('adapter_missing')
     expect(other.count).toBe(0)

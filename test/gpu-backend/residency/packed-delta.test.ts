@@ -19,12 +19,11 @@ const base = tinyBase('gqa')
 const groups = projectionGroupsOf(base)
 const paths = [...targetModules(base).keys()]
 
-/** The same groups for a graph that rounds the inputs beside the residual stream. */
-const rounded = groups.map((group) =>
-  group.besideResidual
-    ? { ...group, smoothing: Float32Array.from({ length: group.in }, (_, i) => 2 ** (i % 3)) }
-    : group,
-)
+/** The same groups for a graph that rounds their inputs. */
+const rounded = groups.map((group) => ({
+  ...group,
+  smoothing: Float32Array.from({ length: group.in }, (_, i) => 2 ** (i % 3)),
+}))
 
 function pack(delta: Delta, groups: readonly ProjectionGroup[]): PackedDelta {
   const { shape, values } = packDelta('sha256:0', delta, groups, base)

@@ -1,9 +1,10 @@
 // How much a delta can change a module, and the most that is taken. Pure.
 // Why there is a limit: numbers that overflow stay in the KV cache after their request, and vLLM's attention on CPUs (0.32)
 // multiplies what a block holds beyond a sequence's end by zero, which leaves no number: the next customers' answers would
-// fail. So a delta that could overflow is refused before it runs.
-import type { Delta, DeltaModule } from '../../../adapters/delta.ts'
-import { BackendError } from '../../errors.ts'
+// fail. And the onnx engine rounds inputs to bytes with int8 weights, which makes some number of what is none: nobody would
+// see that the answer is worthless. So a delta that could overflow is refused before it runs.
+import type { Delta, DeltaModule } from '../../adapters/delta.ts'
+import { BackendError } from '../errors.ts'
 
 /**
  * Largest bound of a module's change. Trained adapters stay below a thousand. With every module at this limit the largest

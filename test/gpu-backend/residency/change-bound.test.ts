@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import type { DeltaModule } from '../../../../adapters/delta.ts'
-import { changeBound, checkChange } from '../../../../gpu-backend/engine/vllm/change-bound.ts'
-import { BackendError } from '../../../../gpu-backend/errors.ts'
-import { expectOneSentence } from '../../../support/one-sentence.ts'
+import type { DeltaModule } from '../../../adapters/delta.ts'
+import { BackendError } from '../../../gpu-backend/errors.ts'
+import { changeBound, checkChange } from '../../../gpu-backend/residency/change-bound.ts'
+import { expectOneSentence } from '../../support/one-sentence.ts'
 
 const module = (a: number, b: number): DeltaModule => ({
   rank: 1,
