@@ -9,7 +9,7 @@ const SETTLED_MS = MARK_MS
 /** A sweep that dies, or a backend that is down, is followed up so much later. */
 const RETRY_MS = 60_000
 /** So many digests a sweep. */
-const BATCH = 20
+const BATCH = 50
 
 const Erasure = z.object({ digest: Digest, tenant: z.string() })
 export type Erasure = z.infer<typeof Erasure>

@@ -13,6 +13,8 @@ export const Receipt = z.object({
   adapters: z.array(z.string()),
   /** Keys in object storage. A digest that another tenant has published too stays for that tenant. */
   objects: z.array(z.string()),
+  /** Those that the sweep erases, in the same way, because they are too many for one request. */
+  objects_later: z._default(z.array(z.string()), []),
   /** Uploads in parts that were not completed. */
   uploads: z.array(Digest),
   /** How many backends had erased a digest; one that failed is asked again by the sweep, until it answers. */

@@ -56,8 +56,6 @@ export class GraphSession {
     this.groups = projectionGroups(dimensions)
     this.#none = noChange(this.groups, 1)
     this.#placeDelta()
-    if (Object.keys(this.#deltaFeeds).some((name) => !session.inputNames.includes(name)))
-      throw new Error('it was published by another version of Polylora, and must be published again')
   }
 
   /** @throws BrowserError `unsupported` where the runtime or the device refuses the graph */
@@ -80,6 +78,10 @@ export class GraphSession {
           ? { preferredOutputLocation: Object.fromEntries(present.map((name) => [name, 'gpu-buffer' as const])) }
           : {}),
       })
+      if (!takesDeltas(session, dimensions)) {
+        await session.release()
+        throw new Error('it was published by another version of Polylora, and must be published again')
+      }
       if (device === 'wasm') return new GraphSession(runtime, session, new HostMemory(runtime, dimensions), dimensions)
       const gpu = await runtime.env.webgpu.device
       const memory = new GpuMemory(runtime, gpu, dimensions, contextTokens)
@@ -171,6 +173,12 @@ export class GraphSession {
   #ints(values: ArrayLike<number>, dims: readonly number[]): Tensor {
     return new this.#runtime.Tensor('int32', Int32Array.from(values), dims)
   }
+}
+
+/** Whether the graph has the inputs for deltas that this version gives it. */
+function takesDeltas({ inputNames }: InferenceSession, dimensions: ModelDimensions): boolean {
+  const names = projectionGroups(dimensions).flatMap(({ name, parts }) => Array.from(parts, (_, i) => `${name}.B${i}`))
+  return names.every((name) => inputNames.includes(name))
 }
 
 /** The graph's inputs (`past`) or outputs (`present`) of the KV cache, K and V of each layer alternating. */

@@ -126,6 +126,28 @@ test('a name that is used again has a receipt for each time that it was deleted'
   expect(body.data).toHaveLength(2)
 })
 
+test('a tenant with more files than one request can erase is deleted at once, and its other files by the sweep', async () => {
+  await edge.addTenant('crowded', 'key-crowded')
+  const digests: string[] = []
+  for (let i = 0; i < 110; i++) digests.push(await edge.publish('key-crowded', `crowded/bot-${i % 3}`, 1000 + i))
+  const stored = async () => (await Promise.all(digests.map(isStored))).filter(Boolean).length
+  expect(await stored()).toBe(110)
+  // One of those that are left: they are taken in order.
+  const held = digests.toSorted().at(-1)!
+  for (const backend of backends) backend.deltas.set(held, Buffer.alloc(1))
+  const { status, body } = await edge.admin('DELETE', '/tenants/crowded')
+  expect(status).toBe(200)
+  expect([body.objects, body.objects_later].map((keys) => (keys as string[]).length)).toEqual([100, 10])
+  expect([...(body.objects as string[]), ...(body.objects_later as string[])].sort()).toEqual(
+    digests.map(objectKey).sort(),
+  )
+  expect(await stored()).toBe(10)
+  expect((await edge.call('key-crowded', '/v1/adapters')).status).toBe(401)
+  for (let hour = 1; hour <= 3; hour++) await edge.sweep(Date.now() + hour * HOUR_MS)
+  expect(await stored()).toBe(0)
+  expect(backends.some(({ deltas }) => deltas.has(held))).toBe(false)
+})
+
 test('a backend that was down at a deletion is asked again until it has erased the delta', async () => {
   await edge.addTenant('outage', 'key-outage')
   const digest = await edge.publish('key-outage', 'outage/bot', 30)

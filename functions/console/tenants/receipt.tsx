@@ -25,7 +25,10 @@ export function TenantReceipt({ receipt }: { readonly receipt: Receipt }) {
         <dt>Adapters</dt>
         <dd>{receipt.adapters.join(', ') || 'None'}</dd>
         <dt>Files</dt>
-        <dd>{count(receipt.objects.length)}</dd>
+        <dd>
+          {count(receipt.objects.length)}
+          {receipt.objects_later.length > 0 && `; ${count(receipt.objects_later.length)} more within the hour`}
+        </dd>
         <dt>Copies on backends</dt>
         <dd>
           {count(sum((cache) => cache.evicted))} erased
