@@ -406,14 +406,22 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     }
   })
 
+  test('says that a base was published by another version, which gives deltas to the graph in another way', async () => {
+    const published = await publishedModel()
+    const stored = await edge.call('key-shop', `/v1/browser/files/${published.graphs.wasm.digest}`)
+    const graph = Buffer.from(await stored.arrayBuffer())
+    const other = graph.toString('latin1').replaceAll('l0.qkv.B0', 'l0.qkv.Z0')
+    await publishGraph(published, 'wasm', Buffer.from(other, 'latin1'))
+    const { page } = await visit()
+    const refusal = await open(page)
+    expect(refusal).toMatchObject({ code: 'unsupported', message: expect.stringContaining('published again') })
+    if ('message' in refusal) expectOneSentence(refusal.message)
+    await publishGraph(published, 'wasm', graph)
+    expect(await open(page)).toMatchObject({ name: BASE })
+  })
+
   test('runs as WASM where the GPU refuses the model, unless WebGPU was insisted on', async () => {
-    const manifest = (await (await edge.call(ADMIN_KEY, '/admin/v1/browser/model')).json()) as { model: BrowserModel }
-    const file = new TextEncoder().encode('no graph at all')
-    const webgpu = { digest: digestOf(file), bytes: file.byteLength }
-    const stored = await edge.call(ADMIN_KEY, `/admin/v1/browser/files/${webgpu.digest}`, { method: 'PUT', body: file })
-    expect(stored.status).toBe(201)
-    const model = { ...manifest.model, graphs: { ...manifest.model.graphs, webgpu } }
-    expect((await edge.admin('PUT', '/browser/model', model)).status).toBe(200)
+    await publishGraph(await publishedModel(), 'webgpu', Buffer.from('no graph at all'))
     const { page } = await visit()
     expect(await open(page, 'webgpu')).toMatchObject({ code: 'unsupported' })
     expect(await openOnAny(page)).toBe('wasm')
@@ -421,6 +429,20 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     expect(await answerLocally(page, adapters[0]!, request)).toEqual(await answerOfEdge(adapters[0]!, request))
   })
 })
+
+async function publishedModel(): Promise<BrowserModel> {
+  const manifest = await edge.call(ADMIN_KEY, '/admin/v1/browser/model')
+  return ((await manifest.json()) as { model: BrowserModel }).model
+}
+
+/** Publishes the model with another graph for `device`. */
+async function publishGraph(model: BrowserModel, device: BrowserDevice, bytes: Buffer<ArrayBuffer>): Promise<void> {
+  const file = { digest: digestOf(bytes), bytes: bytes.byteLength }
+  const stored = await edge.call(ADMIN_KEY, `/admin/v1/browser/files/${file.digest}`, { method: 'PUT', body: bytes })
+  expect(stored.status).toBe(201)
+  const changed = { ...model, graphs: { ...model.graphs, [device]: file } }
+  expect((await edge.admin('PUT', '/browser/model', changed)).status).toBe(200)
+}
 
 /** Opens the model where the module thinks best, and says where that is. */
 function openOnAny(page: Page): Promise<BrowserDevice> {
