@@ -177,7 +177,9 @@ export class GraphSession {
 
 /** Whether the graph has the inputs for deltas that this version gives it. */
 function takesDeltas({ inputNames }: InferenceSession, dimensions: ModelDimensions): boolean {
-  const names = projectionGroups(dimensions).flatMap(({ name, parts }) => Array.from(parts, (_, i) => `${name}.B${i}`))
+  const names = projectionGroups(dimensions).flatMap(({ name, parts }) =>
+    ['A', 'B'].flatMap((factor) => Array.from(parts, (_, i) => `${name}.${factor}${i}`)),
+  )
   return names.every((name) => inputNames.includes(name))
 }
 

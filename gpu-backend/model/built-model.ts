@@ -10,10 +10,11 @@ import { multipliesSignedBytes } from '../engine/onnx/signed-bytes.ts'
 import { calibrate, calibrationText } from './calibration.ts'
 import { writeSmoothing } from './delta-layout.ts'
 import { buildGraph, type GraphOptions, groupsFor, WEIGHTS_FILE } from './graph.ts'
-import { hasColumns, type Smoothing } from './linear.ts'
+import { hasColumns } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { ModelSource, Weights } from './model-source.ts'
 import { encodeModel } from './onnx-file.ts'
+import type { Smoothing } from './projection-groups.ts'
 import { Tokenizer } from './tokenizer.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */

@@ -7,8 +7,8 @@ import { floats, ints } from '../engine/onnx/host-arrays.ts'
 import { HostKvCache } from '../engine/onnx/kv-cache.ts'
 import { OnnxRuntime, type Value } from '../engine/onnx/ort.ts'
 import { graphGroups } from './delta-layout.ts'
-import type { Smoothing } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
+import type { Smoothing } from './projection-groups.ts'
 
 /** The text: of the kinds that models are asked for. */
 export function calibrationText(): string {

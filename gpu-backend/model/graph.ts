@@ -6,7 +6,7 @@ import { formatOf, inColumns, MICROSOFT, type Rounded } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { Weights } from './model-source.ts'
 import { DATA_TYPE, type OnnxGraph } from './onnx-file.ts'
-import { type ProjectionGroup, projectionGroups } from './projection-groups.ts'
+import { type ProjectionGroup, projectionGroups, type Smoothing } from './projection-groups.ts'
 import { ropeTables } from './rope.ts'
 
 /** The external data file that a built graph names. */
@@ -15,6 +15,8 @@ export const WEIGHTS_FILE = 'weights.bin'
 export interface GraphOptions extends DeltaWriterOptions {
   /** Positions that the graph knows, which limit a row's tokens. */
   readonly positions: number
+  /** For weights in columns. */
+  readonly smoothing?: Smoothing | undefined
 }
 
 /** The projection groups of the graph that is built with `options`, as it takes their deltas. */
@@ -121,8 +123,7 @@ class GraphBuilder extends DeltaWriter {
       ? embedding
       : await this.#weights.load('lm_head.weight', [vocabSize, hiddenSize])
     const input = await this.#inputOf(sampled, head)
-    const shape = { name: head.name, group: head.name, in: hiddenSize, out: vocabSize }
-    const base = await this.linear(input, headWeight, shape)
+    const base = await this.linear(input, headWeight, { name: head.name, group: head, out: vocabSize })
     const [headChange] = this.changes(sampled, input, head)
     const changes = this.inRows(headChange!, this.rowsOf(sampled, 'sampled_rows'), head.name)
     const sum = (output: string) => this.node('Add', [base, changes], output)
@@ -142,7 +143,7 @@ class GraphBuilder extends DeltaWriter {
     const weight = await this.#stack(parts.map((part) => [`${part.module}.weight`, [part.out, group.in]]))
     const biases = bias ? await this.#stack(parts.map((part) => [`${part.module}.bias`, [part.out]])) : undefined
     const input = await this.#inputOf(x, group)
-    const base = await this.linear(input, weight, { name, group: name, in: group.in, out })
+    const base = await this.linear(input, weight, { name, group, out })
     const change = this.node('Concat', this.changes(x, input, group), `${name}.changes`, { axis: -1 })
     return this.#sum(input, base, change, biases, name)
   }
@@ -156,7 +157,7 @@ class GraphBuilder extends DeltaWriter {
       const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
       const weight = await this.#weights.load(`${module}.weight`, [out, group.in])
       const values = bias ? await this.#weights.load(`${module}.bias`, [out]) : undefined
-      const base = await this.linear(input, weight, { name, group: group.name, in: group.in, out })
+      const base = await this.linear(input, weight, { name, group, out })
       outputs.push(await this.#sum(input, base, changes[i]!, values, name))
     }
     return outputs

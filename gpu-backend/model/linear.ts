@@ -1,21 +1,16 @@
 // How a projection of the base model is written into the graph: x Wᵀ with weights as floats, in blocks, or in columns.
 // Knows no projection but the head, and no deltas. Invariant: a row's result depends on that row alone.
 import { GraphWriter } from './graph-writer.ts'
-import { HEAD } from './projection-groups.ts'
+import { HEAD, type ProjectionGroup } from './projection-groups.ts'
 import { quantizeBlocks, quantizeColumns, STEPS, ZERO } from './quantize.ts'
 import { floatTypeOf, type WeightFormat } from './weight-formats.ts'
 
 /** What a graph is built for: one of the backend's devices, or a browser without WebGPU. */
 export type GraphTarget = 'cpu' | 'cuda' | 'webgpu' | 'wasm'
 
-/** By projection group: a factor for each channel of its input, `smoothingFactors` says which. */
-export type Smoothing = ReadonlyMap<string, Float32Array<ArrayBuffer>>
-
 export interface LinearWriterOptions {
   readonly format: WeightFormat
   readonly target: GraphTarget
-  /** For weights in columns. */
-  readonly smoothing?: Smoothing | undefined
   /** How weights in columns are written: `i8` where the CPU multiplies signed bytes without loss, see `multipliesSignedBytes`. */
   readonly columnType?: 'u8' | 'i8' | undefined
 }
@@ -25,8 +20,7 @@ export interface Linear {
   /** Prefix of its names in the graph. */
   readonly name: string
   /** The projections that share its input. */
-  readonly group: string
-  readonly in: number
+  readonly group: ProjectionGroup
   readonly out: number
 }
 
@@ -60,18 +54,13 @@ export function hasColumns(format: WeightFormat, target: GraphTarget): boolean {
 export class LinearWriter extends GraphWriter {
   readonly target: GraphTarget
   readonly #format: WeightFormat
-  readonly #smoothing: Smoothing | undefined
   readonly #columnType: 'u8' | 'i8'
   #hasSteps = false
 
-  constructor(
-    { format, target, smoothing, columnType = 'u8' }: LinearWriterOptions,
-    write: (bytes: Uint8Array) => Promise<void>,
-  ) {
+  constructor({ format, target, columnType = 'u8' }: LinearWriterOptions, write: (bytes: Uint8Array) => Promise<void>) {
     super(floatTypeOf(format), write)
     this.target = target
     this.#format = format
-    this.#smoothing = smoothing
     this.#columnType = columnType
   }
 
@@ -82,21 +71,22 @@ export class LinearWriter extends GraphWriter {
   linear(x: string | Rounded, weight: Float32Array, linear: Linear): Promise<string> {
     if (typeof x !== 'string') return this.#inUnits(x, weight, linear)
     if (this.#format === 'f32' || this.#format === 'f16') return this.#inFloats(x, weight, linear)
-    const format = formatOf(linear.group, this.#format)
+    const format = formatOf(linear.group.name, this.#format)
     // In blocks of 32 a CPU sums one row in another order than several, and would round it otherwise.
     const block = this.target === 'cpu' ? 16 : 32
     // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
-    if (linear.in % block !== 0) return this.#inFloats(x, weight, linear)
+    if (linear.group.in % block !== 0) return this.#inFloats(x, weight, linear)
     return this.#inBlocks(x, weight, linear, format === 'int8' ? 8 : 4, block)
   }
 
-  async #inFloats(x: string, weight: Float32Array, { name, in: inSize, out }: Linear): Promise<string> {
-    await this.floats(`${name}.weight`, [inSize, out], transpose(weight, out, inSize))
+  async #inFloats(x: string, weight: Float32Array, { name, group, out }: Linear): Promise<string> {
+    await this.floats(`${name}.weight`, [group.in, out], transpose(weight, out, group.in))
     return this.node('MatMul', [x, `${name}.weight`], `${name}.base`)
   }
 
   async #inBlocks(x: string, weight: Float32Array, linear: Linear, bits: 4 | 8, block: number): Promise<string> {
-    const { name, in: inSize, out } = linear
+    const { name, group, out } = linear
+    const inSize = group.in
     const { values, scales } = quantizeBlocks(weight, bits, block)
     await this.constant(`${name}.weight`, 'u8', [out, inSize / block, (block * bits) / 8], values)
     await this.floats(`${name}.scales`, [scales.length], scales)
@@ -113,10 +103,10 @@ export class LinearWriter extends GraphWriter {
    * Rows of x and columns of Wᵀ as whole bytes with a scale each (W8A8), so that the sums are of integers: exact in any
    * order, and on a CPU the fastest that ONNX Runtime has. Its own DynamicQuantizeMatMul has one scale for all rows.
    */
-  async #inUnits(x: Rounded, weight: Float32Array, { name, group, in: inSize, out }: Linear): Promise<string> {
-    const { values, scales } = quantizeColumns(weight, inSize, this.#smoothing?.get(group))
+  async #inUnits(x: Rounded, weight: Float32Array, { name, group, out }: Linear): Promise<string> {
+    const { values, scales } = quantizeColumns(weight, group.in, group.smoothing)
     const bytes = this.#columnType === 'i8' ? values.map((value) => value - ZERO) : values
-    await this.constant(`${name}.weight`, this.#columnType, [inSize, out], bytes)
+    await this.constant(`${name}.weight`, this.#columnType, [group.in, out], bytes)
     await this.floats(`${name}.scales`, [out], scales)
     return this.integerProduct(x, `${name}.weight`, `${name}.scales`, `${name}.units`, this.#columnType)
   }

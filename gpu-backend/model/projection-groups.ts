@@ -25,6 +25,9 @@ export interface ProjectionGroup {
   readonly smoothing?: Float32Array
 }
 
+/** By projection group: a factor for each channel of its input, `smoothingFactors` says which. */
+export type Smoothing = ReadonlyMap<string, Float32Array<ArrayBuffer>>
+
 /** The group that the tokens are chosen by. */
 export const HEAD = 'head'
 

@@ -6,13 +6,10 @@ import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { decodeDelta, MAX_RANK } from '../../adapters/canonical.ts'
-import { AdapterError } from '../../adapters/errors.ts'
-import { checkModuleLimits } from '../../adapters/limits.ts'
-import { BackendError } from '../errors.ts'
+import { MAX_RANK } from '../../adapters/canonical.ts'
 import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
-import { checkChange } from './change-bound.ts'
+import { checkedDelta } from './checked-delta.ts'
 import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
 import { packDelta } from './packed-delta.ts'
 import { adapterMissing, receiveDelta } from './receive-delta.ts'
@@ -111,21 +108,14 @@ export class DiskTier {
   async admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void> {
     const bytes = await receiveDelta(digest, body, maxBytes)
     if (this.#files.has(digest)) return
-    try {
-      const delta = decodeDelta(bytes, this.#base)
-      checkModuleLimits(delta.modules, { maxRank: this.#maxRank })
-      checkChange(delta)
-      const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
-      const { chatTemplate } = delta.metadata
-      const path = deltaPath(this.dir, digest)
-      const [base, layout] = [this.#base.fingerprint, this.#layout]
-      const written = await writeDeltaFile(path, { digest, base, layout, shape, values, chatTemplate })
-      renameSync(written.temporary, path)
-      this.#note(digest, { bytes: written.bytes, lastUsedMs: Date.now() })
-    } catch (error) {
-      if (error instanceof AdapterError) throw new BackendError('invalid_delta', error.message)
-      throw error
-    }
+    const delta = checkedDelta(bytes, this.#base, { maxRank: this.#maxRank })
+    const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
+    const { chatTemplate } = delta.metadata
+    const path = deltaPath(this.dir, digest)
+    const [base, layout] = [this.#base.fingerprint, this.#layout]
+    const written = await writeDeltaFile(path, { digest, base, layout, shape, values, chatTemplate })
+    renameSync(written.temporary, path)
+    this.#note(digest, { bytes: written.bytes, lastUsedMs: Date.now() })
     this.#shrink(digest)
   }
 

@@ -7,12 +7,9 @@ import { rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import type { BaseModel } from '../../../adapters/base-model.ts'
-import { decodeDelta } from '../../../adapters/canonical.ts'
 import type { Delta } from '../../../adapters/delta.ts'
-import { AdapterError } from '../../../adapters/errors.ts'
-import { checkModuleLimits, type ModuleLimits } from '../../../adapters/limits.ts'
-import { BackendError } from '../../errors.ts'
-import { checkChange } from '../../residency/change-bound.ts'
+import type { ModuleLimits } from '../../../adapters/limits.ts'
+import { checkedDelta } from '../../residency/checked-delta.ts'
 import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writePeftDirectory } from './peft-directory.ts'
 
@@ -175,19 +172,6 @@ export class SharedAdapters {
       if (this.#bytes <= this.#capacityBytes) return
       if (digest !== newest && holds === 0) void this.forget(digest)
     }
-  }
-}
-
-/** @throws BackendError `invalid_delta` */
-function checkedDelta(bytes: Uint8Array, base: BaseModel, limits: ModuleLimits): Delta {
-  try {
-    const delta = decodeDelta(bytes, base)
-    checkModuleLimits(delta.modules, limits)
-    checkChange(delta)
-    return delta
-  } catch (error) {
-    if (error instanceof AdapterError) throw new BackendError('invalid_delta', error.message)
-    throw error
   }
 }
 
