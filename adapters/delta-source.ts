@@ -1,5 +1,6 @@
 // An adapter on its way in: which modules it changes and how, with values that are loaded one module at a time.
 // Knows no file format. Invariant: what `load` gives has the scale folded into B, as in the canonical delta.
+import type { DeltaDtype } from './canonical.ts'
 import type { Delta, DeltaMetadata } from './delta.ts'
 
 /** One module's change, not yet in memory. */
@@ -16,6 +17,8 @@ export interface ModuleSource {
 /** What a format's reader makes of a file set. */
 export interface DeltaSource {
   readonly metadata: DeltaMetadata
+  /** Of a canonical file: what its values are stored as, and will be again unless somebody says otherwise. */
+  readonly dtype?: DeltaDtype
   /** By Hugging Face module path. */
   readonly modules: ReadonlyMap<string, ModuleSource>
   /** Sentences for the owner: where the configuration and the tensors disagree, what was left out and why. */

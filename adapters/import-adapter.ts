@@ -13,7 +13,7 @@ import { isMlxConfig, readMlx } from './formats/mlx.ts'
 import { readPeft } from './formats/peft.ts'
 import { parsePeftConfig } from './formats/peft-config.ts'
 import { refuseStrangeConfig, refuseStrangeTensors } from './formats/strangers.ts'
-import type { ImportOptions } from './import-options.ts'
+import { type Fact, type ImportOptions, refuseOtherFacts } from './import-options.ts'
 import { headerEnd, LENGTH_BYTES } from './safetensors.ts'
 import type { TensorFile } from './source-tensor.ts'
 import { listWeights, openWeights, pickWeights } from './weights-file.ts'
@@ -74,16 +74,13 @@ async function identifyByConfig(files: FileSet, configFile: AdapterFile): Promis
   const template = await findChatTemplate(files, folder)
   if (isMlxConfig(json)) {
     const weights = await openWeights(beside(files, folder, ['adapters.safetensors']))
-    return { weights, read: async (options) => withTemplate(readMlx(weights, json, options), template, options) }
+    return { weights, read: reader(weights, ['scaling'], template, (options) => readMlx(weights, json, options)) }
   }
   refuseStrangeConfig(json, configFile.name)
   const config = parsePeftConfig(json, configFile.name)
   const weights = await openWeights(beside(files, folder, PEFT_WEIGHTS))
   const format = template?.kind === 'alpaca' ? 'alpaca-lora' : 'peft'
-  return {
-    weights,
-    read: async (options) => withTemplate(readPeft(weights, config, format, options), template, options),
-  }
+  return { weights, read: reader(weights, [], template, (options) => readPeft(weights, config, format, options)) }
 }
 
 function beside(files: FileSet, folder: string, names: readonly string[]): AdapterFile {
@@ -107,15 +104,13 @@ async function identifyByTensors(files: FileSet): Promise<IdentifiedAdapter> {
   const folder = file.name.slice(0, file.name.length - baseName(file).length)
   const template = await findChatTemplate(files, folder)
   if (weights.metadata.has('general.architecture')) {
-    return { weights, read: async (options) => withTemplate(readGguf(weights, options), template, options) }
+    return { weights, read: reader(weights, [], template, (options) => readGguf(weights, options)) }
   }
   if (isMistralFinetune(weights)) {
     const params = files.get(`${folder}params.json`)
     const json = params && (await readJson(params))
-    return {
-      weights,
-      read: async (options) => withTemplate(readMistralFinetune(weights, json, options), template, options),
-    }
+    const read = (options: ImportOptions) => readMistralFinetune(weights, json, options)
+    return { weights, read: reader(weights, ['scaling'], template, read) }
   }
   refuseStrangeTensors(weights)
   if ([...weights.tensors.keys()].some((name) => /\.lora_(?:embedding_)?[AB]\.(?:.+\.)?weight$/.test(name))) {
@@ -124,8 +119,22 @@ async function identifyByTensors(files: FileSet): Promise<IdentifiedAdapter> {
       `${file.name} has PEFT's tensor names but no ${CONFIG} lies beside it, so the scale is unknown; give the whole folder.`,
     )
   }
-  const facts = await loralibFacts(files)
-  return { weights, read: async (options) => withTemplate(readLoralib(weights, facts, options), template, options) }
+  const facts = await loralibFacts(files, file)
+  const read = (options: ImportOptions) => readLoralib(weights, facts, options)
+  return { weights, read: reader(weights, ['alpha', 'enableLora'], template, read) }
+}
+
+/** `read` for options of which this format uses `used`, and with the chat template that was found beside it. */
+function reader(
+  { file }: TensorFile,
+  used: readonly Fact[],
+  template: FoundTemplate | undefined,
+  read: (options: ImportOptions) => DeltaSource,
+): IdentifiedAdapter['read'] {
+  return async (options) => {
+    refuseOtherFacts(options, used, file)
+    return withTemplate(read(options), template, options)
+  }
 }
 
 function withTemplate(source: DeltaSource, template: FoundTemplate | undefined, options: ImportOptions): DeltaSource {
@@ -140,21 +149,44 @@ function withTemplate(source: DeltaSource, template: FoundTemplate | undefined, 
 
 /**
  * A side file of the training script, such as lora.json: {"r": 8, "lora_alpha": 32, "enable_lora": [true, false, true]}.
+ * The one that is named like the weights goes before lora.json beside them, and that before the others, which must agree.
  * What else lies there as JSON is passed over.
  */
-async function loralibFacts(files: FileSet): Promise<LoralibFacts> {
+async function loralibFacts(files: FileSet, weights: AdapterFile): Promise<LoralibFacts> {
+  const found = await statedFacts(files)
+  const folder = weights.name.slice(0, weights.name.length - baseName(weights).length)
+  const own = `${weights.name.replace(/\.[^./]+$/, '')}.json`
+  for (const name of [own, `${folder}lora.json`]) {
+    const facts = found.find(({ file }) => file === name)
+    if (facts !== undefined) return facts
+  }
+  const [first, ...others] = found
+  if (first === undefined) return { file: undefined, r: undefined, alpha: undefined, enableLora: undefined }
+  const other = others.find(
+    (facts) => facts.alpha !== first.alpha || String(facts.enableLora) !== String(first.enableLora),
+  )
+  if (other === undefined) return first
+  throw new AdapterError(
+    'mismatch',
+    `${first.file} and ${other.file} say different things of how ${weights.name} was trained; name the right one ${own}.`,
+  )
+}
+
+async function statedFacts(files: FileSet): Promise<LoralibFacts[]> {
+  const found: LoralibFacts[] = []
   for (const file of files.values()) {
     if (!file.name.endsWith('.json') || file.size > MAX_FACTS_BYTES) continue
     const parsed = Facts.safeParse(await readJson(file).catch(() => undefined))
     const alpha = parsed.data?.lora_alpha ?? parsed.data?.alpha
     if (alpha === undefined) continue
-    return { file: file.name, r: parsed.data?.r, alpha, enableLora: parsed.data?.enable_lora }
+    found.push({ file: file.name, r: parsed.data?.r, alpha, enableLora: parsed.data?.enable_lora })
   }
-  return { file: undefined, r: undefined, alpha: undefined, enableLora: undefined }
+  return found
 }
 
 /** A canonical file is taken as it is: published again for the same base it gives the same bytes. */
 async function importCanonical(file: AdapterFile, weights: TensorFile, options: ImportOptions): Promise<DeltaSource> {
+  refuseOtherFacts(options, [], file.name)
   const head = await file.read(0, headerEnd(await file.read(0, LENGTH_BYTES), file.name))
   const header = checkDeltaHeader(head, file.size, options.base)
   const modules = new Map<string, ModuleSource>()
@@ -165,5 +197,7 @@ async function importCanonical(file: AdapterFile, weights: TensorFile, options: 
     const load = async () => ({ a: await a.load(), b: await b.load() })
     modules.set(path, { rank, in: columns, out, scale: 1, load })
   }
-  return { metadata: header.metadata, modules, notices: [] }
+  const { chatTemplate, ...metadata } = header.metadata
+  const keepsTemplate = chatTemplate !== undefined && options.ignoreChatTemplate !== true
+  return { metadata: keepsTemplate ? header.metadata : metadata, dtype: header.dtype, modules, notices: [] }
 }

@@ -15,6 +15,20 @@ export interface ImportOptions {
   readonly ignoreChatTemplate?: boolean
 }
 
+const FLAGS = { alpha: '--alpha', enableLora: '--enable-lora', scaling: '--scaling' } as const
+export type Fact = keyof typeof FLAGS
+
+/** Throws AdapterError `mismatch` where an option is given that is not among `used`: it would be ignored in silence. */
+export function refuseOtherFacts(options: ImportOptions, used: readonly Fact[], file: string): void {
+  for (const fact of Object.keys(FLAGS) as Fact[]) {
+    if (options[fact] === undefined || used.includes(fact)) continue
+    throw new AdapterError(
+      'mismatch',
+      `${FLAGS[fact]} is given, but ${file} is of a project whose files do not need it; leave it out.`,
+    )
+  }
+}
+
 /**
  * A factor that a file may hold and an option may give: a wrong one would be silent. Throws AdapterError `mismatch` where both
  * say different things.

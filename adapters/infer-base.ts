@@ -15,7 +15,9 @@ const NAMES: Readonly<Record<string, RegExp>> = {
   head: /(?:\blm_head|^output)\b/,
   embedding: /(?:\bembed_tokens|^token_embd)\b/,
 }
-const SIDE_A = /\.lora_(?:embedding_)?a\b/i
+/** A tensor of a pair, and its side; MLX's end with the small letter and lie as [in, rank] and [rank, out]. */
+const SIDE = /\.lora_(?:embedding_)?([ab])\b/i
+const MLX_SIDE = /(?<!\.weight)\.lora_[ab]$/
 /** The deepest models have some 130 layers. */
 const MAX_LAYERS = 10_000
 const LAYER = /(?:^|\.)(?:layers|blk|h)\.(\d+)\./
@@ -32,10 +34,12 @@ export function inferBase(tensors: Iterable<SourceTensor>): BaseModel {
         `Tensor ${quote(name)} is of a layer that no model has; save the adapter again.`,
       )
     const module = Object.keys(NAMES).find((key) => NAMES[key]!.test(name))
-    if (module === undefined || shape.length !== 2) continue
+    const side = SIDE.exec(name)?.[1]?.toLowerCase()
+    if (module === undefined || side === undefined || shape.length !== 2) continue
     const sizes = seen.get(module) ?? { in: 0, out: 0 }
-    if (SIDE_A.test(name)) sizes.in = shape[1]!
-    else sizes.out = shape[0]!
+    const [outer, inner] = MLX_SIDE.test(name) ? [shape[1]!, shape[0]!] : [shape[0]!, shape[1]!]
+    if (side === 'a') sizes.in = inner
+    else sizes.out = outer
     seen.set(module, sizes)
   }
   const pick = (...sizes: (number | undefined)[]) => sizes.find((size) => size !== undefined && size > 0) ?? 1

@@ -122,12 +122,22 @@ function parseEntries(text: string, dataStart: number, file: string) {
   const metadata = new Map<string, string>()
   const entries: SafetensorsEntry[] = []
   for (const [name, value] of Object.entries(header)) {
-    if (name !== '__metadata__') entries.push(parseEntry(name, value, dataStart, file))
-    else if (isRecord(value)) for (const [key, item] of Object.entries(value)) metadata.set(key, String(item))
+    if (name === '__metadata__') for (const [key, text] of parseMetadata(value, file)) metadata.set(key, text)
+    else entries.push(parseEntry(name, value, dataStart, file))
   }
   // A tensor of no bytes shares its start with its successor: the end decides.
   entries.sort((x, y) => x.start - y.start || x.end - y.end)
   return { metadata, entries }
+}
+
+function parseMetadata(value: unknown, file: string): [string, string][] {
+  const bad = (what: string) => new AdapterError('malformed', `${file}: its __metadata__ ${what}; save the file again.`)
+  if (value === null) return []
+  if (!isRecord(value)) throw bad('is no JSON object')
+  return Object.entries(value).map(([key, text]) => {
+    if (typeof text !== 'string') throw bad(`has something else than text for ${quote(key)}`)
+    return [key, text]
+  })
 }
 
 function parseEntry(name: string, value: unknown, dataStart: number, file: string): SafetensorsEntry {

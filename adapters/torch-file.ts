@@ -97,16 +97,17 @@ async function openLegacyForm(file: AdapterFile): Promise<{ value: PickleValue; 
   return { value, storages: (key) => places.get(key) }
 }
 
-/** Every tensor in nested dicts, each dict once: a pickle can make one that contains itself. */
+/** Every tensor in nested dicts and lists, each of these once: a pickle can make one that contains itself. */
 function collectTensors(value: PickleValue): TensorRef[] {
   const tensors: TensorRef[] = []
   const waiting = [value]
   const seen = new Set<PickleValue>()
   for (let item = waiting.pop(); item !== undefined; item = waiting.pop()) {
     if (isTensor(item)) tensors.push(item)
-    if (!isDict(item) || seen.has(item)) continue
+    const inner = isDict(item) ? item.entries.values() : Array.isArray(item) ? item : undefined
+    if (inner === undefined || seen.has(item)) continue
     seen.add(item)
-    waiting.push(...item.entries.values())
+    for (const value of inner) waiting.push(value)
   }
   return tensors
 }

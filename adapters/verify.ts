@@ -59,7 +59,9 @@ export async function verifyAdapter(
   const layers = new Map<string, { modules: string[]; squares: number }>()
   for (const [path, module] of source.modules) {
     const { a, b } = await module.load()
-    const squares = squaredNorm(a, b, module)
+    // As they will be stored: the smallest values of f32 are zeros in f16.
+    const stored = (values: Float32Array) => (dtype === 'f16' ? Float32Array.from(Float16Array.from(values)) : values)
+    const squares = squaredNorm(stored(a), stored(b), module)
     if (!Number.isFinite(squares)) {
       throw new AdapterError(
         'malformed',
@@ -98,7 +100,13 @@ export async function verifyAdapter(
   }
 }
 
-/** ‖B·A‖² without B·A: the trace of (BᵀB)(AAᵀ), both [rank, rank]. */
+/** Of the terms' own sizes; what remains of terms that cancel is rounding below it. */
+const ROUNDING = 1e-12
+
+/**
+ * ‖B·A‖² without B·A: the trace of (BᵀB)(AAᵀ), both [rank, rank]. Exactly 0 where its terms cancel, as in the layers that
+ * training did not reach of an adapter that PEFT converted ([B, -B]·[A; A], `path_initial_model_for_weight_conversion`).
+ */
 function squaredNorm(
   a: Float32Array,
   b: Float32Array,
@@ -120,8 +128,12 @@ function squaredNorm(
       for (let j = 0; j < rank; j++) gramB[i * rank + j]! += left * b[row * rank + j]!
     }
   }
-  // A value that is not finite makes the sum NaN; zero norm of one factor makes it exactly zero.
-  let trace = 0
-  for (let i = 0; i < gramA.length; i++) trace += gramA[i]! * gramB[i]!
-  return trace
+  // A value that is not finite makes the sums so; zero norm of one factor makes them exactly zero.
+  let [trace, sizes] = [0, 0]
+  for (let i = 0; i < gramA.length; i++) {
+    const term = gramA[i]! * gramB[i]!
+    trace += term
+    sizes += Math.abs(term)
+  }
+  return trace <= ROUNDING * sizes ? 0 : trace
 }

@@ -3,7 +3,6 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { EMBEDDED_MODEL } from '../gpu-backend/config.ts'
 import { openModelSource } from '../gpu-backend/model/open-model.ts'
 import { Tokenizer } from '../gpu-backend/model/tokenizer.ts'
@@ -24,6 +23,7 @@ import {
   startServer,
 } from './bench/servers.ts'
 import { type Figures, median, summarize } from './bench/timing.ts'
+import { parseFlags } from './parse-flags.ts'
 
 const HELP = `npm run bench -- [options]
 
@@ -53,20 +53,18 @@ const DELTA_SHARE = 4
 const TOKENS_WHILE_ONE_BEGINS = 3
 const PARTS = ['decode', 'prefill', 'cold', 'disturbed', 'zipf']
 
-const { values: flags } = parseArgs({
-  options: {
-    weights: { type: 'string', default: 'int8,int4' },
-    streams: { type: 'string', default: '1,4,8,16,32' },
-    modes: { type: 'string', default: MODES.join() },
-    rounds: { type: 'string', default: '3' },
-    tokens: { type: 'string', default: '64' },
-    peers: { type: 'string' },
-    only: { type: 'string', default: PARTS.join() },
-    published: { type: 'string', default: '10000' },
-    json: { type: 'string' },
-    svg: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
+const flags = parseFlags({
+  weights: { type: 'string', default: 'int8,int4' },
+  streams: { type: 'string', default: '1,4,8,16,32' },
+  modes: { type: 'string', default: MODES.join() },
+  rounds: { type: 'string', default: '3' },
+  tokens: { type: 'string', default: '64' },
+  peers: { type: 'string' },
+  only: { type: 'string', default: PARTS.join() },
+  published: { type: 'string', default: '10000' },
+  json: { type: 'string' },
+  svg: { type: 'string' },
+  help: { type: 'boolean', default: false },
 })
 
 interface Setup extends ServerSetup {

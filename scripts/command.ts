@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { Name } from '../functions/registry/names.ts'
 import { CliError } from './cli-error.ts'
 import type { EdgeAddress } from './edge-client.ts'
+import { wrongOptions } from './parse-flags.ts'
 
 export interface Option {
   readonly type: 'string' | 'boolean'
@@ -18,8 +19,8 @@ export interface Arguments {
   text(name: string): string | undefined
   /** As `text`, but must be there. */
   required(name: string): string
-  /** A numeric option; throws CliError when it isn't a positive number. */
-  number(name: string): number | undefined
+  /** A numeric option; throws CliError when it isn't a positive number, or 0 where that is `least`. */
+  number(name: string, least?: 0): number | undefined
   flag(name: string): boolean
 }
 
@@ -67,7 +68,11 @@ export const FACT_OPTIONS: Readonly<Record<string, Option>> = {
     help: "keep the base model's chat template, whatever lies beside the adapter",
   },
   'shrink-rank': { type: 'string', value: 'R', help: 'approximate ranks above R by R; the report says what it costs' },
-  dtype: { type: 'string', value: 'f16|f32', help: 'type of the stored values (default f32)' },
+  dtype: {
+    type: 'string',
+    value: 'f16|f32',
+    help: 'type of the stored values (default f32; of a delta of ours its own)',
+  },
 }
 
 /** Parses a command's arguments. Throws CliError (exit code 2). */
@@ -90,12 +95,14 @@ export function parseCommand(name: string, command: Command, argv: readonly stri
         throw new CliError(`${name} needs --${option} ${options[option]?.value ?? ''}; see polylora ${name} --help.`, 2)
       return value
     },
-    number(option) {
+    number(option, least) {
       const value = text(option)
       if (value === undefined) return undefined
       const number = Number(value)
-      if (!Number.isFinite(number) || number <= 0)
-        throw new CliError(`--${option} ${value} is not a positive number.`, 2)
+      if (!Number.isFinite(number) || value.trim() === '' || number < 0 || (number === 0 && least === undefined)) {
+        const what = least === undefined ? 'a positive number' : 'a number from 0 on'
+        throw new CliError(`--${option} ${value} is not ${what}.`, 2)
+      }
       return number
     },
     flag: (option) => values.get(option) === true,
@@ -108,8 +115,7 @@ function parse(name: string, argv: readonly string[], options: Readonly<Record<s
     const { values, positionals } = parseArgs({ args: [...argv], options: types, allowPositionals: true, strict: true })
     return { values: new Map<string, unknown>(Object.entries(values)), positionals }
   } catch (error) {
-    const reason = error instanceof Error ? error.message.split('.')[0] : String(error)
-    throw new CliError(`${reason}; see polylora ${name} --help.`, 2)
+    throw wrongOptions(error, `polylora ${name} --help`)
   }
 }
 
@@ -134,13 +140,19 @@ export function edgeAddress(args: Arguments, terminal: Terminal): EdgeAddress {
   const apiKey = args.text('api-key') ?? terminal.env.POLYLORA_API_KEY
   if (!apiKey)
     throw new CliError('No API key: give --api-key or set POLYLORA_API_KEY (npm start uses dev-<tenant>).', 2)
-  return { url: args.text('edge') ?? terminal.env.POLYLORA_EDGE ?? 'http://127.0.0.1:8787', apiKey }
+  return edgeWith(apiKey, args, terminal)
 }
 
 /** The edge and the operator's key that the options or the environment name. Throws CliError when there is no key. */
 export function adminAddress(args: Arguments, terminal: Terminal): EdgeAddress {
   const apiKey = args.text('admin-key') ?? terminal.env.POLYLORA_ADMIN_KEY
   if (!apiKey) throw new CliError('No admin key: give --admin-key or set POLYLORA_ADMIN_KEY.', 2)
+  return edgeWith(apiKey, args, terminal)
+}
+
+function edgeWith(apiKey: string, args: Arguments, terminal: Terminal): EdgeAddress {
+  if (!/^[\x21-\x7e]+$/.test(apiKey))
+    throw new CliError('The key has a character that no key has; copy the whole key, which is shown once.', 2)
   return { url: args.text('edge') ?? terminal.env.POLYLORA_EDGE ?? 'http://127.0.0.1:8787', apiKey }
 }
 

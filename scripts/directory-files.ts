@@ -20,13 +20,19 @@ export async function openAdapterPath(path: string): Promise<FileSet> {
     throw new CliError(`${path} does not exist; give the folder or file that training saved${hub}.`)
   }
   if (found.isDirectory()) return fileSet(await listFiles(path, '', MAX_DEPTH))
-  const beside = (await listFiles(dirname(path), '', 0)).filter((file) => /\.(?:json|jinja)$/.test(file.name))
-  return fileSet([diskFile(path, basename(path), found.size), ...beside.filter((file) => file.name !== basename(path))])
+  const isBeside = (name: string) => /\.(?:json|jinja)$/.test(name) && name !== basename(path)
+  const beside = await listFiles(dirname(path), '', 0, isBeside)
+  return fileSet([diskFile(path, basename(path), found.size), ...beside])
 }
 
-async function listFiles(root: string, folder: string, depth: number): Promise<AdapterFile[]> {
+async function listFiles(
+  root: string,
+  folder: string,
+  depth: number,
+  isWanted: (name: string) => boolean = () => true,
+): Promise<AdapterFile[]> {
   const files: AdapterFile[] = []
-  const names = (await readdir(join(root, folder))).sort()
+  const names = (await readdir(join(root, folder))).filter(isWanted).sort()
   if (names.length > MAX_FILES)
     throw new CliError(`${join(root, folder)} holds ${names.length} files; give the adapter's own folder.`)
   for (const name of names) {

@@ -27,9 +27,10 @@ function parseFlags(text: string): boolean[] {
 }
 
 /** From --dtype. Throws CliError. */
-export function parseDtype(args: Arguments): DeltaDtype {
-  const dtype = args.text('dtype') ?? 'f32'
-  if (dtype !== 'f16' && dtype !== 'f32') throw new CliError(`--dtype ${dtype} is not f16 or f32.`, 2)
+export function parseDtype(args: Arguments): DeltaDtype | undefined {
+  const dtype = args.text('dtype')
+  if (dtype !== undefined && dtype !== 'f16' && dtype !== 'f32')
+    throw new CliError(`--dtype ${dtype} is not f16 or f32.`, 2)
   return dtype
 }
 

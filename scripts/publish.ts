@@ -1,4 +1,5 @@
 // Publishing from this machine: files on disk, and an edge somewhere. What happens is in functions/client/publish-adapter.ts.
+import { rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -44,7 +45,16 @@ async function spoolToDisk(
   pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
 ): Promise<SpooledDelta> {
   const folder = await mkdtemp(join(tmpdir(), 'polylora-'))
-  const release = () => rm(folder, { recursive: true, force: true })
+  const interrupted = (signal: NodeJS.Signals) => {
+    rmSync(folder, { recursive: true, force: true })
+    process.kill(process.pid, signal)
+  }
+  const signals = ['SIGINT', 'SIGTERM'] as const
+  for (const signal of signals) process.once(signal, interrupted)
+  const release = async () => {
+    for (const signal of signals) process.off(signal, interrupted)
+    await rm(folder, { recursive: true, force: true })
+  }
   try {
     const file = join(folder, 'delta.safetensors')
     const digest = await writeDelta(file, pieces)

@@ -27,11 +27,12 @@ export function readLoralib(weights: TensorFile, facts: LoralibFacts, options: I
       `${weights.file} is a loralib file, which does not store lora_alpha; give --alpha, or a lora.json beside it with {"r": ..., "lora_alpha": ...}.`,
     )
   }
+  const enableLora = agreedFlags(facts, options)
   const names = new ModuleNames(options.base)
   const notices = facts.file === undefined ? [] : [`lora_alpha ${alpha} is from ${facts.file}.`]
   const modules = new Map<string, ModuleSource>()
   for (const [name, { a, b }] of collectPairs(weights, notices)) {
-    for (const [path, module] of layerSources(name, a, b, alpha, facts.enableLora ?? options.enableLora, names)) {
+    for (const [path, module] of layerSources(name, a, b, alpha, enableLora, names)) {
       if (modules.has(path))
         throw new AdapterError('malformed', `${weights.file} changes ${path} twice; save only one adapter.`)
       modules.set(path, module)
@@ -50,6 +51,17 @@ export function readLoralib(weights: TensorFile, facts: LoralibFacts, options: I
     )
   }
   return { metadata: { base: options.base.fingerprint, sourceFormat: 'loralib' }, modules, notices }
+}
+
+function agreedFlags({ file, enableLora }: LoralibFacts, options: ImportOptions): readonly boolean[] | undefined {
+  const given = options.enableLora
+  if (enableLora !== undefined && given !== undefined && enableLora.join() !== given.join()) {
+    throw new AdapterError(
+      'mismatch',
+      `${file}: enable_lora is ${enableLora.join()} but --enable-lora is ${given.join()}; leave out the option, or correct the file.`,
+    )
+  }
+  return enableLora ?? given
 }
 
 function collectPairs(weights: TensorFile, notices: string[]): Map<string, { a: SourceTensor; b: SourceTensor }> {

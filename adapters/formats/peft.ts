@@ -159,7 +159,7 @@ function coverageNotices(
   const notices: string[] = []
   if (config.trainsBias) {
     notices.push(
-      'adapter_config.json trained biases of the base model, but the file has none: they were lost when it was saved.',
+      'adapter_config.json trained biases, but the file has none: where the base model has any, they were lost when it was saved.',
     )
   }
   if (config.someLayers) return notices

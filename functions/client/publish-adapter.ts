@@ -11,7 +11,7 @@ import { shrinkRank } from '../../adapters/shrink-rank.ts'
 import { type AdapterReport, verifyAdapter } from '../../adapters/verify.ts'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
 import { checkChatTemplate } from './check-chat-template.ts'
-import { type ProbeReport, probeAdapter } from './probe.ts'
+import { ProbeFailure, type ProbeReport, probeAdapter } from './probe.ts'
 import type { PublishHost } from './publish-host.ts'
 
 export type PublishPhase = 'reading' | 'checking' | 'uploading' | 'probing'
@@ -20,7 +20,8 @@ export interface PublishRequest {
   readonly files: FileSet
   readonly tenant: string
   readonly name: string
-  readonly dtype?: DeltaDtype
+  /** Where it is not given: what a canonical file has, or f32. */
+  readonly dtype?: DeltaDtype | undefined
   /** Ranks above it are approximated. */
   readonly shrinkRank?: number | undefined
   /** What the files may lack: see ImportOptions. */
@@ -47,10 +48,11 @@ export interface PublishedAdapter {
  * effect), and what `host` throws (the edge).
  */
 export async function publishAdapter(host: PublishHost, request: PublishRequest): Promise<PublishedAdapter> {
-  const { files, tenant, name, dtype = 'f32', onProgress } = request
+  const { files, tenant, name, onProgress } = request
   const info = await host.read('/v1/base', BackendInfo)
   onProgress?.('reading', 0, 1)
   const imported = await importAdapter(files, { ...request.facts, base: info.base })
+  const dtype = request.dtype ?? imported.dtype ?? 'f32'
   onProgress?.('checking', 0, 1)
   const source = request.shrinkRank === undefined ? imported : (await shrinkRank(imported, request.shrinkRank)).source
   const template = source.metadata.chatTemplate
@@ -74,7 +76,7 @@ export async function publishAdapter(host: PublishHost, request: PublishRequest)
       await delta.upload({ path, bytes: checked.bytes, moveName, onProgress: onSent })
     }
     const model = `${tenant}/${name}`
-    const isNew = published === undefined
+    const isNew = published === undefined || isUnproven(published, digest)
     const report = {
       ...checked,
       digest,
@@ -92,13 +94,22 @@ export async function publishAdapter(host: PublishHost, request: PublishRequest)
   }
 }
 
-const Published = z.object({ digest: z.string(), versions: z.array(z.object({ digest: z.string() })) })
+const Published = z.object({
+  digest: z.string(),
+  report: z.unknown(),
+  versions: z.array(z.object({ digest: z.string() })),
+})
+
+/** Whether the name was made for this version by a publishing that was interrupted before its report was stored. */
+function isUnproven({ report, versions }: z.infer<typeof Published>, digest: string): boolean {
+  return report === null && versions.every((version) => version.digest === digest)
+}
 
 interface StoredVersion {
   readonly model: string
   readonly digest: string
   readonly path: string
-  /** There was no such name before. */
+  /** Nothing that was proven has the name. */
   readonly isNew: boolean
 }
 
@@ -114,7 +125,8 @@ async function proveEffect(
   try {
     return { probe: await probeAdapter(host.call, `${model}@${digest}`, digest, base.name) }
   } catch (error) {
-    if (isNew) await host.call(path, { method: 'DELETE' })
+    // A backend that cannot be reached proves nothing: what was uploaded waits for the next publishing.
+    if (isNew && error instanceof ProbeFailure) await host.call(path, { method: 'DELETE' })
     throw error
   }
 }

@@ -14,7 +14,7 @@ export const DIMENSIONS = {
 } as const
 export type Dimension = keyof typeof DIMENSIONS
 
-const day = z.string().check(z.regex(/^\d{4}-\d{2}-\d{2}$/, 'must be a day, YYYY-MM-DD'))
+const day = z.iso.date('must be a day, YYYY-MM-DD')
 const names = Object.keys(DIMENSIONS) as Dimension[]
 
 /** First and last day, in UTC. */

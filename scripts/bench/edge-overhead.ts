@@ -7,8 +7,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
+import { parseFlags } from '../parse-flags.ts'
 import { checkState } from '../start/check-state.ts'
 import { HOST, launchBackend } from '../start/launch.ts'
 import { devKey } from '../start/local-registry.ts'
@@ -21,13 +21,11 @@ const MAX_TOKENS = 64
 /** Streams begin this far apart: users do not press the key all at once. */
 const STAGGER_MS = 25
 
-const { values: flags } = parseArgs({
-  options: {
-    streams: { type: 'string', default: '16' },
-    rounds: { type: 'string', default: '20' },
-    threads: { type: 'string' },
-    'backend-port': { type: 'string', default: '8798' },
-  },
+const flags = parseFlags({
+  streams: { type: 'string', default: '16' },
+  rounds: { type: 'string', default: '20' },
+  threads: { type: 'string' },
+  'backend-port': { type: 'string', default: '8798' },
 })
 const [streams, rounds] = [Number(flags.streams), Number(flags.rounds)]
 const backendPort = Number(flags['backend-port'])

@@ -3,8 +3,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import { parseFlags } from '../parse-flags.ts'
 import { VLLM_COMMAND } from '../vllm-dir.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
 import { randomDelta } from './random-delta.ts'
@@ -35,17 +35,15 @@ interface Row extends Figures {
   readonly engine: string
 }
 
-const { values: flags } = parseArgs({
-  options: {
-    engines: { type: 'string', default: 'onnx:cpu,vllm:cpu' },
-    weights: { type: 'string', default: 'f32' },
-    streams: { type: 'string', default: '1,8,16' },
-    rounds: { type: 'string', default: '3' },
-    tokens: { type: 'string', default: '64' },
-    vllm: { type: 'string', default: VLLM_COMMAND },
-    json: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
+const flags = parseFlags({
+  engines: { type: 'string', default: 'onnx:cpu,vllm:cpu' },
+  weights: { type: 'string', default: 'f32' },
+  streams: { type: 'string', default: '1,8,16' },
+  rounds: { type: 'string', default: '3' },
+  tokens: { type: 'string', default: '64' },
+  vllm: { type: 'string', default: VLLM_COMMAND },
+  json: { type: 'string' },
+  help: { type: 'boolean', default: false },
 })
 
 async function main(): Promise<void> {

@@ -2,10 +2,10 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
+import { parseFlags } from '../parse-flags.ts'
 import { openBareRunner } from './bare-runner.ts'
 import { adaptersOf, MODES } from './contender.ts'
 import { quantile } from './timing.ts'
@@ -28,15 +28,13 @@ const PROMPT_TOKENS = 512
 const WARM_UP_STEPS = 5
 const PROMPTS = 5
 
-const { values: flags } = parseArgs({
-  options: {
-    device: { type: 'string', default: 'cpu' },
-    weights: { type: 'string' },
-    rows: { type: 'string', default: '1,8,32' },
-    past: { type: 'string', default: '64' },
-    steps: { type: 'string', default: '60' },
-    help: { type: 'boolean', default: false },
-  },
+const flags = parseFlags({
+  device: { type: 'string', default: 'cpu' },
+  weights: { type: 'string' },
+  rows: { type: 'string', default: '1,8,32' },
+  past: { type: 'string', default: '64' },
+  steps: { type: 'string', default: '60' },
+  help: { type: 'boolean', default: false },
 })
 
 async function main(): Promise<void> {

@@ -4,9 +4,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { SamplingParams } from '../../gpu-backend/protocol.ts'
+import { parseFlags } from '../parse-flags.ts'
 import { BackendProcess } from './backend-process.ts'
 import { gaps, quantile } from './timing.ts'
 
@@ -14,12 +14,10 @@ const PROMPT_TOKENS = 512
 const CONTEXT_TOKENS = 1024
 const STARTS = 3
 
-const { values: flags } = parseArgs({
-  options: {
-    weights: { type: 'string', default: 'int8' },
-    prompts: { type: 'string', default: '12' },
-    json: { type: 'string' },
-  },
+const flags = parseFlags({
+  weights: { type: 'string', default: 'int8' },
+  prompts: { type: 'string', default: '12' },
+  json: { type: 'string' },
 })
 const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
 const dataDir = mkdtempSync(join(tmpdir(), 'polylora-waits-'))

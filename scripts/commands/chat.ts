@@ -12,7 +12,14 @@ interface Message {
 }
 
 const Chunk = z.looseObject({
-  choices: z.array(z.looseObject({ delta: z.looseObject({ content: z.string().nullish() }).optional() })).default([]),
+  choices: z
+    .array(
+      z.looseObject({
+        delta: z.looseObject({ content: z.string().nullish() }).optional(),
+        finish_reason: z.string().nullish(),
+      }),
+    )
+    .default([]),
   error: z.looseObject({ message: z.string() }).optional(),
 })
 
@@ -49,10 +56,15 @@ export const chat: Command = {
       }
     }
     const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
+    // Input that is piped may end while an answer is awaited; the lines before its end are still asked.
+    let hasEnded = false
+    lines.once('close', () => {
+      hasEnded = true
+    })
     lines.prompt()
     for await (const content of lines) {
       if (content.trim() !== '') await turn(content)
-      lines.prompt()
+      if (!hasEnded) lines.prompt()
     }
   },
 }
@@ -66,14 +78,31 @@ async function ask(
 ): Promise<string> {
   const body = JSON.stringify({ model, messages, stream: true, temperature: 0 })
   const response = await callEdge(edge, '/v1/chat/completions', { method: 'POST', body })
-  if (response.body === null) throw new CliError(`${edge.url} sent an empty answer.`, 3)
+  if (response.body === null || !response.headers.get('content-type')?.startsWith('text/event-stream')) {
+    await response.body?.cancel()
+    throw foreign(edge)
+  }
   let answer = ''
-  for await (const data of serverSentData(response.body)) {
-    const chunk = Chunk.parse(data)
-    if (chunk.error !== undefined) throw new CliError(chunk.error.message)
-    const text = chunk.choices[0]?.delta?.content ?? ''
+  let isWhole = false
+  for await (const { error, choices } of chunks(edge, response.body)) {
+    if (error !== undefined) throw new CliError(error.message)
+    const text = choices[0]?.delta?.content ?? ''
     terminal?.stdout.write(text)
     answer += text
+    isWhole ||= typeof choices[0]?.finish_reason === 'string'
   }
+  if (!isWhole) throw new CliError('The answer broke off before its end; ask again.', 3)
   return answer
+}
+
+async function* chunks(edge: EdgeAddress, body: ReadableStream<Uint8Array>): AsyncGenerator<z.infer<typeof Chunk>> {
+  try {
+    for await (const data of serverSentData(body)) yield Chunk.parse(data)
+  } catch (error) {
+    throw error instanceof SyntaxError || error instanceof z.ZodError ? foreign(edge) : error
+  }
+}
+
+function foreign(edge: EdgeAddress): CliError {
+  return new CliError(`${edge.url} answered with something else than a Polylora edge would; check --edge.`, 3)
 }

@@ -21,12 +21,12 @@ export const convert: Command = {
   },
   async run(args, terminal) {
     const out = args.required('out')
-    const dtype = parseDtype(args)
     const base = await openBase(args.required('base'), args)
     const imported = await importAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal), {
       ...importFacts(args),
       base,
     })
+    const dtype = parseDtype(args) ?? imported.dtype ?? 'f32'
     const rank = parseShrinkRank(args)
     const source = rank === undefined ? imported : (await shrinkRank(imported, rank)).source
     const report = await verifyAdapter(source, base, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })

@@ -18,11 +18,11 @@ export const inspect: Command = {
   options: { ...BASE_OPTIONS, ...FACT_OPTIONS },
   notes: ["Without --base, sizes are compared among the adapter's own tensors only; a fused layer needs --base."],
   async run(args, terminal) {
-    const dtype = parseDtype(args)
     const adapter = await identifyAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal))
     const model = args.text('base')
     const base = model === undefined ? shownBase(adapter.weights) : await openBase(model, args)
     const imported = await adapter.read({ ...importFacts(args), base })
+    const dtype = parseDtype(args) ?? imported.dtype ?? 'f32'
     const rank = parseShrinkRank(args)
     const source = rank === undefined ? imported : (await shrinkRank(imported, rank)).source
     const report = await verifyAdapter(source, base, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })

@@ -1,6 +1,7 @@
 // The options of `npm start` and their help. Knows nothing of what is started.
 import { parseArgs } from 'node:util'
 import { CliError } from '../cli-error.ts'
+import { wrongOptions } from '../parse-flags.ts'
 
 export interface StartOptions {
   readonly port: number
@@ -72,8 +73,7 @@ function parse(argv: readonly string[]) {
   try {
     return parseArgs({ args: [...argv], options, strict: true }).values
   } catch (error) {
-    const reason = error instanceof Error ? error.message.split('.')[0] : String(error)
-    throw new CliError(`${reason}; see npm start -- --help.`, 2)
+    throw wrongOptions(error, 'npm start -- --help')
   }
 }
 

@@ -45,7 +45,7 @@ async function attempt(files: FileSet, counts: Counts): Promise<void> {
     }),
   )
   try {
-    const source = await importAdapter(counted, { base, enableLora: [true, false, true] })
+    const source = await importAdapter(counted, { base })
     expect(bytesRead).toBeLessThan(READS_PER_BYTE * (size + 100_000))
     await verifyAdapter(source, base, 'f32', LIMITS)
     for (const module of source.modules.values()) {

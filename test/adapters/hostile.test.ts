@@ -158,7 +158,8 @@ test('names that every object has are names like any other', async () => {
       base,
     )
     expect(outcome).toBe('read')
-    expect(await readLimited([named(name, `${name}.lora_A`, `${name}.lora_B`)], base)).toMatchObject({
+    const facts = json('lora.json', { lora_alpha: 4 })
+    expect(await readLimited([named(name, `${name}.lora_A`, `${name}.lora_B`), facts], base)).toMatchObject({
       code: expect.any(String),
     })
   }

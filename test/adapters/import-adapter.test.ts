@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { targetModules } from '../../adapters/base-model.ts'
+import { encodeDelta } from '../../adapters/canonical.ts'
+import { loadDelta } from '../../adapters/delta-source.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { type FileSet, fileSet, memoryFile } from '../../adapters/file-set.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
@@ -37,6 +39,11 @@ const prefix = `base_model.model.${Q}`
 const layerOf = (layer: number, module = 'self_attn.q_proj') => [
   { name: `base_model.model.model.layers.${layer}.${module}.lora_A.weight`, shape: [2, 32] },
   { name: `base_model.model.model.layers.${layer}.${module}.lora_B.weight`, shape: [32, 2] },
+]
+
+const LORALIB = [
+  { name: `${Q}.lora_A`, shape: [2, 32] },
+  { name: `${Q}.lora_B`, shape: [32, 2] },
 ]
 
 const REFUSALS: readonly [what: string, files: FileSet, code: string, message: RegExp][] = [
@@ -235,15 +242,7 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
     'missing',
     /lora_parameters\.scale/,
   ],
-  [
-    'loralib without alpha',
-    tensorFiles('x.safetensors', [
-      { name: `${Q}.lora_A`, shape: [2, 32] },
-      { name: `${Q}.lora_B`, shape: [32, 2] },
-    ]),
-    'missing',
-    /--alpha/,
-  ],
+  ['loralib without alpha', tensorFiles('x.safetensors', LORALIB), 'missing', /--alpha/],
 ]
 
 describe('an adapter that cannot be served is refused in one sentence', () => {
@@ -254,14 +253,38 @@ describe('an adapter that cannot be served is refused in one sentence', () => {
   })
 
   test('loralib: biases and full weights, which lora_state_dict(bias=...) adds', async () => {
-    const pair = [
-      { name: `${Q}.lora_A`, shape: [2, 32] },
-      { name: `${Q}.lora_B`, shape: [32, 2] },
-    ]
-    const withBias = tensorFiles('x.safetensors', [...pair, { name: `${Q}.bias`, shape: [32] }])
+    const withBias = tensorFiles('x.safetensors', [...LORALIB, { name: `${Q}.bias`, shape: [32] }])
     expect((await refusal(withBias, { alpha: 2 })).message).toMatch(/bias="none"/)
-    const withHead = tensorFiles('x.safetensors', [...pair, { name: 'classifier.weight', shape: [2, 32] }])
+    const withHead = tensorFiles('x.safetensors', [...LORALIB, { name: 'classifier.weight', shape: [2, 32] }])
     expect((await refusal(withHead, { alpha: 2 })).message).toMatch(/classifier\.weight/)
+  })
+
+  test.each([
+    ['PEFT', peftFiles(PAIR), '--alpha', { alpha: 9 }],
+    ['PEFT', peftFiles(PAIR), '--scaling', { scaling: 2 }],
+    ['mistral-finetune', directoryFiles(`${FORMATS}/mistral-finetune`), '--alpha', { alpha: 3 }],
+    ['MLX', directoryFiles(`${FORMATS}/mlx`), '--enable-lora', { enableLora: [true] }],
+    ['llama.cpp', directoryFiles(`${FORMATS}/gguf-f32`), '--scaling', { scaling: 3 }],
+    ['loralib', directoryFiles(`${FORMATS}/loralib-linear`), '--scaling', { scaling: 3 }],
+  ])('%s: an option that its files do not need would be ignored in silence', async (_what, files, option, given) => {
+    expect(await refusal(files, given)).toMatchObject({ code: 'mismatch', message: expect.stringContaining(option) })
+  })
+
+  test('loralib: an enable_lora that contradicts the side file', async () => {
+    const files = directoryFiles(`${FORMATS}/loralib-merged-qkv`)
+    expect(await refusal(files, { enableLora: [false, false, true] })).toMatchObject({
+      code: 'mismatch',
+      message: expect.stringMatching(/enable_lora is .* but --enable-lora is false,false,true/),
+    })
+  })
+
+  test('loralib: side files of which none is the weights’ own, and that disagree', async () => {
+    const files = (...beside: ReturnType<typeof text>[]) => tensorFiles('run-b.safetensors', LORALIB, ...beside)
+    const [a, other] = [text('a.json', { alpha: 16 }), text('b.json', { lora_alpha: 4 })]
+    expect(await refusal(files(a, other))).toMatchObject({
+      code: 'mismatch',
+      message: expect.stringMatching(/a\.json and b\.json say different things .* name the right one run-b\.json/),
+    })
   })
 
   test('alpaca-lora: the empty file that its users report, with where to find the right one', async () => {
@@ -293,6 +316,31 @@ describe('what is odd but served', () => {
       ]),
     )
     expect([...source.modules.keys()]).toEqual([Q])
+  })
+
+  test('loralib: the side file named like the weights goes before lora.json, and that before others that agree', async () => {
+    const scale = async (...beside: ReturnType<typeof text>[]) =>
+      (await read(tensorFiles('run-b.safetensors', LORALIB, ...beside))).modules.get(Q)!.scale
+    const [a, lora, own] = [
+      text('a.json', { lora_alpha: 2 }),
+      text('lora.json', { lora_alpha: 4 }),
+      text('run-b.json', { alpha: 8 }),
+    ]
+    expect(await scale(a, text('z.json', { alpha: 2 }))).toBe(1)
+    expect(await scale(a, lora)).toBe(2)
+    expect(await scale(a, lora, own)).toBe(4)
+  })
+
+  test('a canonical delta keeps its type, and its chat template unless somebody says otherwise', async () => {
+    const chatTemplate = '{{ messages[0].content }}'
+    const metadata = { base: base.fingerprint, sourceFormat: 'peft', chatTemplate }
+    const delta = await loadDelta(await read(peftFiles(PAIR)))
+    const files = fileSet([memoryFile('d.safetensors', encodeDelta({ ...delta, metadata }, base, 'f16'))])
+    expect(await read(files)).toMatchObject({ dtype: 'f16', metadata })
+    expect((await read(files, { ignoreChatTemplate: true })).metadata).toEqual({
+      base: base.fingerprint,
+      sourceFormat: 'peft',
+    })
   })
 
   test('PEFT weights under another name, when nothing else could be meant', async () => {

@@ -42,6 +42,17 @@ describe('safetensors', () => {
     )
   })
 
+  test.each([
+    ['a number', '{"step":3}'],
+    ['an object that is no text', '{"format":{"toString":1}}'],
+    ['a list instead of names', '["a"]'],
+  ])('metadata with %s is damage', async (_what, metadata) => {
+    await expect(open(withHeader(`{"__metadata__":${metadata},"a":${tensor(0, 4)}}`, 4))).rejects.toMatchObject({
+      code: 'malformed',
+      message: expect.stringContaining('__metadata__'),
+    })
+  })
+
   test('the header is padded to eight bytes and sorted, so that it has one form', () => {
     const tensors = [{ name: 'a', dtype: 'F16' as const, shape: [3] }]
     const one = writeHeader(

@@ -82,7 +82,47 @@ const oneTensor = (key: string, values: number, offset: number, size: number, st
     's',
     STOP,
   )
+/** The form before torch 1.6: `value` with one storage, of one float. */
+const legacyFile = (...value: (string | number)[]) =>
+  concatenated(
+    pickle(0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, STOP),
+    pickle(0x80, 2, 'M', 0xe9, 0x03, STOP),
+    pickle(0x80, 2, '}', STOP),
+    pickle(0x80, 2, ...value, STOP),
+    pickle(0x80, 2, ']', ...unicode('0'), 'a', STOP),
+    new Uint8Array(new BigInt64Array([1n]).buffer),
+    new Uint8Array(new Float32Array([2.5]).buffer),
+  )
+const concatenated = (...pieces: Uint8Array[]) => new Uint8Array(Buffer.concat(pieces))
+/** A tensor of the one float of storage "0". */
+const oneFloat = [
+  GLOBAL('torch._utils', '_rebuild_tensor_v2'),
+  '(',
+  ...storage('0', 1),
+  ...['K', 0, 'K', 1, 0x85, 'K', 1, 0x85, 0x89],
+  GLOBAL('collections', 'OrderedDict'),
+  EMPTY_TUPLE,
+  ...['R', 't', 'R'],
+]
 const data = (key: string, bytes: number) => ({ name: `archive/data/${key}`, bytes: new Uint8Array(bytes) })
+
+describe('what lies beside the state dict in a file of before torch 1.6', () => {
+  test('tensors in a list have storages like others', async () => {
+    const file = await open(
+      legacyFile('}', ...unicode('w'), ...oneFloat, 's', ...unicode('rng_states'), ']', ...oneFloat, 'a', 's'),
+    )
+    expect([...file.tensors.keys()]).toEqual(['w'])
+    expect(await file.tensors.get('w')!.load()).toEqual(Float32Array.of(2.5))
+  })
+
+  test('a vocabulary of 200,000 words is passed over', async () => {
+    const words = Array.from({ length: 200_000 }, (_, i) => `X\x07\0\0\0t${String(i).padStart(6, '0')}K\x01`)
+    const file = await open(
+      legacyFile('}', ...unicode('w'), ...oneFloat, 's', ...unicode('vocab'), '}', '(', words.join(''), 'u', 's'),
+    )
+    expect([...file.tensors.keys()]).toEqual(['w'])
+  })
+})
 
 describe('a pickle runs nothing', () => {
   const system = [GLOBAL('os', 'system'), '(', ...unicode('rm -rf /'), 't', 'R', STOP]

@@ -1,8 +1,11 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openAdapterPath } from '../../scripts/directory-files.ts'
 import { polylora } from '../../scripts/polylora.ts'
@@ -62,6 +65,22 @@ describe('polylora', () => {
     expect(answer.answer).not.toBe('')
     expect((await run('remove', 'acme/support', ...atEdge())).out).toBe('removed acme/support\n')
     expect((await run('list', ...atEdge())).out).toContain('No adapters yet')
+  })
+
+  test('chat answers every line of piped input, and ends well at its end', async () => {
+    await edge.publish('key-acme', 'acme/talk')
+    const command = ['scripts/polylora.ts', 'chat', 'acme/talk', '--json', ...atEdge()]
+    const child = spawn(process.execPath, command, { stdio: ['pipe', 'pipe', 'inherit'] })
+    child.stdin.end('Hi\n\nWhen are you open?\nBye')
+    const [out, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')])
+    expect(code).toBe(0)
+    expect(
+      out
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).model),
+    ).toEqual(Array(3).fill('acme/talk'))
+    await run('remove', 'acme/talk', ...atEdge())
   })
 
   test('alias and rollback move a name between its versions', async () => {
@@ -148,6 +167,14 @@ describe('polylora', () => {
     const { id } = listed.find(({ prefix }: { prefix: string }) => made.out.startsWith(prefix))
     const rotated = await run('keys', 'rotate', 'acme', id, ...atAdmin)
     expect(rotated.out).toMatch(/^pl-\S+\n$/)
+    const again = JSON.parse((await run('keys', 'list', 'acme', ...atAdmin, '--json')).out)
+    const fresh = again.find(({ prefix }: { prefix: string }) => rotated.out.startsWith(prefix))
+    expect(await run('keys', 'rotate', 'acme', fresh.id, '--overlap-seconds', '0', ...atAdmin)).toMatchObject({
+      code: 0,
+    })
+    expect(await run('keys', 'rotate', 'acme', fresh.id, '--overlap-seconds', '-1', ...atAdmin)).toMatchObject({
+      code: 2,
+    })
     expect((await run('keys', 'revoke', 'acme', id, ...atAdmin)).out).toBe(`revoked ${id}\n`)
     expect((await run('keys', 'list', 'acme', ...atAdmin)).out).toContain('revoked')
     expect(await run('keys', 'list', 'acme', '--edge', edge.url, '--admin-key', 'wrong')).toMatchObject({ code: 1 })
@@ -158,6 +185,7 @@ describe('polylora', () => {
     const byAdapter = await run('usage', '--group-by', 'adapter', ...atEdge())
     expect(byAdapter).toMatchObject({ code: 0, err: '' })
     expect((await run('usage', '--from', 'yesterday', ...atEdge())).code).toBe(1)
+    expect((await run('usage', '--from', '2026-02-30', ...atEdge())).code).toBe(1)
     expect((await run('usage', '--from', '1999-01-01', '--to', '1999-01-02', ...atEdge())).out).toBe(
       'Nothing was used in this time.\n',
     )
@@ -175,6 +203,8 @@ describe('polylora', () => {
     const wrongKey = await run('publish', folder, '--as', 'acme/x', '--edge', edge.url, '--api-key', 'wrong')
     expect(wrongKey).toMatchObject({ code: 1 })
     expect(wrongKey.err).toMatch(/^polylora: .*key.*\n$/i)
+    const shortened = await run('list', '--edge', edge.url, '--api-key', 'pl-4f2…')
+    expect(shortened).toMatchObject({ code: 2, err: expect.stringContaining('copy the whole key') })
     const stranger = await run('publish', folder, '--as', 'rival/x', ...atEdge())
     expect(stranger).toMatchObject({ code: 1 })
     const port = await freePort()
@@ -189,6 +219,32 @@ describe('polylora without a server', () => {
     const { code, out } = await run('inspect', join(FORMATS, 'mistral-finetune'), '--json')
     expect(code).toBe(0)
     expect(JSON.parse(out)).toMatchObject({ sourceFormat: 'mistral-finetune', rank: 4, scales: [2] })
+  })
+
+  test.each(['mlx', 'mlx-embeddings', 'mlx-tied-embeddings', 'gguf-f32', 'peft-embeddings'])(
+    'inspect needs no base for %s',
+    async (format) => {
+      expect(await run('inspect', join(FORMATS, format))).toMatchObject({ code: 0, err: '' })
+    },
+  )
+
+  test('chat says of a server that is no edge that it is none, and of an answer that broke off that it did', async () => {
+    let [type, body] = ['text/html', '<p>Welcome</p>']
+    const server = createServer((_request, response) => response.writeHead(200, { 'content-type': type }).end(body))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const chat = () => run('chat', 'acme/talk', '--message', 'Hi', '--edge', url, '--api-key', 'k')
+    try {
+      expect(await chat()).toMatchObject({ code: 3, err: expect.stringContaining('check --edge') })
+      type = 'text/event-stream'
+      for (body of ['data: hello\n\n', 'data: {"choices":"none"}\n\n']) {
+        expect(await chat()).toMatchObject({ code: 3, err: expect.stringContaining('check --edge') })
+      }
+      body = 'data: {"choices":[{"delta":{"content":"We"}}]}\n\n'
+      expect(await chat()).toMatchObject({ code: 3, err: expect.stringContaining('broke off') })
+    } finally {
+      server.close()
+    }
   })
 
   test('inspect names what is missing', async () => {

@@ -17,15 +17,20 @@ describe('publishing is all or nothing', () => {
   let url: string
   const seen: string[] = []
   let previous: string | undefined
+  /** Of the version before. */
+  let report: object | null
   let effect: number
   let uploadStatus: number
+  let probeStatus: number
   let uploaded: string
 
   beforeEach(async () => {
     seen.length = 0
     previous = undefined
+    report = {}
     effect = 1
     uploadStatus = 201
+    probeStatus = 200
     uploaded = ''
     server = createServer((request, response) => void answer(request, response))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -46,7 +51,7 @@ describe('publishing is all or nothing', () => {
     for await (const piece of request) body += piece
     if (call === 'GET /v1/base') json(200, BASE_INFO)
     else if (call === `GET ${PATH}`)
-      json(previous ? 200 : 404, previous ? { digest: previous, versions: [{ digest: previous }] } : {})
+      json(previous ? 200 : 404, previous ? { digest: previous, report, versions: [{ digest: previous }] } : {})
     else if (isUpload) {
       uploaded = String(request.headers['x-polylora-digest'])
       json(201, {})
@@ -54,6 +59,7 @@ describe('publishing is all or nothing', () => {
       const { model } = JSON.parse(body)
       const adapted = model !== BASE_INFO.base.name
       if (adapted) expect(model).toBe(`acme/support@${uploaded}`)
+      if (probeStatus !== 200) return void json(probeStatus, { error: { message: 'No backend is ready.' } })
       response.setHeader('x-polylora-adapter', adapted ? uploaded : 'base')
       json(200, { choices: [{ logprobs: { top_logprobs: [{ x: adapted ? -1 - effect : -1 }] } }] })
     } else {
@@ -79,6 +85,29 @@ describe('publishing is all or nothing', () => {
     effect = 0
     await expect(publish()).rejects.toThrow(/has no effect/)
     expect(seen.at(-1)).toBe(`DELETE ${PATH}`)
+  })
+
+  test('a backend that cannot be asked takes no name away, and the next publishing goes on from there', async () => {
+    probeStatus = 503
+    await expect(publish()).rejects.toThrow('No backend is ready.')
+    expect(seen.at(-1)).toBe('POST /v1/completions')
+    probeStatus = 200
+    previous = uploaded
+    report = null
+    seen.length = 0
+    await publish()
+    expect(seen).not.toContain(`PUT ${PATH}`)
+    effect = 0
+    await expect(publish()).rejects.toThrow(/has no effect/)
+    expect(seen.at(-1)).toBe(`DELETE ${PATH}`)
+  })
+
+  test('a version that was proven once keeps its name when a later proof of it fails', async () => {
+    await publish()
+    previous = uploaded
+    effect = 0
+    await expect(publish()).rejects.toThrow(/has no effect/)
+    expect(seen).not.toContain(`DELETE ${PATH}`)
   })
 
   test('a name that is in use moves only after the proof and the report', async () => {

@@ -32,7 +32,7 @@ async function read({ files, base: given }: Job): Promise<Outcome> {
   try {
     const adapter = await identifyAdapter(fileSet(files.map(({ name, bytes }) => memoryFile(name, bytes))))
     const base = given ?? inferBase(adapter.weights.tensors.values())
-    const source = await adapter.read({ base, alpha: 4, scaling: 2 })
+    const source = await adapter.read({ base })
     await verifyAdapter(source, base, 'f32', { maxRank: 64, maxBytes: 1e6 })
     return 'read'
   } catch (error) {

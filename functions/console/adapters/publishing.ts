@@ -46,11 +46,11 @@ export async function publishInWorker(
 ): Promise<{ digest: string; report: Report }> {
   const worker = new Worker(new URL('./publish.worker.ts', import.meta.url), { type: 'module' })
   try {
-    return await new Promise((resolve, reject) => {
+    const { digest, report } = await new Promise<{ digest: string; report: unknown }>((resolve, reject) => {
       worker.onmessage = ({ data }: MessageEvent<FromPublisher>) => {
         if (data.type === 'progress') onProgress(data)
         else if (data.type === 'refused') reject(new PublishRefused(data.refusal))
-        else resolve({ digest: data.digest, report: Report.parse(data.report) })
+        else resolve(data)
       }
       worker.onerror = ({ message }) => {
         const sentence = `The page could not go on (${message || 'its worker did not start'}): load it again.`
@@ -58,6 +58,7 @@ export async function publishInWorker(
       }
       worker.postMessage(order)
     })
+    return { digest, report: Report.parse(report) }
   } finally {
     worker.terminate()
   }
