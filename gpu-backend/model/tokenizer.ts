@@ -9,6 +9,9 @@ import type { TokenizerFiles } from './model-source.ts'
 /** `plain` gets the special tokens that the tokenizer adds by itself; `rendered` by a chat template has them already. */
 export type PromptKind = 'plain' | 'rendered'
 
+/** No space before a full stop is taken out, which many tokenizers' files ask for: text that is out already would change. */
+const AS_IT_IS = { clean_up_tokenization_spaces: false }
+
 /** What a tokenizer is made of: enough to make the same one in another thread. */
 export interface TokenizerSource {
   readonly files: TokenizerFiles
@@ -93,12 +96,12 @@ export class Tokenizer {
 
   /** The text of one token, as log probabilities name it. */
   tokenText(id: number): string {
-    return this.#tokenizer.decode([id], { skip_special_tokens: false })
+    return this.#tokenizer.decode([id], { ...AS_IT_IS, skip_special_tokens: false })
   }
 
   /** A decoder for one stream of tokens. */
   stream(): TextStream {
-    return new TextStream((ids) => this.#tokenizer.decode(ids, { skip_special_tokens: true }))
+    return new TextStream((ids) => this.#tokenizer.decode(ids, { ...AS_IT_IS, skip_special_tokens: true }))
   }
 }
 

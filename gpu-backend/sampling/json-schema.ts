@@ -245,6 +245,7 @@ class SchemaCompiler {
     }
     const additional = schema.additionalProperties ?? !('properties' in schema)
     const undescribed = required.filter((name) => !Object.hasOwn(properties, name))
+    const isRequired = new Set<string>(required)
     // A name that is required but not described is an additional property.
     const names = [...Object.keys(properties), ...new Set<string>(undescribed)]
     const long = names.find((name) => name.length > MAX_NAME_CHARS)
@@ -272,7 +273,7 @@ class SchemaCompiler {
     for (const name of names.toReversed()) {
       const written = pair(name, further)
       const next = automaton.literal(',', space(written))
-      const optional = !required.includes(name)
+      const optional = !isRequired.has(name)
       first = optional ? automaton.choice(space(written), first) : space(written)
       further = optional ? automaton.choice(next, further) : next
     }
@@ -286,18 +287,18 @@ class SchemaCompiler {
     automaton.addRange(free, 0x22, 0x22, to)
     const isPlain = (code: number) => code >= 0x20 && code < 0x80 && code !== 0x22 && code !== 0x5c
     for (let code = 0; code < 0x80; code++) if (isPlain(code)) automaton.addRange(free, code, code, free)
-    const after = (begun: string): number => {
+    /** After `length` characters with which the names `begun` begin. */
+    const after = (length: number, begun: readonly string[]): number => {
       const node = automaton.node()
-      if (!names.includes(begun)) automaton.addRange(node, 0x22, 0x22, to)
-      const nexts = new Set(
-        names.filter((name) => name.startsWith(begun) && name !== begun).map((name) => name[begun.length]),
-      )
+      const longer = begun.filter((name) => name.length > length)
+      if (longer.length === begun.length) automaton.addRange(node, 0x22, 0x22, to)
+      const byNext = Map.groupBy(longer, (name) => name.charCodeAt(length))
       for (let code = 0; code < 0x80; code++) {
-        const letter = String.fromCharCode(code)
-        if (isPlain(code)) automaton.addRange(node, code, code, nexts.has(letter) ? after(begun + letter) : free)
+        const rest = byNext.get(code)
+        if (isPlain(code)) automaton.addRange(node, code, code, rest ? after(length + 1, rest) : free)
       }
       return node
     }
-    return automaton.literal('"', after(''))
+    return automaton.literal('"', after(0, names))
   }
 }

@@ -21,21 +21,21 @@ export class LoadsAhead {
   /** Starts reading what the first of `upcoming`, in the order of their turns, lack. */
   start(upcoming: readonly Sequence[]): void {
     const next = upcoming.slice(0, LOADS_AHEAD)
+    // What the first turn needs is the last to be pushed out.
+    for (const { digest } of next.toReversed()) if (digest !== null) this.#cache.touch(digest)
     const near = new Set<string>()
-    for (const { digest } of next) {
-      if (digest === null || !(this.#cache.has(digest) || this.#cache.isLoading(digest))) continue
-      near.add(digest)
-      this.#cache.touch(digest)
-    }
     for (const sequence of next) {
       const { digest } = sequence
-      if (digest === null || this.#cache.has(digest)) continue
-      sequence.tier = 'disk'
-      if (this.#cache.isLoading(digest)) continue
-      // What has come for another turn must not be pushed out by this one: both would be read again and again.
-      if (near.size > 0 && !this.#cache.hasRoomBeside(near)) continue
+      if (digest === null) continue
+      if (!this.#cache.has(digest)) {
+        sequence.tier = 'disk'
+        // What has come for an earlier turn must not be pushed out by this one: both would be read again and again. What
+        // has come for a later one may be, or a tenant would wait for as long as others keep the memory full.
+        const mayLoad = near.size === 0 || this.#cache.hasRoomBeside(near)
+        if (!this.#cache.isLoading(digest) && !mayLoad) continue
+        if (!this.#cache.isLoading(digest)) this.#load(sequence, digest)
+      }
       near.add(digest)
-      this.#load(sequence, digest)
     }
   }
 

@@ -267,7 +267,8 @@ export class OnnxEngine implements Engine {
       digest: request.delta,
       promptTokens,
       sampling,
-      seed: seed + index,
+      // Sums beyond 2^53 would be rounded: two choices would be one.
+      seed: (seed % 2 ** 52) + index,
       stopTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
       maxTokens,
       deadlineMs,

@@ -279,7 +279,7 @@ export class VllmEngine implements Engine {
       id,
       tenant,
       sampling,
-      seed: sampling.seed === undefined ? undefined : Math.abs(sampling.seed) + index,
+      seed: sampling.seed === undefined ? undefined : (Math.abs(sampling.seed) % 2 ** 52) + index,
       onMessage: (message) => inbox.push(id, message),
       onFailure: (error) => inbox.fail(error),
       onUnreadable: (digest) => void this.#adapters.forget(digest),

@@ -55,6 +55,16 @@ describe('a stream of tokens', () => {
     )
   })
 
+  test('keeps spaces before full stops, commas and the like, whatever the files say of cleaning up', () => {
+    const text = 'x = [a , b] ; ls . ? I do n\'t ! "yes ."'
+    for (const config of [{}, { clean_up_tokenization_spaces: true }]) {
+      const cleaning = new Tokenizer({ ...files, config })
+      const ids = cleaning.encode(text)
+      expect(shown(cleaning.stream(), ids).join('')).toBe(text)
+      expect(Array.from(ids, (id) => cleaning.tokenText(id)).join('')).toBe(text)
+    }
+  })
+
   test('shows nothing of special tokens', () => {
     const ids = [...tokenizer.encode('one'), ...files.eosTokenIds, ...tokenizer.encode(' two')]
     expect(shown(tokenizer.stream(), ids).join('')).toBe('one two')
