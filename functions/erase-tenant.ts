@@ -6,7 +6,7 @@ import type { Bindings } from './env.ts'
 import { objectKey } from './registry/objects.ts'
 import { eraseOrphans } from './registry/orphans.ts'
 import type { Receipt } from './registry/receipt.ts'
-import { beginDeletion, removeTenant } from './registry/tenants.ts'
+import { beginDeletion, isBeingDeleted, removeTenant } from './registry/tenants.ts'
 import { eraseUpload } from './registry/uploads.ts'
 import { evictEverywhere } from './router/evict.ts'
 
@@ -20,7 +20,8 @@ export async function eraseTenant(edge: Edge, env: Bindings, id: string, request
   const orphans = await eraseOrphans(env.DB, edge.cachedObjects, now, Date.now())
   const evicted = await evictEverywhere(edge, { tenant: id, requestId, digests: orphans })
   for (const digest of erased.uploads) await eraseUpload(env.DB, edge.objects, { tenant: id, digest })
-  await env.METER.get(env.METER.idFromName(id)).erase()
+  // Somebody else may have finished this deletion meanwhile, and the name may be in use again.
+  if (await isBeingDeleted(env.DB, id, begunMs)) await env.METER.get(env.METER.idFromName(id)).erase()
   const receipt: Receipt = {
     id,
     object: 'tenant.deleted',

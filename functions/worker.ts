@@ -27,7 +27,7 @@ z.config(english())
 
 /** What a web page of another origin may read of an answer. */
 const EXPOSED_HEADERS = [
-  ...[REQUEST_ID_HEADER, 'retry-after', 'x-polylora-adapter', 'x-polylora-replayed'],
+  ...[REQUEST_ID_HEADER, 'retry-after', 'x-should-retry', 'x-polylora-adapter', 'x-polylora-replayed'],
   ...['limit', 'remaining', 'reset'].flatMap((what) => [`x-ratelimit-${what}-requests`, `x-ratelimit-${what}-tokens`]),
 ]
 const PREFLIGHT_FRESH_S = 86_400

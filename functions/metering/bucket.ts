@@ -8,11 +8,15 @@ export interface Bucket {
 
 const MINUTE_MS = 60_000
 
-/** The bucket at `nowMs`, full where it never was used. */
+/**
+ * The bucket at `nowMs`, full where it never was used. Edges' clocks differ, so that `nowMs` may lie before the bucket's own
+ * time, which never goes back: the same minute would fill it twice.
+ */
 export function refilled(bucket: Bucket | undefined, perMinute: number, nowMs: number): Bucket {
   if (!bucket) return { level: perMinute, atMs: nowMs }
   const elapsedMs = Math.max(0, nowMs - bucket.atMs)
-  return { level: Math.min(perMinute, bucket.level + (elapsedMs * perMinute) / MINUTE_MS), atMs: nowMs }
+  const level = Math.min(perMinute, bucket.level + (elapsedMs * perMinute) / MINUTE_MS)
+  return { level, atMs: Math.max(bucket.atMs, nowMs) }
 }
 
 /** Milliseconds until the bucket holds `amount`; 0 where it does already. */

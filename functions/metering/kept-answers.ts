@@ -20,10 +20,21 @@ export class KeptAnswers {
     sql.exec(SCHEMA)
   }
 
-  /** What becomes of another request under this key; undefined where the key is free. `runs` knows which requests do. */
-  find({ key, fingerprint }: IdempotencyKey, runs: (requestId: string) => boolean): ReserveAnswer | undefined {
+  /**
+   * What becomes of another request under this key; undefined where the key is free, as it is again of an answer from before
+   * `sinceMs`. `runs` knows which requests do.
+   */
+  find(
+    { key, fingerprint }: IdempotencyKey,
+    sinceMs: number,
+    runs: (requestId: string) => boolean,
+  ): ReserveAnswer | undefined {
     const row = this.#sql.exec<AnswerRow>('SELECT * FROM answers WHERE key = ?', key).toArray()[0]
     if (!row) return undefined
+    if (row.created_ms < sinceMs && !runs(row.request_id)) {
+      this.free(row.request_id)
+      return undefined
+    }
     if (row.fingerprint !== fingerprint) return { kind: 'other_request' }
     if (row.events === null) {
       if (runs(row.request_id)) return { kind: 'in_progress' }
@@ -56,6 +67,12 @@ export class KeptAnswers {
   /** The request's key, if it has one, is free for another. */
   free(requestId: string): void {
     this.#sql.exec('DELETE FROM answers WHERE request_id = ?', requestId)
+  }
+
+  /** When the oldest of them was made; undefined where there are none. */
+  oldestMs(): number | undefined {
+    const [oldest] = this.#sql.exec<{ ms: number | null }>('SELECT MIN(created_ms) AS ms FROM answers')
+    return oldest?.ms ?? undefined
   }
 
   forget(beforeMs: number): void {

@@ -59,7 +59,7 @@ export class Limits {
   }
 
   #draw(name: string, perMinute: number, amount: number, nowMs: number): void {
-    const { level } = this.#bucket(name, perMinute, nowMs)
-    this.#buckets.set(name, { level: Math.min(perMinute, level - amount), atMs: nowMs })
+    const { level, atMs } = this.#bucket(name, perMinute, nowMs)
+    this.#buckets.set(name, { level: Math.min(perMinute, level - amount), atMs })
   }
 }

@@ -1,6 +1,7 @@
 // The meter of one tenant: a Durable Object that grants requests under the tenant's terms and settles what they used.
 // Knows no names, keys or bytes. Invariants: a request is settled once; one that nobody settles is closed here, with what was
-// last heard of it, until what its edge has to say comes after all.
+// last heard of it, until what its edge has to say comes after all; a tenant neither pays for nor sees what one of the same
+// name had begun that was deleted.
 // Granting writes nothing, since a Durable Object's answer waits for its writes: reservations live in memory until the
 // backend has begun. A meter that restarts before forgets them, and gives at most a minute's allowance too much.
 import { DurableObject } from 'cloudflare:workers'
@@ -20,6 +21,8 @@ const REMEMBER_MS = 24 * 3_600_000
 const FORGET_EVERY_MS = 600_000
 /** Prefix of the keys under which requests that run are kept. */
 const RUNNING = 'running:'
+/** Key of the time of the last erasure. */
+const ERASED = 'erased_ms'
 /** Nobody's answer waits for such a write: it may be lost, with no more harm than a few seconds' tokens. */
 const UNCONFIRMED = { allowUnconfirmed: true }
 /** `lost`: requests that were given up, and what was charged for them. */
@@ -51,6 +54,8 @@ export class TenantMeter extends DurableObject<Bindings> {
   #answers: KeptAnswers
   #outbox: Outbox
   #forgotMs = 0
+  /** What began before was for a tenant of this name that has been deleted. */
+  #erasedMs = 0
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env)
@@ -63,6 +68,7 @@ export class TenantMeter extends DurableObject<Bindings> {
     ctx.blockConcurrencyWhile(async () => {
       const running = await ctx.storage.list<OpenRequest>({ prefix: RUNNING })
       for (const [key, open] of running) this.#open.set(key.slice(RUNNING.length), open)
+      this.#erasedMs = (await ctx.storage.get<number>(ERASED)) ?? 0
       // Whatever was left undone by the one before.
       await this.#wake(Date.now() + FLUSH_AFTER_MS)
     })
@@ -73,7 +79,7 @@ export class TenantMeter extends DurableObject<Bindings> {
     const { requestId, nowMs, terms, idempotency } = reservation
     this.#releaseUnheard(nowMs)
     if (this.#open.has(requestId)) return { kind: 'granted', rate: this.#limits.rate(terms, nowMs) }
-    const known = idempotency && this.#answers.find(idempotency, (id) => this.#open.has(id))
+    const known = idempotency && this.#answers.find(idempotency, nowMs - REMEMBER_MS, (id) => this.#open.has(id))
     if (known) return known
     const hold = priceNano(terms, {
       prompt_tokens: reservation.promptTokens,
@@ -94,6 +100,7 @@ export class TenantMeter extends DurableObject<Bindings> {
   /** What the request has used so far, should its edge never come back. */
   async hear(account: Account, nowMs: number): Promise<void> {
     const id = account.record.request_id
+    if (this.#isOfErased(account)) return
     if (this.#sql.exec('SELECT 1 FROM settled WHERE request_id = ?', id).toArray().length > 0) return
     // Absent where this meter has restarted since it granted the request.
     const open = this.#open.get(id) ?? { tokens: 0, hold: 0, terms: account.terms }
@@ -136,6 +143,8 @@ export class TenantMeter extends DurableObject<Bindings> {
     while (await this.#outbox.flush()) {}
     await this.ctx.storage.deleteAlarm()
     await this.ctx.storage.deleteAll()
+    this.#erasedMs = Date.now()
+    await this.ctx.storage.put(ERASED, this.#erasedMs)
     this.#sql.exec(SCHEMA)
     this.#limits = new Limits(this.#sql)
     this.#answers = new KeptAnswers(this.#sql)
@@ -156,10 +165,18 @@ export class TenantMeter extends DurableObject<Bindings> {
     }
     const heard = [...this.#open.values()].map(({ heardMs }) => heardMs)
     if (heard.length > 0) await this.#wake(Math.min(...heard) + this.#leaseMs)
+    const oldestMs = this.#answers.oldestMs()
+    if (oldestMs !== undefined) await this.#wake(Math.max(oldestMs + REMEMBER_MS, nowMs + FORGET_EVERY_MS))
   }
 
-  #settle({ record, terms, idempotency }: Account, nowMs: number, kept?: KeptAnswer | TooLarge): void {
+  #settle(account: Account, nowMs: number, kept?: KeptAnswer | TooLarge): void {
+    const { record, terms, idempotency } = account
     const { request_id: id, outcome } = record
+    if (this.#isOfErased(account)) {
+      // For the books alone: there is no balance left that it could be taken from.
+      this.#outbox.add({ ...record, price_nano: outcome === 'failed' ? 0 : priceNano(terms, record) })
+      return
+    }
     const lost = this.#sql
       .exec<{ price_nano: number }>('DELETE FROM lost WHERE request_id = ? RETURNING price_nano', id)
       .toArray()[0]
@@ -176,6 +193,10 @@ export class TenantMeter extends DurableObject<Bindings> {
     this.#pay(price - (lost?.price_nano ?? 0))
     this.#outbox.add({ ...record, price_nano: price })
     if (outcome === 'lost') this.#sql.exec('INSERT OR REPLACE INTO lost VALUES (?, ?, ?)', id, price, nowMs)
+  }
+
+  #isOfErased({ record }: Account): boolean {
+    return record.started_ms <= this.#erasedMs
   }
 
   #release(requestId: string, nowMs: number): void {

@@ -14,7 +14,6 @@ const VersionRow = z.object({
   digest: Digest,
   bytes: z.number(),
   header: z.string(),
-  report: z.nullable(z.string()),
   created_ms: z.number(),
 })
 export type VersionRow = z.infer<typeof VersionRow>
@@ -30,7 +29,7 @@ const AdapterRow = z.object({
 })
 export type AdapterRow = z.infer<typeof AdapterRow>
 
-const READY_ADAPTERS = `SELECT a.name, a.digest, a.updated_ms, a.canary_digest, a.canary_weight, a.previous_digest, a.may_leave, v.bytes, v.header, v.report, v.created_ms
+const READY_ADAPTERS = `SELECT a.name, a.digest, a.updated_ms, a.canary_digest, a.canary_weight, a.previous_digest, a.may_leave, v.bytes, v.header, v.created_ms
   FROM aliases a JOIN versions v ON v.tenant = a.tenant AND v.name = a.name AND v.digest = a.digest`
 
 const AliasRow = z.object({
@@ -71,6 +70,17 @@ export async function listAdapters(db: D1Database, tenant: string): Promise<Adap
   return z.array(AdapterRow).parse(results)
 }
 
+/** The report, as JSON, of the version that the name points at; null where it has none. */
+export async function tryGetReport(
+  db: D1Database,
+  { tenant, name, digest }: AdapterName & { readonly digest: Digest },
+): Promise<string | null> {
+  return db
+    .prepare('SELECT report FROM versions WHERE tenant = ? AND name = ? AND digest = ?')
+    .bind(tenant, name, digest)
+    .first<string>('report')
+}
+
 export async function tryGetAdapter(db: D1Database, { tenant, name }: AdapterName): Promise<AdapterRow | undefined> {
   const row = await db.prepare(`${READY_ADAPTERS} WHERE a.tenant = ? AND a.name = ?`).bind(tenant, name).first()
   return row ? AdapterRow.parse(row) : undefined
@@ -80,7 +90,7 @@ export async function tryGetAdapter(db: D1Database, { tenant, name }: AdapterNam
 export async function listVersions(db: D1Database, { tenant, name }: AdapterName): Promise<VersionRow[]> {
   const { results } = await db
     .prepare(
-      `SELECT digest, bytes, header, report, created_ms FROM versions
+      `SELECT digest, bytes, header, created_ms FROM versions
        WHERE tenant = ? AND name = ? AND ready = 1 ORDER BY created_ms DESC, digest`,
     )
     .bind(tenant, name)
@@ -115,43 +125,44 @@ export async function beginVersion(db: D1Database, version: NewVersion): Promise
   return (claimed?.results.length ?? 0) > 0
 }
 
-/** Gives up a claim whose bytes never arrived; a version that is already published stays. */
-export async function abandonVersion(db: D1Database, { tenant, name, digest }: NewVersion): Promise<void> {
+/** Gives up a claim whose bytes never arrived; a version that is already published stays, and a claim of somebody else. */
+export async function abandonVersion(db: D1Database, { tenant, name, digest, nowMs }: NewVersion): Promise<void> {
   await db
-    .prepare('DELETE FROM versions WHERE tenant = ? AND name = ? AND digest = ? AND ready = 0')
-    .bind(tenant, name, digest)
+    .prepare('DELETE FROM versions WHERE tenant = ? AND name = ? AND digest = ? AND created_ms = ? AND ready = 0')
+    .bind(tenant, name, digest, nowMs)
     .run()
 }
 
-/** The bytes are stored: the version becomes visible, and the alias stays where it is. */
-export async function storeVersion(db: D1Database, version: NewVersion): Promise<void> {
-  await ready(db, version).run()
+/**
+ * The bytes are stored: the version becomes visible, and the alias stays where it is. False where the claim is gone: the name
+ * was deleted meanwhile, or its tenant, and so perhaps were the bytes.
+ */
+export async function storeVersion(db: D1Database, version: NewVersion): Promise<boolean> {
+  return (await ready(db, version).run()).meta.changes > 0
 }
 
-/** Somebody else who published the same and failed may have taken the claim back: it is made again then. */
-function ready(db: D1Database, { tenant, name, digest, bytes, header, nowMs }: NewVersion): D1PreparedStatement {
+function ready(db: D1Database, { tenant, name, digest }: NewVersion): D1PreparedStatement {
   return db
-    .prepare(
-      `INSERT INTO versions (tenant, name, digest, bytes, header, created_ms, ready) VALUES (?, ?, ?, ?, ?, ?, 1)
-       ON CONFLICT DO UPDATE SET ready = 1`,
-    )
-    .bind(tenant, name, digest, bytes, header, nowMs)
+    .prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?')
+    .bind(tenant, name, digest)
 }
 
-/** The bytes are stored: the version becomes visible and the alias moves to it, both or neither. */
-export async function publishVersion(db: D1Database, version: NewVersion): Promise<void> {
+/** The bytes are stored: the version becomes visible and the alias moves to it, both or neither. False as of `storeVersion`. */
+export async function publishVersion(db: D1Database, version: NewVersion): Promise<boolean> {
   const { tenant, name, digest, nowMs } = version
-  await db.batch([
+  const [claimed] = await db.batch([
     ready(db, version),
     db
       .prepare(
-        `INSERT INTO aliases (tenant, name, digest, updated_ms) VALUES (?, ?, ?, ?)
+        `INSERT INTO aliases (tenant, name, digest, updated_ms) SELECT ?1, ?2, ?3, ?4
+         WHERE EXISTS (SELECT 1 FROM versions WHERE tenant = ?1 AND name = ?2 AND digest = ?3)
          ON CONFLICT (tenant, name) DO UPDATE SET
            previous_digest = CASE WHEN digest = excluded.digest THEN previous_digest ELSE digest END,
            digest = excluded.digest, canary_digest = NULL, canary_weight = 0, updated_ms = excluded.updated_ms`,
       )
       .bind(tenant, name, digest, nowMs),
   ])
+  return (claimed?.meta.changes ?? 0) > 0
 }
 
 /**
@@ -165,7 +176,7 @@ export async function moveAlias(
 ): Promise<boolean> {
   const result = await db
     .prepare(
-      `UPDATE aliases SET previous_digest = digest, digest = ?1, canary_digest = NULL, canary_weight = 0, updated_ms = ?2
+      `UPDATE aliases SET previous_digest = CASE WHEN digest = ?1 THEN previous_digest ELSE digest END, digest = ?1, canary_digest = NULL, canary_weight = 0, updated_ms = ?2
        WHERE tenant = ?3 AND name = ?4 AND digest = ?5 AND EXISTS
          (SELECT 1 FROM versions WHERE tenant = ?3 AND name = ?4 AND digest = ?1 AND ready = 1)`,
     )

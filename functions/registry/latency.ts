@@ -1,6 +1,7 @@
 // How long answers took, as percentiles of D1's usage records. Only complete answers count.
 // Method: nearest rank; the p-th percentile of n values is the smallest that at least p·n of them do not exceed.
-import { DIMENSIONS, dimensionsOf, type LatencyQuery, usageFilter } from './usage-query.ts'
+import { checkRows } from './usage.ts'
+import { DIMENSIONS, dimensionsOf, type LatencyQuery, type UsageScope, usageFilter } from './usage-query.ts'
 import type { LatencyRow } from './usage-rows.ts'
 
 const PERCENTILES = [50, 95, 99] as const
@@ -8,13 +9,9 @@ const PERCENTILES = [50, 95, 99] as const
 const TIMES = ['ttft_ms', 'latency_ms'] as const
 const MAX_ROWS = 10_000
 
-/** Rows with `requests` and `<time>_p<percentile>`, for one tenant, or for all where `tenant` is undefined. */
-export async function queryLatency(
-  db: D1Database,
-  tenant: string | undefined,
-  query: LatencyQuery,
-): Promise<LatencyRow[]> {
-  const { filter, values } = usageFilter(tenant, query)
+/** Rows with `requests` and `<time>_p<percentile>`. Throws as `queryUsage`. */
+export async function queryLatency(db: D1Database, scope: UsageScope, query: LatencyQuery): Promise<LatencyRow[]> {
+  const { filter, values } = usageFilter(scope, query)
   const dimensions = query.group_by === undefined ? [] : dimensionsOf(query.group_by)
   const partition = dimensions.length > 0 ? `PARTITION BY ${dimensions.map((name) => DIMENSIONS[name]).join(', ')}` : ''
   const names = dimensions.map((name) => `"${name}"`)
@@ -39,9 +36,9 @@ export async function queryLatency(
   const complete = `${filter ? `${filter} AND` : 'WHERE'} outcome = 'complete'`
   const { results } = await db
     .prepare(
-      `SELECT ${columns.join(', ')} FROM (SELECT ${ranked.join(', ')} FROM usage ${complete}) ${group} LIMIT ${MAX_ROWS}`,
+      `SELECT ${columns.join(', ')} FROM (SELECT ${ranked.join(', ')} FROM usage ${complete}) ${group} LIMIT ${MAX_ROWS + 1}`,
     )
     .bind(...values)
     .all<LatencyRow>()
-  return results
+  return checkRows(results, MAX_ROWS)
 }

@@ -57,5 +57,6 @@ export interface ObjectStore {
   /** The parts that are there, number -> bytes; parts are sent in order, and none is found behind one that is missing. */
   listParts(upload: Upload): Promise<ReadonlyMap<number, number>>
   tryOpenPart(key: PartKey): Promise<ReadableStream<Uint8Array> | undefined>
-  deleteParts(upload: Upload): Promise<void>
+  /** All that are there, of which none has a higher number than `lastPart`. */
+  deleteParts(upload: Upload, lastPart: number): Promise<void>
 }

@@ -126,10 +126,8 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     async tryOpenPart(key) {
       return (await tryOpen(partKey(key)))?.body
     },
-    async deleteParts(upload) {
-      // The last one first: what is left of a deletion that breaks off is still found.
-      const parts = [...(await partSizes(upload)).keys()].reverse()
-      for (const part of parts) await remove(partKey({ ...upload, part }))
+    async deleteParts(upload, lastPart) {
+      for (let part = lastPart; part > 0; part--) await remove(partKey({ ...upload, part }))
     },
   }
 }

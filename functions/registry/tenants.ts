@@ -96,6 +96,12 @@ export async function beginDeletion(db: D1Database, id: string, nowMs: number): 
   }
 }
 
+/** Whether the deletion that began at `begunMs` is still to be finished. */
+export async function isBeingDeleted(db: D1Database, id: string, begunMs: number): Promise<boolean> {
+  const row = await db.prepare('SELECT 1 FROM tenants WHERE id = ? AND deleting_ms = ?').bind(id, begunMs).first()
+  return row !== null
+}
+
 /**
  * Removes a tenant with its keys, versions and aliases, and keeps the receipt; its usage records stay, for the books. Does
  * nothing where the deletion that began at `begunMs` has been finished by somebody else.

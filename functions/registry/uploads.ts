@@ -2,23 +2,27 @@
 // Invariant: an upload is noted before its bytes are stored, and forgotten only once they are gone.
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
-import type { ObjectStore, Upload } from './objects.ts'
+import type { ObjectStore, PartKey, Upload } from './objects.ts'
 
 /** So long an upload that broke off may be gone on with. */
 const KEEP_MS = 7 * 86_400_000
-/** So many a sweep. */
-const BATCH = 20
+/** So many a sweep: an upload has up to 128 parts, and a Worker may ask others a thousand times. */
+const BATCH = 5
 
 const Row = z.object({ tenant: z.string(), digest: Digest })
 
-/** To be called before a part is stored. False where the tenant is being deleted, or gone. */
-export async function noteUpload(db: D1Database, { tenant, digest }: Upload, nowMs: number): Promise<boolean> {
+/**
+ * To be called before a part is stored, and again after: the upload may have been erased while its bytes were on their way.
+ * False where the tenant is being deleted, or gone.
+ */
+export async function noteUpload(db: D1Database, { tenant, digest, part }: PartKey, nowMs: number): Promise<boolean> {
   const { meta } = await db
     .prepare(
-      `INSERT OR REPLACE INTO uploads (tenant, digest, due_ms)
-       SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM tenants WHERE id = ?1 AND deleting_ms IS NULL)`,
+      `INSERT INTO uploads (tenant, digest, due_ms, last_part)
+       SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM tenants WHERE id = ?1 AND deleting_ms IS NULL)
+       ON CONFLICT (tenant, digest) DO UPDATE SET due_ms = excluded.due_ms, last_part = MAX(last_part, excluded.last_part)`,
     )
-    .bind(tenant, digest, nowMs + KEEP_MS)
+    .bind(tenant, digest, nowMs + KEEP_MS, part)
     .run()
   return meta.changes > 0
 }
@@ -26,9 +30,9 @@ export async function noteUpload(db: D1Database, { tenant, digest }: Upload, now
 /** Erases the parts that are there. */
 export async function eraseUpload(db: D1Database, objects: ObjectStore, upload: Upload): Promise<void> {
   const { tenant, digest } = upload
-  const noted = db.prepare('SELECT due_ms FROM uploads WHERE tenant = ? AND digest = ?').bind(tenant, digest)
-  const row = await noted.first<{ due_ms: number }>()
-  await objects.deleteParts(upload)
+  const noted = db.prepare('SELECT due_ms, last_part FROM uploads WHERE tenant = ? AND digest = ?').bind(tenant, digest)
+  const row = await noted.first<{ due_ms: number; last_part: number }>()
+  await objects.deleteParts(upload, row?.last_part ?? 0)
   if (!row) return
   // One that has begun anew meanwhile stays noted.
   const forget = db.prepare('DELETE FROM uploads WHERE tenant = ? AND digest = ? AND due_ms = ?')

@@ -49,8 +49,15 @@ export type LatencyQuery = z.infer<typeof LatencyQuery>
 
 const DAY_MS = 86_400_000
 
-/** `WHERE …` and its parameters: the records of one tenant, or of all where it is undefined, of some days. */
-export function usageFilter(tenant: string | undefined, { from, to }: DayRange) {
+/** Whose records are asked for: all where `tenant` is undefined. */
+export interface UsageScope {
+  readonly tenant: string | undefined
+  /** Asked by the tenant itself: nothing of one that had its name before, and not where the backends are. */
+  readonly own: boolean
+}
+
+/** `WHERE …` and its parameters: the records of some days that are within the scope. */
+export function usageFilter({ tenant, own }: UsageScope, { from, to }: DayRange) {
   const conditions: string[] = []
   const values: (string | number)[] = []
   const where = (condition: string, value: string | number) => {
@@ -58,6 +65,7 @@ export function usageFilter(tenant: string | undefined, { from, to }: DayRange) 
     values.push(value)
   }
   if (tenant !== undefined) where('tenant = ?', tenant)
+  if (tenant !== undefined && own) where('started_ms >= (SELECT created_ms FROM tenants WHERE id = ?)', tenant)
   if (from) where('started_ms >= ?', Date.parse(`${from}T00:00:00Z`))
   if (to) where('started_ms < ?', Date.parse(`${to}T00:00:00Z`) + DAY_MS)
   return { filter: conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '', values }

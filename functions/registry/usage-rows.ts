@@ -1,5 +1,6 @@
 // What questions to the usage records are answered with, row by row.
 import * as z from 'zod/mini'
+import { UsageRecord } from '../metering/usage-record.ts'
 
 /** The dimensions that were asked for. */
 const dimensions = z.partial(
@@ -26,6 +27,10 @@ export const UsageRow = z.object({
   price_nano: z.int(),
 })
 export type UsageRow = z.infer<typeof UsageRow>
+
+/** One request's record; `backend`, its address, is for the operator alone. */
+export const OwnUsageRecord = z.object({ ...UsageRecord.shape, backend: z.optional(UsageRecord.shape.backend) })
+export type OwnUsageRecord = z.infer<typeof OwnUsageRecord>
 
 const ms = z.nullable(z.number())
 

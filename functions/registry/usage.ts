@@ -1,27 +1,41 @@
 // What was used, summed up from D1's usage records, or record by record.
 // Invariant: every value reaches SQL as a bound parameter; the grouping is chosen from a fixed list.
-import type { UsageRecord } from '../metering/usage-record.ts'
-import { DIMENSIONS, dimensionsOf, type UsageQuery, usageFilter } from './usage-query.ts'
-import type { UsageRow } from './usage-rows.ts'
+import { ApiError } from '../errors.ts'
+import { USAGE_COLUMNS, type UsageRecord } from '../metering/usage-record.ts'
+import { DIMENSIONS, dimensionsOf, type UsageQuery, type UsageScope, usageFilter } from './usage-query.ts'
+import type { OwnUsageRecord, UsageRow } from './usage-rows.ts'
 
 const MAX_ROWS = 50_000
 
-/** Sums, or with `group_by=request` the records themselves: of one tenant, or of all where `tenant` is undefined. */
+/**
+ * Sums, or with `group_by=request` the records themselves.
+ * @throws ApiError 400 where there are more rows than one answer holds: a bill must not lack some of them in silence
+ */
 export async function queryUsage(
   db: D1Database,
-  tenant: string | undefined,
+  scope: UsageScope,
   query: UsageQuery,
-): Promise<UsageRow[] | UsageRecord[]> {
-  const { filter, values } = usageFilter(tenant, query)
+): Promise<UsageRow[] | OwnUsageRecord[]> {
+  const { filter, values } = usageFilter(scope, query)
   const { results } = await db
-    .prepare(`${selection(query.group_by, filter)} LIMIT ${MAX_ROWS}`)
+    .prepare(`${selection(query.group_by, filter, scope.own)} LIMIT ${MAX_ROWS + 1}`)
     .bind(...values)
     .all<UsageRow & UsageRecord>()
-  return results
+  return checkRows(results, MAX_ROWS)
 }
 
-function selection(groupBy: string, filter: string): string {
-  if (groupBy === 'request') return `SELECT * FROM usage ${filter} ORDER BY started_ms, request_id`
+/** @throws ApiError 400 where there are more than `most` */
+export function checkRows<Row>(rows: Row[], most: number): Row[] {
+  if (rows.length <= most) return rows
+  const sentence = `There are more than ${most} rows: ask for fewer days (from, to), or group by less (group_by).`
+  throw new ApiError(400, 'too_many_rows', sentence, { param: 'from' })
+}
+
+function selection(groupBy: string, filter: string, own: boolean): string {
+  if (groupBy === 'request') {
+    const columns = USAGE_COLUMNS.filter((column) => !(own && column === 'backend'))
+    return `SELECT ${columns.join(', ')} FROM usage ${filter} ORDER BY started_ms, request_id`
+  }
   const dimensions = dimensionsOf(groupBy)
   const columns = dimensions.map((name) => `${DIMENSIONS[name]} AS "${name}"`)
   const positions = dimensions.map((_, index) => index + 1).join(', ')

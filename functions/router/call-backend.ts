@@ -10,6 +10,8 @@ import { DeltaRefused, refusalOf, TryNext } from './backend-refusal.ts'
 import { type Backends, backendUnavailable } from './backends.ts'
 
 const TOKEN_LIFE_MS = 60_000
+/** A delta on its way to a backend that gets no further than this is not worth waiting for: 1 MB a second. */
+const SLOWEST_BYTES_PER_MS = 1_000
 
 export interface BackendContext {
   readonly backends: Backends
@@ -46,9 +48,11 @@ interface Work {
  */
 export async function callBackend(context: BackendContext, url: string, work: Work, warming: Warming | undefined) {
   const { path, delta, maxTokens, body } = work
-  const headers = await capabilityHeaders(context, delta, maxTokens)
-  const json = { ...headers, 'content-type': 'application/json' }
-  const post = () => send(context, `${url}${path}`, { method: 'POST', headers: json, body })
+  const post = async () => {
+    // A token of its own each time: bringing a delta may take longer than one lives.
+    const headers = { ...(await capabilityHeaders(context, delta, maxTokens)), 'content-type': 'application/json' }
+    return send(context, `${url}${path}`, { method: 'POST', headers, body })
+  }
 
   let cold = warming?.url === url && warming.digest === delta && (await warming.pushed)
   let response = await post()
@@ -92,11 +96,13 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
     )
   }
   const headers = await capabilityHeaders(context, digest, 0)
-  const response = await send(context, `${url}/v1/adapters/${digest}`, {
+  const put = {
     method: 'PUT',
     headers: { ...headers, 'content-type': 'application/octet-stream' },
     body: object.body.pipeThrough(new FixedLengthStream(object.bytes)),
-  })
+  }
+  const patienceMs = context.patienceMs + object.bytes / SLOWEST_BYTES_PER_MS
+  const response = await send(context, `${url}/v1/adapters/${digest}`, put, patienceMs)
   if (response.ok) {
     await response.body?.cancel()
     if (!object.cached) context.waitUntil(objects.remember(digest))
@@ -120,10 +126,15 @@ async function capabilityHeaders(context: BackendContext, delta: Digest | null, 
   return { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: context.requestId }
 }
 
-/** @throws TryNext where no answer begins within the context's patience */
-async function send(context: BackendContext, url: string, init: RequestInit): Promise<Response> {
+/** @throws TryNext where no answer begins within `patienceMs`, of which sending the body is a part */
+async function send(
+  context: BackendContext,
+  url: string,
+  init: RequestInit,
+  patienceMs = context.patienceMs,
+): Promise<Response> {
   const tooSlow = new AbortController()
-  const timer = setTimeout(() => tooSlow.abort(new Error('no answer in time')), context.patienceMs)
+  const timer = setTimeout(() => tooSlow.abort(new Error('no answer in time')), patienceMs)
   try {
     const signal = AbortSignal.any([context.signal, tooSlow.signal])
     return await fetch(url, { ...init, signal, redirect: 'manual' })

@@ -8,6 +8,7 @@ import {
   type GenerateEvent,
   type GenerateRequest,
 } from '../../gpu-backend/protocol.ts'
+import { tryWithin } from '../try-within.ts'
 import { refusal, TryNext } from './backend-refusal.ts'
 import { backendUnavailable } from './backends.ts'
 import { type BackendContext, callBackend, type Warming } from './call-backend.ts'
@@ -69,7 +70,10 @@ export function forwardEmbed(
     const release = context.backends.claim(backend)
     try {
       const { response, cold } = await callBackend(context, backend, work, warming)
-      return { backend, cold, answer: EmbedResponse.parse(await response.json()) }
+      const body = await tryWithin(response.json(), context.patienceMs).catch(() => undefined)
+      const answer = EmbedResponse.safeParse(body)
+      if (!answer.success) throw new TryNext(backendUnavailable(), true)
+      return { backend, cold, answer: answer.data }
     } finally {
       release()
     }

@@ -4,8 +4,7 @@ import { BrowserModel } from '../../gpu-backend/browser/manifest.ts'
 import { BackendInfo, Digest, Tier } from '../../gpu-backend/protocol.ts'
 import { Scope } from '../auth/scope.ts'
 import { Terms } from '../metering/terms.ts'
-import { UsageRecord } from '../metering/usage-record.ts'
-import { UsageRow } from '../registry/usage-rows.ts'
+import { OwnUsageRecord, UsageRow } from '../registry/usage-rows.ts'
 
 /** Billionths of the currency's unit: what was paid in less what was used, and what open requests may still use of it. */
 const Balance = z.object({ balance_nano: z.int(), held_nano: z.int() })
@@ -59,7 +58,7 @@ export type RotatedKey = z.infer<typeof RotatedKey>
 /** Sums, or with `group_by=request` the records themselves. */
 export const UsageRows = z.object({
   object: z.literal('list'),
-  data: z.union([z.array(UsageRow), z.array(UsageRecord)]),
+  data: z.union([z.array(UsageRow), z.array(OwnUsageRecord)]),
 })
 
 export const BackendHoldings = z.object({

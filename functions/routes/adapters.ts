@@ -17,6 +17,7 @@ import {
   setReport,
   tryGetAdapter,
   tryGetAlias,
+  tryGetReport,
 } from '../registry/adapters.ts'
 import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { tryGetDelta } from '../registry/may-leave.ts'
@@ -118,12 +119,15 @@ adapters
 async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response> {
   const row = await tryGetAdapter(c.env.DB, adapter)
   if (!row) throw adapterNotFound(fullName(adapter))
-  const versions = await listVersions(c.env.DB, adapter)
+  const [versions, report] = await Promise.all([
+    listVersions(c.env.DB, adapter),
+    tryGetReport(c.env.DB, { ...adapter, digest: row.digest }),
+  ])
   return c.json<Adapter>({
     ...describeAdapter(adapter.tenant, row),
     previous_digest: row.previous_digest,
     canary: row.canary_digest === null ? null : { digest: row.canary_digest, weight: row.canary_weight / WHOLE_WEIGHT },
-    report: row.report === null ? null : JSON.parse(row.report),
+    report: report === null ? null : JSON.parse(report),
     versions: versions.map((version) => describe(adapter.tenant, adapter.name, version)),
   })
 }

@@ -31,12 +31,12 @@ admin
   .get('/usage', async (c) => {
     const { tenant, ...parameters } = c.req.query()
     const query = parseUsageQuery(UsageQuery, { group_by: 'tenant,day', ...parameters })
-    return usageResponse(query, await queryUsage(c.env.DB, tenant, query))
+    return usageResponse(query, await queryUsage(c.env.DB, { tenant, own: false }, query))
   })
   .get('/usage/latency', async (c) => {
     const { tenant, ...parameters } = c.req.query()
     const query = parseUsageQuery(LatencyQuery, parameters)
-    return c.json({ object: 'list', data: await queryLatency(c.env.DB, tenant, query) })
+    return c.json({ object: 'list', data: await queryLatency(c.env.DB, { tenant, own: false }, query) })
   })
   .get('/residency', async (c) => {
     const [backends, names] = await Promise.all([

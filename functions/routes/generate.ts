@@ -44,6 +44,7 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   // An answer that is kept for its Idempotency-Key is worth finishing without a reader.
   const onLeave = () => (ticket.isKept ? undefined : left.abort())
   c.req.raw.signal.addEventListener('abort', onLeave, { once: true })
+  if (c.req.raw.signal.aborted) onLeave()
   const generation = await startGeneration(c, { call, model, ticket, warming, signal: left.signal })
   const events = meteredEvents(c, generation, ticket, left.signal)
   const frame = {

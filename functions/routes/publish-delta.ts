@@ -20,7 +20,7 @@ import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import { splitHead } from '../split-head.ts'
 import type { DeltaSummary, PublishedVersion } from './adapter-answers.ts'
-import { describe } from './adapter-path.ts'
+import { describe, fullName } from './adapter-path.ts'
 import { checkBytes } from './upload-headers.ts'
 
 /** A canonical delta file on its way into storage. */
@@ -55,10 +55,12 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
     throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
   }
   try {
-    if (keepsAlias) await storeVersion(c.env.DB, version)
-    else await publishVersion(c.env.DB, version)
+    const isClaimed = keepsAlias ? await storeVersion(c.env.DB, version) : await publishVersion(c.env.DB, version)
+    if (!isClaimed) {
+      throw new ApiError(409, 'being_deleted', `'${fullName(adapter)}' was deleted during the upload: publish again.`)
+    }
   } catch (error) {
-    // The tenant may have been deleted meanwhile: its bytes came too late to be erased with it.
+    // The name or its tenant may have been deleted meanwhile: these bytes came too late to be erased with it.
     await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, [digest], Date.now())
     throw error
   }

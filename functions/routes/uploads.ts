@@ -33,11 +33,16 @@ uploads
     const digest = parseDigest(c.req.header('x-polylora-digest'), 'x-polylora-digest')
     const bytes = declaredBytes(c.req.header('content-length'), PART_BYTES, 'part')
     if (bytes === 0 || !c.req.raw.body) throw new ApiError(400, 'empty_body', `Part ${part} is empty: send its bytes.`)
-    if (!(await noteUpload(c.env.DB, upload, Date.now()))) throw tenantGone()
-    await c.var.edge.objects.putPart({ ...upload, part }, digest, c.req.raw.body, bytes).catch((error: unknown) => {
+    const key = { ...upload, part }
+    if (!(await noteUpload(c.env.DB, key, Date.now()))) throw tenantGone()
+    await c.var.edge.objects.putPart(key, digest, c.req.raw.body, bytes).catch((error: unknown) => {
       if (!(error instanceof DigestMismatch)) throw error
       throw new ApiError(422, 'digest_mismatch', `Part ${part} does not hash to ${digest}: send it again.`)
     })
+    if (!(await noteUpload(c.env.DB, key, Date.now()))) {
+      await c.var.edge.objects.deleteParts(upload, part)
+      throw tenantGone()
+    }
     return c.body(null, 204)
   })
   .post('/:digest', complete)

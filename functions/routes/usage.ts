@@ -2,26 +2,29 @@
 // `GET /v1/usage/latency`: how long its answers took.
 import { Hono } from 'hono'
 import type * as z from 'zod/mini'
-import { requireScope } from '../auth/api-key.ts'
+import { type Principal, requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { invalidRequest } from '../errors.ts'
-import type { UsageRecord } from '../metering/usage-record.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { queryUsage, toCsv } from '../registry/usage.ts'
-import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
-import type { UsageRow } from '../registry/usage-rows.ts'
+import { LatencyQuery, UsageQuery, type UsageScope } from '../registry/usage-query.ts'
+import type { OwnUsageRecord, UsageRow } from '../registry/usage-rows.ts'
 
 export const usage = new Hono<EdgeEnv>()
   .get('/', async (c) => {
     requireScope(c.var.principal, 'usage')
     const query = parseUsageQuery(UsageQuery, c.req.query())
-    return usageResponse(query, await queryUsage(c.env.DB, c.var.principal.tenant, query))
+    return usageResponse(query, await queryUsage(c.env.DB, own(c.var.principal), query))
   })
   .get('/latency', async (c) => {
     requireScope(c.var.principal, 'usage')
     const query = parseUsageQuery(LatencyQuery, c.req.query())
-    return c.json({ object: 'list', data: await queryLatency(c.env.DB, c.var.principal.tenant, query) })
+    return c.json({ object: 'list', data: await queryLatency(c.env.DB, own(c.var.principal), query) })
   })
+
+function own({ tenant }: Principal): UsageScope {
+  return { tenant, own: true }
+}
 
 /** @throws ApiError 400 naming the parameter at fault */
 export function parseUsageQuery<Query>(schema: z.ZodMiniType<Query>, parameters: Record<string, string>): Query {
@@ -30,7 +33,7 @@ export function parseUsageQuery<Query>(schema: z.ZodMiniType<Query>, parameters:
   return parsed.data
 }
 
-export function usageResponse({ format }: UsageQuery, rows: UsageRow[] | UsageRecord[]): Response {
+export function usageResponse({ format }: UsageQuery, rows: UsageRow[] | OwnUsageRecord[]): Response {
   if (format === 'json') return Response.json({ object: 'list', data: rows })
   if (format === 'csv') return new Response(toCsv(rows), { headers: { 'content-type': 'text/csv; charset=utf-8' } })
   const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('')

@@ -178,6 +178,16 @@ test('deleting removes the name, its versions and their bytes, and says which', 
   expect((await storedKeys()).filter((key) => digests.some((digest) => key.endsWith(digest.slice(7))))).toEqual([])
 })
 
+test('moving a name to where it points already keeps the way back', async () => {
+  const first = await edge.publish('key-acme', 'acme/twice', 41)
+  const second = await edge.publish('key-acme', 'acme/twice', 42)
+  const call = async (method: string, path: string, body?: string) =>
+    (await edge.call('key-acme', `/v1/adapters/acme/twice${path}`, { method, ...(body ? { body } : {}) })).json()
+  const moved = await call('PUT', '/alias', JSON.stringify({ digest: second }))
+  expect(moved).toMatchObject({ digest: second, previous_digest: first })
+  expect(await call('POST', '/rollback')).toMatchObject({ digest: first })
+})
+
 test('one version is asked for by its digest, whatever the name points at, by its own tenant alone', async () => {
   const first = await edge.publish('key-acme', 'acme/pinned', 63)
   const second = await edge.publish('key-acme', 'acme/pinned', 64)

@@ -187,8 +187,43 @@ describe('usage', () => {
     expect(one.body.data).toMatchObject([{ tenant: 'spender', requests: 4 }])
   })
 
+  test('of more rows than one answer holds is refused instead of cut, and fits when it is summed up', async () => {
+    const { key } = await tenant('large')
+    await edge.db.prepare("UPDATE tenants SET created_ms = 0 WHERE id = 'large'").run()
+    await edge.db
+      .prepare(
+        `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50001)
+         INSERT INTO usage (request_id, tenant, key_id, route, base, prompt_tokens, cached_tokens, completion_tokens,
+           backend, outcome, started_ms, latency_ms, price_nano)
+         SELECT 'large' || i, 'large', 'k', '/', 'b', 1, 0, 1, 'x', 'complete', 1000 + i, 1, 1000 FROM n`,
+      )
+      .run()
+    const all = await edge.call(key, '/v1/usage?group_by=request')
+    expect(all.status).toBe(400)
+    expect(await all.json()).toMatchObject({ error: { code: 'too_many_rows', param: 'from' } })
+    const sums = await edge.call(key, '/v1/usage?group_by=outcome')
+    expect(await sums.json()).toMatchObject({ data: [{ requests: 50_001, price_nano: 50_001_000 }] })
+  })
+
+  test('says where its backends are to the operator alone', async () => {
+    const { key } = await tenant('asking')
+    await (
+      await edge.call(key, '/v1/chat/completions', {
+        method: 'POST',
+        body: JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }] }),
+      })
+    ).text()
+    await waitFor(() => edge.db.prepare("SELECT 1 FROM usage WHERE tenant = 'asking'").first())
+    const own = await (await edge.call(key, '/v1/usage?group_by=request')).text()
+    expect(own).toContain('asking')
+    expect(own).not.toContain(backend.url)
+    const { body } = await edge.admin('GET', '/usage?tenant=asking&group_by=request')
+    expect(body.data).toMatchObject([{ backend: backend.url }])
+  })
+
   test('has percentiles of complete answers by nearest rank, for its tenant alone', async () => {
     const { key } = await tenant('timed')
+    await edge.db.prepare("UPDATE tenants SET created_ms = 0 WHERE id = 'timed'").run()
     const insert = edge.db.prepare(
       `INSERT INTO usage (request_id, tenant, key_id, route, adapter, base, prompt_tokens, cached_tokens,
          completion_tokens, backend, outcome, started_ms, ttft_ms, latency_ms)

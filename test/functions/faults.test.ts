@@ -1,6 +1,8 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
-import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
+import { BACKEND_SECRET, BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 
 let backends: ProtocolBackend[]
 let edge: EdgeHarness
@@ -68,6 +70,32 @@ describe('before the first token', () => {
     expect(response.headers.get('retry-after')).toBe('1')
     await two.close()
   })
+
+  test.each(['breaks off', 'falls silent'])(
+    'a backend that %s in the middle of vectors is passed over',
+    async (how) => {
+      const sick = createServer((request, response) => {
+        request.resume()
+        if (request.url === '/readyz') return void response.writeHead(200).end()
+        if (request.url === '/v1/base') return void response.writeHead(200).end(JSON.stringify(BASE_INFO))
+        response.writeHead(200, { 'content-type': 'application/json' }).write('{"embeddings":[[1,2')
+        if (how === 'breaks off') setTimeout(() => response.destroy(), 20)
+      })
+      await new Promise<void>((resolve) => sick.listen(0, '127.0.0.1', resolve))
+      const urls = `http://127.0.0.1:${(sick.address() as AddressInfo).port},${backends[0]!.url}`
+      const two = await startEdge(urls, { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, BACKEND_PATIENCE_MS: '500' })
+      await two.addTenant('acme', 'key-acme')
+      const body = JSON.stringify({ model: 'tiny-base', input: 'hi' })
+      for (let i = 0; i < 4; i++) {
+        const response = await two.call('key-acme', '/v1/embeddings', { method: 'POST', body })
+        expect(response.status).toBe(200)
+        await response.text()
+      }
+      await two.close()
+      sick.closeAllConnections()
+      sick.close()
+    },
+  )
 
   test('an adapter is pushed to whichever backend takes the request', async () => {
     const digest = await edge.publish('key-acme', 'acme/wanders', 7)

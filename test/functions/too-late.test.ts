@@ -1,0 +1,220 @@
+// What was on its way when it was no longer wanted: it is refused, or counts for nobody, and leaves nothing behind.
+import { once } from 'node:events'
+import { createServer, request as httpRequest, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { ADMIN_KEY, digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
+import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
+import { S3_KEYS, type S3Server, startS3 } from '../support/s3-server.ts'
+
+const DAY_MS = 86_400_000
+const SECRETS = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, POLYLORA_ADMIN_KEY: ADMIN_KEY }
+
+/** A PUT whose last bytes are held back until `finish`, which gives the answer's status. */
+function slowPut(edge: EdgeHarness, key: string, path: string, bytes: Uint8Array) {
+  const { hostname, port } = new URL(edge.url)
+  const headers = {
+    authorization: `Bearer ${key}`,
+    'x-polylora-digest': digestOf(bytes),
+    'content-length': bytes.byteLength,
+  }
+  const upload = httpRequest({ hostname, port, method: 'PUT', path, headers })
+  const answered = once(upload, 'response') as Promise<[IncomingMessage]>
+  upload.write(bytes.subarray(0, -32))
+  return {
+    async finish(): Promise<number | undefined> {
+      upload.end(bytes.subarray(-32))
+      const [response] = await answered
+      response.resume()
+      return response.statusCode
+    },
+  }
+}
+
+describe.each(['R2', 'S3'])('with %s', (kind) => {
+  let storage: S3Server
+  let backend: ProtocolBackend
+  let edge: EdgeHarness
+
+  beforeAll(async () => {
+    storage = await startS3()
+    backend = await new ProtocolBackend().listen()
+    const s3 = kind === 'S3' ? { S3_ENDPOINT: storage.url, S3_BUCKET: 'bucket', ...S3_KEYS } : {}
+    edge = await startEdge(backend.url, { ...SECRETS, ...s3 })
+    for (const tenant of ['parts', 'given-up', 'gap', 'again', 'staged']) await edge.addTenant(tenant, tenant)
+  })
+  afterAll(async () => {
+    await edge?.close()
+    await backend?.close()
+    await storage?.close()
+  })
+
+  const stored = async (part: string) => {
+    const keys = kind === 'R2' ? (await edge.deltas.list()).objects.map(({ key }) => key) : [...storage.objects.keys()]
+    return keys.filter((key) => key.includes(part))
+  }
+  const uploadOf = (tenant: string, bytes: Uint8Array) => `/v1/adapters/${tenant}/bot/uploads/${digestOf(bytes)}`
+  const isNoted = (tenant: string) => edge.db.prepare('SELECT 1 FROM uploads WHERE tenant = ?').bind(tenant).first()
+  const status = async (method: string, tenant: string, path: string) => {
+    const response = await edge.call(tenant, path, { method })
+    await response.arrayBuffer()
+    return response.status
+  }
+
+  test('a part of a tenant that is deleted meanwhile', async () => {
+    const bytes = makeDelta(101)
+    const part = slowPut(edge, 'parts', `${uploadOf('parts', bytes)}/1`, bytes)
+    await waitFor(() => isNoted('parts'))
+    expect((await edge.admin('DELETE', '/tenants/parts')).status).toBe(200)
+    expect(await part.finish()).toBe(409)
+    expect(await stored('/parts/')).toEqual([])
+  })
+
+  test('a part of an upload that is given up meanwhile is swept up later', async () => {
+    const bytes = makeDelta(102)
+    const part = slowPut(edge, 'given-up', `${uploadOf('given-up', bytes)}/1`, bytes)
+    await waitFor(() => isNoted('given-up'))
+    expect(await status('DELETE', 'given-up', uploadOf('given-up', bytes))).toBe(204)
+    expect(await part.finish()).toBe(204)
+    await edge.sweep(Date.now() + 8 * DAY_MS)
+    expect(await stored('/given-up/')).toEqual([])
+    expect(await isNoted('given-up')).toBeNull()
+  })
+
+  test('a part without those before it goes with its upload', async () => {
+    const bytes = makeDelta(103)
+    const headers = { 'x-polylora-digest': digestOf(bytes) }
+    const sent = await edge.call('gap', `${uploadOf('gap', bytes)}/3`, { method: 'PUT', headers, body: bytes })
+    expect(sent.status).toBe(204)
+    expect(await stored('/gap/')).toHaveLength(1)
+    expect(await status('DELETE', 'gap', uploadOf('gap', bytes))).toBe(204)
+    expect(await stored('/gap/')).toEqual([])
+  })
+
+  test('the same bytes, of a name that is deleted meanwhile', async () => {
+    const bytes = makeDelta(104)
+    await edge.publish('again', 'again/bot', bytes)
+    const again = slowPut(edge, 'again', '/v1/adapters/again/bot', bytes)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(await status('DELETE', 'again', '/v1/adapters/again/bot')).toBe(200)
+    expect(await again.finish()).toBe(409)
+    expect(await status('GET', 'again', '/v1/adapters/again/bot')).toBe(404)
+    expect(await stored(digestOf(bytes).slice('sha256:'.length))).toEqual([])
+  })
+
+  test('a version for a canary, of a name that is deleted meanwhile', async () => {
+    await edge.publish('staged', 'staged/bot', 105)
+    const bytes = makeDelta(106)
+    const staged = slowPut(edge, 'staged', '/v1/adapters/staged/bot?alias=keep', bytes)
+    await waitFor(() => edge.db.prepare("SELECT 1 FROM versions WHERE tenant = 'staged' AND ready = 0").first())
+    expect(await status('DELETE', 'staged', '/v1/adapters/staged/bot')).toBe(200)
+    expect(await staged.finish()).toBe(409)
+    expect(await stored(digestOf(bytes).slice('sha256:'.length))).toEqual([])
+    expect(await edge.db.prepare("SELECT COUNT(*) AS n FROM versions WHERE tenant = 'staged'").first('n')).toBe(0)
+  })
+})
+
+describe('of a deleted tenant whose name is in use again', () => {
+  let backend: ProtocolBackend
+  let edge: EdgeHarness
+  /** Between the edge and the backend: its deletions wait for this. */
+  let eviction: Promise<void> | undefined
+  let evictions: number
+  const front = createServer((request, response) => {
+    const target = new URL(request.url ?? '/', backend.url)
+    const forward = async () => {
+      if (request.method === 'DELETE' && evictions++ === 0) await eviction
+      const onward = httpRequest(target, { method: request.method ?? 'GET', headers: request.headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers)
+        answer.pipe(response)
+      })
+      onward.on('error', () => response.destroy())
+      request.pipe(onward)
+    }
+    void forward()
+  })
+
+  beforeAll(async () => {
+    backend = await new ProtocolBackend().listen()
+    await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve))
+    edge = await startEdge(`http://127.0.0.1:${(front.address() as AddressInfo).port}`)
+  })
+  afterAll(async () => {
+    await edge?.close()
+    front.closeAllConnections()
+    front.close()
+    await backend?.close()
+  })
+  beforeEach(() => {
+    backend.reset()
+    eviction = undefined
+    evictions = 0
+  })
+
+  const create = async (id: string, key: string, terms: object = {}) => {
+    expect((await edge.admin('POST', '/tenants', { id, ...terms })).status).toBe(201)
+    await edge.addTenant(id, key)
+  }
+  const ask = (key: string, body: object, headers: Record<string, string> = {}) =>
+    edge.call(key, '/v1/chat/completions', {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], ...body }),
+    })
+
+  test('an answer is neither paid for nor shown, and stays in the books', async () => {
+    const prices = { prompt_price_nano: 100, completion_price_nano: 1000 }
+    await create('ghost', 'old-key', prices)
+    const gate = Promise.withResolvers<void>()
+    backend.behaviour.words = ['A', ' secret', ' of', ' the', ' first']
+    backend.behaviour.pace = () => gate.promise
+    const kept = await ask('old-key', { stream: true }, { 'idempotency-key': 'order-1' })
+    const plain = await ask('old-key', { stream: true })
+    expect((await edge.admin('DELETE', '/tenants/ghost')).status).toBe(200)
+    gate.resolve()
+    await Promise.all([kept.text(), plain.text()])
+    const books = "SELECT COUNT(*) AS n FROM usage WHERE tenant = 'ghost' AND outcome = 'complete' AND price_nano > 0"
+    await waitFor(async () => (await edge.db.prepare(books).first('n')) === 2)
+
+    backend.reset()
+    await create('ghost', 'new-key', { billing: 'prepaid', ...prices })
+    expect((await edge.admin('GET', '/tenants/ghost')).body.balance_nano).toBe(0)
+    await edge.admin('POST', '/tenants/ghost/credits', { id: 'c1', amount_nano: 1_000_000 })
+    const own = await ask('new-key', { max_tokens: 10 }, { 'idempotency-key': 'order-1' })
+    expect(own.headers.get('x-polylora-replayed')).toBeNull()
+    expect(await own.text()).not.toContain('secret')
+    const records = (await (await edge.call('new-key', '/v1/usage?group_by=request')).json()) as { data: object[] }
+    for (const record of records.data) expect(record).not.toMatchObject({ price_nano: 5500 })
+  })
+
+  test('a delta moves no name', async () => {
+    await create('reuse', 'reuse-old')
+    const bytes = makeDelta(71)
+    const upload = slowPut(edge, 'reuse-old', '/v1/adapters/reuse/support', bytes)
+    await waitFor(() => edge.db.prepare("SELECT 1 FROM versions WHERE tenant = 'reuse'").first())
+    expect((await edge.admin('DELETE', '/tenants/reuse')).status).toBe(200)
+    await create('reuse', 'reuse-new')
+    const own = await edge.publish('reuse-new', 'reuse/support', 72)
+    expect(await upload.finish()).toBe(409)
+    const shown = (await (await edge.call('reuse-new', '/v1/adapters/reuse/support')).json()) as { digest: string }
+    expect(shown.digest).toBe(own)
+    expect((await edge.deltas.list()).objects.map(({ key }) => key)).not.toContain(
+      expect.stringContaining(digestOf(bytes).slice('sha256:'.length)),
+    )
+  })
+
+  test('a second deletion takes no money', async () => {
+    await create('twice', 'twice-old')
+    await edge.publish('twice-old', 'twice/bot', 9)
+    const gate = Promise.withResolvers<void>()
+    eviction = gate.promise
+    const slow = edge.admin('DELETE', '/tenants/twice')
+    await waitFor(async () => evictions === 1)
+    expect((await edge.admin('DELETE', '/tenants/twice')).status).toBe(200)
+    await create('twice', 'twice-new', { billing: 'prepaid' })
+    await edge.admin('POST', '/tenants/twice/credits', { id: 'payment-1', amount_nano: 5_000_000 })
+    gate.resolve()
+    await slow
+    expect((await edge.admin('GET', '/tenants/twice')).body.balance_nano).toBe(5_000_000)
+  })
+})
