@@ -19,19 +19,19 @@ export class TryNext extends Error {
 /** The bytes that were pushed do not hash to their digest, or are no delta for this base. */
 export class DeltaRefused extends ApiError {}
 
-/** What an answer that is not ok means. */
-export async function refusalOf(response: Response): Promise<Error> {
+/** What an answer that is not ok means; `promptField` is what the caller calls its text. */
+export async function refusalOf(response: Response, promptField: string): Promise<Error> {
   const parsed = ErrorBody.safeParse(await response.json().catch(() => undefined))
   return parsed.success
-    ? refusal(parsed.data.error, parsed.data.message)
-    : refusal('internal', `status ${response.status}`)
+    ? refusal(parsed.data.error, parsed.data.message, promptField)
+    : refusal('internal', `status ${response.status}`, promptField)
 }
 
 /** What a backend's error code means. */
-export function refusal(code: string, message: string): Error {
+export function refusal(code: string, message: string, promptField: string): Error {
   switch (code) {
     case 'context_length_exceeded':
-      return new ApiError(400, code, message, { param: 'messages' })
+      return new ApiError(400, code, message, { param: promptField })
     case 'bad_request':
       return new ApiError(400, 'invalid_value', message)
     case 'too_large':

@@ -19,6 +19,8 @@ export interface BackendContext {
   readonly objects: CachedObjects
   readonly tenant: string
   readonly requestId: string
+  /** What the caller's request names the text that is sent to the model. */
+  readonly promptField: 'messages' | 'prompt' | 'input'
   /** How long a backend may be silent; milliseconds. */
   readonly patienceMs: number
   /** Aborts the request on the backend. */
@@ -63,7 +65,7 @@ export async function callBackend(context: BackendContext, url: string, work: Wo
     cold = true
     response = await post()
   }
-  if (!response.ok) throw await refusalOf(response)
+  if (!response.ok) throw await refusalOf(response, context.promptField)
   if (delta !== null) context.backends.sawResident(url, delta, context.nowMs())
   return { response, cold }
 }
@@ -108,7 +110,7 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
     if (!object.cached) context.waitUntil(objects.remember(digest))
     return
   }
-  const refused = await refusalOf(response)
+  const refused = await refusalOf(response, context.promptField)
   if (!(refused instanceof DeltaRefused) || !object.cached) throw refused
   // The copy in the cache is damaged; the one in storage may not be.
   await objects.forget([digest])

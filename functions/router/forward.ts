@@ -51,7 +51,7 @@ export function forwardGenerate(
     const release = context.backends.claim(backend)
     try {
       const { response, cold } = await callBackend(context, backend, work, warming)
-      return { backend, cold, release, ...(await begin(response, context.patienceMs)) }
+      return { backend, cold, release, ...(await begin(response, context)) }
     } catch (error) {
       release()
       throw error
@@ -105,12 +105,15 @@ async function onBestBackend<Result>(
   throw refused
 }
 
-async function begin({ body }: Response, patienceMs: number): Promise<Pick<Generation, 'started' | 'events'>> {
+async function begin(
+  { body }: Response,
+  { patienceMs, promptField }: BackendContext,
+): Promise<Pick<Generation, 'started' | 'events'>> {
   if (!body) throw new TryNext(backendUnavailable(), true)
   const events = readGenerateEvents(body, patienceMs)
   try {
     const { value: first } = await events.next()
-    if (first?.event === 'error') throw refusal(first.error, first.message)
+    if (first?.event === 'error') throw refusal(first.error, first.message, promptField)
     if (first?.event !== 'started') throw new BrokenStream('the backend did not begin with `started`')
     return { started: first, events }
   } catch (error) {

@@ -33,7 +33,7 @@ export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   const stored = await reserve(c, ticket, estimateTokens(input.join('')), 0)
   if (stored) return replay(c, request, stored)
   try {
-    const context = backendContext(c, c.req.raw.signal)
+    const context = backendContext(c, c.req.raw.signal, 'input')
     const embedding = await forwardEmbed(context, { delta: model.digest, input }, warming)
     const { base } = await c.var.edge.backends.info(Date.now())
     const answer = {

@@ -2,6 +2,7 @@
 // Knows no route's JSON. Invariant: what was asked of an adapter is never answered by the bare base model, and every
 // request that reached a model is settled once, whichever way it ended.
 import type { Context } from 'hono'
+import * as z from 'zod/mini'
 import type { GenerateEvent, GenerateRequest } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
@@ -28,6 +29,9 @@ export interface GenerateCall {
   readonly user: string | undefined
   readonly request: Omit<GenerateRequest, 'delta'>
 }
+
+/** What the caller can do something about after the model has begun. */
+const ErrorEvent = z.object({ event: z.literal('error'), error: z.literal('bad_request'), message: z.string() })
 
 /** Reserved for an answer whose length the request leaves open. */
 const OPEN_ENDED_TOKENS = 512
@@ -75,7 +79,11 @@ interface Start {
 async function startGeneration(c: Context<EdgeEnv>, { call, model, ticket, warming, signal }: Start) {
   try {
     const request = { ...call.request, delta: model.digest }
-    const generation = await forwardGenerate(backendContext(c, signal), request, warming)
+    const generation = await forwardGenerate(
+      backendContext(c, signal, request.messages ? 'messages' : 'prompt'),
+      request,
+      warming,
+    )
     ticket.begin(generation.backend, generation.cold, generation.started, Date.now())
     return generation
   } catch (error) {
@@ -170,6 +178,9 @@ async function drain(events: AsyncGenerator<GenerateEvent>): Promise<void> {
 }
 
 function generationFailed(cause: unknown): ApiError {
+  // A schema that turns out to be too ambiguous only where the text has come to: asking again would not help.
+  const fault = ErrorEvent.safeParse(cause)
+  if (fault.success) return new ApiError(400, 'invalid_value', fault.data.message, { param: 'response_format' })
   console.warn(JSON.stringify({ event: 'generation_failed', reason: cause instanceof Error ? String(cause) : cause }))
   return new ApiError(502, 'generation_failed', 'The model server stopped before the answer was complete: try again.')
 }

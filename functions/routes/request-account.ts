@@ -55,7 +55,11 @@ export async function reserve(
   return answer.kind === 'replay' ? answer.answer : undefined
 }
 
-export function backendContext(c: Context<EdgeEnv>, signal: AbortSignal): BackendContext {
+export function backendContext(
+  c: Context<EdgeEnv>,
+  signal: AbortSignal,
+  promptField: BackendContext['promptField'],
+): BackendContext {
   const { config, backends, cachedObjects } = c.var.edge
   return {
     backends,
@@ -63,6 +67,7 @@ export function backendContext(c: Context<EdgeEnv>, signal: AbortSignal): Backen
     tenant: c.var.principal.tenant,
     requestId: c.var.requestId,
     signal,
+    promptField,
     objects: cachedObjects,
     patienceMs: config.backendPatienceMs,
     waitUntil: (promise) => c.executionCtx.waitUntil(promise),

@@ -30,10 +30,10 @@ export function warmEarly(c: Context<EdgeEnv>): (text: string) => void {
 export async function warm(c: Context<EdgeEnv>, digest: Digest | null): Promise<Warming | undefined> {
   if (digest === null) return undefined
   const early = await c.var.warming
-  return early?.digest === digest ? early : warmDelta(backendContext(c, c.req.raw.signal), digest)
+  return early?.digest === digest ? early : warmDelta(backendContext(c, c.req.raw.signal, 'messages'), digest)
 }
 
 async function warmNamed(c: Context<EdgeEnv>, model: string): Promise<Warming | undefined> {
   const own = await tryResolveAlias(c, model)
-  return own && warmDelta(backendContext(c, c.req.raw.signal), own.alias.digest)
+  return own && warmDelta(backendContext(c, c.req.raw.signal, 'messages'), own.alias.digest)
 }

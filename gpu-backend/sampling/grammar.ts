@@ -15,9 +15,11 @@ const MAX_GRAMMARS = 64
 const MAX_CACHE_BYTES = 128 * 2 ** 20
 const MAX_GRAMMAR_BYTES = 32 * 2 ** 20
 /** Ways to read the text so far, and steps for one mask: beyond them a grammar is ambiguous on purpose. */
-const MAX_READINGS = 2000
+const MAX_READINGS = 20_000
 const MAX_WORK = 1_000_000
 const BYTES_PER_STATE = 4096
+/** Beyond the first few of a state. */
+const BYTES_PER_READING = 64
 
 /** Where the callers of a rule go on, innermost first; the same stack is always the same object. */
 interface Stack {
@@ -95,6 +97,8 @@ class Grammar {
   #stacks = new Map<string, Stack>()
   #nextStackId = 1
   #masks = 0
+  /** Of all states together. */
+  #readings = 0
   /** Nodes looked at for the mask or the token at hand. */
   #work = 0
 
@@ -105,7 +109,11 @@ class Grammar {
   }
 
   get cachedBytes(): number {
-    return this.#states.size * BYTES_PER_STATE + this.#masks * (this.trie.textStart.length / 8)
+    return (
+      this.#states.size * BYTES_PER_STATE +
+      this.#readings * BYTES_PER_READING +
+      this.#masks * (this.trie.textStart.length / 8)
+    )
   }
 
   /** Lets go of what was found; sequences that run keep their own states. */
@@ -113,6 +121,7 @@ class Grammar {
     this.#states = new Map()
     this.#stacks = new Map()
     this.#masks = 0
+    this.#readings = 0
   }
 
   start(): State {
@@ -167,6 +176,7 @@ class Grammar {
     const { readings, mayEnd } = this.#closure(kernel)
     const state: State = { readings, mayEnd, next: new Array(256).fill(undefined), mask: undefined }
     this.#states.set(key, state)
+    this.#readings += readings.length
     return state
   }
 

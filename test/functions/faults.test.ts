@@ -108,6 +108,17 @@ describe('before the first token', () => {
     }
   })
 
+  test('a text that is too long is named as the request names it', async () => {
+    for (const backend of backends) backend.behaviour.refuse = 'context_length_exceeded'
+    const texts = { prompt: '/v1/completions', messages: '/v1/chat/completions' }
+    for (const [param, path] of Object.entries(texts)) {
+      const text = param === 'messages' ? [{ role: 'user', content: 'hi' }] : 'hi'
+      const body = JSON.stringify({ model: 'tiny-base', [param]: text })
+      const response = await edge.call('key-acme', path, { method: 'POST', body })
+      expect(await response.json()).toMatchObject({ error: { code: 'context_length_exceeded', param } })
+    }
+  })
+
   test.each([
     ['context_length_exceeded', 400, 'invalid_request_error'],
     ['too_large', 413, 'invalid_request_error'],
@@ -145,6 +156,16 @@ describe('after the first token', () => {
     const whole = await ask()
     expect(whole.status).toBe(502)
     expect(await recordOf(whole)).toMatchObject({ outcome: 'failed', completion_tokens: 3 })
+  })
+
+  test('a schema that turns out too ambiguous is the caller’s to mend, and costs nothing', async () => {
+    for (const backend of backends) Object.assign(backend.behaviour, { failAfter: 0, failCode: 'bad_request' })
+    const whole = await ask()
+    expect(whole.status).toBe(400)
+    const error = { type: 'invalid_request_error', code: 'invalid_value', param: 'response_format' }
+    expect(await whole.json()).toEqual({ error: { ...error, message: 'the engine fell over' } })
+    expect(await recordOf(whole)).toMatchObject({ outcome: 'failed', price_nano: 0 })
+    expect(await (await ask({ stream: true })).text()).toContain(JSON.stringify(error).slice(1, -1).split(',')[1])
   })
 
   test('a meter that restarts in the middle settles the request once', async () => {

@@ -58,6 +58,8 @@ interface Behaviour {
   cutAfter: number | undefined
   /** Send an `error` event after so many words. */
   failAfter: number | undefined
+  /** Of that event. */
+  failCode: ErrorCode
   /** Wait for this before each word. */
   pace: (() => Promise<void>) | undefined
   /** Forget a delta at once after taking it. */
@@ -72,6 +74,7 @@ function usual(): Behaviour {
     refuse: undefined,
     cutAfter: undefined,
     failAfter: undefined,
+    failCode: 'internal',
     pace: undefined,
     forgetful: false,
   }
@@ -228,7 +231,7 @@ export class ProtocolBackend {
         return void response.destroy()
       }
       if (position === behaviour.failAfter) {
-        send({ event: 'error', error: 'internal', message: 'the engine fell over' })
+        send({ event: 'error', error: behaviour.failCode, message: 'the engine fell over' })
         return void response.end()
       }
       await behaviour.pace?.()

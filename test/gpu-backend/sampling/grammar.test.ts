@@ -182,6 +182,28 @@ describe('the end', () => {
   })
 })
 
+describe('a schema of very many alternatives', () => {
+  const names = (count: number) => Array.from({ length: count }, (_, i) => `v${i}`)
+  test.each<[string, Schema, string]>([
+    ['values', { enum: names(5000) }, '"v4999"'],
+    ['properties that may be left out', { type: 'object', properties: asNulls(1500) }, '{"v7": null,"v1499": null}'],
+    ['kinds of items', { type: 'array', items: { anyOf: names(1500).map((name) => ({ const: name })) } }, '["v1499"]'],
+  ])('holds for %s', (_, schema, text) => {
+    const matcher = bytewise.matcher(ofSchema(schema), [BYTE_END])!
+    for (const byte of new TextEncoder().encode(text)) {
+      const logits = new Float32Array(BYTE_END + 1)
+      matcher.mask(logits)
+      expect(logits[byte]).toBe(0)
+      matcher.accept(byte)
+    }
+    expect(matcher.isComplete).toBe(true)
+  })
+
+  function asNulls(count: number): Schema {
+    return Object.fromEntries(names(count).map((name) => [name, { type: 'null' }]))
+  }
+})
+
 describe('a schema that cannot be held to', () => {
   /** After n brackets it can be read in 2^n ways, each with another end. */
   const ambiguous = {
