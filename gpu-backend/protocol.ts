@@ -97,7 +97,13 @@ export type ResidencyEntry = z.infer<typeof ResidencyEntry>
 /** The answer to `GET /v1/residency`. */
 export const Residency = z.object({ adapters: z.array(ResidencyEntry) })
 
-const logprob = z.object({ token: z.string(), id: z.int(), logprob: z.number() })
+const logprob = z.object({
+  token: z.string(),
+  /** The token's own, where it is a part of a character and has no text: `token` only names them then. */
+  bytes: z.optional(z.array(z.int())),
+  id: z.int(),
+  logprob: z.number(),
+})
 
 /** One sampled token with its log probability and the most likely alternatives, most likely first. */
 export const TokenLogprob = z.object({ ...logprob.shape, top: z.array(logprob) })

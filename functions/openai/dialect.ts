@@ -69,11 +69,10 @@ function finishReason(reason: FinishReason | null): 'stop' | 'length' | null {
 
 function chatLogprobs(logprobs: readonly TokenLogprob[] | undefined): ChatLogprobs {
   if (!logprobs) return null
-  const encoder = new TextEncoder()
-  const entry = ({ token, logprob }: { token: string; logprob: number }) => ({
-    token,
-    logprob,
-    bytes: [...encoder.encode(token)],
+  const entry = (named: Omit<TokenLogprob, 'top'>) => ({
+    token: named.token,
+    logprob: named.logprob,
+    bytes: [...bytesOf(named)],
   })
   return {
     content: logprobs.map((token) => ({ ...entry(token), top_logprobs: token.top.map(entry) })),
@@ -84,14 +83,20 @@ function chatLogprobs(logprobs: readonly TokenLogprob[] | undefined): ChatLogpro
 function completionLogprobs(logprobs: readonly TokenLogprob[] | undefined, offset: number): CompletionLogprobs {
   if (!logprobs) return null
   let position = offset
+  const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true })
   return {
     tokens: logprobs.map(({ token }) => token),
     token_logprobs: logprobs.map(({ logprob }) => logprob),
     top_logprobs: logprobs.map(({ top }) => Object.fromEntries(top.map(({ token, logprob }) => [token, logprob]))),
-    text_offset: logprobs.map(({ token }) => {
+    text_offset: logprobs.map((named) => {
       const start = position
-      position += token.length
+      // A character of several tokens is there with the last of them.
+      position += decoder.decode(bytesOf(named), { stream: true }).length
       return start
     }),
   }
+}
+
+function bytesOf({ token, bytes }: Omit<TokenLogprob, 'top'>): Uint8Array {
+  return bytes ? Uint8Array.from(bytes) : new TextEncoder().encode(token)
 }

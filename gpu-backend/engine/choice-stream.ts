@@ -39,7 +39,7 @@ export class ChoiceStream {
     // A token that ends the answer is counted but is no part of its text.
     if (this.#stopTokenIds.has(token)) return undefined
     if (this.#withLogprobs) {
-      const named = (id: number, value: number) => ({ token: this.#tokenizer.tokenText(id), id, logprob: value })
+      const named = (id: number, value: number) => ({ ...this.#tokenizer.tokenName(id), id, logprob: value })
       this.#logprobs.push({ ...named(token, logprob), top: top.map((other) => named(other.token, other.logprob)) })
     }
     const { text, stopped } = this.#stops.push(this.#text.push(token))

@@ -5,6 +5,7 @@ import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import { BackendError, StartupError } from '../errors.ts'
 import type { ChatMessage } from '../protocol.ts'
 import type { TokenizerFiles } from './model-source.ts'
+import { tokenBytes } from './token-bytes.ts'
 
 /** `plain` gets the special tokens that the tokenizer adds by itself; `rendered` by a chat template has them already. */
 export type PromptKind = 'plain' | 'rendered'
@@ -27,6 +28,8 @@ export class Tokenizer {
   /** What chat templates are given besides the messages. */
   readonly specials: { readonly bos_token: string; readonly eos_token: string }
   readonly #template: Template | undefined
+  /** Of each token; found when they are first asked for. */
+  #bytes: (Uint8Array | undefined)[] | undefined
 
   /** @throws StartupError when the files are not a tokenizer or the chat template is not one */
   constructor(files: TokenizerFiles, vocabSize = Number.POSITIVE_INFINITY) {
@@ -94,7 +97,23 @@ export class Tokenizer {
     }
   }
 
-  /** The text of one token, as log probabilities name it. */
+  /**
+   * One token as log probabilities name it: by its text, or `bytes:\\xf0\\x9f` with these bytes where it is but a part of a
+   * character, as OpenAI does.
+   */
+  tokenName(id: number): { readonly token: string; readonly bytes?: number[] } {
+    this.#bytes ??= tokenBytes(this.source.files.tokenizer) ?? []
+    const bytes = this.#bytes[id]
+    if (!bytes) return { token: this.tokenText(id) }
+    try {
+      return { token: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) }
+    } catch {
+      const escaped = Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
+      return { token: `bytes:${escaped.join('')}`, bytes: [...bytes] }
+    }
+  }
+
+  /** The text of one token by itself, special ones included. */
   tokenText(id: number): string {
     return this.#tokenizer.decode([id], { ...AS_IT_IS, skip_special_tokens: false })
   }

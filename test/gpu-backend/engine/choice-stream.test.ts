@@ -34,6 +34,18 @@ describe('a choice', () => {
     for (const { text } of made) expect(text.isWellFormed()).toBe(true)
   })
 
+  test('names tokens that are but a part of a character by their bytes, which joined are the text', () => {
+    const named = events([...ids, END!], { logprobs: 1 }).flatMap(({ logprobs }) => logprobs ?? [])
+    const bytes = named.map(({ token, bytes }) => bytes ?? [...Buffer.from(token)])
+    expect(Buffer.from(bytes.flat()).toString()).toBe('Wir öffnen um 9 Uhr 🙂 und schließen um 17 Uhr.')
+    const parts = named.filter((entry) => entry.bytes)
+    expect(parts.length).toBeGreaterThan(1)
+    for (const { token, bytes, top } of parts) {
+      expect(token).toBe(`bytes:${bytes!.map((byte) => `\\x${byte.toString(16)}`).join('')}`)
+      expect(top).toMatchObject([{ token, bytes }])
+    }
+  })
+
   test('names log probabilities of every token of its text and not of the one that ended it', () => {
     const named = events([...ids, END!], { logprobs: 1 }).flatMap(({ logprobs }) => logprobs ?? [])
     expect(named.map(({ id }) => id)).toEqual(ids)

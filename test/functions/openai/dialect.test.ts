@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest'
+import { chatDialect, completionDialect } from '../../../functions/openai/dialect.ts'
+
+const part = (id: number, byte: number) => {
+  const named = { token: `bytes:\\x${byte.toString(16)}`, bytes: [byte], id, logprob: -1 }
+  const other = { token: 'bytes:\\xe2', bytes: [0xe2], id: 7, logprob: -2 }
+  return { ...named, top: [named, other] }
+}
+const word = (token: string) => ({ token, id: 1, logprob: -1, top: [{ token, id: 1, logprob: -1 }] })
+/** `Sì!` of four tokens, of which two are one character. */
+const answer = {
+  index: 0,
+  text: 'Sì!',
+  offset: 5,
+  first: false,
+  reason: null,
+  logprobs: [word('S'), part(2, 0xc3), part(3, 0xac), word('!')],
+}
+
+test('chat completions give the bytes of a token that is a part of a character', () => {
+  const { logprobs } = chatDialect.choice(answer)
+  expect(logprobs?.content.map(({ bytes }) => bytes)).toEqual([[0x53], [0xc3], [0xac], [0x21]])
+  expect(logprobs?.content[1]?.top_logprobs.map(({ bytes }) => bytes)).toEqual([[0xc3], [0xe2]])
+})
+
+test('text completions count characters, and keep alternatives apart that are parts of characters', () => {
+  const { logprobs } = completionDialect.choice(answer)
+  expect(logprobs?.text_offset).toEqual([5, 6, 6, 7])
+  expect(logprobs?.top_logprobs[1]).toEqual({ 'bytes:\\xc3': -1, 'bytes:\\xe2': -2 })
+})
