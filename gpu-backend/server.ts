@@ -54,12 +54,14 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     const { response } = exchange
     const context = requestContext(exchange, capability)
     let [startedMs, firstMs, lastMs] = [arrivedMs, 0, 0]
+    let outputTokens = 0
     try {
       for await (const event of engine.generate(body, context)) {
         const nowMs = performance.now()
         switch (event.event) {
           case 'started':
             startedMs = nowMs
+            metrics.tokens(body.delta, event.promptTokens, 0, 0)
             metrics.started(body.delta, { queueMs: nowMs - arrivedMs, tier: event.tier, loadMs: event.loadMs })
             response.writeHead(200, { 'content-type': 'application/x-ndjson', [REQUEST_ID_HEADER]: exchange.requestId })
             await send(response, {
@@ -76,6 +78,9 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
             firstMs ||= nowMs
             lastMs = nowMs
             const { index, text, tokens, logprobs } = event
+            // At once: the client may leave before the end.
+            outputTokens += tokens
+            metrics.tokens(body.delta, 0, 0, tokens)
             await send(response, {
               event: 'text',
               index,
@@ -89,12 +94,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
             await send(response, event)
             break
           case 'done':
-            metrics.tokens(
-              body.delta,
-              event.usage.prompt_tokens,
-              event.usage.cached_tokens,
-              event.usage.completion_tokens,
-            )
+            metrics.tokens(body.delta, 0, event.usage.cached_tokens, event.usage.completion_tokens - outputTokens)
             await send(response, {
               ...event,
               queue_ms: startedMs - arrivedMs,

@@ -14,6 +14,7 @@ import { runDemo } from './start/demo.ts'
 import { requireFreePort } from './start/free-port.ts'
 import { HOST, LOCAL_ADMIN_KEY, launchBackend, launchEdge, makeFolder, OFFLINE } from './start/launch.ts'
 import { devKey, prepareRegistry } from './start/local-registry.ts'
+import { lockState } from './start/lock-state.ts'
 import { parseStartOptions, START_HELP, type StartOptions } from './start/options.ts'
 import { SampleStamps } from './start/sample-stamps.ts'
 import { ensurePublished, listSamples, type Sample } from './start/samples.ts'
@@ -61,6 +62,7 @@ async function start(options: StartOptions, servers: ServerProcess[], stop: Abor
   await requireFreePort(backendPort, '--backend-port')
   const state = resolve(REPOSITORY, options.state)
   makeFolder(join(state, 'logs'))
+  lockState(state)
   checkState(state)
   const secret = randomBytes(SECRET_BYTES).toString('hex')
   const tenants = [...listSamples().map(({ tenant }) => tenant), DEMO_TENANT]

@@ -515,6 +515,23 @@ describe('the operator', () => {
     expect(await value('polylora_batch_rows')).toBe(ROWS)
     expect(await value('polylora_sequences_running')).toBe(0)
   })
+
+  test('counts what was generated for a client that left, too', async () => {
+    const tokens = async () => {
+      const text = await (await fetch(`${client.url}/metrics`)).text()
+      const value = (name: string) => Number(new RegExp(`^${name}{adapter="base"} (\\d+)$`, 'm').exec(text)?.[1] ?? 0)
+      return [value('polylora_prompt_tokens_total'), value('polylora_generation_tokens_total')] as const
+    }
+    const [prompt, generated] = await tokens()
+    const sent = await client.open('POST', '/v1/generate')
+    sent.end(JSON.stringify(generation({ sampling: { max_tokens: 300, min_tokens: 300 } })))
+    const response = await responseTo(sent)
+    for await (const piece of response) if (String(piece).includes('"text"')) break
+    sent.destroy()
+    const [promptAfter, generatedAfter] = await tokens()
+    expect(promptAfter).toBeGreaterThan(prompt)
+    expect(generatedAfter).toBeGreaterThan(generated)
+  })
 })
 
 describe('a backend that stops', () => {
