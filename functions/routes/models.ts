@@ -4,15 +4,19 @@ import type { EdgeEnv } from '../env.ts'
 import { modelNotFound } from '../errors.ts'
 import type { Model } from '../openai/answer-schemas.ts'
 import { type AdapterRow, listAdapters } from '../registry/adapters.ts'
+import { tryResolveAlias } from '../registry/resolve-model.ts'
 
 export const models = new Hono<EdgeEnv>()
   .get('/', async (c) => c.json({ object: 'list', data: await usableModels(c.env.DB, c.var) }))
   // A name has a slash in it, which clients send as it is or encoded.
   .get('/:id{.+}', async (c) => {
     const id = c.req.param('id')
-    const model = (await usableModels(c.env.DB, c.var)).find((candidate) => candidate.id === id)
+    const own = await tryResolveAlias(c, id)
+    // One of an adapter's versions is a model by itself, as it is to a completion.
+    const name = own ? `${c.var.principal.tenant}/${own.name}` : id
+    const model = (await usableModels(c.env.DB, c.var)).find((candidate) => candidate.id === name)
     if (!model) throw modelNotFound(id)
-    return c.json(model)
+    return c.json(own ? { ...model, id, digest: own.alias.digest } : model)
   })
 
 export const base = new Hono<EdgeEnv>().get('/', async (c) => c.json(await c.var.edge.backends.info(Date.now())))

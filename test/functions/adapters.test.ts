@@ -228,6 +228,9 @@ test('the models of a key are the base and its tenant’s adapters', async () =>
   expect(ids).toEqual(['tiny-base', 'globex/only'])
   expect((await get('key-globex', '/v1/models/globex/only')).body).toMatchObject({ id: 'globex/only', digest })
   expect((await get('key-globex', '/v1/models/globex%2Fonly')).status).toBe(200)
+  const pinned = `globex/only@${digest}`
+  expect((await get('key-globex', `/v1/models/${pinned}`)).body).toMatchObject({ id: pinned, digest })
+  expect((await get('key-globex', `/v1/models/globex/only@sha256:${'0'.repeat(64)}`)).status).toBe(404)
   expect((await get('key-globex', '/v1/models/acme/support')).status).toBe(404)
   expect((await get('key-globex', '/v1/base')).body).toEqual(BASE_INFO)
 })
