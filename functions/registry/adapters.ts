@@ -107,8 +107,8 @@ interface NewVersion extends AdapterName {
 }
 
 /**
- * Claims the digest before its bytes are stored, so that no deletion removes them meanwhile. False where the same bytes
- * are being deleted at this moment.
+ * Claims the digest before its bytes are stored, so that no deletion removes them meanwhile; a claim that is there already,
+ * of an upload that may have died, becomes this one's. False where the same bytes are being deleted at this moment.
  */
 export async function beginVersion(db: D1Database, version: NewVersion): Promise<boolean> {
   const { tenant, name, digest, bytes, header, nowMs } = version
@@ -117,7 +117,8 @@ export async function beginVersion(db: D1Database, version: NewVersion): Promise
       .prepare(
         `INSERT INTO versions (tenant, name, digest, bytes, header, created_ms) SELECT ?1, ?2, ?3, ?4, ?5, ?6
          WHERE NOT EXISTS (SELECT 1 FROM deletions WHERE digest = ?3 AND at_ms > ?7)
-           AND EXISTS (SELECT 1 FROM tenants WHERE id = ?1 AND deleting_ms IS NULL) ON CONFLICT DO NOTHING`,
+           AND EXISTS (SELECT 1 FROM tenants WHERE id = ?1 AND deleting_ms IS NULL)
+         ON CONFLICT (tenant, name, digest) DO UPDATE SET created_ms = excluded.created_ms WHERE ready = 0`,
       )
       .bind(tenant, name, digest, bytes, header, nowMs, nowMs - MARK_MS),
     db.prepare('SELECT 1 FROM versions WHERE tenant = ? AND name = ? AND digest = ?').bind(tenant, name, digest),
@@ -176,7 +177,8 @@ export async function moveAlias(
 ): Promise<boolean> {
   const result = await db
     .prepare(
-      `UPDATE aliases SET previous_digest = CASE WHEN digest = ?1 THEN previous_digest ELSE digest END, digest = ?1, canary_digest = NULL, canary_weight = 0, updated_ms = ?2
+      `UPDATE aliases SET previous_digest = CASE WHEN digest = ?1 THEN previous_digest ELSE digest END, digest = ?1,
+         canary_digest = NULL, canary_weight = 0, updated_ms = ?2
        WHERE tenant = ?3 AND name = ?4 AND digest = ?5 AND EXISTS
          (SELECT 1 FROM versions WHERE tenant = ?3 AND name = ?4 AND digest = ?1 AND ready = 1)`,
     )

@@ -400,7 +400,8 @@ export function engineConformance(underTest: EngineUnderTest): void {
     test('reports log probabilities of the tokens of the text, with alternatives in order', async () => {
       const { events, text } = await ask(engine, { sampling: { max_tokens: 6, logprobs: 3 } })
       const reported = events.flatMap((event) => (event.event === 'text' ? (event.logprobs ?? []) : []))
-      expect(reported.map(({ token }) => token).join('')).toBe(text)
+      const bytes = reported.flatMap(({ token, bytes }) => bytes ?? [...Buffer.from(token)])
+      expect(Buffer.from(bytes).toString()).toBe(text)
       for (const { id, logprob, top } of reported) {
         expect(top).toHaveLength(3)
         expect(top[0]).toMatchObject({ id, logprob })
