@@ -6,6 +6,8 @@ export const END = 0
 
 /** More nodes than any sensible grammar has; a refusal rather than memory. */
 const MAX_NODES = 200_000
+/** Numbers in `ranges` that stand in several nodes, since texts that begin alike lead on differently. */
+const MAX_COPIED = 4_000_000
 
 export class GrammarTooLarge extends Error {}
 
@@ -16,6 +18,7 @@ export class Automaton {
   readonly jumps: number[][] = [[]]
   /** By node: (entry of a rule, node after it) again and again. */
   readonly calls: number[][] = [[]]
+  #copied = 0
 
   /** A new node that leads nowhere yet. @throws GrammarTooLarge */
   node(): number {
@@ -52,6 +55,44 @@ export class Automaton {
 
   literal(text: string, to: number): number {
     return new TextEncoder().encode(text).reduceRight((next, byte) => this.range(byte, byte, next), to)
+  }
+
+  /**
+   * What `others` accepts, or `text` and then `to`. What several texts begin with is one path, so that a text is read in
+   * one way, however many there are. `others` itself, which must come from here, stays as it is.
+   */
+  orLiteral(others: number | undefined, text: string, to: number): number {
+    const bytes = new TextEncoder().encode(text)
+    const path = [others]
+    for (const byte of bytes) path.push(this.#child(path.at(-1), byte))
+    const end = this.#copy(path.pop())
+    if (!this.jumps[end]!.includes(to)) this.addJump(end, to)
+    return bytes.reduceRight((next, byte, at) => {
+      const node = this.#copy(path[at], byte)
+      this.ranges[node]!.push(byte, byte, next)
+      return node
+    }, end)
+  }
+
+  #child(node: number | undefined, byte: number): number | undefined {
+    if (node === undefined) return undefined
+    const ranges = this.ranges[node]!
+    for (let i = 0; i < ranges.length; i += 3) if (ranges[i] === byte) return ranges[i + 2]
+    return undefined
+  }
+
+  /** A new node as good as `original`, or one that leads nowhere; without what follows `byte`. @throws GrammarTooLarge */
+  #copy(original: number | undefined, byte?: number): number {
+    const node = this.node()
+    if (original === undefined) return node
+    const ranges = this.ranges[original]!
+    this.#copied += ranges.length
+    if (this.#copied > MAX_COPIED) throw new GrammarTooLarge()
+    for (let i = 0; i < ranges.length; i += 3) {
+      if (ranges[i] !== byte) this.ranges[node]!.push(ranges[i]!, ranges[i + 1]!, ranges[i + 2]!)
+    }
+    this.jumps[node]!.push(...this.jumps[original]!)
+    return node
   }
 
   choice(...nodes: readonly number[]): number {

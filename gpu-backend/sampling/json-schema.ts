@@ -3,7 +3,7 @@
 // not named unless additionalProperties says so, and numbers have at most 15 digits.
 import { BackendError } from '../errors.ts'
 import { Automaton, END, GrammarTooLarge } from './automaton.ts'
-import { decimalRange, type JsonText, jsonText } from './json-text.ts'
+import { decimalRange, type JsonText, jsonText, otherKey } from './json-text.ts'
 import {
   ALONE,
   ANNOTATIONS,
@@ -100,7 +100,9 @@ class SchemaCompiler {
 
   #literals(values: readonly unknown[], kinds: readonly Kind[], to: number): number {
     const fitting = values.filter((value) => kinds.some((kind) => isOfKind(value, kind)))
-    return this.automaton.choice(...fitting.map((value) => this.automaton.literal(JSON.stringify(value), to)))
+    let literals = this.automaton.node()
+    for (const value of fitting) literals = this.automaton.orLiteral(literals, JSON.stringify(value), to)
+    return literals
   }
 
   #reference(ref: unknown, place: string): number {
@@ -139,7 +141,11 @@ class SchemaCompiler {
     if (keyword === 'oneOf' && !areDisjoint(list)) {
       throw refusal(place, 'has a "oneOf" whose schemas are not of different types: use "anyOf"')
     }
-    return this.automaton.choice(...list.map((schema, index) => this.value(schema, `${place}/${keyword}/${index}`, to)))
+    const entry = this.automaton.node()
+    for (const [index, schema] of list.entries()) {
+      this.automaton.addJump(entry, this.value(schema, `${place}/${keyword}/${index}`, to))
+    }
+    return entry
   }
 
   #ofKind(kind: Kind, schema: Schema, place: string, to: number): number {
@@ -250,55 +256,33 @@ class SchemaCompiler {
     const names = [...Object.keys(properties), ...new Set<string>(undescribed)]
     const long = names.find((name) => name.length > MAX_NAME_CHARS)
     if (long !== undefined) throw refusal(place, `has a property name of more than ${MAX_NAME_CHARS} characters`)
-    const pair = (name: string, next: number) => {
+    const value = (name: string, next: number) => {
       const described = Object.hasOwn(properties, name)
-      const value = described ? properties[name] : (schema.additionalProperties ?? true)
       const at = described ? `${place}/properties/${escapePointer(name)}` : `${place}/additionalProperties`
-      return automaton.literal(`${JSON.stringify(name)}:`, space(this.value(value, at, next)))
+      return this.value(described ? properties[name] : (schema.additionalProperties ?? true), at, next)
     }
     const close = automaton.literal('}', to)
-    const closeSpaced = space(close)
     // `first`: no property is written yet; `further`: one is, so that the next needs a comma.
-    let [first, further] = [close, closeSpaced]
+    let [first, further] = [close, space(close)]
     if (additional !== false) {
       const entry = automaton.node()
       automaton.addJump(entry, this.value(additional, `${place}/additionalProperties`, END))
       const loop = automaton.node()
-      const another = this.#otherKey(names, automaton.literal(':', space(automaton.call(entry, loop))))
+      const another = otherKey(automaton, names, automaton.literal(':', space(automaton.call(entry, loop))))
       automaton.addJump(loop, automaton.literal(',', space(another)))
-      automaton.addJump(loop, closeSpaced)
+      automaton.addJump(loop, further)
       first = automaton.choice(close, space(another))
       further = loop
     }
+    // The names that may come next, and what may come instead: up to the first one that is required.
+    let keys: number | undefined
+    let instead: { first: number[]; further: number[] } = { first: [first], further: [further] }
     for (const name of names.toReversed()) {
-      const written = pair(name, further)
-      const next = automaton.literal(',', space(written))
-      const optional = !isRequired.has(name)
-      first = optional ? automaton.choice(space(written), first) : space(written)
-      further = optional ? automaton.choice(next, further) : next
+      if (isRequired.has(name)) [keys, instead] = [undefined, { first: [], further: [] }]
+      keys = automaton.orLiteral(keys, `${JSON.stringify(name)}:`, space(value(name, further)))
+      first = automaton.choice(space(keys), ...instead.first)
+      further = automaton.choice(automaton.literal(',', space(keys)), ...instead.further)
     }
     return automaton.literal('{', first)
-  }
-
-  /** A property's name in quotes that is none of `names`, then `to`. Escapes are left out: they could spell a name. */
-  #otherKey(names: readonly string[], to: number): number {
-    const { automaton } = this
-    const free = automaton.node()
-    automaton.addRange(free, 0x22, 0x22, to)
-    const isPlain = (code: number) => code >= 0x20 && code < 0x80 && code !== 0x22 && code !== 0x5c
-    for (let code = 0; code < 0x80; code++) if (isPlain(code)) automaton.addRange(free, code, code, free)
-    /** After `length` characters with which the names `begun` begin. */
-    const after = (length: number, begun: readonly string[]): number => {
-      const node = automaton.node()
-      const longer = begun.filter((name) => name.length > length)
-      if (longer.length === begun.length) automaton.addRange(node, 0x22, 0x22, to)
-      const byNext = Map.groupBy(longer, (name) => name.charCodeAt(length))
-      for (let code = 0; code < 0x80; code++) {
-        const rest = byNext.get(code)
-        if (isPlain(code)) automaton.addRange(node, code, code, rest ? after(length + 1, rest) : free)
-      }
-      return node
-    }
-    return automaton.literal('"', after(0, names))
   }
 }

@@ -98,6 +98,27 @@ function escaped(automaton: Automaton, to: number): number {
   return automaton.choice(automaton.oneOf('"\\/bfnrt', to), automaton.literal('u', unicode))
 }
 
+/** A property's name in quotes that is none of `names`, then `to`. Escapes are left out: they could spell a name. */
+export function otherKey(automaton: Automaton, names: readonly string[], to: number): number {
+  const free = automaton.node()
+  automaton.addRange(free, 0x22, 0x22, to)
+  const isPlain = (code: number) => code >= 0x20 && code < 0x80 && code !== 0x22 && code !== 0x5c
+  for (let code = 0; code < 0x80; code++) if (isPlain(code)) automaton.addRange(free, code, code, free)
+  /** After `length` characters with which the names `begun` begin. */
+  const after = (length: number, begun: readonly string[]): number => {
+    const node = automaton.node()
+    const longer = begun.filter((name) => name.length > length)
+    if (longer.length === begun.length) automaton.addRange(node, 0x22, 0x22, to)
+    const byNext = Map.groupBy(longer, (name) => name.charCodeAt(length))
+    for (let code = 0; code < 0x80; code++) {
+      const rest = byNext.get(code)
+      if (isPlain(code)) automaton.addRange(node, code, code, rest ? after(length + 1, rest) : free)
+    }
+    return node
+  }
+  return automaton.literal('"', after(0, names))
+}
+
 function numberRule(automaton: Automaton): number {
   const digits = digitsUpTo(automaton, 2, END)
   const exponent = automaton.oneOf('eE', automaton.choice(digits, automaton.oneOf('+-', digits)))

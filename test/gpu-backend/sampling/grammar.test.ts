@@ -167,6 +167,39 @@ describe('objects', () => {
   })
 })
 
+describe('names and values that begin alike', () => {
+  const names = ['a', 'ab', 'abc', 'b', 'é', 'è', 'a"b', '']
+
+  test('come in the order of the schema, each once, and none that is required is left out', () => {
+    fc.assert(
+      fc.property(
+        fc.shuffledSubarray(names, { minLength: 1 }),
+        fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }),
+        fc.shuffledSubarray(names),
+        (described, isRequired, written) => {
+          const required = described.filter((_, index) => isRequired[index])
+          const properties = Object.fromEntries(described.map((name) => [name, { const: name }]))
+          const places = written.map((name) => described.indexOf(name))
+          const fits =
+            places.every((place, i) => place > (places[i - 1] ?? -1)) &&
+            required.every((name) => written.includes(name))
+          const text = JSON.stringify(Object.fromEntries(written.map((name) => [name, name])))
+          expect(accepts(ofSchema({ type: 'object', properties, required }), text)).toBe(fits)
+        },
+      ),
+      { numRuns: 500, seed: 1 },
+    )
+  })
+
+  test('are told apart where one is the beginning of another', () => {
+    const schema = { enum: [12, 1, 123, -1, '1', 'é', 'è', 1, [1], [1, 2], null] }
+    for (const value of schema.enum) expect(accepts(ofSchema(schema), JSON.stringify(value))).toBe(true)
+    for (const text of ['2', '13', '1234', '-', '"', '"12"', '[2]', '[1,2,3]', '"ê"', '']) {
+      expect(accepts(ofSchema(schema), text)).toBe(false)
+    }
+  })
+})
+
 describe('the end', () => {
   test('is the only choice once the text is complete, and no choice before', () => {
     const matcher = grammars.matcher(ofSchema({ const: 7 }), [END, 9])!
@@ -185,8 +218,9 @@ describe('the end', () => {
 describe('a schema of very many alternatives', () => {
   const names = (count: number) => Array.from({ length: count }, (_, i) => `v${i}`)
   test.each<[string, Schema, string]>([
-    ['values', { enum: names(5000) }, '"v4999"'],
-    ['properties that may be left out', { type: 'object', properties: asNulls(1500) }, '{"v7": null,"v1499": null}'],
+    ['values', { enum: names(20_000) }, '"v19999"'],
+    ['properties that may be left out', { type: 'object', properties: asNulls(6000) }, '{"v7": null,"v5999": null}'],
+    ['alternatives that are alike', { anyOf: new Array(500_000).fill(true) }, 'null'],
     ['kinds of items', { type: 'array', items: { anyOf: names(1500).map((name) => ({ const: name })) } }, '["v1499"]'],
   ])('holds for %s', (_, schema, text) => {
     const matcher = bytewise.matcher(ofSchema(schema), [BYTE_END])!
@@ -234,6 +268,8 @@ describe('a schema that cannot be held to', () => {
     ['a bound that is text', { type: 'number', minimum: '3' }, 'minimum'],
     ['a negative count', { type: 'string', maxLength: -1 }, 'maxLength'],
     ['a huge count', { type: 'array', maxItems: 1e9 }, 'maxItems'],
+    ['more values than there is room for', { enum: Array.from({ length: 100_000 }, (_, i) => i) }, 'too large'],
+    ['one value again and again', { enum: new Array(200_000).fill('again') }, 'too large'],
     ['too many levels', deep, 'nested'],
     ['properties that are a list', { properties: [] }, 'properties'],
     ['a schema that is text', { type: 'array', items: 'string' }, '#/items'],
