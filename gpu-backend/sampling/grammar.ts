@@ -61,9 +61,12 @@ export class Grammars {
     this.#trie = trie
   }
 
-  /** @throws BackendError `bad_request` where a text cannot be held to the format */
+  /**
+   * Finds the first mask, too: what is refused there is refused before an answer has begun and others wait for it.
+   * @throws BackendError `bad_request` where a text cannot be held to the format
+   */
   check(format: ResponseFormat | undefined): void {
-    this.matcher(format, [])
+    this.matcher(format, [])?.mask(new Float32Array(this.#trie?.textStart.length ?? 0))
   }
 
   /** For one sequence of the format; undefined where anything may be said. @throws BackendError as compileResponseFormat */

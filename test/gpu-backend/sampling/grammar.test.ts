@@ -249,6 +249,9 @@ describe('a schema that cannot be held to', () => {
   function tuple(prefixItems: readonly Schema[]): Schema {
     return { type: 'array', prefixItems, items: false, minItems: prefixItems.length }
   }
+  function numbers(count: number): Schema[] {
+    return Array.from({ length: count }, (_, i) => ({ const: i }))
+  }
   const deep = Array.from({ length: 500 }).reduce<Schema>((items) => ({ type: 'array', items }), { type: 'null' })
 
   test.each<[string, Schema, string]>([
@@ -269,6 +272,7 @@ describe('a schema that cannot be held to', () => {
     ['a negative count', { type: 'string', maxLength: -1 }, 'maxLength'],
     ['a huge count', { type: 'array', maxItems: 1e9 }, 'maxItems'],
     ['more values than there is room for', { enum: Array.from({ length: 100_000 }, (_, i) => i) }, 'too large'],
+    ['more alternatives than can be followed', { type: 'array', items: { anyOf: numbers(21_000) } }, 'too ambiguous'],
     ['one value again and again', { enum: new Array(200_000).fill('again') }, 'too large'],
     ['too many levels', deep, 'nested'],
     ['properties that are a list', { properties: [] }, 'properties'],

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { StartupError } from '../../../../gpu-backend/errors.ts'
 import { Tokenizer } from '../../../../gpu-backend/model/tokenizer.ts'
-import { ask, body, contextOf } from '../../../support/ask.ts'
+import { ask, body, contextOf, stream } from '../../../support/ask.ts'
 import { expectOneSentence } from '../../../support/one-sentence.ts'
 import { encodedRandomDelta } from '../../../support/random-delta.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
@@ -62,6 +62,22 @@ describe.each(['f16', 'int8', 'int4'] as const)('the onnx engine with %s weights
     await expect(embedded).rejects.toMatchObject({ code: 'invalid_delta' })
     expect(await tokens()).toEqual(wanted)
   })
+})
+
+test('a schema that is too ambiguous from its first token on is refused before its answer has begun', async () => {
+  const engine = await engines.start({ modelPath })
+  const items = { anyOf: Array.from({ length: 21_000 }, (_, i) => ({ const: i })) }
+  const response_format = { type: 'json_schema' as const, json_schema: { schema: { type: 'array', items } } }
+  const events: unknown[] = []
+  const reading = (async () => {
+    for await (const event of stream(engine, { sampling: { response_format } })) events.push(event)
+  })()
+  await expect(reading).rejects.toMatchObject({
+    code: 'bad_request',
+    message: expect.stringContaining('too ambiguous'),
+  })
+  expect(events).toEqual([])
+  expect(await engine.stats()).toMatchObject({ prefillTokens: 0, steps: 0 })
 })
 
 describe('an onnx engine that starts', () => {
