@@ -71,7 +71,8 @@ export function sendError(exchange: Exchange, error: BackendError): void {
   const body = {
     error: error.code,
     message: error.message,
-    ...(error.digest === undefined ? {} : { digest: error.digest }),
+    digest: error.digest,
+    param: error.param,
   }
   sendJson(exchange, status, body)
 }

@@ -147,7 +147,7 @@ export const GenerateEvent = z.discriminatedUnion('event', [
     ttft_ms: z.number(),
     total_ms: z.number(),
   }),
-  z.object({ event: z.literal('error'), error: z.string(), message: z.string() }),
+  z.object({ event: z.literal('error'), error: z.string(), message: z.string(), param: z.optional(z.string()) }),
 ])
 export type GenerateEvent = z.infer<typeof GenerateEvent>
 
@@ -197,5 +197,11 @@ export const ERROR_STATUS = {
 } as const
 export type ErrorCode = keyof typeof ERROR_STATUS
 
-export const ErrorBody = z.object({ error: z.string(), message: z.string(), digest: z.optional(Digest) })
+export const ErrorBody = z.object({
+  error: z.string(),
+  message: z.string(),
+  digest: z.optional(Digest),
+  /** The sampling parameter at fault, where it is one, as OpenAI names it. */
+  param: z.optional(z.string()),
+})
 export type ErrorBody = z.infer<typeof ErrorBody>

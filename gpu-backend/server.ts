@@ -105,8 +105,8 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
       }
     } catch (error) {
       if (!response.headersSent) throw error
-      const { code, message } = toBackendError(error, exchange)
-      await send(response, { event: 'error', error: code, message })
+      const { code, message, param } = toBackendError(error, exchange)
+      await send(response, { event: 'error', error: code, message, param })
     }
     response.end()
   }

@@ -23,17 +23,17 @@ export class DeltaRefused extends ApiError {}
 export async function refusalOf(response: Response, promptField: string): Promise<Error> {
   const parsed = ErrorBody.safeParse(await response.json().catch(() => undefined))
   return parsed.success
-    ? refusal(parsed.data.error, parsed.data.message, promptField)
-    : refusal('internal', `status ${response.status}`, promptField)
+    ? refusal(parsed.data, promptField)
+    : refusal({ error: 'internal', message: `status ${response.status}` }, promptField)
 }
 
-/** What a backend's error code means. */
-export function refusal(code: string, message: string, promptField: string): Error {
+/** What a backend's error means. */
+export function refusal({ error: code, message, param }: ErrorBody, promptField: string): Error {
   switch (code) {
     case 'context_length_exceeded':
       return new ApiError(400, code, message, { param: promptField })
     case 'bad_request':
-      return new ApiError(400, 'invalid_value', message)
+      return new ApiError(400, 'invalid_value', message, { param })
     case 'too_large':
       return new ApiError(413, 'request_too_large', message)
     case 'digest_mismatch':

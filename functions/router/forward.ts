@@ -113,7 +113,7 @@ async function begin(
   const events = readGenerateEvents(body, patienceMs)
   try {
     const { value: first } = await events.next()
-    if (first?.event === 'error') throw refusal(first.error, first.message, promptField)
+    if (first?.event === 'error') throw refusal(first, promptField)
     if (first?.event !== 'started') throw new BrokenStream('the backend did not begin with `started`')
     return { started: first, events }
   } catch (error) {

@@ -30,8 +30,13 @@ export interface GenerateCall {
   readonly request: Omit<GenerateRequest, 'delta'>
 }
 
-/** What the caller can do something about after the model has begun. */
-const ErrorEvent = z.object({ event: z.literal('error'), error: z.literal('bad_request'), message: z.string() })
+/** What the caller can do something about after the model has begun: the format, where a backend does not say. */
+const ErrorEvent = z.object({
+  event: z.literal('error'),
+  error: z.literal('bad_request'),
+  message: z.string(),
+  param: z._default(z.string(), 'response_format'),
+})
 
 /** Reserved for an answer whose length the request leaves open. */
 const OPEN_ENDED_TOKENS = 512
@@ -179,8 +184,8 @@ async function drain(events: AsyncGenerator<GenerateEvent>): Promise<void> {
 
 function generationFailed(cause: unknown): ApiError {
   // A schema that turns out to be too ambiguous only where the text has come to: asking again would not help.
-  const fault = ErrorEvent.safeParse(cause)
-  if (fault.success) return new ApiError(400, 'invalid_value', fault.data.message, { param: 'response_format' })
+  const { data: fault } = ErrorEvent.safeParse(cause)
+  if (fault) return new ApiError(400, 'invalid_value', fault.message, { param: fault.param })
   console.warn(JSON.stringify({ event: 'generation_failed', reason: cause instanceof Error ? String(cause) : cause }))
   return new ApiError(502, 'generation_failed', 'The model server stopped before the answer was complete: try again.')
 }

@@ -22,7 +22,7 @@ export function adapterMissing(digest: string): BackendError {
   return new BackendError(
     'adapter_missing',
     `The delta ${digest} is not on this backend: send it to PUT /v1/adapters/${digest}.`,
-    digest,
+    { digest },
   )
 }
 

@@ -1,10 +1,10 @@
 // Holds generated text to a grammar: which tokens may come next, and what they lead to. Works on any vocabulary of bytes.
 // The masks are found when they are first needed, in one walk over the vocabulary's trie, so that compiling costs next to
 // nothing and the running batch does not wait; the same state has the same mask for every sequence.
-import { BackendError } from '../errors.ts'
 import type { SamplingParams } from '../protocol.ts'
 import { type Automaton, END } from './automaton.ts'
 import { anyJsonObject, compileJsonSchema, type Rules } from './json-schema.ts'
+import { formatRefused } from './schema-keywords.ts'
 import type { TokenTrie } from './token-trie.ts'
 
 export type ResponseFormat = NonNullable<SamplingParams['response_format']>
@@ -85,7 +85,7 @@ export class Grammars {
   #compile(format: ResponseFormat): Grammar {
     const rules = compileResponseFormat(format)
     if (!this.#trie || !rules) {
-      throw new BackendError('bad_request', `This base model's tokenizer cannot be held to a "${format.type}" format.`)
+      throw formatRefused(`This base model's tokenizer cannot be held to a "${format.type}" format.`)
     }
     return new Grammar(rules, this.#trie)
   }
@@ -195,10 +195,7 @@ class Grammar {
       if (seen.has(key)) continue
       seen.add(key)
       if (seen.size > MAX_READINGS || ++this.#work > MAX_WORK) {
-        throw new BackendError(
-          'bad_request',
-          'The response_format schema is too ambiguous: use fewer anyOf that start alike.',
-        )
+        throw formatRefused('The response_format schema is too ambiguous: use fewer anyOf that start alike.')
       }
       if (node === END) {
         if (stack) open.push({ node: stack.returnTo, stack: stack.below })
@@ -264,8 +261,7 @@ export class GrammarMatcher {
     // A token that ends the sequence is no part of its text, even where it would fit.
     for (const [id, logit] of ends) logits[id] = this.#state.mayEnd ? logit : Number.NEGATIVE_INFINITY
     if (logits.some((logit) => logit !== Number.NEGATIVE_INFINITY)) return
-    throw new BackendError(
-      'bad_request',
+    throw formatRefused(
       "This base model's vocabulary has no token to go on with in the response_format: use another schema.",
     )
   }

@@ -1,7 +1,6 @@
 // A JSON Schema as a grammar of JSON text. What the grammar accepts satisfies the schema; a keyword that it cannot hold
 // to is refused, never ignored. Narrower than the schema on purpose: properties come in the schema's order, none that is
 // not named unless additionalProperties says so, and numbers have at most 15 digits.
-import { BackendError } from '../errors.ts'
 import { Automaton, END, GrammarTooLarge } from './automaton.ts'
 import { decimalRange, type JsonText, jsonText, otherKey } from './json-text.ts'
 import {
@@ -10,6 +9,7 @@ import {
   areDisjoint,
   count,
   escapePointer,
+  formatRefused,
   isOfKind,
   isSchema,
   KEYWORDS,
@@ -48,7 +48,7 @@ export function compileJsonSchema(schema: Schema): Rules {
     return { automaton: compiler.automaton, root }
   } catch (error) {
     if (!(error instanceof GrammarTooLarge)) throw error
-    throw new BackendError('bad_request', 'The response_format schema is too large: make it smaller.')
+    throw formatRefused('The response_format schema is too large: make it smaller.')
   }
 }
 

@@ -24,8 +24,13 @@ export const ALONE = ['$ref', 'const', 'anyOf', 'oneOf', 'allOf']
 /** Counted elements and characters cost a node each. */
 const MAX_COUNT = 10_000
 
+/** A format that an answer cannot be held to, in one sentence. */
+export function formatRefused(message: string): BackendError {
+  return new BackendError('bad_request', message, { param: 'response_format' })
+}
+
 export function refusal(place: string, problem: string): BackendError {
-  return new BackendError('bad_request', `The response_format schema at ${place} ${problem}.`)
+  return formatRefused(`The response_format schema at ${place} ${problem}.`)
 }
 
 export function isSchema(value: unknown): value is Schema {

@@ -110,12 +110,26 @@ describe('before the first token', () => {
 
   test('a text that is too long is named as the request names it', async () => {
     for (const backend of backends) backend.behaviour.refuse = 'context_length_exceeded'
-    const texts = { prompt: '/v1/completions', messages: '/v1/chat/completions' }
+    const texts = { prompt: '/v1/completions', messages: '/v1/chat/completions', input: '/v1/embeddings' }
     for (const [param, path] of Object.entries(texts)) {
       const text = param === 'messages' ? [{ role: 'user', content: 'hi' }] : 'hi'
       const body = JSON.stringify({ model: 'tiny-base', [param]: text })
       const response = await edge.call('key-acme', path, { method: 'POST', body })
       expect(await response.json()).toMatchObject({ error: { code: 'context_length_exceeded', param } })
+    }
+  })
+
+  test.each([
+    ['response_format', 'response_format'],
+    // As a backend of an older version says it.
+    [undefined, null],
+  ])('a refusal of the parameter %s is passed on with its name', async (param, named) => {
+    for (const backend of backends) Object.assign(backend.behaviour, { refuse: 'bad_request', param })
+    for (const stream of [false, true]) {
+      const response = await ask({ stream })
+      expect(response.status).toBe(400)
+      const error = { type: 'invalid_request_error', code: 'invalid_value', param: named, message: 'scripted refusal' }
+      expect(await response.json()).toEqual({ error })
     }
   })
 

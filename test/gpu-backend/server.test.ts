@@ -191,6 +191,16 @@ describe('a request that is not as the contract says', () => {
   )
 
   test.each([
+    ['cannot be held to', { type: 'string', pattern: '^a' }],
+    ['is too ambiguous', { type: 'array', items: { anyOf: Array.from({ length: 21_000 }, (_, i) => ({ const: i })) } }],
+  ])('with a schema that %s is refused with the name of the parameter', async (_, schema) => {
+    const sampling = { response_format: { type: 'json_schema', json_schema: { schema } } }
+    const sent = JSON.stringify(generation({ sampling }))
+    const refused = await expectRefusal(await client.fetch('POST', '/v1/generate', sent), 'bad_request')
+    expect(refused.param).toBe('response_format')
+  })
+
+  test.each([
     [{ delta: null, input: [] }],
     [{ delta: null, input: 'text' }],
     [{ delta: null, input: new Array(257).fill('x') }],

@@ -52,8 +52,10 @@ interface Behaviour {
   ready: boolean
   /** Wait for this before a generation is answered at all. */
   hold: Promise<void> | undefined
-  /** Refuse every generation with this code. */
+  /** Refuse every generation and embedding with this code. */
   refuse: ErrorCode | undefined
+  /** The parameter at fault, in a refusal and in an `error` event. */
+  param: string | undefined
   /** Cut the connection after so many words. */
   cutAfter: number | undefined
   /** Send an `error` event after so many words. */
@@ -72,6 +74,7 @@ function usual(): Behaviour {
     ready: true,
     hold: undefined,
     refuse: undefined,
+    param: undefined,
     cutAfter: undefined,
     failAfter: undefined,
     failCode: 'internal',
@@ -182,6 +185,7 @@ export class ProtocolBackend {
       this.embedded++
       const { delta, input } = EmbedRequest.parse(JSON.parse((await readAll(request)).toString()))
       if (capability.delta !== delta) return refuse(response, 'forbidden', 'token is for another delta')
+      if (this.behaviour.refuse) return refuse(response, this.behaviour.refuse, 'scripted refusal')
       if (delta && !this.deltas.has(delta)) {
         return json(response, 409, { error: 'adapter_missing', message: 'not resident', digest: delta })
       }
@@ -194,7 +198,7 @@ export class ProtocolBackend {
     this.asked++
     const behaviour = { ...this.behaviour }
     await behaviour.hold
-    if (behaviour.refuse) return refuse(response, behaviour.refuse, 'scripted refusal')
+    if (behaviour.refuse) return refuse(response, behaviour.refuse, 'scripted refusal', behaviour.param)
     if (body.delta && !this.deltas.has(body.delta)) {
       return json(response, 409, { error: 'adapter_missing', message: 'not resident', digest: body.delta })
     }
@@ -231,7 +235,7 @@ export class ProtocolBackend {
         return void response.destroy()
       }
       if (position === behaviour.failAfter) {
-        send({ event: 'error', error: behaviour.failCode, message: 'the engine fell over' })
+        send({ event: 'error', error: behaviour.failCode, message: 'the engine fell over', param: behaviour.param })
         return void response.end()
       }
       await behaviour.pace?.()
@@ -263,6 +267,6 @@ function json(response: ServerResponse, status: number, body: object): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
 }
 
-function refuse(response: ServerResponse, error: ErrorCode, message: string): void {
-  json(response, ERROR_STATUS[error], { error, message })
+function refuse(response: ServerResponse, error: ErrorCode, message: string, param?: string): void {
+  json(response, ERROR_STATUS[error], { error, message, param })
 }

@@ -136,9 +136,11 @@ export class EngineThread {
       case 'embedded':
         this.#last(message.id)?.onMessage(message)
         return
-      case 'failed':
-        this.#last(message.id)?.onFailure(new BackendError(message.code, message.message))
+      case 'failed': {
+        const { id, code, param } = message
+        this.#last(id)?.onFailure(new BackendError(code, message.message, { param }))
         return
+      }
       case 'evicted':
       case 'report':
         this.#calls.get(message.call)?.resolve(message)

@@ -73,6 +73,12 @@ export type FromWorker =
   /** Everything that one step brought. */
   | { readonly type: 'step'; readonly tokens: readonly TokenMessage[]; readonly ended: readonly SequenceEnd[] }
   | { readonly type: 'embedded'; readonly id: number; readonly embedding: Float32Array }
-  | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
+  | {
+      readonly type: 'failed'
+      readonly id: number
+      readonly code: ErrorCode
+      readonly message: string
+      readonly param: string | undefined
+    }
   | { readonly type: 'evicted'; readonly call: number }
   | { readonly type: 'report'; readonly call: number; readonly report: WorkerReport }

@@ -302,7 +302,7 @@ export class OnnxEngine implements Engine {
       if (!(error instanceof BackendError) || error.code !== 'adapter_missing' || digest === null) throw error
       // What cannot be read is as good as not there: the edge sends it again.
       this.#disk.remove(digest)
-      throw new BackendError(error.code, error.message, digest)
+      throw new BackendError(error.code, error.message, { digest })
     }
   }
 

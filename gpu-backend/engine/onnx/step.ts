@@ -263,9 +263,9 @@ export class Step {
 
   #fail(sequence: Sequence, error: unknown): void {
     this.#remove(sequence)
-    const code = error instanceof BackendError ? error.code : 'internal'
+    const { code, param } = error instanceof BackendError ? error : ({ code: 'internal', param: undefined } as const)
     const message = error instanceof Error ? error.message : String(error)
-    this.#post({ type: 'failed', id: sequence.id, code, message })
+    this.#post({ type: 'failed', id: sequence.id, code, message, param })
   }
 
   #remove(sequence: Sequence): void {

@@ -682,7 +682,8 @@ export function engineConformance(underTest: EngineUnderTest): void {
     test('that cannot be kept is refused before any work', async () => {
       const before = (await engine.stats()).prefillTokens
       for (const schema of [{ type: 'strin' }, { type: 'number', multipleOf: 3 }, { $ref: '#/none' }]) {
-        expect((await refusal(ask(engine, { sampling: format(schema) }))).code).toBe('bad_request')
+        const refused = await refusal(ask(engine, { sampling: format(schema) }))
+        expect(refused).toMatchObject({ code: 'bad_request', param: 'response_format' })
       }
       expect((await engine.stats()).prefillTokens).toBe(before)
     })

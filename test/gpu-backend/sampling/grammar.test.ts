@@ -280,7 +280,7 @@ describe('a schema that cannot be held to', () => {
   ])('for it has %s is refused in one sentence that names it', (_, schema, named) => {
     const error = thrown(() => grammars.check(ofSchema(schema)))
     expect(error).toBeInstanceOf(BackendError)
-    expect((error as BackendError).code).toBe('bad_request')
+    expect(error).toMatchObject({ code: 'bad_request', param: 'response_format' })
     expect((error as Error).message).toContain(named)
     expectOneSentence((error as Error).message)
   })
