@@ -106,7 +106,12 @@ const logprob = z.object({
 })
 
 /** One sampled token with its log probability and the most likely alternatives, most likely first. */
-export const TokenLogprob = z.object({ ...logprob.shape, top: z.array(logprob) })
+export const TokenLogprob = z.object({
+  ...logprob.shape,
+  top: z.array(logprob),
+  /** Characters (code points) of the choice's text before the token. */
+  offset: z.optional(z.int()),
+})
 export type TokenLogprob = z.infer<typeof TokenLogprob>
 
 export const FinishReason = z.enum(['stop', 'length', 'deadline'])

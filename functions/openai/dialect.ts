@@ -89,9 +89,10 @@ function completionLogprobs(logprobs: readonly TokenLogprob[] | undefined, offse
     token_logprobs: logprobs.map(({ logprob }) => logprob),
     top_logprobs: logprobs.map(({ top }) => Object.fromEntries(top.map(({ token, logprob }) => [token, logprob]))),
     text_offset: logprobs.map((named) => {
-      const start = position
+      // What backends of older versions do not say is counted from the piece's beginning.
+      const start = named.offset ?? position
       // A character of several tokens is there with the last of them.
-      position += decoder.decode(bytesOf(named), { stream: true }).length
+      position = start + Array.from(decoder.decode(bytesOf(named), { stream: true })).length
       return start
     }),
   }

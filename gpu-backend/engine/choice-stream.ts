@@ -15,6 +15,7 @@ export class ChoiceStream {
   readonly #stopTokenIds: ReadonlySet<number>
   readonly #text: TextStream
   readonly #stops: StopMatcher
+  readonly #offsets = new TextOffsets()
   #tokens = 0
   #logprobs: TokenLogprob[] = []
   #stopped = false
@@ -38,11 +39,14 @@ export class ChoiceStream {
     this.#tokens++
     // A token that ends the answer is counted but is no part of its text.
     if (this.#stopTokenIds.has(token)) return undefined
+    const fresh = this.#text.push(token)
     if (this.#withLogprobs) {
       const named = (id: number, value: number) => ({ ...this.#tokenizer.tokenName(id), id, logprob: value })
-      this.#logprobs.push({ ...named(token, logprob), top: top.map((other) => named(other.token, other.logprob)) })
+      const alternatives = top.map((other) => named(other.token, other.logprob))
+      const chosen = named(token, logprob)
+      this.#logprobs.push({ ...chosen, top: alternatives, offset: this.#offsets.next(chosen.bytes, fresh) })
     }
-    const { text, stopped } = this.#stops.push(this.#text.push(token))
+    const { text, stopped } = this.#stops.push(fresh)
     this.#stopped = stopped
     return text === '' ? undefined : this.#event(text)
   }
@@ -65,4 +69,37 @@ export class ChoiceStream {
     this.#logprobs = []
     return event
   }
+}
+
+/**
+ * Where each token's text begins in the text of them all. Counted in what is shown and not in the tokens' names: special
+ * tokens show nothing, and the first of SentencePiece's loses its space.
+ */
+class TextOffsets {
+  /** Characters of whole texts. */
+  #shown = 0
+  /** Of tokens whose text waits for the rest of a character: those that are complete. */
+  #waiting = 0
+  #decoder = utf8Decoder()
+
+  /** The offset of the next token, of which `bytes` are given where it is but a part of a character. */
+  next(bytes: readonly number[] | undefined, fresh: string): number {
+    const offset = this.#shown + this.#waiting
+    if (fresh === '') {
+      this.#waiting += characters(this.#decoder.decode(Uint8Array.from(bytes ?? []), { stream: true }))
+    } else {
+      this.#shown += characters(fresh)
+      this.#waiting = 0
+      this.#decoder = utf8Decoder()
+    }
+    return offset
+  }
+}
+
+function utf8Decoder() {
+  return new TextDecoder('utf-8', { ignoreBOM: true })
+}
+
+function characters(text: string): number {
+  return Array.from(text).length
 }

@@ -23,6 +23,14 @@ test('chat completions give the bytes of a token that is a part of a character',
   expect(logprobs?.content[1]?.top_logprobs.map(({ bytes }) => bytes)).toEqual([[0xc3], [0xe2]])
 })
 
+test('text completions say the offsets that the backend says, which knows what it has held back', () => {
+  const logprobs = [
+    { ...word('Uhr'), offset: 20 },
+    { ...word('.'), offset: 23 },
+  ]
+  expect(completionDialect.choice({ ...answer, offset: 18, logprobs }).logprobs?.text_offset).toEqual([20, 23])
+})
+
 test('text completions count characters, and keep alternatives apart that are parts of characters', () => {
   const { logprobs } = completionDialect.choice(answer)
   expect(logprobs?.text_offset).toEqual([5, 6, 6, 7])

@@ -46,10 +46,28 @@ describe('a choice', () => {
     }
   })
 
+  test('says where each token begins in the text that is shown, in characters, whatever waits for a stop string', () => {
+    const special = tokenizer.encodeRendered('<|im_start|>')
+    expect(special).toHaveLength(1)
+    for (const options of [{}, { stop: ['Uhr 🙂 oder', 'Wir ö.'] }]) {
+      const made = events([ids[0]!, ...special, ...ids.slice(1)], { logprobs: 1, ...options })
+      const text = textOf(made)
+      let bytes = Buffer.of()
+      for (const { token, bytes: part, id, offset } of made.flatMap(({ logprobs }) => logprobs ?? [])) {
+        // A character that is not complete begins where the next token still begins.
+        const before = new TextDecoder().decode(bytes, { stream: true })
+        expect([token, offset]).toEqual([token, Array.from(before).length])
+        if (id !== special[0]) bytes = Buffer.concat([bytes, part ? Buffer.from(part) : Buffer.from(token)])
+      }
+      expect(bytes.toString()).toBe(text)
+    }
+  })
+
   test('names log probabilities of every token of its text and not of the one that ended it', () => {
     const named = events([...ids, END!], { logprobs: 1 }).flatMap(({ logprobs }) => logprobs ?? [])
     expect(named.map(({ id }) => id)).toEqual(ids)
-    expect(named[0]).toEqual({ token: 'W', id: ids[0], logprob: -1, top: [{ token: 'W', id: ids[0], logprob: -1 }] })
+    const first = { token: 'W', id: ids[0], logprob: -1 }
+    expect(named[0]).toEqual({ ...first, top: [first], offset: 0 })
     expect(events(ids).every(({ logprobs }) => logprobs === undefined)).toBe(true)
   })
 
