@@ -30,7 +30,10 @@ export class Metrics {
     'polylora_cached_prompt_tokens_total',
     'Prompt tokens taken from the prefix cache.',
   )
-  readonly #outputTokens = this.#tokenCounter('polylora_generation_tokens_total', 'Tokens generated.')
+  readonly #outputTokens = this.#tokenCounter(
+    'polylora_generation_tokens_total',
+    'Tokens of the texts that went to clients, those that left in the middle included.',
+  )
   readonly #tiers = new Counter({
     name: 'polylora_adapter_requests_total',
     help: 'Requests by the tier in which they found their adapter.',
@@ -131,6 +134,11 @@ const GAUGES: readonly Figure[] = [
 /** What the engine itself counts from its start. */
 const COUNTERS: readonly Figure[] = [
   ['polylora_decode_steps_total', 'Decode steps.', (stats) => stats.steps],
+  [
+    'polylora_sampled_tokens_total',
+    'Tokens generated, those included that no client has waited for.',
+    (stats) => stats.generatedTokens,
+  ],
   ['polylora_prefill_tokens_total', 'Prompt tokens computed.', (stats) => stats.prefillTokens],
   [
     'polylora_delta_hits_total',

@@ -542,6 +542,22 @@ describe('the operator', () => {
     expect(promptAfter).toBeGreaterThan(prompt)
     expect(generatedAfter).toBeGreaterThan(generated)
   })
+
+  test('counts what was generated for a client that left without reading it', async () => {
+    const sampled = async () => {
+      const text = await (await fetch(`${client.url}/metrics`)).text()
+      return Number(/^polylora_sampled_tokens_total (\d+)$/m.exec(text)?.[1])
+    }
+    await idle(engine)
+    const before = await sampled()
+    const sent = await client.open('POST', '/v1/generate')
+    const sampling = { max_tokens: 300, min_tokens: 300, logprobs: 20 }
+    sent.end(JSON.stringify(generation({ n: 2, sampling })))
+    await responseTo(sent)
+    await idle(engine)
+    sent.destroy()
+    expect(await sampled()).toBe(before + 600)
+  })
 })
 
 describe('a backend that stops', () => {
