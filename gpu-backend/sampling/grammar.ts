@@ -177,7 +177,13 @@ class Grammar {
     const known = this.#states.get(key)
     if (known) return known
     const { readings, mayEnd } = this.#closure(kernel)
-    const state: State = { readings, mayEnd, next: new Array(256).fill(undefined), mask: undefined }
+    // Most bytes lead nowhere: known from the start, they cost a mask nothing, however many readings there are.
+    const next: State['next'] = new Array(256).fill(null)
+    for (const { node } of readings) {
+      const ranges = this.#automaton.ranges[node]!
+      for (let i = 0; i < ranges.length; i += 3) next.fill(undefined, ranges[i], ranges[i + 1]! + 1)
+    }
+    const state: State = { readings, mayEnd, next, mask: undefined }
     this.#states.set(key, state)
     this.#readings += readings.length
     return state

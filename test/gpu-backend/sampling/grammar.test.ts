@@ -221,7 +221,11 @@ describe('a schema of very many alternatives', () => {
     ['values', { enum: names(20_000) }, '"v19999"'],
     ['properties that may be left out', { type: 'object', properties: asNulls(6000) }, '{"v7": null,"v5999": null}'],
     ['alternatives that are alike', { anyOf: new Array(500_000).fill(true) }, 'null'],
-    ['kinds of items', { type: 'array', items: { anyOf: names(1500).map((name) => ({ const: name })) } }, '["v1499"]'],
+    [
+      'kinds of items',
+      { type: 'array', items: { anyOf: names(15_000).map((name) => ({ const: name })) } },
+      '["v14999"]',
+    ],
   ])('holds for %s', (_, schema, text) => {
     const matcher = bytewise.matcher(ofSchema(schema), [BYTE_END])!
     for (const byte of new TextEncoder().encode(text)) {
