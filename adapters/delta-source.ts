@@ -25,6 +25,11 @@ export interface DeltaSource {
   readonly notices: readonly string[]
 }
 
+/** What the values are to be stored as, where `asked` is what somebody says. */
+export function storedAs({ dtype }: DeltaSource, asked: DeltaDtype | undefined): DeltaDtype {
+  return asked ?? dtype ?? 'f32'
+}
+
 /** The whole adapter in memory. */
 export async function loadDelta(source: Pick<DeltaSource, 'metadata' | 'modules'>): Promise<Delta> {
   const modules = new Map()

@@ -29,6 +29,11 @@ export function baseName(file: AdapterFile | string): string {
   return name.slice(name.lastIndexOf('/') + 1)
 }
 
+/** The folder that a file is in: empty, or with a slash at its end. */
+export function folderOf({ name }: AdapterFile): string {
+  return name.slice(0, name.lastIndexOf('/') + 1)
+}
+
 /** No configuration file of any project comes near this; anything larger is not one. */
 const MAX_JSON_BYTES = 4 * 1024 * 1024
 

@@ -4,7 +4,7 @@ import * as z from 'zod/mini'
 import { checkDeltaHeader, DELTA_FORMAT } from './canonical.ts'
 import type { DeltaSource, ModuleSource } from './delta-source.ts'
 import { AdapterError } from './errors.ts'
-import { type AdapterFile, baseName, type FileSet, readJson } from './file-set.ts'
+import { type AdapterFile, baseName, type FileSet, folderOf, readJson } from './file-set.ts'
 import { type FoundTemplate, findChatTemplate } from './formats/chat-template.ts'
 import { readGguf } from './formats/gguf.ts'
 import { type LoralibFacts, readLoralib } from './formats/loralib.ts'
@@ -70,7 +70,7 @@ function findConfig(files: FileSet): AdapterFile | undefined {
 
 async function identifyByConfig(files: FileSet, configFile: AdapterFile): Promise<IdentifiedAdapter> {
   const json = await readJson(configFile)
-  const folder = configFile.name.slice(0, configFile.name.length - CONFIG.length)
+  const folder = folderOf(configFile)
   const template = await findChatTemplate(files, folder)
   if (isMlxConfig(json)) {
     const weights = await openWeights(beside(files, folder, ['adapters.safetensors']))
@@ -101,7 +101,7 @@ async function identifyByTensors(files: FileSet): Promise<IdentifiedAdapter> {
   if (weights.metadata.get('format') === DELTA_FORMAT) {
     return { weights, read: (options) => importCanonical(file, weights, options) }
   }
-  const folder = file.name.slice(0, file.name.length - baseName(file).length)
+  const folder = folderOf(file)
   const template = await findChatTemplate(files, folder)
   if (weights.metadata.has('general.architecture')) {
     return { weights, read: reader(weights, [], template, (options) => readGguf(weights, options)) }
@@ -154,9 +154,8 @@ function withTemplate(source: DeltaSource, template: FoundTemplate | undefined, 
  */
 async function loralibFacts(files: FileSet, weights: AdapterFile): Promise<LoralibFacts> {
   const found = await statedFacts(files)
-  const folder = weights.name.slice(0, weights.name.length - baseName(weights).length)
   const own = `${weights.name.replace(/\.[^./]+$/, '')}.json`
-  for (const name of [own, `${folder}lora.json`]) {
+  for (const name of [own, `${folderOf(weights)}lora.json`]) {
     const facts = found.find(({ file }) => file === name)
     if (facts !== undefined) return facts
   }

@@ -45,8 +45,13 @@ export async function callEdgeJson<Value>(
   try {
     return schema.parse(body)
   } catch {
-    throw new CliError(`${edge.url} answered ${path} with something else than a Polylora edge would; check --edge.`, 3)
+    throw noEdge(edge, path)
   }
+}
+
+/** What answered is no edge, or one of another version. */
+export function noEdge(edge: EdgeAddress, path: string): CliError {
+  return new CliError(`${edge.url} answered ${path} with something else than a Polylora edge would; check --edge.`, 3)
 }
 
 interface Upload {

@@ -4,6 +4,7 @@
 import * as z from 'zod/mini'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { type DeltaDtype, encodeDeltaStream } from '../../adapters/canonical.ts'
+import { storedAs } from '../../adapters/delta-source.ts'
 import type { FileSet } from '../../adapters/file-set.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import type { ImportOptions } from '../../adapters/import-options.ts'
@@ -52,7 +53,7 @@ export async function publishAdapter(host: PublishHost, request: PublishRequest)
   const info = await host.read('/v1/base', BackendInfo)
   onProgress?.('reading', 0, 1)
   const imported = await importAdapter(files, { ...request.facts, base: info.base })
-  const dtype = request.dtype ?? imported.dtype ?? 'f32'
+  const dtype = storedAs(imported, request.dtype)
   onProgress?.('checking', 0, 1)
   const source = request.shrinkRank === undefined ? imported : (await shrinkRank(imported, request.shrinkRank)).source
   const template = source.metadata.chatTemplate

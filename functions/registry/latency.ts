@@ -1,7 +1,6 @@
 // How long answers took, as percentiles of D1's usage records. Only complete answers count.
 // Method: nearest rank; the p-th percentile of n values is the smallest that at least p·n of them do not exceed.
-import { checkRows } from './usage.ts'
-import { DIMENSIONS, dimensionsOf, type LatencyQuery, type UsageScope, usageFilter } from './usage-query.ts'
+import { checkRows, DIMENSIONS, dimensionsOf, type LatencyQuery, type UsageScope, usageFilter } from './usage-query.ts'
 import type { LatencyRow } from './usage-rows.ts'
 
 const PERCENTILES = [50, 95, 99] as const

@@ -1,6 +1,7 @@
-// What may be asked of the usage records: days, a grouping from a fixed list, a format.
+// What may be asked of the usage records: days, a grouping from a fixed list, a format; and how much is answered at once.
 // Invariant: every value reaches SQL as a bound parameter.
 import * as z from 'zod/mini'
+import { ApiError } from '../errors.ts'
 
 /** Dimension -> the SQL that gives it. */
 export const DIMENSIONS = {
@@ -69,6 +70,13 @@ export function usageFilter({ tenant, own }: UsageScope, { from, to }: DayRange)
   if (from) where('started_ms >= ?', Date.parse(`${from}T00:00:00Z`))
   if (to) where('started_ms < ?', Date.parse(`${to}T00:00:00Z`) + DAY_MS)
   return { filter: conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '', values }
+}
+
+/** @throws ApiError 400 where there are more than `most` */
+export function checkRows<Row>(rows: Row[], most: number): Row[] {
+  if (rows.length <= most) return rows
+  const sentence = `There are more than ${most} rows: ask for fewer days (from, to), or group by less (group_by).`
+  throw new ApiError(400, 'too_many_rows', sentence, { param: 'from' })
 }
 
 export function dimensionsOf(groupBy: string): Dimension[] {

@@ -1,8 +1,7 @@
 // What was used, summed up from D1's usage records, or record by record.
 // Invariant: every value reaches SQL as a bound parameter; the grouping is chosen from a fixed list.
-import { ApiError } from '../errors.ts'
 import { USAGE_COLUMNS, type UsageRecord } from '../metering/usage-record.ts'
-import { DIMENSIONS, dimensionsOf, type UsageQuery, type UsageScope, usageFilter } from './usage-query.ts'
+import { checkRows, DIMENSIONS, dimensionsOf, type UsageQuery, type UsageScope, usageFilter } from './usage-query.ts'
 import type { OwnUsageRecord, UsageRow } from './usage-rows.ts'
 
 const MAX_ROWS = 50_000
@@ -22,13 +21,6 @@ export async function queryUsage(
     .bind(...values)
     .all<UsageRow & UsageRecord>()
   return checkRows(results, MAX_ROWS)
-}
-
-/** @throws ApiError 400 where there are more than `most` */
-export function checkRows<Row>(rows: Row[], most: number): Row[] {
-  if (rows.length <= most) return rows
-  const sentence = `There are more than ${most} rows: ask for fewer days (from, to), or group by less (group_by).`
-  throw new ApiError(400, 'too_many_rows', sentence, { param: 'from' })
 }
 
 function selection(groupBy: string, filter: string, own: boolean): string {

@@ -11,8 +11,8 @@ export const models = new Hono<EdgeEnv>()
   // A name has a slash in it, which clients send as it is or encoded.
   .get('/:id{.+}', async (c) => {
     const id = c.req.param('id')
-    const own = await tryResolveAlias(c, id)
     // One of an adapter's versions is a model by itself, as it is to a completion.
+    const own = id.includes('@') ? await tryResolveAlias(c, id) : undefined
     const name = own ? `${c.var.principal.tenant}/${own.name}` : id
     const model = (await usableModels(c.env.DB, c.var)).find((candidate) => candidate.id === name)
     if (!model) throw modelNotFound(id)

@@ -14,6 +14,7 @@ import { Tokenizer } from '../model/tokenizer.ts'
 import { type ChatMessage, GenerateRequest } from '../protocol.ts'
 import { AdapterCache } from '../residency/adapter-cache.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../residency/packed-delta.ts'
+import { choiceSeed } from '../sampling/choice-seed.ts'
 import { Grammars } from '../sampling/grammar.ts'
 import { sample } from '../sampling/sampler.ts'
 import { buildTokenTrie } from '../sampling/token-trie.ts'
@@ -89,7 +90,7 @@ export class LocalEngine {
     const tokens = messages ? this.#encodeChat(messages, delta) : this.#tokenizer.encode(prompt ?? '')
     const maxTokens = tokensLeft(this.#model.context_tokens, tokens.length, sampling.max_tokens)
     const stopTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
-    const seed = Math.abs(sampling.seed ?? Math.floor(Math.random() * MAX_SEED))
+    const seed = choiceSeed(sampling.seed ?? Math.floor(Math.random() * MAX_SEED), 0)
     const grammar = this.#grammars.matcher(sampling.response_format, stopTokenIds)
     const choice = new ChoiceStream(0, this.#tokenizer, sampling, stopTokenIds)
     yield { event: 'started', promptTokens: tokens.length }

@@ -13,6 +13,9 @@ export type PromptKind = 'plain' | 'rendered'
 /** No space before a full stop is taken out, which many tokenizers' files ask for: text that is out already would change. */
 const AS_IT_IS = { clean_up_tokenization_spaces: false }
 
+/** Throws where bytes end within a character. */
+const WHOLE_TEXT = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /** What a tokenizer is made of: enough to make the same one in another thread. */
 export interface TokenizerSource {
   readonly files: TokenizerFiles
@@ -98,7 +101,7 @@ export class Tokenizer {
   }
 
   /**
-   * One token as log probabilities name it: by its text, or `bytes:\\xf0\\x9f` with these bytes where it is but a part of a
+   * One token as log probabilities name it: by its text, or `bytes:\xf0\x9f` with these bytes where it is but a part of a
    * character, as OpenAI does.
    */
   tokenName(id: number): { readonly token: string; readonly bytes?: number[] } {
@@ -106,7 +109,7 @@ export class Tokenizer {
     const bytes = this.#bytes[id]
     if (!bytes) return { token: this.tokenText(id) }
     try {
-      return { token: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) }
+      return { token: WHOLE_TEXT.decode(bytes) }
     } catch {
       const escaped = Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
       return { token: `bytes:${escaped.join('')}`, bytes: [...bytes] }

@@ -4,7 +4,9 @@ import * as z from 'zod'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, type Terminal } from '../command.ts'
-import { callEdge, type EdgeAddress } from '../edge-client.ts'
+import { callEdge, type EdgeAddress, noEdge } from '../edge-client.ts'
+
+const PATH = '/v1/chat/completions'
 
 interface Message {
   readonly role: 'user' | 'assistant'
@@ -77,10 +79,10 @@ async function ask(
   terminal: Terminal | undefined,
 ): Promise<string> {
   const body = JSON.stringify({ model, messages, stream: true, temperature: 0 })
-  const response = await callEdge(edge, '/v1/chat/completions', { method: 'POST', body })
+  const response = await callEdge(edge, PATH, { method: 'POST', body })
   if (response.body === null || !response.headers.get('content-type')?.startsWith('text/event-stream')) {
     await response.body?.cancel()
-    throw foreign(edge)
+    throw noEdge(edge, PATH)
   }
   let answer = ''
   let isWhole = false
@@ -99,10 +101,6 @@ async function* chunks(edge: EdgeAddress, body: ReadableStream<Uint8Array>): Asy
   try {
     for await (const data of serverSentData(body)) yield Chunk.parse(data)
   } catch (error) {
-    throw error instanceof SyntaxError || error instanceof z.ZodError ? foreign(edge) : error
+    throw error instanceof SyntaxError || error instanceof z.ZodError ? noEdge(edge, PATH) : error
   }
-}
-
-function foreign(edge: EdgeAddress): CliError {
-  return new CliError(`${edge.url} answered with something else than a Polylora edge would; check --edge.`, 3)
 }

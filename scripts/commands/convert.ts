@@ -1,6 +1,7 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
 import { rename, rm } from 'node:fs/promises'
 import { encodeDeltaStream, MAX_RANK } from '../../adapters/canonical.ts'
+import { storedAs } from '../../adapters/delta-source.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { shrinkRank } from '../../adapters/shrink-rank.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
@@ -26,7 +27,7 @@ export const convert: Command = {
       ...importFacts(args),
       base,
     })
-    const dtype = parseDtype(args) ?? imported.dtype ?? 'f32'
+    const dtype = storedAs(imported, parseDtype(args))
     const rank = parseShrinkRank(args)
     const source = rank === undefined ? imported : (await shrinkRank(imported, rank)).source
     const report = await verifyAdapter(source, base, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })

@@ -1,6 +1,7 @@
 // `polylora inspect`: what an adapter's files hold and whether they could be published; no server needed.
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { MAX_RANK } from '../../adapters/canonical.ts'
+import { storedAs } from '../../adapters/delta-source.ts'
 import { identifyAdapter } from '../../adapters/import-adapter.ts'
 import { inferBase } from '../../adapters/infer-base.ts'
 import { shrinkRank } from '../../adapters/shrink-rank.ts'
@@ -22,7 +23,7 @@ export const inspect: Command = {
     const model = args.text('base')
     const base = model === undefined ? shownBase(adapter.weights) : await openBase(model, args)
     const imported = await adapter.read({ ...importFacts(args), base })
-    const dtype = parseDtype(args) ?? imported.dtype ?? 'f32'
+    const dtype = storedAs(imported, parseDtype(args))
     const rank = parseShrinkRank(args)
     const source = rank === undefined ? imported : (await shrinkRank(imported, rank)).source
     const report = await verifyAdapter(source, base, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })

@@ -79,13 +79,13 @@ async function fetchRest(
   let fruitless = 0
   for (;;) {
     const before = existsSync(part) ? statSync(part).size : 0
+    if (before === file.bytes && existsSync(part)) return
     // More than the whole file cannot be a beginning of it.
     if (before > file.bytes) await rm(part)
-    else if (before === file.bytes && existsSync(part)) return
     const failure = await fetchOnce(hub, revision, file, part, options)
     const after = existsSync(part) ? statSync(part).size : 0
-    if (after === file.bytes && existsSync(part)) return
-    fruitless = after > before ? 0 : fruitless + 1
+    // Of an empty file nothing can come, and it is whole.
+    fruitless = after > before || after === file.bytes ? 0 : fruitless + 1
     if (fruitless === MAX_FRUITLESS) {
       throw failure ?? new CliError(`${hub.endpoint} keeps ending ${file.path} early: pull again later.`, 3)
     }

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
 import { BACKEND_SECRET, BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 
@@ -179,7 +180,8 @@ describe('after the first token', () => {
     const error = { type: 'invalid_request_error', code: 'invalid_value', param: 'response_format' }
     expect(await whole.json()).toEqual({ error: { ...error, message: 'the engine fell over' } })
     expect(await recordOf(whole)).toMatchObject({ outcome: 'failed', price_nano: 0 })
-    expect(await (await ask({ stream: true })).text()).toContain(JSON.stringify(error).slice(1, -1).split(',')[1])
+    const [event] = await Array.fromAsync(serverSentData((await ask({ stream: true })).body!))
+    expect(event).toEqual({ error: { ...error, message: 'the engine fell over' } })
   })
 
   test('a meter that restarts in the middle settles the request once', async () => {

@@ -1,9 +1,8 @@
-import { once } from 'node:events'
-import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
 import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 import { type S3Store, s3rver, strictS3 } from '../support/s3-stores.ts'
+import { HELD_BACK, slowPut } from '../support/slow-put.ts'
 
 const objectKey = (digest: string) => `deltas/${digest.replace(':', '/')}`
 
@@ -85,22 +84,11 @@ describe('an upload', () => {
   test('is on its way to the store before the client has sent the rest: it is never gathered', async () => {
     const { storage, edge } = setup
     const bytes = makeDelta(20)
-    const { hostname, port } = new URL(edge.url)
-    const headers = {
-      authorization: 'Bearer key-acme',
-      'x-polylora-digest': digestOf(bytes),
-      'content-length': bytes.byteLength,
-    }
-    const upload = httpRequest({ hostname, port, method: 'PUT', path: '/v1/adapters/acme/streamed', headers })
-    const answered = once(upload, 'response')
-    const sent = bytes.byteLength - 32
-    upload.write(bytes.subarray(0, sent))
+    const upload = slowPut(edge, 'key-acme', '/v1/adapters/acme/streamed', bytes)
+    const sent = bytes.byteLength - HELD_BACK
     await waitFor(async () => storage.server.receivedBytes >= sent - 32)
     expect(storage.object(objectKey(digestOf(bytes)))).toBeUndefined()
-    upload.end(bytes.subarray(sent))
-    const [response] = await answered
-    expect(response.statusCode).toBe(201)
-    response.resume()
+    expect(await upload.finish()).toBe(201)
     expect(storage.object(objectKey(digestOf(bytes)))).toEqual(Buffer.from(bytes))
   })
 

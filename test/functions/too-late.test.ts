@@ -1,58 +1,24 @@
 // What was on its way when it was no longer wanted: it is refused, or counts for nobody, and leaves nothing behind.
-import { once } from 'node:events'
-import { createServer, request as httpRequest, type IncomingMessage } from 'node:http'
+import { createServer, request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { ADMIN_KEY, digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
-import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
-import { S3_KEYS, type S3Server, startS3 } from '../support/s3-server.ts'
+import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
+import { edgeOnStore } from '../support/edge-on-store.ts'
+import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { slowPut } from '../support/slow-put.ts'
 
 const DAY_MS = 86_400_000
-const SECRETS = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, POLYLORA_ADMIN_KEY: ADMIN_KEY }
 
-/** A PUT whose last bytes are held back until `finish`, which gives the answer's status. */
-function slowPut(edge: EdgeHarness, key: string, path: string, bytes: Uint8Array) {
-  const { hostname, port } = new URL(edge.url)
-  const headers = {
-    authorization: `Bearer ${key}`,
-    'x-polylora-digest': digestOf(bytes),
-    'content-length': bytes.byteLength,
-  }
-  const upload = httpRequest({ hostname, port, method: 'PUT', path, headers })
-  const answered = once(upload, 'response') as Promise<[IncomingMessage]>
-  upload.write(bytes.subarray(0, -32))
-  return {
-    async finish(): Promise<number | undefined> {
-      upload.end(bytes.subarray(-32))
-      const [response] = await answered
-      response.resume()
-      return response.statusCode
-    },
-  }
-}
-
-describe.each(['R2', 'S3'])('with %s', (kind) => {
-  let storage: S3Server
-  let backend: ProtocolBackend
-  let edge: EdgeHarness
-
-  beforeAll(async () => {
-    storage = await startS3()
-    backend = await new ProtocolBackend().listen()
-    const s3 = kind === 'S3' ? { S3_ENDPOINT: storage.url, S3_BUCKET: 'bucket', ...S3_KEYS } : {}
-    edge = await startEdge(backend.url, { ...SECRETS, ...s3 })
+describe.each(['R2', 'S3'] as const)('with %s', (kind) => {
+  const setup = edgeOnStore(kind, async (edge) => {
     for (const tenant of ['parts', 'given-up', 'gap', 'again', 'staged']) await edge.addTenant(tenant, tenant)
   })
-  afterAll(async () => {
-    await edge?.close()
-    await backend?.close()
-    await storage?.close()
+  let edge: EdgeHarness
+  beforeAll(() => {
+    edge = setup.edge
   })
 
-  const stored = async (part: string) => {
-    const keys = kind === 'R2' ? (await edge.deltas.list()).objects.map(({ key }) => key) : [...storage.objects.keys()]
-    return keys.filter((key) => key.includes(part))
-  }
+  const stored = async (part: string) => (await setup.storedKeys()).filter((key) => key.includes(part))
   const uploadOf = (tenant: string, bytes: Uint8Array) => `/v1/adapters/${tenant}/bot/uploads/${digestOf(bytes)}`
   const isNoted = (tenant: string) => edge.db.prepare('SELECT 1 FROM uploads WHERE tenant = ?').bind(tenant).first()
   const status = async (method: string, tenant: string, path: string) => {

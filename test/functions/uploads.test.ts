@@ -1,39 +1,25 @@
 // A delta in parts, with R2 and with an S3-compatible store: what is published is the same as from one request.
 import { request } from 'node:http'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ADMIN_KEY, digestOf, type EdgeHarness, makeDelta, startEdge } from '../support/edge-harness.ts'
-import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
-import { S3_KEYS, type S3Server, startS3 } from '../support/s3-server.ts'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { digestOf, type EdgeHarness, makeDelta } from '../support/edge-harness.ts'
+import { edgeOnStore } from '../support/edge-on-store.ts'
 
 /** Any size below the edge's limit will do; parts need not be of one size. */
 const PART = 100
 const DAY_MS = 86_400_000
 
-describe.each(['R2', 'S3'])('an upload in parts to %s', (kind) => {
-  let storage: S3Server
-  let backend: ProtocolBackend
-  let edge: EdgeHarness
-
-  beforeAll(async () => {
-    storage = await startS3()
-    backend = await new ProtocolBackend().listen()
-    const secrets = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, POLYLORA_ADMIN_KEY: ADMIN_KEY }
-    const s3 = kind === 'S3' ? { S3_ENDPOINT: storage.url, S3_BUCKET: 'bucket', ...S3_KEYS } : {}
-    edge = await startEdge(backend.url, { ...secrets, ...s3 })
+describe.each(['R2', 'S3'] as const)('an upload in parts to %s', (kind) => {
+  const setup = edgeOnStore(kind, async (edge) => {
     await edge.addTenant('acme', 'key-acme')
     await edge.addTenant('acme', 'key-reader', 'inference')
     await edge.addTenant('globex', 'key-globex')
   })
-  afterAll(async () => {
-    await edge?.close()
-    await backend?.close()
-    await storage?.close()
+  const { storedKeys } = setup
+  let edge: EdgeHarness
+  beforeAll(() => {
+    edge = setup.edge
   })
 
-  const storedKeys = async () =>
-    kind === 'R2'
-      ? (await edge.deltas.list()).objects.map(({ key }) => key)
-      : [...storage.objects.keys()].map((path) => path.replace('/bucket/', ''))
   const path = (digest: string, rest = '') => `/v1/adapters/acme/support/uploads/${digest}${rest}`
   const split = (bytes: Uint8Array<ArrayBuffer>) =>
     Array.from({ length: Math.ceil(bytes.length / PART) }, (_, i) => bytes.slice(i * PART, (i + 1) * PART))
@@ -77,7 +63,7 @@ describe.each(['R2', 'S3'])('an upload in parts to %s', (kind) => {
       body: JSON.stringify({ model: 'acme/support', messages: [{ role: 'user', content: 'hi' }] }),
     })
     expect(answer.headers.get('x-polylora-adapter')).toBe(digest)
-    expect(backend.deltas.get(digest)).toEqual(Buffer.from(bytes))
+    expect(setup.backend.deltas.get(digest)).toEqual(Buffer.from(bytes))
   })
 
   test('that broke off says which parts it has, to its own tenant alone, and goes on', async () => {

@@ -27,13 +27,13 @@ export class LoadsAhead {
     for (const sequence of next) {
       const { digest } = sequence
       if (digest === null) continue
-      if (!this.#cache.has(digest)) {
-        sequence.tier = 'disk'
+      const isHere = this.#cache.has(digest)
+      if (!isHere) sequence.tier = 'disk'
+      if (!isHere && !this.#cache.isLoading(digest)) {
         // What has come for an earlier turn must not be pushed out by this one: both would be read again and again. What
         // has come for a later one may be, or a tenant would wait for as long as others keep the memory full.
-        const mayLoad = near.size === 0 || this.#cache.hasRoomBeside(near)
-        if (!this.#cache.isLoading(digest) && !mayLoad) continue
-        if (!this.#cache.isLoading(digest)) this.#load(sequence, digest)
+        if (near.size > 0 && !this.#cache.hasRoomBeside(near)) continue
+        this.#load(sequence, digest)
       }
       near.add(digest)
     }

@@ -19,6 +19,7 @@ import {
   SamplingParams,
 } from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
+import { choiceSeed } from '../../sampling/choice-seed.ts'
 import { Grammars } from '../../sampling/grammar.ts'
 import { buildTokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
@@ -260,15 +261,14 @@ export class OnnxEngine implements Engine {
     // To a sequence, no tokens at all would mean an embedding.
     if (maxTokens < 1)
       throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
-    const seed = Math.abs(sampling.seed ?? randomInt(2 ** 47))
+    const seed = sampling.seed ?? randomInt(2 ** 47)
     return Array.from({ length: request.n }, (_, index) => ({
       id: this.#thread.nextId(),
       tenant: context.tenant,
       digest: request.delta,
       promptTokens,
       sampling,
-      // Sums beyond 2^53 would be rounded: two choices would be one.
-      seed: (seed % 2 ** 52) + index,
+      seed: choiceSeed(seed, index),
       stopTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
       maxTokens,
       deadlineMs,

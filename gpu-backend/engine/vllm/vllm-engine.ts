@@ -8,6 +8,7 @@ import { identify } from '../../model/built-model.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
 import type { BackendInfo, EmbedRequest, EmbedResponse, GenerateRequest } from '../../protocol.ts'
+import { choiceSeed } from '../../sampling/choice-seed.ts'
 import { compileResponseFormat } from '../../sampling/grammar.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
@@ -279,7 +280,7 @@ export class VllmEngine implements Engine {
       id,
       tenant,
       sampling,
-      seed: sampling.seed === undefined ? undefined : (Math.abs(sampling.seed) % 2 ** 52) + index,
+      seed: sampling.seed === undefined ? undefined : choiceSeed(sampling.seed, index),
       onMessage: (message) => inbox.push(id, message),
       onFailure: (error) => inbox.fail(error),
       onUnreadable: (digest) => void this.#adapters.forget(digest),
