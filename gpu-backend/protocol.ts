@@ -14,6 +14,7 @@ export const REQUEST_ID_HEADER = 'x-request-id'
 const MAX_TEXT_CHARS = 2_000_000
 const MAX_STOPS = 16
 const MAX_LOGIT_BIASES = 1024
+const MAX_PROMPTS = 256
 
 const text = z.string().check(z.maxLength(MAX_TEXT_CHARS))
 const finite = z.number()
@@ -23,6 +24,24 @@ export const ChatMessage = z.strictObject({
   content: text,
 })
 export type ChatMessage = z.infer<typeof ChatMessage>
+
+/** A bare prompt: a text, or its tokens as the model's own tokenizer makes them, to which nothing is added. */
+const Prompt = z.union([text, z.array(z.int().check(z.nonnegative())).check(z.minLength(1))])
+type Prompt = z.infer<typeof Prompt>
+
+/** One prompt, or several that are answered by one answer: choices 0 to n - 1 are those of the first, and so on. */
+export const PromptField = z
+  .union([Prompt, z.array(Prompt).check(z.minLength(1))], 'must be a text, its token ids, or a list of these')
+  .check(z.refine((prompt) => promptsOf(prompt).length <= MAX_PROMPTS, `must be at most ${MAX_PROMPTS} prompts`))
+
+/** Each prompt by itself. */
+export function promptsOf(prompt: z.infer<typeof PromptField>): readonly Prompt[] {
+  return typeof prompt === 'string' || isTokens(prompt) ? [prompt] : prompt
+}
+
+function isTokens(prompt: readonly unknown[]): prompt is number[] {
+  return typeof prompt[0] === 'number'
+}
 
 /** How tokens are chosen. Names and ranges are OpenAI's; top_k, min_p, repetition_penalty and min_tokens are vLLM's. */
 export const SamplingParams = z.strictObject({
@@ -66,7 +85,7 @@ export const GenerateRequest = z
   .strictObject({
     delta: z.nullable(Digest),
     messages: z.optional(z.array(ChatMessage).check(z.minLength(1), z.maxLength(2048))),
-    prompt: z.optional(text),
+    prompt: z.optional(PromptField),
     n: z._default(z.int().check(z.positive(), z.lte(16)), 1),
     sampling: SamplingParams,
     /** Milliseconds from arrival after which the request is ended, whatever it has reached. */
@@ -78,6 +97,11 @@ export const GenerateRequest = z
     }),
   )
 export type GenerateRequest = z.infer<typeof GenerateRequest>
+
+/** How many choices the answer to a request has. */
+export function choicesOf({ prompt, n }: Pick<GenerateRequest, 'prompt' | 'n'>): number {
+  return n * (prompt === undefined ? 1 : promptsOf(prompt).length)
+}
 
 /** Where a delta was when its request arrived: in the running batch, in host memory, or on disk. */
 export const Tier = z.enum(['device', 'host', 'disk'])

@@ -11,7 +11,7 @@ const TextPart = z.object({ type: z.literal('text', 'only text parts can be read
 
 const Message = z.object({
   role: ChatMessage.shape.role,
-  content: z.union([z.string(), z.array(TextPart)]),
+  content: z.union([z.string(), z.array(TextPart)], 'must be a text or a list of text parts'),
 })
 
 export const modelField = z.string().check(z.minLength(1), z.maxLength(MAX_MODEL_CHARS))

@@ -1,13 +1,13 @@
 // `POST /v1/completions`: text in, text on; no chat template.
 import * as z from 'zod/mini'
-import type { SamplingParams } from '../../gpu-backend/protocol.ts'
+import { PromptField, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { choicesField, modelField, streamFields } from './chat-request.ts'
 import { refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
 
 export const CompletionRequest = z.looseObject({
   model: modelField,
-  prompt: z.union([z.string(), z.array(z.string()).check(z.length(1, 'one prompt a request'))]),
+  prompt: PromptField,
   ...samplingFields,
   ...streamFields,
   n: choicesField,
@@ -20,10 +20,6 @@ export type CompletionRequest = z.infer<typeof CompletionRequest>
 const UNSUPPORTED = ['suffix', 'echo']
 /** OpenAI's default for this route; chat has none. */
 const DEFAULT_MAX_TOKENS = 16
-
-export function toPrompt({ prompt }: CompletionRequest): string {
-  return typeof prompt === 'string' ? prompt : prompt[0]!
-}
 
 /** @throws ApiError 400 naming the parameter at fault */
 export function toCompletionSampling(request: CompletionRequest): SamplingParams {

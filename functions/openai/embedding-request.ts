@@ -4,10 +4,19 @@ import type { EmbedRequest } from '../../gpu-backend/protocol.ts'
 import { modelField } from './chat-request.ts'
 
 const text = z.string().check(z.minLength(1))
+/** As many as a backend takes. */
+const MAX_INPUTS = 256
 
 export const EmbeddingRequest = z.looseObject({
   model: modelField,
-  input: z.union([text, z.array(text).check(z.minLength(1), z.maxLength(256))]),
+  input: z
+    .union([text, z.array(text).check(z.minLength(1))], 'must be a text or a list of texts')
+    .check(
+      z.refine(
+        (input) => typeof input === 'string' || input.length <= MAX_INPUTS,
+        `must be at most ${MAX_INPUTS} texts`,
+      ),
+    ),
   encoding_format: z.nullish(z.enum(['float', 'base64'])),
   user: z.nullish(z.string()),
 })

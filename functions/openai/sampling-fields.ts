@@ -18,7 +18,7 @@ export const samplingFields = {
   frequency_penalty: z.nullish(shape.frequency_penalty),
   repetition_penalty: z.nullish(shape.repetition_penalty),
   logit_bias: z.nullish(z.record(z.string(), z.number())),
-  stop: z.nullish(z.union([z.string(), z.array(z.string())])),
+  stop: z.nullish(z.union([z.string(), z.array(z.string())], 'must be a text or a list of texts')),
   stop_token_ids: z.nullish(shape.stop_token_ids),
 }
 

@@ -2,7 +2,7 @@
 import { Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
-import { CompletionRequest, toCompletionSampling, toPrompt } from '../openai/completion-request.ts'
+import { CompletionRequest, toCompletionSampling } from '../openai/completion-request.ts'
 import { completionDialect } from '../openai/dialect.ts'
 import { readJson } from '../read-json.ts'
 import { MAX_REQUEST_BYTES } from './chat-completions.ts'
@@ -18,6 +18,6 @@ export const completions = new Hono<EdgeEnv>().post('/', async (c) => {
     stream: request.stream ?? false,
     includeUsage: request.stream_options?.include_usage ?? false,
     user: request.user ?? undefined,
-    request: { prompt: toPrompt(request), n: request.n ?? 1, sampling: toCompletionSampling(request) },
+    request: { prompt: request.prompt, n: request.n ?? 1, sampling: toCompletionSampling(request) },
   })
 })

@@ -3,7 +3,7 @@
 // request that reached a model is settled once, whichever way it ended.
 import type { Context } from 'hono'
 import * as z from 'zod/mini'
-import type { GenerateEvent, GenerateRequest } from '../../gpu-backend/protocol.ts'
+import { choicesOf, type GenerateEvent, type GenerateRequest, promptsOf } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { idempotencyKey } from '../metering/idempotency-key.ts'
@@ -200,9 +200,12 @@ function identity(c: Context<EdgeEnv>, { model, request }: GenerateCall): unknow
 }
 
 function promptEstimate({ request }: GenerateCall): number {
-  return estimateTokens(request.prompt ?? request.messages?.map(({ content }) => content).join('') ?? '')
+  const prompts = request.messages?.map(({ content }) => content) ?? promptsOf(request.prompt ?? '')
+  const texts = prompts.filter((prompt) => typeof prompt === 'string')
+  const tokens = prompts.reduce((sum, prompt) => sum + (typeof prompt === 'string' ? 0 : prompt.length), 0)
+  return tokens + estimateTokens(texts.join(''))
 }
 
 function completionEstimate({ request }: GenerateCall): number {
-  return (request.sampling.max_tokens ?? OPEN_ENDED_TOKENS) * request.n
+  return (request.sampling.max_tokens ?? OPEN_ENDED_TOKENS) * choicesOf(request)
 }

@@ -82,10 +82,7 @@ export class LocalEngine {
     }
   }
 
-  async *#answer(
-    { delta, messages, prompt, sampling }: GenerateRequest,
-    signal: AbortSignal,
-  ): AsyncGenerator<LocalEvent> {
+  async *#answer({ delta, messages, prompt, sampling }: OnePrompt, signal: AbortSignal): AsyncGenerator<LocalEvent> {
     const startMs = performance.now()
     const tokens = messages ? this.#encodeChat(messages, delta) : this.#tokenizer.encode(prompt ?? '')
     const maxTokens = tokensLeft(this.#model.context_tokens, tokens.length, sampling.max_tokens)
@@ -194,10 +191,12 @@ export class LocalEngine {
   }
 }
 
+type OnePrompt = GenerateRequest & Pick<LocalRequest, 'prompt'>
+
 /** @throws BackendError naming the field that is wrong */
-function parseRequest({ messages, prompt, sampling }: LocalRequest, delta: string | null): GenerateRequest {
+function parseRequest({ messages, prompt, sampling }: LocalRequest, delta: string | null): OnePrompt {
   const parsed = GenerateRequest.safeParse({ delta, messages, prompt, sampling: sampling ?? {} })
-  if (parsed.success) return parsed.data
+  if (parsed.success) return { ...parsed.data, prompt }
   const issue = parsed.error.issues[0]!
   throw new BackendError('bad_request', `${issue.path.join('.') || 'The request'}: ${issue.message}.`)
 }

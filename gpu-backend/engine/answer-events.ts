@@ -22,22 +22,26 @@ export type SequenceMessage =
   | { readonly type: 'embedded'; readonly embedding: Float32Array }
 
 /**
- * `choices` are the answer's choices by their sequence's id; `stop` is called with the id of one whose text has reached a
- * stop string. Throws what `messages` throws.
+ * `choices` are the answer's choices by their sequence's id, as many for each prompt; `promptTokens` counts those of each
+ * prompt; `stop` is called with the id of a choice whose text has reached a stop string. Throws what `messages` throws.
  */
 export async function* answerEvents(
   messages: AsyncIterable<readonly [number, SequenceMessage]>,
   choices: ReadonlyMap<number, ChoiceStream>,
-  promptTokens: number,
+  promptTokens: readonly number[],
   stop: (id: number) => void,
 ): AsyncGenerator<EngineEvent> {
   let started = false
-  let [completionTokens, cachedTokens, rows, deltas] = [0, 0, 0, 0]
+  let [completionTokens, rows, deltas] = [0, 0, 0]
+  const choicesOfOne = choices.size / promptTokens.length
+  const cachedTokens = promptTokens.map(() => 0)
   for await (const [id, message] of messages) {
     const choice = choices.get(id)!
     switch (message.type) {
       case 'started':
-        if (!started) yield { event: 'started', promptTokens, tier: message.tier, loadMs: message.loadMs }
+        if (!started) {
+          yield { event: 'started', promptTokens: sum(promptTokens), tier: message.tier, loadMs: message.loadMs }
+        }
         started = true
         break
       case 'token': {
@@ -50,11 +54,12 @@ export async function* answerEvents(
       }
       case 'ended': {
         // A deadline may end a sequence that never started.
-        if (!started) yield { event: 'started', promptTokens, tier: null }
+        if (!started) yield { event: 'started', promptTokens: sum(promptTokens), tier: null }
         started = true
         const rest = choice.end()
         if (rest) yield rest
-        cachedTokens = Math.max(cachedTokens, message.end.cachedTokens)
+        const prompt = Math.floor(choice.index / choicesOfOne)
+        cachedTokens[prompt] = Math.max(cachedTokens[prompt]!, message.end.cachedTokens)
         rows = Math.max(rows, message.end.batchRows)
         deltas = Math.max(deltas, message.end.batchDeltas)
         // Whoever makes the tokens may have been done before it heard that the text was.
@@ -63,9 +68,13 @@ export async function* answerEvents(
     }
   }
   const usage = {
-    prompt_tokens: promptTokens,
-    cached_tokens: cachedTokens,
+    prompt_tokens: sum(promptTokens),
+    cached_tokens: sum(cachedTokens),
     completion_tokens: completionTokens,
   }
   yield { event: 'done', usage, batch: { rows, deltas } }
+}
+
+function sum(counts: readonly number[]): number {
+  return counts.reduce((total, count) => total + count, 0)
 }

@@ -1,9 +1,11 @@
 // What a request asks as token ids: the model's tokenizer, the adapter's own chat template where it brought one.
 // Knows no engine. Invariant: whichever engine runs, the same request becomes the same tokens.
+
+import { BackendError } from '../errors.ts'
 import { AdapterTemplates } from '../model/adapter-templates.ts'
 import { PromptEncoder } from '../model/prompt-encoder.ts'
 import type { Tokenizer } from '../model/tokenizer.ts'
-import type { ChatMessage, GenerateRequest } from '../protocol.ts'
+import { type ChatMessage, type GenerateRequest, promptsOf } from '../protocol.ts'
 import { tokensLeft } from './tokens-left.ts'
 
 export class Prompts {
@@ -18,12 +20,13 @@ export class Prompts {
     this.#encoder = new PromptEncoder(tokenizer, contextTokens)
   }
 
-  /** Token ids of the request's prompt or messages. @throws BackendError as PromptEncoder and AdapterTemplates */
-  async encode({ messages, prompt }: GenerateRequest, adapterTemplate: string | undefined): Promise<Int32Array> {
-    const [tokens] = messages
-      ? await this.#encoder.encode([await this.#render(messages, adapterTemplate)], 'rendered')
-      : await this.#encoder.encode([prompt ?? ''], 'plain')
-    return tokens!
+  /** Token ids of the request's messages, or of each of its prompts. @throws BackendError as PromptEncoder and AdapterTemplates */
+  async encode({ messages, prompt }: GenerateRequest, adapterTemplate: string | undefined): Promise<Int32Array[]> {
+    if (messages) return this.#encoder.encode([await this.#render(messages, adapterTemplate)], 'rendered')
+    const prompts = promptsOf(prompt ?? '')
+    const texts = prompts.filter((one) => typeof one === 'string')
+    const encoded = (await this.#encoder.encode(texts, 'plain')).values()
+    return prompts.map((one) => (typeof one === 'string' ? encoded.next().value! : this.#tokenizer.known(one)))
   }
 
   /** Token ids of each text by itself. @throws BackendError as PromptEncoder, or where one does not fit the context */
@@ -33,9 +36,11 @@ export class Prompts {
     return inputs
   }
 
-  /** Tokens that may be generated after a prompt. @throws BackendError where the context does not hold it */
+  /** Tokens that may be generated after a prompt, one at least. @throws BackendError where there are none */
   maxTokens(promptTokens: number, wanted: number | undefined, allowed: number): number {
-    return Math.min(tokensLeft(this.#contextTokens, promptTokens, wanted), allowed)
+    const tokens = Math.min(tokensLeft(this.#contextTokens, promptTokens, wanted), allowed)
+    if (tokens > 0) return tokens
+    throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
   }
 
   async close(): Promise<void> {

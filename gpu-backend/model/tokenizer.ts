@@ -52,7 +52,7 @@ export class Tokenizer {
    * @throws BackendError `bad_request` when one of them is beyond the model's vocabulary
    */
   encode(text: string): Int32Array {
-    return this.#known(this.#tokenizer.encode(text).ids)
+    return this.known(this.#tokenizer.encode(text).ids)
   }
 
   /**
@@ -65,7 +65,7 @@ export class Tokenizer {
 
   /** Token ids of a conversation that a template has rendered already, special tokens and all. @throws as `encode` */
   encodeRendered(text: string): Int32Array {
-    return this.#known(this.#tokenizer.encode(text, { add_special_tokens: false }).ids)
+    return this.known(this.#tokenizer.encode(text, { add_special_tokens: false }).ids)
   }
 
   /** Token ids of a text of either kind. @throws as `encode` */
@@ -73,7 +73,8 @@ export class Tokenizer {
     return kind === 'plain' ? this.encode(text) : this.encodeRendered(text)
   }
 
-  #known(ids: readonly number[]): Int32Array {
+  /** The same ids. @throws as `encode` */
+  known(ids: readonly number[]): Int32Array {
     const beyond = ids.find((id) => id >= this.source.vocabSize)
     if (beyond === undefined) return Int32Array.from(ids)
     throw new BackendError(

@@ -43,11 +43,22 @@ test('a text completion is 16 tokens long where nothing is said, as OpenAI’s',
   expect(backend.generations.at(-1)?.request.sampling.max_tokens).toBe(16)
 })
 
+test('several prompts, texts or tokens, are one request with the choices of each in their order', async () => {
+  const prompt = [[5, 6], [7]]
+  const answer = await client.completions.create({ model: 'acme/support', prompt, n: 2, max_tokens: 2 })
+  expect(backend.generations.at(-1)?.request).toMatchObject({ prompt, n: 2 })
+  expect(answer.choices.map(({ index }) => index)).toEqual([0, 1, 2, 3])
+  await client.completions.create({ model: 'tiny-base', prompt: ['one', 'two'] })
+  expect(backend.generations.at(-1)?.request).toMatchObject({ prompt: ['one', 'two'] })
+})
+
 test.each([
   [{ suffix: 'end' }, 'suffix'],
   [{ echo: true }, 'echo'],
   [{ best_of: 3 }, 'best_of'],
-  [{ prompt: ['one', 'two'] }, 'prompt'],
+  [{ prompt: [] }, 'prompt'],
+  [{ prompt: [[0.5]] }, 'prompt'],
+  [{ prompt: [-1] }, 'prompt'],
   [{ stream_options: {} }, 'stream_options'],
 ])('a text completion with %j is refused by the name of the parameter', async (extra, param) => {
   const request = { model: 'tiny-base', prompt: 'x', ...extra }

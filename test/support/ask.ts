@@ -1,6 +1,12 @@
 // Asks an engine as the server does and gathers what it says.
 import type { Engine, EngineEvent, RequestContext } from '../../gpu-backend/engine/engine.ts'
-import { type FinishReason, type GenerateRequest, SamplingParams, type Usage } from '../../gpu-backend/protocol.ts'
+import {
+  choicesOf,
+  type FinishReason,
+  type GenerateRequest,
+  SamplingParams,
+  type Usage,
+} from '../../gpu-backend/protocol.ts'
 
 /** A request with the test's defaults: the base model, greedy, eight tokens, never an end token. */
 export interface Question extends Partial<Omit<GenerateRequest, 'sampling'>> {
@@ -69,7 +75,7 @@ export async function ask(
     events.push(event)
     onEvent(event)
   }
-  return answerOf(events, question.n ?? 1)
+  return answerOf(events, choicesOf(requestOf(question)))
 }
 
 export function answerOf(events: readonly EngineEvent[], n = 1): Answer {

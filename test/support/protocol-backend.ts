@@ -11,6 +11,7 @@ import {
 } from '../../gpu-backend/capability.ts'
 import {
   type BackendInfo,
+  choicesOf,
   EmbedRequest,
   ERROR_STATUS,
   type ErrorCode,
@@ -240,7 +241,7 @@ export class ProtocolBackend {
       }
       await behaviour.pace?.()
       if (generation.closed) return
-      for (let index = 0; index < body.n; index++) {
+      for (let index = 0; index < choicesOf(body); index++) {
         const text = words[position]!
         const token = { token: text, id: position, logprob: -0.5 }
         const logprobs = body.sampling.logprobs === undefined ? {} : { logprobs: [{ ...token, top: [token] }] }
@@ -248,7 +249,7 @@ export class ProtocolBackend {
         generation.tokens++
       }
     }
-    for (let index = 0; index < body.n; index++) {
+    for (let index = 0; index < choicesOf(body); index++) {
       send({ event: 'finished', index, reason: wanted < words.length ? 'length' : 'stop' })
     }
     const usage = { prompt_tokens: 7, cached_tokens: 2, completion_tokens: generation.tokens }

@@ -13,6 +13,7 @@ import { Tokenizer } from '../../model/tokenizer.ts'
 import { floatTypeOf, type WeightFormat } from '../../model/weight-formats.ts'
 import {
   type BackendInfo,
+  choicesOf,
   type EmbedRequest,
   type EmbedResponse,
   type GenerateRequest,
@@ -144,10 +145,11 @@ export class OnnxEngine implements Engine {
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
     const { sampling } = request
     // Before any work.
-    this.#checkCapacity(request.n)
+    const count = choicesOf(request)
+    this.#checkCapacity(count)
     const prepare = () => this.#sequences(request, context)
-    const sequences = await this.#preparation.run(context.tenant, request.n, prepare)
-    const promptTokens = sequences[0]!.promptTokens.length
+    const sequences = await this.#preparation.run(context.tenant, count, prepare)
+    const promptTokens = sequences.filter((_, index) => index % request.n === 0).map((one) => one.promptTokens.length)
     const choices = sequences.map(
       ({ id, stopTokenIds }, index) => [id, new ChoiceStream(index, this.#tokenizer, sampling, stopTokenIds)] as const,
     )
@@ -256,23 +258,22 @@ export class OnnxEngine implements Engine {
     const deadlineMs = deadlineOf(request)
     this.#grammars.check(sampling.response_format)
     const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
-    const promptTokens = await this.#prompts.encode(request, delta?.chatTemplate)
-    const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
-    // To a sequence, no tokens at all would mean an embedding.
-    if (maxTokens < 1)
-      throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
-    const seed = sampling.seed ?? randomInt(2 ** 47)
-    return Array.from({ length: request.n }, (_, index) => ({
-      id: this.#thread.nextId(),
-      tenant: context.tenant,
-      digest: request.delta,
-      promptTokens,
-      sampling,
-      seed: choiceSeed(seed, index),
-      stopTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
-      maxTokens,
-      deadlineMs,
-    }))
+    const prompts = await this.#prompts.encode(request, delta?.chatTemplate)
+    return prompts.flatMap((promptTokens) => {
+      const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
+      const seed = sampling.seed ?? randomInt(2 ** 47)
+      return Array.from({ length: request.n }, (_, choice) => ({
+        id: this.#thread.nextId(),
+        tenant: context.tenant,
+        digest: request.delta,
+        promptTokens,
+        sampling,
+        seed: choiceSeed(seed, choice),
+        stopTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
+        maxTokens,
+        deadlineMs,
+      }))
+    })
   }
 
   #embedding(

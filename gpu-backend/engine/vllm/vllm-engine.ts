@@ -7,7 +7,13 @@ import { BackendError } from '../../errors.ts'
 import { identify } from '../../model/built-model.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
-import type { BackendInfo, EmbedRequest, EmbedResponse, GenerateRequest } from '../../protocol.ts'
+import {
+  type BackendInfo,
+  choicesOf,
+  type EmbedRequest,
+  type EmbedResponse,
+  type GenerateRequest,
+} from '../../protocol.ts'
 import { choiceSeed } from '../../sampling/choice-seed.ts'
 import { compileResponseFormat } from '../../sampling/grammar.ts'
 import { answerEvents } from '../answer-events.ts'
@@ -57,8 +63,7 @@ export interface VllmEngineOptions {
 /** A request, ready to run. */
 interface Prepared {
   readonly adapter: SharedAdapter | undefined
-  readonly promptTokens: Int32Array
-  readonly maxTokens: number
+  readonly prompts: readonly Pick<SequenceOptions, 'promptTokens' | 'maxTokens'>[]
   readonly endTokenIds: readonly number[]
   /** Milliseconds since the epoch. */
   readonly deadlineMs: number | undefined
@@ -136,11 +141,13 @@ export class VllmEngine implements Engine {
 
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
     // Before any work.
-    this.#checkCapacity(request.n)
-    const prepared = await this.#preparation.run(context.tenant, request.n, () => this.#prepare(request, context))
+    const count = choicesOf(request)
+    this.#checkCapacity(count)
+    const prepared = await this.#preparation.run(context.tenant, count, () => this.#prepare(request, context))
     const { sampling } = request
-    const { promptTokens, endTokenIds } = prepared
-    const ids = Array.from({ length: request.n }, () => ++this.#lastId)
+    const { prompts, endTokenIds } = prepared
+    const promptTokens = prompts.map((prompt) => prompt.promptTokens.length)
+    const ids = Array.from({ length: count }, () => ++this.#lastId)
     const inbox = new Inbox(ids)
     const runs = ids.map((id, index) => this.#run(id, index, prepared, request, context, inbox))
     const choices = new Map(
@@ -149,7 +156,7 @@ export class VllmEngine implements Engine {
     const stop = (id: number) => runs.find((run) => run.id === id)?.end('stop')
     try {
       for (const run of context.signal.aborted ? [] : runs) this.#dispatcher.add(run)
-      for await (const event of answerEvents(inbox.read(context.signal), choices, promptTokens.length, stop)) {
+      for await (const event of answerEvents(inbox.read(context.signal), choices, promptTokens, stop)) {
         // A request that was aborted ends without a word.
         if (event.event === 'done' && context.signal.aborted) return
         yield event
@@ -245,23 +252,24 @@ export class VllmEngine implements Engine {
     await this.#servers.close()
   }
 
-  /** What all choices of a request share; its delta is held once for each of them. */
+  /** What the choices of a request share; its delta is held once for each of them. */
   async #prepare(request: GenerateRequest, context: RequestContext): Promise<Prepared> {
     const { sampling } = request
     const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
     // What one engine cannot hold to is refused by both.
     if (sampling.response_format) compileResponseFormat(sampling.response_format)
-    const held = request.delta === null ? undefined : this.#adapters.hold(request.delta, request.n)
+    const count = choicesOf(request)
+    const held = request.delta === null ? undefined : this.#adapters.hold(request.delta, count)
     try {
-      const promptTokens = await this.#prompts.encode(request, held?.chatTemplate)
-      const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
-      if (maxTokens < 1)
-        throw new BackendError('forbidden', 'The capability token allows no tokens: ask through the edge.')
+      const prompts = (await this.#prompts.encode(request, held?.chatTemplate)).map((promptTokens) => ({
+        promptTokens,
+        maxTokens: this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens),
+      }))
       this.#checkOpen()
       const endTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
-      return { adapter: held?.adapter, promptTokens, maxTokens, endTokenIds, deadlineMs }
+      return { adapter: held?.adapter, prompts, endTokenIds, deadlineMs }
     } catch (error) {
-      if (held) this.#adapters.release(held.adapter, request.n)
+      if (held) this.#adapters.release(held.adapter, count)
       throw error
     }
   }
@@ -270,17 +278,21 @@ export class VllmEngine implements Engine {
     id: number,
     index: number,
     prepared: Prepared,
-    { sampling }: GenerateRequest,
+    { sampling, n }: GenerateRequest,
     { tenant }: RequestContext,
     inbox: Inbox,
   ): SequenceRun {
-    const { adapter } = prepared
+    const { adapter, prompts, endTokenIds, deadlineMs } = prepared
+    const prompt = prompts[Math.floor(index / n)]!
     const options: SequenceOptions = {
-      ...prepared,
+      ...prompt,
+      adapter,
+      endTokenIds,
+      deadlineMs,
       id,
       tenant,
       sampling,
-      seed: sampling.seed === undefined ? undefined : choiceSeed(sampling.seed, index),
+      seed: sampling.seed === undefined ? undefined : choiceSeed(sampling.seed, index % n),
       onMessage: (message) => inbox.push(id, message),
       onFailure: (error) => inbox.fail(error),
       onUnreadable: (digest) => void this.#adapters.forget(digest),
@@ -289,7 +301,7 @@ export class VllmEngine implements Engine {
         if (adapter) this.#adapters.release(adapter, 1)
         this.#counts.generatedTokens += run.tokens
         this.#counts.cachedPrefixTokens += run.cachedTokens
-        if (run.tokens > 0) this.#counts.prefillTokens += prepared.promptTokens.length - run.cachedTokens
+        if (run.tokens > 0) this.#counts.prefillTokens += prompt.promptTokens.length - run.cachedTokens
       },
     }
     const run = new SequenceRun(options, this.#dispatcher)

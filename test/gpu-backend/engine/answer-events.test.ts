@@ -26,7 +26,7 @@ async function answer(text: string, stop: readonly string[]) {
     for (const message of messages) yield [SEQUENCE, message] as const
   }
   const events = []
-  for await (const event of answerEvents(source(), new Map([[SEQUENCE, choice]]), 1, (id) => stopped.push(id))) {
+  for await (const event of answerEvents(source(), new Map([[SEQUENCE, choice]]), [1], (id) => stopped.push(id))) {
     events.push(event)
   }
   const shown = events.map((event) => (event.event === 'text' ? event.text : '')).join('')
@@ -47,4 +47,18 @@ test('an answer whose text ends with the beginning of a stop string shows it, an
     stopped: [],
     reason: 'length',
   })
+})
+
+test('the cached tokens of several prompts are added up, those of one prompt’s choices are counted once', async () => {
+  const cached = [3, 5, 0, 2]
+  const sampling = SamplingParams.parse({})
+  const choices = cached.map((_, i) => [i, new ChoiceStream(i, tokenizer, sampling, files.eosTokenIds)] as const)
+  const source = async function* () {
+    for (const [i, cachedTokens] of cached.entries()) {
+      const end = { reason: 'length', cachedTokens, batchRows: 1, batchDeltas: 0 } as const
+      yield [i, { type: 'ended', end }] as const
+    }
+  }
+  const events = await Array.fromAsync(answerEvents(source(), new Map(choices), [7, 9], () => {}))
+  expect(events.at(-1)).toMatchObject({ usage: { prompt_tokens: 16, cached_tokens: 7, completion_tokens: 0 } })
 })

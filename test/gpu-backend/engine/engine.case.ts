@@ -5,13 +5,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../adapters/digest.ts'
 import type { Engine, EngineEvent } from '../../../gpu-backend/engine/engine.ts'
 import { BackendError } from '../../../gpu-backend/errors.ts'
-import type { SamplingParams } from '../../../gpu-backend/protocol.ts'
+import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
+import type { SamplingParams, Usage } from '../../../gpu-backend/protocol.ts'
 import { changeBound } from '../../../gpu-backend/residency/change-bound.ts'
-import { type Answer, ask, body, contextOf, type Question, requestOf, stream } from '../../support/ask.ts'
+import { type Answer, ask, body, type Choice, contextOf, type Question, requestOf, stream } from '../../support/ask.ts'
 import { checkAgainst, JSON_SCHEMAS, tokensThatEndJson } from '../../support/json-answers.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
 import { type DeltaRecipe, type EncodedDelta, encodedRandomDelta, randomDelta } from '../../support/random-delta.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
+import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 
 export interface EngineLimits {
   readonly rows: number
@@ -46,6 +48,7 @@ const PLENTY: EngineLimits = { rows: 8, queue: 200, contextTokens: 512, memory: 
 const MANY_BYTES = 1e9
 /** Groups in which the requests of a random workload come. */
 const WAVES = 4
+const tokenizer = new Tokenizer(embeddedTokenizerFiles())
 /** 21 tokens of the tiny model's tokenizer. */
 const SENTENCE = 'Our shop is open from nine to five, and returns are free within thirty days. '
 
@@ -397,6 +400,34 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect((await ask(engine, { n: 3, sampling: warm })).choices).toEqual(choices)
     })
 
+    test('of several prompts makes for each the n choices that it has alone, whatever its place', async () => {
+      const prompts = ['Hello there', SENTENCE, 'Hello there']
+      const alone = await Promise.all(prompts.map((prompt) => ask(engine, { prompt, n: 2, sampling: warm })))
+      const { choices, usage, events } = await ask(engine, { prompt: prompts, n: 2, sampling: warm, tenant: 'several' })
+      const words = (choice: Choice) => [choice.text, choice.tokens, choice.reason]
+      expect(choices.map(words)).toEqual(alone.flatMap((one) => one.choices.map(words)))
+      const sum = (of: (usage: Usage) => number) => alone.reduce((total, one) => total + of(one.usage!), 0)
+      expect(usage).toMatchObject({
+        prompt_tokens: sum((one) => one.prompt_tokens),
+        completion_tokens: sum((one) => one.completion_tokens),
+      })
+      expect(events[0]).toMatchObject({ event: 'started', promptTokens: usage!.prompt_tokens })
+      expect(events.filter(({ event }) => event === 'started')).toHaveLength(1)
+    })
+
+    test('of one prompt given twice without a seed is not the same twice', async () => {
+      const { choices } = await ask(engine, { prompt: ['Hello', 'Hello'], sampling: { ...warm, seed: undefined } })
+      expect(choices[0]!.tokens).not.toEqual(choices[1]!.tokens)
+    })
+
+    test('to tokens is the answer to the text that they are of, and goes on where they end', async () => {
+      const prompt = [...tokenizer.encode(SENTENCE)]
+      const { choices } = await ask(engine, { prompt: [SENTENCE, prompt] })
+      expect(choices[1]!.tokens).toEqual(choices[0]!.tokens)
+      const longer = await ask(engine, { prompt: [...prompt, choices[0]!.tokens[0]!], sampling: { max_tokens: 7 } })
+      expect(longer.tokens).toEqual(choices[0]!.tokens.slice(1))
+    })
+
     test('reports log probabilities of the tokens of the text, with alternatives in order', async () => {
       const { events, text } = await ask(engine, { sampling: { max_tokens: 6, logprobs: 3 } })
       const reported = events.flatMap((event) => (event.event === 'text' ? (event.logprobs ?? []) : []))
@@ -505,7 +536,17 @@ export function engineConformance(underTest: EngineUnderTest): void {
 
     test('an empty prompt is refused', async () => {
       expect((await refusal(ask(engine, { prompt: '' }))).code).toBe('bad_request')
+      expect((await refusal(ask(engine, { prompt: ['Hello', ''] }))).code).toBe('bad_request')
       expect((await refusal(engine.embed({ delta: null, input: [''] }, contextOf()))).code).toBe('bad_request')
+    })
+
+    test('a token that the model does not have is refused', async () => {
+      for (const token of [2 ** 20, 2 ** 40]) {
+        expect(await refusal(ask(engine, { prompt: ['Hello', [1, token]] }))).toMatchObject({
+          code: 'bad_request',
+          message: expect.stringContaining(`token ${token}`),
+        })
+      }
     })
 
     test('a token that allows nothing is refused', async () => {
@@ -522,6 +563,7 @@ export function engineConformance(underTest: EngineUnderTest): void {
         if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'overloaded' })
       }
       expect((await refusal(ask(small, { n: 6 }))).code).toBe('bad_request')
+      expect((await refusal(ask(small, { prompt: ['a', 'b'], n: 3 }))).code).toBe('bad_request')
       expect((await ask(small, { n: 5 })).choices).toHaveLength(5)
     })
 
