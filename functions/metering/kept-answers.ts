@@ -1,5 +1,6 @@
 // Answers that are kept for their Idempotency-Key, in the meter's storage.
-// Invariant: a key belongs to one request at a time, and only the request that it belongs to is charged for it.
+// Invariants: a key belongs to one request at a time, and only the request that it belongs to is charged for it; a tenant's
+// answers take bounded room, of which the latest have the first claim.
 import type { IdempotencyKey, KeptAnswer, ReserveAnswer, TooLarge } from './reservation.ts'
 
 const SCHEMA = `
@@ -9,15 +10,23 @@ const SCHEMA = `
   CREATE INDEX IF NOT EXISTS answers_by_time ON answers (created_ms);
 `
 
+/** Of all answers of a tenant, so that none can fill its meter, which is full at 10 GB. */
+const MAX_KEPT_BYTES = 64e6
+/** In place of the events of an answer that was charged and is not here. */
+const NOT_KEPT = JSON.stringify('too_large' satisfies TooLarge)
+
 /** `events` is null while the request runs. */
 type AnswerRow = { fingerprint: string; request_id: string; created_ms: number; events: string | null }
 
 export class KeptAnswers {
   readonly #sql: SqlStorage
+  /** What is kept, or more, where some of it has been forgotten since it was last added up. */
+  #bytes: number
 
   constructor(sql: SqlStorage) {
     this.#sql = sql
     sql.exec(SCHEMA)
+    this.#bytes = this.#keptBytes()
   }
 
   /**
@@ -61,7 +70,10 @@ export class KeptAnswers {
 
   /** The answer of the request that has the key. */
   keep({ key }: IdempotencyKey, answer: KeptAnswer | TooLarge): void {
-    this.#sql.exec('UPDATE answers SET events = ? WHERE key = ?', JSON.stringify(answer), key)
+    const events = JSON.stringify(answer)
+    this.#sql.exec('UPDATE answers SET events = ? WHERE key = ?', events, key)
+    this.#bytes += new TextEncoder().encode(events).byteLength
+    if (this.#bytes > MAX_KEPT_BYTES) this.#dropOldest()
   }
 
   /** The request's key, if it has one, is free for another. */
@@ -77,5 +89,26 @@ export class KeptAnswers {
 
   forget(beforeMs: number): void {
     this.#sql.exec('DELETE FROM answers WHERE created_ms < ?', beforeMs)
+  }
+
+  /** Half of the room, so that it need not be made for each answer. Their keys stay: none of them is charged again. */
+  #dropOldest(): void {
+    this.#bytes = this.#keptBytes()
+    const oldest = this.#sql
+      .exec<{ key: string; bytes: number }>(
+        'SELECT key, octet_length(events) AS bytes FROM answers WHERE events <> ? ORDER BY created_ms',
+        NOT_KEPT,
+      )
+      .toArray()
+    for (const { key, bytes } of oldest) {
+      if (this.#bytes <= MAX_KEPT_BYTES / 2) return
+      this.#sql.exec('UPDATE answers SET events = ? WHERE key = ?', NOT_KEPT, key)
+      this.#bytes -= bytes
+    }
+  }
+
+  #keptBytes(): number {
+    const sum = this.#sql.exec<{ bytes: number | null }>('SELECT SUM(octet_length(events)) AS bytes FROM answers')
+    return sum.one().bytes ?? 0
   }
 }

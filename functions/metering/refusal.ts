@@ -41,7 +41,7 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
       return new ApiError(
         409,
         'answer_not_kept',
-        'This Idempotency-Key has been answered and charged, and the answer was too large to keep: use a new key to pay for another.',
+        'This Idempotency-Key has been answered and charged, and its answer was too large to keep or made room for later ones: use a new key to pay for another.',
         { headers: { 'x-should-retry': 'false' } },
       )
   }

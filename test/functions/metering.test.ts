@@ -247,6 +247,22 @@ describe('an Idempotency-Key', () => {
     expect(backend.generations.filter((generation) => generation.tenant === key)).toHaveLength(1)
   })
 
+  test('of the latest answers has its answer, however many came before; the oldest made room, and are not charged again', async () => {
+    const key = await tenant('many')
+    backend.behaviour.words = ['x'.repeat(1_400_000)]
+    const headers = (order: number) => ({ 'idempotency-key': `order-${order}` })
+    const orders = Array.from({ length: 50 }, (_, order) => order)
+    for (const order of orders) await (await ask(key, {}, headers(order))).text()
+    const asked = backend.generations.length
+    const again = []
+    for (const order of [0, orders.length - 1]) again.push(await ask(key, {}, headers(order)))
+    expect(again.map(({ status }) => status)).toEqual([409, 200])
+    expect(await errorCode(again[0]!)).toBe('answer_not_kept')
+    expect(again[1]!.headers.get('x-polylora-replayed')).toBe('true')
+    expect((await ask(key, {}, headers(orders.length))).status).toBe(200)
+    expect(backend.generations).toHaveLength(asked + 1)
+  })
+
   test('may be tried again after a failure, and not with another request', async () => {
     const key = await tenant('again')
     const headers = { 'idempotency-key': 'z' }
