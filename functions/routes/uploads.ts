@@ -70,6 +70,14 @@ async function complete(c: UploadContext): Promise<Response> {
     if (error instanceof ApiError && (error.status === 422 || error.status === 413)) {
       await eraseUpload(c.env.DB, objects, upload)
     }
+    // Not an answer of ours, and parts gone under our hands: another request for the same upload was faster.
+    if (!(error instanceof ApiError) && (await objects.listParts(upload)).size < parts.size) {
+      throw new ApiError(
+        409,
+        'upload_incomplete',
+        'Parts of the upload went while it was completed, by another request that completed it or gave it up: see whether the version is there, and upload again where it is not.',
+      )
+    }
     throw error
   }
 }

@@ -66,6 +66,20 @@ describe.each(['R2', 'S3'] as const)('an upload in parts to %s', (kind) => {
     expect(setup.backend.deltas.get(digest)).toEqual(Buffer.from(bytes))
   })
 
+  test('completed by several at once is published by all of them, or refused where its parts were gone', async () => {
+    for (let round = 0; round < 5; round++) {
+      const bytes = makeDelta(50 + round)
+      const digest = digestOf(bytes)
+      await sendAll(bytes)
+      const answers = await Promise.all([1, 2, 3, 4].map(() => complete(digest)))
+      const statuses = answers.map(({ status }) => status)
+      expect(statuses).toContain(201)
+      expect(statuses.filter((status) => status !== 201 && status !== 409)).toEqual([])
+      const stored = await edge.call('key-acme', `/v1/adapters/acme/support`)
+      expect(await stored.json()).toMatchObject({ digest })
+    }
+  })
+
   test('that broke off says which parts it has, to its own tenant alone, and goes on', async () => {
     const bytes = makeDelta(2)
     const digest = digestOf(bytes)
