@@ -111,6 +111,14 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect((await ask(engine, { messages })).tokens).toEqual((await ask(engine, { prompt })).tokens)
     })
 
+    test('to tokens is the answer to the text that they are of, and goes on where they end', async () => {
+      const prompt = [...tokenizer.encode(SENTENCE)]
+      const { choices } = await ask(engine, { prompt: [SENTENCE, prompt] })
+      expect(choices[1]!.tokens).toEqual(choices[0]!.tokens)
+      const longer = await ask(engine, { prompt: [...prompt, choices[0]!.tokens[0]!], sampling: { max_tokens: 7 } })
+      expect(longer.tokens).toEqual(choices[0]!.tokens.slice(1))
+    })
+
     test('ends with the request, the token or the context, whichever allows least', async () => {
       expect((await ask(engine, { sampling: { max_tokens: 1 } })).usage?.completion_tokens).toBe(1)
       const limited = await ask(engine, { allowedTokens: 3, sampling: { max_tokens: 9, min_tokens: 0 } })
@@ -418,14 +426,6 @@ export function engineConformance(underTest: EngineUnderTest): void {
     test('of one prompt given twice without a seed is not the same twice', async () => {
       const { choices } = await ask(engine, { prompt: ['Hello', 'Hello'], sampling: { ...warm, seed: undefined } })
       expect(choices[0]!.tokens).not.toEqual(choices[1]!.tokens)
-    })
-
-    test('to tokens is the answer to the text that they are of, and goes on where they end', async () => {
-      const prompt = [...tokenizer.encode(SENTENCE)]
-      const { choices } = await ask(engine, { prompt: [SENTENCE, prompt] })
-      expect(choices[1]!.tokens).toEqual(choices[0]!.tokens)
-      const longer = await ask(engine, { prompt: [...prompt, choices[0]!.tokens[0]!], sampling: { max_tokens: 7 } })
-      expect(longer.tokens).toEqual(choices[0]!.tokens.slice(1))
     })
 
     test('reports log probabilities of the tokens of the text, with alternatives in order', async () => {
