@@ -15,6 +15,8 @@ const MAX_TEXT_CHARS = 2_000_000
 const MAX_STOPS = 16
 const MAX_LOGIT_BIASES = 1024
 const MAX_PROMPTS = 256
+/** Texts in one request for embeddings; the edge splits larger ones. */
+export const MAX_EMBED_INPUTS = 256
 
 const text = z.string().check(z.maxLength(MAX_TEXT_CHARS))
 const finite = z.number()
@@ -183,7 +185,7 @@ export type GenerateEvent = z.infer<typeof GenerateEvent>
 /** `POST /v1/embeddings`: mean-pooled last hidden state, L2-normalised, one vector for each input. */
 export const EmbedRequest = z.strictObject({
   delta: z.nullable(Digest),
-  input: z.array(text).check(z.minLength(1), z.maxLength(256)),
+  input: z.array(text).check(z.minLength(1), z.maxLength(MAX_EMBED_INPUTS)),
   /** Milliseconds from arrival after which the request is refused with `deadline_exceeded`, whatever it has reached. */
   deadline_ms: z.optional(z.int().check(z.positive())),
 })

@@ -4,13 +4,13 @@ import type { EmbedRequest } from '../../gpu-backend/protocol.ts'
 import { modelField } from './chat-request.ts'
 
 const text = z.string().check(z.minLength(1))
-/** As many as a backend takes. */
-const MAX_INPUTS = 256
+/** OpenAI's. */
+const MAX_INPUTS = 2048
 
 export const EmbeddingRequest = z.looseObject({
   model: modelField,
   input: z
-    .union([text, z.array(text).check(z.minLength(1))], 'must be a text or a list of texts')
+    .union([text, z.array(text).check(z.minLength(1))], 'must be a text or a list of texts, not of token ids')
     .check(
       z.refine(
         (input) => typeof input === 'string' || input.length <= MAX_INPUTS,

@@ -7,6 +7,7 @@ import {
   EmbedResponse,
   type GenerateEvent,
   type GenerateRequest,
+  MAX_EMBED_INPUTS,
 } from '../../gpu-backend/protocol.ts'
 import { tryWithin } from '../try-within.ts'
 import { refusal, TryNext } from './backend-refusal.ts'
@@ -59,12 +60,26 @@ export function forwardGenerate(
   })
 }
 
-/** Embeds `request` on the best backend that takes it. Throws as `forwardGenerate`. */
-export function forwardEmbed(
+/** Embeds any number of texts, as many at a time as a backend takes. Throws as `forwardGenerate`. */
+export async function forwardEmbed(
   context: BackendContext,
-  request: EmbedRequest,
+  { input, ...request }: EmbedRequest,
   warming: Warming | undefined,
 ): Promise<Embedding> {
+  const embed = (start: number) =>
+    embedAtOnce(context, { ...request, input: input.slice(start, start + MAX_EMBED_INPUTS) }, warming)
+  const first = await embed(0)
+  const { embeddings, prompt_tokens } = first.answer
+  const answer = { embeddings: [...embeddings], prompt_tokens }
+  for (let start = MAX_EMBED_INPUTS; start < input.length; start += MAX_EMBED_INPUTS) {
+    const next = (await embed(start)).answer
+    answer.embeddings.push(...next.embeddings)
+    answer.prompt_tokens += next.prompt_tokens
+  }
+  return { ...first, answer }
+}
+
+function embedAtOnce(context: BackendContext, request: EmbedRequest, warming: Warming | undefined): Promise<Embedding> {
   return onBestBackend(context, request.delta, async (backend) => {
     const work = { path: '/v1/embeddings', delta: request.delta, maxTokens: 0, body: JSON.stringify(request) }
     const release = context.backends.claim(backend)

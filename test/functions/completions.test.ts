@@ -91,3 +91,30 @@ test('embeddings come as the client asks, from the adapter, and are metered', as
     outcome: 'complete',
   })
 })
+
+test('more texts than a backend takes at once are embedded in their order, and are one request to whoever pays', async () => {
+  const input = Array.from({ length: 600 }, (_, i) => 'x'.repeat(1 + i))
+  const before = backend.embedded
+  const { data: answer, response } = await client.embeddings.create({ model: 'acme/support', input }).withResponse()
+  expect(answer.data.map(({ index, embedding }) => [index, embedding[0]])).toEqual(input.map((_, i) => [i, 1 + i]))
+  expect(answer.usage.prompt_tokens).toBe(1800)
+  expect(backend.embedded - before).toBe(3)
+  const id = response.headers.get('x-request-id')
+  const records = await waitFor(async () => {
+    const { results } = await edge.db.prepare('SELECT prompt_tokens FROM usage WHERE request_id = ?').bind(id).all()
+    return results.length > 0 && results
+  })
+  expect(records).toEqual([{ prompt_tokens: 1800 }])
+})
+
+test.each([
+  [2049, 'at most 2048 texts'],
+  [0, '>=1 items'],
+])('embeddings of %i texts are refused', async (length, why) => {
+  const input = Array.from({ length }, () => 'x')
+  await expect(client.embeddings.create({ model: 'tiny-base', input })).rejects.toMatchObject({
+    status: 400,
+    param: 'input',
+    message: expect.stringContaining(why),
+  })
+})
