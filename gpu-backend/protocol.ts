@@ -14,6 +14,8 @@ export const REQUEST_ID_HEADER = 'x-request-id'
 const MAX_TEXT_CHARS = 2_000_000
 const MAX_STOPS = 16
 const MAX_LOGIT_BIASES = 1024
+const MAX_TOOLS = 128
+const MAX_NAME_CHARS = 256
 const MAX_PROMPTS = 256
 /** Texts in one request for embeddings; the edge splits larger ones. */
 export const MAX_EMBED_INPUTS = 256
@@ -21,9 +23,25 @@ export const MAX_EMBED_INPUTS = 256
 const text = z.string().check(z.maxLength(MAX_TEXT_CHARS))
 const finite = z.number()
 
+/** A model's call of a tool, as OpenAI writes it. */
+export const ToolCall = z.strictObject({
+  id: z.string().check(z.minLength(1), z.maxLength(MAX_NAME_CHARS)),
+  type: z.literal('function'),
+  function: z.strictObject({
+    name: z.string().check(z.minLength(1), z.maxLength(MAX_NAME_CHARS)),
+    /** JSON. */
+    arguments: text.check(z.refine(isJsonObject, 'must be the JSON of an object')),
+  }),
+})
+export type ToolCall = z.infer<typeof ToolCall>
+
 export const ChatMessage = z.strictObject({
   role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
   content: text,
+  /** Of an assistant: what it called. */
+  tool_calls: z.optional(z.array(ToolCall).check(z.minLength(1), z.maxLength(MAX_TOOLS))),
+  /** Of a tool: the call that this is the result of. */
+  tool_call_id: z.optional(z.string().check(z.maxLength(MAX_NAME_CHARS))),
 })
 export type ChatMessage = z.infer<typeof ChatMessage>
 
@@ -82,6 +100,18 @@ export const SamplingParams = z.strictObject({
 })
 export type SamplingParams = z.infer<typeof SamplingParams>
 
+/** What the model may call, as OpenAI writes it. */
+export const Tool = z.strictObject({
+  type: z.literal('function'),
+  function: z.looseObject({
+    name: z.string().check(z.regex(/^[\w-]{1,64}$/, 'must be 1 to 64 letters, digits, - and _')),
+    description: z.optional(text),
+    /** JSON Schema of an object. */
+    parameters: z.optional(z.record(z.string(), z.unknown())),
+  }),
+})
+export type Tool = z.infer<typeof Tool>
+
 /** `POST /v1/generate`. Exactly one of `messages` and `prompt`. `delta: null` asks, explicitly, for the bare base model. */
 export const GenerateRequest = z
   .strictObject({
@@ -89,6 +119,11 @@ export const GenerateRequest = z
     messages: z.optional(z.array(ChatMessage).check(z.minLength(1), z.maxLength(2048))),
     prompt: z.optional(PromptField),
     n: z._default(z.int().check(z.positive(), z.lte(16)), 1),
+    tools: z.optional(z.array(Tool).check(z.minLength(1), z.maxLength(MAX_TOOLS))),
+    /** Names of tools: the answer is a call of one of them, and nothing else. */
+    must_call: z.optional(z.array(z.string()).check(z.minLength(1), z.maxLength(MAX_TOOLS))),
+    /** false: an answer ends with its first call. */
+    parallel_tool_calls: z.optional(z.boolean()),
     sampling: SamplingParams,
     /** Milliseconds from arrival after which the request is ended, whatever it has reached. */
     deadline_ms: z.optional(z.int().check(z.positive())),
@@ -97,8 +132,24 @@ export const GenerateRequest = z
     z.refine((request) => (request.messages === undefined) !== (request.prompt === undefined), {
       message: 'give exactly one of messages and prompt',
     }),
+    z.refine(({ messages, tools, must_call: names = [] }) => {
+      if (tools && !messages) return false
+      return names.every((name) => tools?.some((tool) => tool.function.name === name))
+    }, 'tools go with messages, and must_call names some of them'),
+    z.refine(({ must_call, sampling }) => !must_call || !sampling.response_format, {
+      message: 'give at most one of must_call and response_format',
+    }),
   )
 export type GenerateRequest = z.infer<typeof GenerateRequest>
+
+function isJsonObject(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+  } catch {
+    return false
+  }
+}
 
 /** How many choices the answer to a request has. */
 export function choicesOf({ prompt, n }: Pick<GenerateRequest, 'prompt' | 'n'>): number {
@@ -140,7 +191,7 @@ export const TokenLogprob = z.object({
 })
 export type TokenLogprob = z.infer<typeof TokenLogprob>
 
-export const FinishReason = z.enum(['stop', 'length', 'deadline'])
+export const FinishReason = z.enum(['stop', 'length', 'deadline', 'tool_calls'])
 export type FinishReason = z.infer<typeof FinishReason>
 
 export const Usage = z.object({
@@ -168,6 +219,8 @@ export const GenerateEvent = z.discriminatedUnion('event', [
     tokens: z.int(),
     logprobs: z.optional(z.array(TokenLogprob)),
   }),
+  /** A call that the model has written in full: its text is in no `text`, its tokens are. */
+  z.object({ event: z.literal('tool_call'), index: z.int(), call: ToolCall }),
   z.object({ event: z.literal('finished'), index: z.int(), reason: FinishReason }),
   z.object({
     event: z.literal('done'),

@@ -90,6 +90,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
             })
             break
           }
+          case 'tool_call':
           case 'finished':
             await send(response, event)
             break

@@ -1,8 +1,8 @@
 // What the OpenAI-compatible routes answer, as OpenAI defines it, and what is added to it (`polylora`).
 import * as z from 'zod/mini'
-import { Digest, Tier } from '../../gpu-backend/protocol.ts'
+import { Digest, Tier, ToolCall } from '../../gpu-backend/protocol.ts'
 
-const FinishReason = z.nullable(z.enum(['stop', 'length']))
+const FinishReason = z.nullable(z.enum(['stop', 'length', 'tool_calls']))
 const tokenLogprob = { token: z.string(), logprob: z.number(), bytes: z.array(z.int()) }
 
 const ChatLogprobs = z.nullable(
@@ -15,7 +15,13 @@ export type ChatLogprobs = z.infer<typeof ChatLogprobs>
 
 const ChatChoice = z.object({
   index: z.int(),
-  message: z.object({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
+  message: z.object({
+    role: z.literal('assistant'),
+    /** null: nothing but calls. */
+    content: z.nullable(z.string()),
+    refusal: z.null(),
+    tool_calls: z.optional(z.array(ToolCall)),
+  }),
   logprobs: ChatLogprobs,
   finish_reason: FinishReason,
 })
@@ -23,7 +29,12 @@ export type ChatChoice = z.infer<typeof ChatChoice>
 
 const ChatChunkChoice = z.object({
   index: z.int(),
-  delta: z.object({ role: z.optional(z.literal('assistant')), content: z.optional(z.string()) }),
+  delta: z.object({
+    role: z.optional(z.literal('assistant')),
+    content: z.optional(z.string()),
+    /** Each comes whole, under its place among the choice's calls. */
+    tool_calls: z.optional(z.array(z.object({ ...ToolCall.shape, index: z.int() }))),
+  }),
   logprobs: ChatLogprobs,
   finish_reason: FinishReason,
 })

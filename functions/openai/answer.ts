@@ -1,6 +1,6 @@
 // Generation events -> OpenAI's JSON: the whole answer, or the data of server-sent events one by one.
 // Invariant: pure; what the events say is what is written, and an answer without `done` is never written as complete.
-import type { FinishReason, GenerateEvent, TokenLogprob, Usage } from '../../gpu-backend/protocol.ts'
+import type { FinishReason, GenerateEvent, TokenLogprob, ToolCall, Usage } from '../../gpu-backend/protocol.ts'
 import { priceNano, type Terms } from '../metering/terms.ts'
 import type { AnswerHead, Extension, OpenAiUsage } from './answer-schemas.ts'
 import type { ChoicePart, Dialect } from './dialect.ts'
@@ -26,6 +26,7 @@ interface ChoiceState {
   text: string
   reason: FinishReason | null
   logprobs: TokenLogprob[] | undefined
+  calls: ToolCall[]
 }
 
 const FINGERPRINT_DIGITS = 12
@@ -50,6 +51,7 @@ export class WholeAnswer {
     if (event.event === 'started') this.#started = event
     else if (event.event === 'done') this.#done = event
     else if (event.event === 'finished') this.#choice(event.index).reason = event.reason
+    else if (event.event === 'tool_call') this.#choice(event.index).calls.push(event.call)
     else if (event.event === 'text') {
       const choice = this.#choice(event.index)
       choice.text += event.text
@@ -67,7 +69,9 @@ export class WholeAnswer {
     const choices = [...this.#choices].sort(([a], [b]) => a - b)
     return {
       ...head(this.#frame, dialect.object),
-      choices: choices.map(([index, state]) => dialect.choice({ ...state, index, offset: 0, first: true })),
+      choices: choices.map(([index, state]) =>
+        dialect.choice({ ...state, index, offset: 0, first: true, callsBefore: 0 }),
+      ),
       usage: openAiUsage(this.#done.usage),
       polylora: extension(this.#frame, this.#started, this.#done),
     }
@@ -76,7 +80,7 @@ export class WholeAnswer {
   #choice(index: number): ChoiceState {
     const known = this.#choices.get(index)
     if (known) return known
-    const created: ChoiceState = { text: '', reason: null, logprobs: undefined }
+    const created: ChoiceState = { text: '', reason: null, logprobs: undefined, calls: [] }
     this.#choices.set(index, created)
     return created
   }
@@ -86,8 +90,8 @@ export class WholeAnswer {
 export class ChunkedAnswer {
   readonly #frame: AnswerFrame
   readonly #includeUsage: boolean
-  /** Characters sent, by choice. */
-  readonly #sent = new Map<number, number>()
+  /** Characters and calls sent, by choice. */
+  readonly #sent = new Map<number, { chars: number; calls: number }>()
   #started: Event<'started'> | undefined
   #heldFinish: ChoicePart | undefined
 
@@ -103,11 +107,12 @@ export class ChunkedAnswer {
     }
     if (event.event === 'text') {
       const { index, text, logprobs } = event
-      return text || logprobs ? [this.#chunk(this.#part(index, text, null, logprobs))] : []
+      return text || logprobs ? [this.#chunk(this.#part(index, { text, logprobs }))] : []
     }
+    if (event.event === 'tool_call') return [this.#chunk(this.#part(event.index, { calls: [event.call] }))]
     if (event.event === 'finished') {
       const before = this.#flushFinish({})
-      this.#heldFinish = this.#part(event.index, '', event.reason, undefined)
+      this.#heldFinish = this.#part(event.index, { reason: event.reason })
       return before
     }
     return event.event === 'done' ? this.#end(event) : []
@@ -127,10 +132,12 @@ export class ChunkedAnswer {
     return part ? [{ ...this.#chunk(part), ...extra }] : []
   }
 
-  #part(index: number, text: string, reason: FinishReason | null, logprobs: ChoicePart['logprobs']): ChoicePart {
-    const offset = this.#sent.get(index)
-    this.#sent.set(index, (offset ?? 0) + text.length)
-    return { index, text, offset: offset ?? 0, first: offset === undefined, reason, logprobs }
+  #part(index: number, piece: Partial<ChoicePart>): ChoicePart {
+    const part = { text: '', reason: null, logprobs: undefined, calls: [], ...piece }
+    const sent = this.#sent.get(index)
+    const { chars, calls } = sent ?? { chars: 0, calls: 0 }
+    this.#sent.set(index, { chars: chars + part.text.length, calls: calls + part.calls.length })
+    return { ...part, index, offset: chars, callsBefore: calls, first: sent === undefined }
   }
 
   #chunk(part: ChoicePart): object {

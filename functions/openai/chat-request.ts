@@ -1,8 +1,9 @@
 // `POST /v1/chat/completions`: the request as OpenAI defines it, and the backend's messages made from it.
 import * as z from 'zod/mini'
-import { ChatMessage, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
+import { ChatMessage, SamplingParams as Sampling, type SamplingParams, ToolCall } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import { toolFields } from './tools.ts'
 
 const MAX_MODEL_CHARS = 256
 const MAX_CHOICES = 16
@@ -11,7 +12,9 @@ const TextPart = z.object({ type: z.literal('text', 'only text parts can be read
 
 const Message = z.object({
   role: ChatMessage.shape.role,
-  content: z.union([z.string(), z.array(TextPart)], 'must be a text or a list of text parts'),
+  content: z.nullish(z.union([z.string(), z.array(TextPart)], 'must be a text or a list of text parts')),
+  tool_calls: z.nullish(z.array(ToolCall).check(z.maxLength(128))),
+  tool_call_id: z.nullish(z.string()),
 })
 
 export const modelField = z.string().check(z.minLength(1), z.maxLength(MAX_MODEL_CHARS))
@@ -26,6 +29,7 @@ export const ChatCompletionRequest = z.looseObject({
   messages: z.array(Message).check(z.minLength(1), z.maxLength(2048)),
   ...samplingFields,
   ...streamFields,
+  ...toolFields,
   n: choicesField,
   max_completion_tokens: z.nullish(z.int().check(z.positive())),
   logprobs: z.nullish(z.boolean()),
@@ -35,14 +39,27 @@ export const ChatCompletionRequest = z.looseObject({
 })
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
 
-const UNSUPPORTED = ['tools', 'functions', 'audio', 'prediction', 'web_search_options']
+const UNSUPPORTED = ['functions', 'audio', 'prediction', 'web_search_options']
 
-/** The backend's messages: parts joined, everything but role and text left out. */
+/**
+ * The backend's messages: parts joined, everything but the text and what is about tools left out.
+ * @throws ApiError 400 where a message says nothing
+ */
 export function toMessages(request: ChatCompletionRequest): ChatMessage[] {
-  return request.messages.map(({ role, content }) => ({
-    role,
-    content: typeof content === 'string' ? content : content.map((part) => part.text).join(''),
-  }))
+  return request.messages.map(({ role, content, tool_calls: calls, tool_call_id: id }, i) => {
+    const isCall = role === 'assistant' && calls && calls.length > 0
+    if (!isCall && (content === null || content === undefined)) {
+      throw new ApiError(400, 'invalid_value', `Invalid value for 'messages.${i}.content': it is missing.`, {
+        param: 'messages',
+      })
+    }
+    return {
+      role,
+      content: typeof content === 'string' ? content : (content ?? []).map((part) => part.text).join(''),
+      ...(isCall ? { tool_calls: calls } : {}),
+      ...(role === 'tool' && id ? { tool_call_id: id } : {}),
+    }
+  })
 }
 
 /** @throws ApiError 400 naming the parameter at fault */

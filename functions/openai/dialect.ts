@@ -1,6 +1,6 @@
 // How one route writes its choices, whole or piece by piece. Two exist: chat completions and text completions.
 // Knows nothing of HTTP, of metering or of where the text comes from.
-import type { FinishReason, TokenLogprob } from '../../gpu-backend/protocol.ts'
+import type { FinishReason, TokenLogprob, ToolCall } from '../../gpu-backend/protocol.ts'
 import type {
   AnswerHead,
   ChatChoice,
@@ -20,6 +20,9 @@ export interface ChoicePart {
   readonly first: boolean
   readonly reason: FinishReason | null
   readonly logprobs: readonly TokenLogprob[] | undefined
+  readonly calls: readonly ToolCall[]
+  /** Calls of the choice before this piece. */
+  readonly callsBefore: number
 }
 
 export interface Dialect<Choice = ChatChoice | CompletionChoice, ChunkChoice = ChatChunkChoice | CompletionChoice> {
@@ -36,15 +39,24 @@ export const chatDialect: Dialect<ChatChoice, ChatChunkChoice> = {
   idPrefix: 'chatcmpl-',
   object: 'chat.completion',
   chunkObject: 'chat.completion.chunk',
-  choice: ({ index, text, reason, logprobs }) => ({
+  choice: ({ index, text, reason, logprobs, calls }) => ({
     index,
-    message: { role: 'assistant', content: text, refusal: null },
+    message: {
+      role: 'assistant',
+      content: text === '' && calls.length > 0 ? null : text,
+      refusal: null,
+      ...(calls.length > 0 ? { tool_calls: [...calls] } : {}),
+    },
     logprobs: chatLogprobs(logprobs),
     finish_reason: finishReason(reason),
   }),
-  chunkChoice: ({ index, text, first, reason, logprobs }) => ({
+  chunkChoice: ({ index, text, first, reason, logprobs, calls, callsBefore }) => ({
     index,
-    delta: { ...(first ? { role: 'assistant' as const } : {}), ...(first || text ? { content: text } : {}) },
+    delta: {
+      ...(first ? { role: 'assistant' as const } : {}),
+      ...(text || (first && calls.length === 0) ? { content: text } : {}),
+      ...(calls.length > 0 ? { tool_calls: calls.map((call, i) => ({ index: callsBefore + i, ...call })) } : {}),
+    },
     logprobs: chatLogprobs(logprobs),
     finish_reason: finishReason(reason),
   }),
@@ -63,7 +75,7 @@ function completionChoice({ index, text, offset, reason, logprobs }: ChoicePart)
 }
 
 /** OpenAI knows no deadline: to its clients the answer was cut, as by a length. */
-function finishReason(reason: FinishReason | null): 'stop' | 'length' | null {
+function finishReason(reason: FinishReason | null): ChatChoice['finish_reason'] {
   return reason === 'deadline' ? 'length' : reason
 }
 

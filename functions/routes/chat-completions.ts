@@ -4,6 +4,7 @@ import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ChatCompletionRequest, toChatSampling, toMessages } from '../openai/chat-request.ts'
 import { chatDialect } from '../openai/dialect.ts'
+import { toTools } from '../openai/tools.ts'
 import { readJson } from '../read-json.ts'
 import { answerGeneration } from './generate.ts'
 import { warmEarly } from './warm-early.ts'
@@ -19,6 +20,11 @@ export const chatCompletions = new Hono<EdgeEnv>().post('/', async (c) => {
     stream: request.stream ?? false,
     includeUsage: request.stream_options?.include_usage ?? false,
     user: request.user ?? undefined,
-    request: { messages: toMessages(request), n: request.n ?? 1, sampling: toChatSampling(request) },
+    request: {
+      messages: toMessages(request),
+      n: request.n ?? 1,
+      sampling: toChatSampling(request),
+      ...toTools(request),
+    },
   })
 })

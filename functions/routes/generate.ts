@@ -203,7 +203,8 @@ function promptEstimate({ request }: GenerateCall): number {
   const prompts = request.messages?.map(({ content }) => content) ?? promptsOf(request.prompt ?? '')
   const texts = prompts.filter((prompt) => typeof prompt === 'string')
   const tokens = prompts.reduce((sum, prompt) => sum + (typeof prompt === 'string' ? 0 : prompt.length), 0)
-  return tokens + estimateTokens(texts.join(''))
+  const tools = request.tools ? JSON.stringify(request.tools) : ''
+  return tokens + estimateTokens(texts.join('') + tools)
 }
 
 function completionEstimate({ request }: GenerateCall): number {

@@ -9,6 +9,7 @@ import { prefillChunkTokens } from '../engine/onnx/prefill-chunk.ts'
 import { tokensLeft } from '../engine/tokens-left.ts'
 import { BackendError } from '../errors.ts'
 import type { TokenizerFiles } from '../model/model-source.ts'
+import { templateInput } from '../model/template-input.ts'
 import { tokenBytes } from '../model/token-bytes.ts'
 import { Tokenizer } from '../model/tokenizer.ts'
 import { type ChatMessage, GenerateRequest } from '../protocol.ts'
@@ -108,15 +109,13 @@ export class LocalEngine {
       grammar?.accept(sampled.token)
       outputTokens.push(sampled.token)
       ttftMs ??= performance.now() - startMs
-      const event = choice.push(sampled)
-      if (event) yield textEvent(event)
+      yield* textEvents(choice.push(sampled))
       reason = choice.isStopped ? 'stop' : finishReason({ outputTokens, stopTokenIds, maxTokens })
       if (reason) break
       logits = await this.#run(Int32Array.of(sampled.token), tokens.length + outputTokens.length - 1, signal)
     }
     if (!reason) return
-    const rest = choice.end()
-    if (rest) yield textEvent(rest)
+    yield* textEvents(choice.end())
     yield { event: 'finished', reason }
     const usage = { prompt_tokens: tokens.length, cached_tokens: cachedTokens, completion_tokens: outputTokens.length }
     yield { event: 'done', usage, ttftMs: ttftMs ?? 0, totalMs: performance.now() - startMs }
@@ -168,7 +167,8 @@ export class LocalEngine {
     const template = delta === null ? undefined : this.#templates.get(delta)
     if (!template) return this.#tokenizer.encodeChat(messages)
     try {
-      const text = template.render({ messages, add_generation_prompt: true, ...this.#tokenizer.specials })
+      const input = templateInput(messages, undefined, this.#tokenizer.specials)
+      const text = template.render({ ...input, add_generation_prompt: true })
       return this.#tokenizer.encodeRendered(text)
     } catch (error) {
       throw new BackendError('bad_request', `The adapter's chat template refuses these messages: ${sentence(error)}`)
@@ -201,8 +201,11 @@ function parseRequest({ messages, prompt, sampling }: LocalRequest, delta: strin
   throw new BackendError('bad_request', `${issue.path.join('.') || 'The request'}: ${issue.message}.`)
 }
 
-function textEvent({ text, tokens, logprobs }: NonNullable<ReturnType<ChoiceStream['end']>>): LocalEvent {
-  return { event: 'text', text, tokens, logprobs }
+/** Of answers to requests without tools, which there are none of here. */
+function textEvents(events: ReturnType<ChoiceStream['end']>): LocalEvent[] {
+  return events
+    .filter((event) => event.event === 'text')
+    .map(({ text, tokens, logprobs }) => ({ event: 'text', text, tokens, logprobs }))
 }
 
 function sentence(error: unknown): string {

@@ -47,8 +47,7 @@ export async function* answerEvents(
       case 'token': {
         if (choice.isStopped) break
         completionTokens++
-        const event = choice.push(message.token)
-        if (event) yield event
+        yield* choice.push(message.token)
         if (choice.isStopped) stop(id)
         break
       }
@@ -56,14 +55,13 @@ export async function* answerEvents(
         // A deadline may end a sequence that never started.
         if (!started) yield { event: 'started', promptTokens: sum(promptTokens), tier: null }
         started = true
-        const rest = choice.end()
-        if (rest) yield rest
+        yield* choice.end()
         const prompt = Math.floor(choice.index / choicesOfOne)
         cachedTokens[prompt] = Math.max(cachedTokens[prompt]!, message.end.cachedTokens)
         rows = Math.max(rows, message.end.batchRows)
         deltas = Math.max(deltas, message.end.batchDeltas)
         // Whoever makes the tokens may have been done before it heard that the text was.
-        yield { event: 'finished', index: choice.index, reason: choice.isStopped ? 'stop' : message.end.reason }
+        yield { event: 'finished', index: choice.index, reason: choice.finishReason(message.end.reason) }
       }
     }
   }

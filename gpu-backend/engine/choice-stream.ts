@@ -1,12 +1,13 @@
-// One choice of an answer as it comes: tokens to text events, stop strings found, log probabilities named.
+// One choice of an answer as it comes: tokens to text events, stop strings and calls found, log probabilities named.
 // Knows nothing of batches or of other choices. Invariant: the texts joined are the answer, and never go past a stop.
 import type { TextStream, Tokenizer } from '../model/tokenizer.ts'
-import type { SamplingParams, TokenLogprob } from '../protocol.ts'
+import type { FinishReason, SamplingParams, TokenLogprob, ToolCall } from '../protocol.ts'
 import type { Sampled } from '../sampling/sampler.ts'
 import { StopMatcher } from '../sampling/stop.ts'
+import type { ReadText, ToolCallReader } from '../tools/tool-call-reader.ts'
 import type { EngineEvent } from './engine.ts'
 
-type TextEvent = Extract<EngineEvent, { event: 'text' }>
+type ChoiceEvent = Extract<EngineEvent, { event: 'text' | 'tool_call' }>
 
 export class ChoiceStream {
   readonly index: number
@@ -15,30 +16,45 @@ export class ChoiceStream {
   readonly #stopTokenIds: ReadonlySet<number>
   readonly #text: TextStream
   readonly #stops: StopMatcher
+  readonly #toolCalls: ToolCallReader | undefined
   readonly #offsets = new TextOffsets()
   #tokens = 0
   #logprobs: TokenLogprob[] = []
   #stopped = false
 
-  constructor(index: number, tokenizer: Tokenizer, sampling: SamplingParams, stopTokenIds: readonly number[]) {
+  /** `toolCalls`: of a request with tools. */
+  constructor(
+    index: number,
+    tokenizer: Tokenizer,
+    sampling: SamplingParams,
+    stopTokenIds: readonly number[],
+    toolCalls?: ToolCallReader,
+  ) {
     this.index = index
     this.#tokenizer = tokenizer
     this.#withLogprobs = sampling.logprobs !== undefined
     this.#stopTokenIds = new Set(stopTokenIds)
     this.#text = tokenizer.stream()
     this.#stops = new StopMatcher(sampling.stop)
+    this.#toolCalls = toolCalls
   }
 
-  /** Whether a stop string has been reached: what follows is to be dropped. */
+  /** Whether a stop string or the last call has been reached: what follows is to be dropped. */
   get isStopped(): boolean {
     return this.#stopped
   }
 
-  /** The event that this token makes due, if any. */
-  push({ token, logprob, top }: Sampled): TextEvent | undefined {
+  /** Why the choice has ended, whose sequence ended for `reason`. */
+  finishReason(reason: FinishReason): FinishReason {
+    const ended = this.#stopped ? 'stop' : reason
+    return ended === 'stop' && this.#toolCalls && this.#toolCalls.calls > 0 ? 'tool_calls' : ended
+  }
+
+  /** The events that this token makes due. */
+  push({ token, logprob, top }: Sampled): ChoiceEvent[] {
     this.#tokens++
     // A token that ends the answer is counted but is no part of its text.
-    if (this.#stopTokenIds.has(token)) return undefined
+    if (this.#stopTokenIds.has(token)) return []
     const fresh = this.#text.push(token)
     if (this.#withLogprobs) {
       const named = (id: number, value: number) => ({ ...this.#tokenizer.tokenName(id), id, logprob: value })
@@ -46,28 +62,42 @@ export class ChoiceStream {
       const chosen = named(token, logprob)
       this.#logprobs.push({ ...chosen, top: alternatives, offset: this.#offsets.next(chosen.bytes, fresh) })
     }
-    const { text, stopped } = this.#stops.push(fresh)
+    const { text, stopped } = this.#stops.push(fresh === '' ? this.#hiddenMark(token) : fresh)
     this.#stopped = stopped
-    return text === '' ? undefined : this.#event(text)
+    if (!this.#toolCalls) return text === '' ? [] : this.#events({ text, calls: [] })
+    const read = this.#toolCalls.push(text)
+    this.#stopped ||= this.#toolCalls.isFull
+    // Of a call nothing is shown until it is whole: the tokens say that it is coming.
+    return this.#events(read)
   }
 
   /** What was held back until the end. */
-  end(): TextEvent | undefined {
+  end(): ChoiceEvent[] {
     let rest = ''
     if (!this.#stopped) {
       const { text, stopped } = this.#stops.push(this.#text.flush())
       this.#stopped = stopped
       rest = text + this.#stops.flush()
     }
-    return rest === '' && this.#tokens === 0 ? undefined : this.#event(rest)
+    if (!this.#toolCalls) return this.#events({ text: rest, calls: [] })
+    const [before, after] = [this.#toolCalls.push(rest), this.#toolCalls.end()]
+    return this.#events({ text: before.text + after.text, calls: [...before.calls, ...after.calls] })
   }
 
-  #event(text: string): TextEvent {
+  #events({ text, calls }: ReadText): ChoiceEvent[] {
+    const events: ChoiceEvent[] = calls.map((call: ToolCall) => ({ event: 'tool_call', index: this.index, call }))
+    if (text === '' && this.#tokens === 0) return events
     const logprobs = this.#withLogprobs ? this.#logprobs : undefined
-    const event: TextEvent = { event: 'text', index: this.index, text, tokens: this.#tokens, logprobs }
+    events.unshift({ event: 'text', index: this.index, text, tokens: this.#tokens, logprobs })
     this.#tokens = 0
     this.#logprobs = []
-    return event
+    return events
+  }
+
+  /** Text of a token that is not shown where it is a mark of a call. */
+  #hiddenMark(token: number): string {
+    const name = this.#toolCalls && this.#tokenizer.tokenText(token)
+    return name !== undefined && this.#toolCalls?.isMark(name) ? name : ''
   }
 }
 

@@ -8,6 +8,7 @@ import type {
   ResidencyEntry,
   Tier,
   TokenLogprob,
+  ToolCall,
   Usage,
 } from '../protocol.ts'
 
@@ -38,6 +39,7 @@ export type EngineEvent =
       readonly tokens: number
       readonly logprobs: readonly TokenLogprob[] | undefined
     }
+  | { readonly event: 'tool_call'; readonly index: number; readonly call: ToolCall }
   | { readonly event: 'finished'; readonly index: number; readonly reason: FinishReason }
   | {
       readonly event: 'done'

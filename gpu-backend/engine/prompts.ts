@@ -4,8 +4,10 @@
 import { BackendError } from '../errors.ts'
 import { AdapterTemplates } from '../model/adapter-templates.ts'
 import { PromptEncoder } from '../model/prompt-encoder.ts'
+import { templateInput } from '../model/template-input.ts'
 import type { Tokenizer } from '../model/tokenizer.ts'
-import { type ChatMessage, type GenerateRequest, promptsOf } from '../protocol.ts'
+import { type ChatMessage, type GenerateRequest, promptsOf, type Tool } from '../protocol.ts'
+import { type ToolUse, toolUse } from '../tools/tool-use.ts'
 import { tokensLeft } from './tokens-left.ts'
 
 export class Prompts {
@@ -20,9 +22,22 @@ export class Prompts {
     this.#encoder = new PromptEncoder(tokenizer, contextTokens)
   }
 
+  /** What the request's tools mean, if it has any. @throws BackendError as `toolUse` */
+  toolUse(request: GenerateRequest, adapterTemplate: string | undefined): ToolUse | undefined {
+    return toolUse(request, adapterTemplate ?? this.#tokenizer.source.files.chatTemplate)
+  }
+
   /** Token ids of the request's messages, or of each of its prompts. @throws BackendError as PromptEncoder and AdapterTemplates */
-  async encode({ messages, prompt }: GenerateRequest, adapterTemplate: string | undefined): Promise<Int32Array[]> {
-    if (messages) return this.#encoder.encode([await this.#render(messages, adapterTemplate)], 'rendered')
+  async encode(
+    request: GenerateRequest,
+    adapterTemplate: string | undefined,
+    tools: ToolUse | undefined,
+  ): Promise<Int32Array[]> {
+    const { messages, prompt } = request
+    if (messages) {
+      const text = await this.#render(messages, request.tools, adapterTemplate)
+      return this.#encoder.encode([text + (tools?.promptEnd ?? '')], 'rendered')
+    }
     const prompts = promptsOf(prompt ?? '')
     const texts = prompts.filter((one) => typeof one === 'string')
     const encoded = (await this.#encoder.encode(texts, 'plain')).values()
@@ -49,8 +64,12 @@ export class Prompts {
   }
 
   /** A conversation as the adapter's own template, where it has one, or the model's writes it. */
-  async #render(messages: readonly ChatMessage[], adapterTemplate: string | undefined): Promise<string> {
-    if (adapterTemplate === undefined) return this.#tokenizer.renderChat(messages)
-    return this.#templates.render(adapterTemplate, { messages, ...this.#tokenizer.specials })
+  async #render(
+    messages: readonly ChatMessage[],
+    tools: readonly Tool[] | undefined,
+    adapterTemplate: string | undefined,
+  ): Promise<string> {
+    if (adapterTemplate === undefined) return this.#tokenizer.renderChat(messages, tools)
+    return this.#templates.render(adapterTemplate, templateInput(messages, tools, this.#tokenizer.specials))
   }
 }

@@ -4,7 +4,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { BackendError } from '../errors.ts'
-import type { ChatMessage } from '../protocol.ts'
+import type { TemplateInput } from './template-input.ts'
 
 const RENDERER = fileURLToPath(new URL('./render-adapter-template.ts', import.meta.url))
 /** The longest templates in use take a few milliseconds and megabytes. */
@@ -13,13 +13,6 @@ const MAX_START_MS = 10_000
 const MAX_MEMORY_MB = 128
 /** Refused templates that are remembered, the oldest forgotten first. */
 const MAX_REFUSED = 1000
-
-/** What a template is given besides its text. */
-export interface TemplateInput {
-  readonly messages: readonly ChatMessage[]
-  readonly bos_token: string
-  readonly eos_token: string
-}
 
 export interface RenderRequest {
   readonly template: string

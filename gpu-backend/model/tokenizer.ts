@@ -3,8 +3,9 @@
 import { Template } from '@huggingface/jinja'
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import { BackendError, StartupError } from '../errors.ts'
-import type { ChatMessage } from '../protocol.ts'
+import type { ChatMessage, Tool } from '../protocol.ts'
 import type { TokenizerFiles } from './model-source.ts'
+import { templateInput } from './template-input.ts'
 import { tokenBytes } from './token-bytes.ts'
 
 /** `plain` gets the special tokens that the tokenizer adds by itself; `rendered` by a chat template has them already. */
@@ -84,7 +85,7 @@ export class Tokenizer {
   }
 
   /** The prompt's text for a conversation. Errors as `encodeChat`. */
-  renderChat(messages: readonly ChatMessage[]): string {
+  renderChat(messages: readonly ChatMessage[], tools?: readonly Tool[]): string {
     if (!this.#template) {
       throw new BackendError(
         'bad_request',
@@ -92,7 +93,7 @@ export class Tokenizer {
       )
     }
     try {
-      return this.#template.render({ messages, add_generation_prompt: true, ...this.specials })
+      return this.#template.render({ ...templateInput(messages, tools, this.specials), add_generation_prompt: true })
     } catch (error) {
       throw new BackendError(
         'bad_request',

@@ -36,7 +36,7 @@ function position(text: string, stop: string): number {
 }
 
 /** Length of the longest end of `text` that `stop` begins with. */
-function overlap(text: string, stop: string): number {
+export function overlap(text: string, stop: string): number {
   for (let length = Math.min(stop.length - 1, text.length); length > 0; length--) {
     if (text.endsWith(stop.slice(0, length))) return length
   }

@@ -106,3 +106,11 @@ export function tokensThatEndJson(bias: number): Record<string, number> {
   )
   return Object.fromEntries(ends.map((id) => [String(id), bias]))
 }
+
+/** A logit_bias against white space, of which JSON may have any amount. */
+export function noBlankTokens(): Record<string, number> {
+  const vocabulary = tokenBytes(embeddedTokenizerFiles().tokenizer)!
+  const isBlank = (bytes: Uint8Array | undefined) =>
+    bytes && bytes.length > 0 && /^\s+$/.test(Buffer.from(bytes).toString())
+  return Object.fromEntries(vocabulary.flatMap((bytes, id) => (isBlank(bytes) ? [[String(id), -100]] : [])))
+}

@@ -17,6 +17,7 @@ import {
   type ErrorCode,
   type GenerateEvent,
   GenerateRequest,
+  type ToolCall,
 } from '../../gpu-backend/protocol.ts'
 
 export const BACKEND_SECRET = 'a secret that only tests know, 32+'
@@ -49,6 +50,8 @@ export const BASE_INFO: BackendInfo = {
 interface Behaviour {
   /** Words said by the base; an adapter says its digest first. */
   words: string[]
+  /** Calls of tools after the words, of an answer to a request with tools. */
+  calls: ToolCall[]
   /** What `/readyz` says. */
   ready: boolean
   /** Wait for this before a generation is answered at all. */
@@ -72,6 +75,7 @@ interface Behaviour {
 function usual(): Behaviour {
   return {
     words: ['Hello', ' from', ' the', ' model', '.'],
+    calls: [],
     ready: true,
     hold: undefined,
     refuse: undefined,
@@ -250,7 +254,10 @@ export class ProtocolBackend {
       }
     }
     for (let index = 0; index < choicesOf(body); index++) {
-      send({ event: 'finished', index, reason: wanted < words.length ? 'length' : 'stop' })
+      const calls = body.tools ? behaviour.calls : []
+      for (const call of calls) send({ event: 'tool_call', index, call })
+      const whole = calls.length > 0 ? 'tool_calls' : 'stop'
+      send({ event: 'finished', index, reason: wanted < words.length ? 'length' : whole })
     }
     const usage = { prompt_tokens: 7, cached_tokens: 2, completion_tokens: generation.tokens }
     send({ event: 'done', usage, batch: { rows: 3, deltas: 2 }, queue_ms: 1, ttft_ms: 5, total_ms: 25 })

@@ -143,16 +143,15 @@ export class OnnxEngine implements Engine {
   }
 
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
-    const { sampling } = request
     // Before any work.
     const count = choicesOf(request)
     this.#checkCapacity(count)
     const prepare = () => this.#sequences(request, context)
-    const sequences = await this.#preparation.run(context.tenant, count, prepare)
+    const { sequences, tools } = await this.#preparation.run(context.tenant, count, prepare)
     const promptTokens = sequences.filter((_, index) => index % request.n === 0).map((one) => one.promptTokens.length)
-    const choices = sequences.map(
-      ({ id, stopTokenIds }, index) => [id, new ChoiceStream(index, this.#tokenizer, sampling, stopTokenIds)] as const,
-    )
+    const choices = sequences.map(({ id, sampling, stopTokenIds }, index) => {
+      return [id, new ChoiceStream(index, this.#tokenizer, sampling, stopTokenIds, tools?.reader())] as const
+    })
     const messages = this.#run(sequences, request.delta, context.signal)
     const answer = answerEvents(messages, new Map(choices), promptTokens, (id) => this.#thread.stop(id))
     for await (const event of answer) {
@@ -253,13 +252,14 @@ export class OnnxEngine implements Engine {
     await this.#thread.close()
   }
 
-  async #sequences(request: GenerateRequest, context: RequestContext): Promise<SequenceRequest[]> {
-    const { sampling } = request
+  async #sequences(request: GenerateRequest, context: RequestContext) {
     const deadlineMs = deadlineOf(request)
-    this.#grammars.check(sampling.response_format)
     const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
-    const prompts = await this.#prompts.encode(request, delta?.chatTemplate)
-    return prompts.flatMap((promptTokens) => {
+    const tools = this.#prompts.toolUse(request, delta?.chatTemplate)
+    const sampling = tools?.sampling ?? request.sampling
+    this.#grammars.check(sampling.response_format)
+    const prompts = await this.#prompts.encode(request, delta?.chatTemplate, tools)
+    const sequences = prompts.flatMap((promptTokens): SequenceRequest[] => {
       const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
       const seed = sampling.seed ?? randomInt(2 ** 47)
       return Array.from({ length: request.n }, (_, choice) => ({
@@ -274,6 +274,7 @@ export class OnnxEngine implements Engine {
         deadlineMs,
       }))
     })
+    return { sequences, tools }
   }
 
   #embedding(

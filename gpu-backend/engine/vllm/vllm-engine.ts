@@ -13,9 +13,11 @@ import {
   type EmbedRequest,
   type EmbedResponse,
   type GenerateRequest,
+  type SamplingParams,
 } from '../../protocol.ts'
 import { choiceSeed } from '../../sampling/choice-seed.ts'
 import { compileResponseFormat } from '../../sampling/grammar.ts'
+import type { ToolUse } from '../../tools/tool-use.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
 import { ChoiceStream } from '../choice-stream.ts'
@@ -63,6 +65,8 @@ export interface VllmEngineOptions {
 /** A request, ready to run. */
 interface Prepared {
   readonly adapter: SharedAdapter | undefined
+  readonly tools: ToolUse | undefined
+  readonly sampling: SamplingParams
   readonly prompts: readonly Pick<SequenceOptions, 'promptTokens' | 'maxTokens'>[]
   readonly endTokenIds: readonly number[]
   /** Milliseconds since the epoch. */
@@ -144,14 +148,13 @@ export class VllmEngine implements Engine {
     const count = choicesOf(request)
     this.#checkCapacity(count)
     const prepared = await this.#preparation.run(context.tenant, count, () => this.#prepare(request, context))
-    const { sampling } = request
-    const { prompts, endTokenIds } = prepared
+    const { prompts, sampling, tools, endTokenIds } = prepared
     const promptTokens = prompts.map((prompt) => prompt.promptTokens.length)
     const ids = Array.from({ length: count }, () => ++this.#lastId)
     const inbox = new Inbox(ids)
     const runs = ids.map((id, index) => this.#run(id, index, prepared, request, context, inbox))
     const choices = new Map(
-      ids.map((id, index) => [id, new ChoiceStream(index, this.#tokenizer, sampling, endTokenIds)]),
+      ids.map((id, index) => [id, new ChoiceStream(index, this.#tokenizer, sampling, endTokenIds, tools?.reader())]),
     )
     const stop = (id: number) => runs.find((run) => run.id === id)?.end('stop')
     try {
@@ -254,20 +257,21 @@ export class VllmEngine implements Engine {
 
   /** What the choices of a request share; its delta is held once for each of them. */
   async #prepare(request: GenerateRequest, context: RequestContext): Promise<Prepared> {
-    const { sampling } = request
     const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
-    // What one engine cannot hold to is refused by both.
-    if (sampling.response_format) compileResponseFormat(sampling.response_format)
     const count = choicesOf(request)
     const held = request.delta === null ? undefined : this.#adapters.hold(request.delta, count)
     try {
-      const prompts = (await this.#prompts.encode(request, held?.chatTemplate)).map((promptTokens) => ({
+      const tools = this.#prompts.toolUse(request, held?.chatTemplate)
+      const sampling = tools?.sampling ?? request.sampling
+      // What one engine cannot hold to is refused by both.
+      if (sampling.response_format) compileResponseFormat(sampling.response_format)
+      const prompts = (await this.#prompts.encode(request, held?.chatTemplate, tools)).map((promptTokens) => ({
         promptTokens,
         maxTokens: this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens),
       }))
       this.#checkOpen()
       const endTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
-      return { adapter: held?.adapter, prompts, endTokenIds, deadlineMs }
+      return { adapter: held?.adapter, tools, sampling, prompts, endTokenIds, deadlineMs }
     } catch (error) {
       if (held) this.#adapters.release(held.adapter, count)
       throw error
@@ -278,11 +282,11 @@ export class VllmEngine implements Engine {
     id: number,
     index: number,
     prepared: Prepared,
-    { sampling, n }: GenerateRequest,
+    { n }: GenerateRequest,
     { tenant }: RequestContext,
     inbox: Inbox,
   ): SequenceRun {
-    const { adapter, prompts, endTokenIds, deadlineMs } = prepared
+    const { adapter, sampling, prompts, endTokenIds, deadlineMs } = prepared
     const prompt = prompts[Math.floor(index / n)]!
     const options: SequenceOptions = {
       ...prompt,

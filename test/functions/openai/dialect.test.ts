@@ -15,6 +15,8 @@ const answer = {
   first: false,
   reason: null,
   logprobs: [word('S'), part(2, 0xc3), part(3, 0xac), word('!')],
+  calls: [],
+  callsBefore: 0,
 }
 
 test('chat completions give the bytes of a token that is a part of a character', () => {

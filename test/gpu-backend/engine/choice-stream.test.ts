@@ -1,23 +1,29 @@
 import { describe, expect, test } from 'vitest'
 import { ChoiceStream } from '../../../gpu-backend/engine/choice-stream.ts'
 import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
-import { SamplingParams } from '../../../gpu-backend/protocol.ts'
+import { SamplingParams, type ToolCall } from '../../../gpu-backend/protocol.ts'
+import { ToolCallReader } from '../../../gpu-backend/tools/tool-call-reader.ts'
+import { toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
+import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
 
 const files = embeddedTokenizerFiles()
 const tokenizer = new Tokenizer(files)
 const [END] = files.eosTokenIds
 
 /** What a choice of these tokens shows: the events of the tokens that are pushed until it has stopped, and of its end. */
-function events(ids: Iterable<number>, options: Partial<SamplingParams> = {}) {
-  const choice = new ChoiceStream(3, tokenizer, SamplingParams.parse(options), files.eosTokenIds)
+function eventsOf(choice: ChoiceStream, ids: Iterable<number>) {
   const made = []
   for (const token of ids) {
     if (choice.isStopped) break
-    made.push(choice.push({ token, logprob: -1, top: [{ token, logprob: -1 }] }))
+    made.push(...choice.push({ token, logprob: -1, top: [{ token, logprob: -1 }] }))
   }
-  made.push(choice.end())
-  return made.filter((event) => event !== undefined)
+  return [...made, ...choice.end()]
+}
+
+function events(ids: Iterable<number>, options: Partial<SamplingParams> = {}) {
+  const choice = new ChoiceStream(3, tokenizer, SamplingParams.parse(options), files.eosTokenIds)
+  return eventsOf(choice, ids).filter((event) => event.event === 'text')
 }
 
 const textOf = (made: ReturnType<typeof events>) => made.map(({ text }) => text).join('')
@@ -84,5 +90,60 @@ describe('a choice', () => {
   test('without a single token shows nothing', () => {
     expect(events([])).toEqual([])
     expect(events([END!])).toMatchObject([{ text: '', tokens: 1 }])
+  })
+})
+
+describe('a choice of a request with tools', () => {
+  const call = '{"name": "time", "arguments": {"zone": "UTC"}}'
+  const read = (
+    family: keyof typeof TOOL_TEMPLATES,
+    text: string,
+    { maxCalls = 9, using = tokenizer, stop = [] as string[] } = {},
+  ) => {
+    const reader = new ToolCallReader(toolFormatOf(TOOL_TEMPLATES[family])!, false, maxCalls)
+    const ids = [...using.encodeRendered(text), END!]
+    const choice = new ChoiceStream(0, using, SamplingParams.parse({ stop }), files.eosTokenIds, reader)
+    const made = eventsOf(choice, ids)
+    const shown = made.filter((event) => event.event === 'text')
+    const calls: ToolCall[] = made.filter((event) => event.event === 'tool_call').map((event) => event.call)
+    return {
+      text: textOf(shown),
+      counted: tokensOf(shown),
+      ids: ids.length,
+      calls: calls.map(({ function: called }) => called),
+      reason: choice.finishReason('stop'),
+      cut: choice.finishReason('length'),
+    }
+  }
+  const time = { name: 'time', arguments: '{"zone":"UTC"}' }
+
+  test('tells its calls from its text, counts the tokens of both, and says that it ended with calls', () => {
+    const { text, counted, ids, calls, reason } = read('hermes', `I look.\n<tool_call>\n${call}\n</tool_call>`)
+    expect({ text, calls, reason }).toEqual({ text: 'I look.', calls: [time], reason: 'tool_calls' })
+    expect(counted).toBe(ids)
+    expect(read('hermes', 'It is noon.')).toMatchObject({ text: 'It is noon.', calls: [], reason: 'stop' })
+  })
+
+  test('that ran out of tokens did so, whatever it has called', () => {
+    expect(read('hermes', `<tool_call>${call}</tool_call>`).cut).toBe('length')
+  })
+
+  test('finds marks that the tokenizer does not show', () => {
+    const json = structuredClone(files.tokenizer) as { added_tokens: object[] }
+    json.added_tokens.push({ ...json.added_tokens[0], id: 1_000_000, content: '[TOOL_CALLS]', special: true })
+    const using = new Tokenizer({ ...files, tokenizer: json })
+    expect(read('mistral', `[TOOL_CALLS] [${call}]`, { using })).toMatchObject({ text: '', calls: [time] })
+  })
+
+  test('ends with its last call, or before a stop string', () => {
+    const twice = `<tool_call>${call}</tool_call>`.repeat(2)
+    expect(read('hermes', twice).calls).toHaveLength(2)
+    const { calls, counted, ids } = read('hermes', twice, { maxCalls: 1 })
+    expect(calls).toHaveLength(1)
+    expect(counted).toBeLessThan(ids)
+    expect(read('hermes', `One. Two. <tool_call>${call}`, { stop: ['Two'] })).toMatchObject({
+      text: 'One. ',
+      calls: [],
+    })
   })
 })

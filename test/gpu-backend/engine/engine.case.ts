@@ -9,11 +9,12 @@ import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
 import type { SamplingParams, Usage } from '../../../gpu-backend/protocol.ts'
 import { changeBound } from '../../../gpu-backend/residency/change-bound.ts'
 import { type Answer, ask, body, type Choice, contextOf, type Question, requestOf, stream } from '../../support/ask.ts'
-import { checkAgainst, JSON_SCHEMAS, tokensThatEndJson } from '../../support/json-answers.ts'
+import { checkAgainst, JSON_SCHEMAS, noBlankTokens, tokensThatEndJson } from '../../support/json-answers.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
 import { type DeltaRecipe, type EncodedDelta, encodedRandomDelta, randomDelta } from '../../support/random-delta.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
+import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
 
 export interface EngineLimits {
   readonly rows: number
@@ -200,6 +201,53 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(beside.reason).toBe('length')
       expect(chat.tokens).toEqual((await ask(engine, { delta: own.digest, prompt: 'Q: Hello A:' })).tokens)
       for (const { digest } of [own, wild]) await engine.evict(digest)
+    })
+
+    test('bring a chat template with tools, of which one is called by its name with arguments that it takes', async () => {
+      const parameters = {
+        type: 'object',
+        properties: { city: { enum: ['Bern', 'Rome'] }, day: { $ref: '#/$defs/day' } },
+        required: ['city', 'day'],
+        additionalProperties: false,
+        $defs: { day: { type: 'integer', minimum: 1, maximum: 31 } },
+      }
+      const functions = [{ name: 'weather', parameters }, { name: 'tide' }]
+      const tools = functions.map((described) => ({ type: 'function' as const, function: described }))
+      const messages = [{ role: 'user' as const, content: 'How is the weather?' }]
+      for (const [seed, chatTemplate] of Object.values(TOOL_TEMPLATES).entries()) {
+        const delta = await encodedRandomDelta(engine.info.base, { seed: 70 + seed, rank: 2, chatTemplate })
+        await admit(engine, delta)
+        const sampling = { temperature: 1, seed: 7, max_tokens: 80, min_tokens: 0, logit_bias: noBlankTokens() }
+        const { events, choices, text, usage } = await ask(engine, {
+          ...{ delta: delta.digest, messages, tools, must_call: ['weather'], n: 2, sampling },
+        })
+        expect(text).toBe('')
+        expect(choices.map(({ reason }) => reason)).toEqual(['tool_calls', 'tool_calls'])
+        const calls = events.filter((event) => event.event === 'tool_call')
+        expect(calls.map(({ index }) => index).sort()).toEqual([0, 1])
+        for (const { call } of calls) {
+          expect(call.function.name).toBe('weather')
+          expect(JSON.parse(call.function.arguments)).toEqual({
+            city: expect.stringMatching(/^(Bern|Rome)$/),
+            day: expect.toSatisfy((day: number) => Number.isInteger(day) && day >= 1 && day <= 31),
+          })
+        }
+        const counted = events.reduce((sum, event) => sum + (event.event === 'text' ? event.tokens : 0), 0)
+        expect(counted).toBe(usage?.completion_tokens)
+        const cut = await ask(engine, {
+          ...{ delta: delta.digest, messages, tools, must_call: ['weather'], sampling: { ...sampling, max_tokens: 3 } },
+        })
+        expect(cut).toMatchObject({ reason: 'length', text: expect.stringMatching(/^\s*\{/) })
+        await engine.evict(delta.digest)
+      }
+    })
+
+    test('without a template for tools refuse them', async () => {
+      const tools = [{ type: 'function' as const, function: { name: 'time' } }]
+      const messages = [{ role: 'user' as const, content: 'What time is it?' }]
+      const error = await refusal(ask(engine, { messages, tools }))
+      expect(error).toMatchObject({ code: 'bad_request', param: 'tools' })
+      expectOneSentence(error.message)
     })
 
     test('that are not here are named in the refusal', async () => {

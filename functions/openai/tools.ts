@@ -1,0 +1,53 @@
+// Tools as OpenAI's clients send them, and what the backend is told of them.
+import * as z from 'zod/mini'
+import { type GenerateRequest, Tool } from '../../gpu-backend/protocol.ts'
+import { ApiError } from '../errors.ts'
+
+export const toolFields = {
+  tools: z.nullish(z.array(Tool).check(z.maxLength(128))),
+  tool_choice: z.nullish(
+    z.union(
+      [
+        z.enum(['none', 'auto', 'required']),
+        z.object({ type: z.literal('function'), function: z.object({ name: z.string() }) }),
+      ],
+      "must be 'none', 'auto', 'required' or a function's name in an object",
+    ),
+  ),
+  parallel_tool_calls: z.nullish(z.boolean()),
+}
+
+const ToolFields = z.object(toolFields)
+type ToolFields = z.infer<typeof ToolFields> & { readonly response_format?: unknown }
+
+/** @throws ApiError 400 where `tool_choice` has nothing to choose from */
+export function toTools({
+  tools,
+  tool_choice: choice,
+  parallel_tool_calls: parallel,
+  response_format: format,
+}: ToolFields): Pick<GenerateRequest, 'tools' | 'must_call' | 'parallel_tool_calls'> {
+  const names = (tools ?? []).map((tool) => tool.function.name)
+  const wanted = typeof choice === 'object' ? choice?.function.name : undefined
+  if (wanted !== undefined && !names.includes(wanted)) {
+    throw new ApiError(400, 'invalid_value', `'tool_choice' names '${wanted}', which is not among 'tools'.`, {
+      param: 'tool_choice',
+    })
+  }
+  if (choice === 'required' && names.length === 0) {
+    throw new ApiError(400, 'invalid_value', "'tool_choice' is 'required', which needs 'tools'.", {
+      param: 'tool_choice',
+    })
+  }
+  if (!tools || names.length === 0 || choice === 'none') return {}
+  const called = wanted === undefined ? names : [wanted]
+  if (wanted === undefined && choice !== 'required') {
+    return { tools, ...(parallel === false ? { parallel_tool_calls: false } : {}) }
+  }
+  if (format) {
+    throw new ApiError(400, 'invalid_value', "'response_format' cannot be kept where 'tool_choice' wants a call.", {
+      param: 'tool_choice',
+    })
+  }
+  return { tools, must_call: called }
+}

@@ -1,0 +1,82 @@
+// What a request's tools mean for its prompt, its grammar and its text. Knows no engine.
+// Invariant: a call that the request insists on has a name and arguments that the request allows.
+import { BackendError } from '../errors.ts'
+import type { GenerateRequest, SamplingParams, Tool } from '../protocol.ts'
+import { compileJsonSchema } from '../sampling/json-schema.ts'
+import { ToolCallReader } from './tool-call-reader.ts'
+import { type ToolFormat, toolFormatOf } from './tool-format.ts'
+
+export interface ToolUse {
+  /** What the prompt is to end with. */
+  readonly promptEnd: string
+  readonly sampling: SamplingParams
+  /** A reader for one choice. */
+  reader(): ToolCallReader
+}
+
+/**
+ * undefined for a request without tools; `template` is what its prompt is made with.
+ * @throws BackendError `bad_request` where the template knows no tools, or a schema cannot be held to
+ */
+export function toolUse(request: GenerateRequest, template: string | undefined): ToolUse | undefined {
+  const { tools, must_call: names, parallel_tool_calls: parallel, sampling } = request
+  if (!tools) return undefined
+  const format = template === undefined ? undefined : toolFormatOf(template)
+  if (!format) {
+    throw refused(
+      'The chat template of this model takes no tools that could be understood here: ask without tools, or publish the adapter with the template that it was trained with.',
+    )
+  }
+  if (!names) {
+    return {
+      promptEnd: '',
+      sampling,
+      reader: () => new ToolCallReader(format, false, parallel === false ? 1 : undefined),
+    }
+  }
+  const schema = callSchema(
+    tools.filter((tool) => names.includes(tool.function.name)),
+    format,
+  )
+  try {
+    compileJsonSchema(schema)
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error
+    throw refused(error.message.replace('The response_format schema', "The tools' parameters, as a schema of calls,"))
+  }
+  return {
+    promptEnd: format.callStart,
+    sampling: { ...sampling, response_format: { type: 'json_schema', json_schema: { schema } } },
+    reader: () => new ToolCallReader(format, true, 1),
+  }
+}
+
+/** The JSON of one call of one of the tools, as the model writes it. */
+function callSchema(tools: readonly Tool[], { argumentsKey }: ToolFormat): Record<string, unknown> {
+  const calls = tools.map(({ function: { name, parameters } }, i) => ({
+    type: 'object',
+    properties: {
+      name: { const: name },
+      [argumentsKey]: parameters ? rebase(parameters, `#/anyOf/${i}/properties/${argumentsKey}`) : { type: 'object' },
+    },
+    required: ['name', argumentsKey],
+    additionalProperties: false,
+  }))
+  return { anyOf: calls }
+}
+
+/** A schema with its references as they are where it lies at `place` of another one. */
+function rebase(value: unknown, place: string): unknown {
+  if (Array.isArray(value)) return value.map((item) => rebase(item, place))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [
+      key,
+      key === '$ref' && typeof item === 'string' ? item.replace(/^#/, place) : rebase(item, place),
+    ]),
+  )
+}
+
+function refused(message: string): BackendError {
+  return new BackendError('bad_request', message, { param: 'tools' })
+}

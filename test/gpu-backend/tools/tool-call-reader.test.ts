@@ -1,0 +1,144 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { ToolCallReader } from '../../../gpu-backend/tools/tool-call-reader.ts'
+import { type ToolFormat, toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
+import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
+
+const format = (family: keyof typeof TOOL_TEMPLATES): ToolFormat => toolFormatOf(TOOL_TEMPLATES[family])!
+
+interface Read {
+  text: string
+  /** Name and arguments of each. */
+  calls: [string, unknown][]
+}
+
+function read(reader: ToolCallReader, pieces: readonly string[]): Read {
+  const all: Read = { text: '', calls: [] }
+  for (const { text, calls } of [...pieces.map((piece) => reader.push(piece)), reader.end()]) {
+    all.text += text
+    all.calls.push(
+      ...calls.map(({ function: called }): [string, unknown] => [called.name, JSON.parse(called.arguments)]),
+    )
+  }
+  return all
+}
+
+const WEATHER = '{"name": "weather", "arguments": {"city": "Bern"}}'
+const TIME = '{"name": "time", "arguments": {}}'
+const [weather, time]: [string, unknown][] = [
+  ['weather', { city: 'Bern' }],
+  ['time', {}],
+]
+
+/** What a model wrote, and what it says. */
+const ANSWERS: readonly [keyof typeof TOOL_TEMPLATES, string, Read][] = [
+  ['hermes', 'It is noon.', { text: 'It is noon.', calls: [] }],
+  ['hermes', `<tool_call>\n${WEATHER}\n</tool_call>`, { text: '', calls: [weather!] }],
+  [
+    'hermes',
+    `I look.\n\n<tool_call>${WEATHER}</tool_call>\n<tool_call>${TIME}</tool_call>\n`,
+    { text: 'I look.', calls: [weather!, time!] },
+  ],
+  ['hermes', `<tool_call>\n${WEATHER}`, { text: '', calls: [weather!] }],
+  ['hermes', '<tool_call>\n{"name": ', { text: '<tool_call>\n{"name": ', calls: [] }],
+  ['hermes', '<tool_call>not JSON</tool_call>', { text: '<tool_call>not JSON</tool_call>', calls: [] }],
+  ['hermes', '<tool_call>{"name": ""}</tool_call>', { text: '<tool_call>{"name": ""}</tool_call>', calls: [] }],
+  ['hermes', 'a <tool b', { text: 'a <tool b', calls: [] }],
+  ['hermes', 'open: <tool_', { text: 'open: <tool_', calls: [] }],
+  ['hermes', ' spaces ', { text: ' spaces ', calls: [] }],
+  [
+    'hermes',
+    '<tool_call>{"name": "say", "arguments": {"text": "</tool_call>"}}</tool_call>',
+    { text: '', calls: [['say', { text: '</tool_call>' }]] },
+  ],
+  ['mistral', `[TOOL_CALLS] [${WEATHER}, ${TIME}]`, { text: '', calls: [weather!, time!] }],
+  ['mistral', `Well. [TOOL_CALLS][${TIME}]`, { text: 'Well.', calls: [time!] }],
+  ['mistral', '[TOOL_CALLS] none', { text: '[TOOL_CALLS] none', calls: [] }],
+  ['llama', '{"name": "weather", "parameters": {"city": "Bern"}}', { text: '', calls: [weather!] }],
+  [
+    'llama',
+    '\n{"name": "weather", "parameters": {"city": "Bern"}}; {"name": "time", "parameters": {}}',
+    { text: '', calls: [weather!, time!] },
+  ],
+  ['llama', '{"name": "time", "parameters": "{}"}', { text: '', calls: [time!] }],
+  ['llama', '{"answer": 42}', { text: '{"answer": 42}', calls: [] }],
+  [
+    'llama',
+    'As JSON: {"name": "time", "parameters": {}}',
+    { text: 'As JSON: {"name": "time", "parameters": {}}', calls: [] },
+  ],
+]
+
+describe('a reader of tool calls', () => {
+  test.each(ANSWERS)('of the %s format reads %j', (family, answer, expected) => {
+    expect(read(new ToolCallReader(format(family), false), [answer])).toEqual(expected)
+  })
+
+  test('reads the same however the text is cut into pieces, and shows nothing of a call', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...ANSWERS),
+        fc.array(fc.nat(8), { maxLength: 200 }),
+        ([family, answer, expected], cuts) => {
+          const pieces: string[] = []
+          let rest = answer
+          for (const length of cuts) {
+            pieces.push(rest.slice(0, length))
+            rest = rest.slice(length)
+          }
+          expect(read(new ToolCallReader(format(family), false), [...pieces, rest])).toEqual(expected)
+        },
+      ),
+      { numRuns: 2000 },
+    )
+  })
+
+  test('shows text as it comes where no call can begin in it', () => {
+    const reader = new ToolCallReader(format('hermes'), false)
+    expect(reader.push('It is <b>noon').text).toBe('It is <b>noon')
+    expect(reader.push(' now <too').text).toBe(' now')
+    expect(reader.push('ls>').text).toBe(' <tools>')
+  })
+
+  test('never loses text of which nothing is a call', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom('hermes', 'mistral', 'llama'),
+        fc.array(fc.constantFrom('<tool_call>', '</tool_call>', '[TOOL_CALLS]', '{', '}', ' ', '\n', 'x', '"', ';')),
+        (family, pieces) => {
+          const { text, calls } = read(new ToolCallReader(format(family as 'hermes'), false), pieces)
+          expect(calls).toEqual([])
+          expect(text.replaceAll(/\s/g, '')).toBe(pieces.join('').replaceAll(/\s/g, ''))
+        },
+      ),
+    )
+  })
+
+  test('whose prompt has begun the call reads its JSON alone, or shows it where it breaks off', () => {
+    expect(read(new ToolCallReader(format('hermes'), true, 1), [WEATHER])).toEqual({ text: '', calls: [weather] })
+    expect(read(new ToolCallReader(format('mistral'), true, 1), [TIME])).toEqual({ text: '', calls: [time] })
+    const cut = WEATHER.slice(0, 30)
+    expect(read(new ToolCallReader(format('hermes'), true, 1), [cut])).toEqual({ text: cut, calls: [] })
+  })
+
+  test('is full after as many calls as are wanted, and drops what follows', () => {
+    const reader = new ToolCallReader(format('hermes'), false, 1)
+    const call = `<tool_call>${TIME}</tool_call>`
+    expect(read(reader, [call, call, 'and more'])).toEqual({ text: '', calls: [time] })
+    expect(reader.isFull).toBe(true)
+    expect(read(new ToolCallReader(format('mistral'), false, 1), [`[TOOL_CALLS][${TIME},${TIME}]`]).calls).toHaveLength(
+      1,
+    )
+  })
+
+  test('gives each call an id of its own, of nine letters and digits for Mistral, whose templates ask for that', () => {
+    const ids = (family: keyof typeof TOOL_TEMPLATES, text: string) =>
+      [new ToolCallReader(format(family), false)]
+        .flatMap((reader) => [...reader.push(text).calls, ...reader.end().calls])
+        .map(({ id }) => id)
+    const hermes = ids('hermes', `<tool_call>${TIME}</tool_call><tool_call>${TIME}</tool_call>`)
+    expect(new Set(hermes).size).toBe(2)
+    for (const id of hermes) expect(id).toMatch(/^call_[0-9a-f]{24}$/)
+    for (const id of ids('mistral', `[TOOL_CALLS] [${TIME}]`)) expect(id).toMatch(/^[a-zA-Z0-9]{9}$/)
+  })
+})

@@ -1,0 +1,122 @@
+import { describe, expect, test } from 'vitest'
+import { BackendError } from '../../../gpu-backend/errors.ts'
+import { GenerateRequest, SamplingParams, type Tool } from '../../../gpu-backend/protocol.ts'
+import { compileResponseFormat } from '../../../gpu-backend/sampling/grammar.ts'
+import { toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
+import { toolUse } from '../../../gpu-backend/tools/tool-use.ts'
+import { expectOneSentence } from '../../support/one-sentence.ts'
+import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
+
+const tool = (name: string, parameters?: Record<string, unknown>): Tool => ({
+  type: 'function',
+  function: { name, ...(parameters ? { parameters } : {}) },
+})
+const request = (extra: object) =>
+  GenerateRequest.parse({
+    delta: null,
+    messages: [{ role: 'user', content: 'hi' }],
+    sampling: SamplingParams.parse({}),
+    ...extra,
+  })
+
+function refusal(work: () => unknown): BackendError {
+  try {
+    work()
+  } catch (error) {
+    if (error instanceof BackendError) return error
+  }
+  throw new Error('it was not refused')
+}
+
+describe('the format of calls', () => {
+  test('is known by the template', () => {
+    expect(toolFormatOf(TOOL_TEMPLATES.hermes)?.open).toBe('<tool_call>')
+    expect(toolFormatOf(TOOL_TEMPLATES.mistral)?.open).toBe('[TOOL_CALLS]')
+    expect(toolFormatOf(TOOL_TEMPLATES.llama)).toMatchObject({ open: undefined, argumentsKey: 'parameters' })
+  })
+
+  test.each([
+    ['no tools', '{{ messages[0].content }}'],
+    ['calls in tags', '{{ tools }}<tool_call><function=name></function></tool_call>'],
+    ['calls without JSON', '{{ tools }}[TOOL_CALLS]name[ARGS]{}'],
+    ['calls of another kind', '{{ tools }}call:'],
+  ])('is none of a template with %s', (_, template) => {
+    expect(toolFormatOf(template)).toBeUndefined()
+  })
+})
+
+describe('the use of tools', () => {
+  test('is none without tools, and refused where the template has none', () => {
+    expect(toolUse(request({}), undefined)).toBeUndefined()
+    for (const template of [undefined, '{{ messages[0].content }}']) {
+      const error = refusal(() => toolUse(request({ tools: [tool('time')] }), template))
+      expect(error).toMatchObject({ code: 'bad_request', param: 'tools' })
+      expectOneSentence(error.message)
+    }
+  })
+
+  test('leaves the prompt and the sampling alone where the model may choose', () => {
+    const asked = request({ tools: [tool('time')] })
+    expect(toolUse(asked, TOOL_TEMPLATES.hermes)).toMatchObject({ promptEnd: '', sampling: asked.sampling })
+  })
+
+  test('begins the call that must be made, and holds it to the parameters, with their own references', () => {
+    const parameters = {
+      type: 'object',
+      properties: { to: { $ref: '#/$defs/city' } },
+      required: ['to'],
+      $defs: { city: { enum: ['Bern', 'Rome'] } },
+    }
+    const tools = [tool('time'), tool('fly', parameters)]
+    const use = toolUse(request({ tools, must_call: ['time', 'fly'] }), TOOL_TEMPLATES.mistral)!
+    expect(use.promptEnd).toBe('[TOOL_CALLS] [')
+    const { response_format: format } = use.sampling
+    expect(format).toMatchObject({
+      json_schema: {
+        schema: { anyOf: [{}, { properties: { name: { const: 'fly' } }, required: ['name', 'arguments'] }] },
+      },
+    })
+    expect(compileResponseFormat(format!)).toBeDefined()
+    const one = toolUse(request({ tools, must_call: ['fly'] }), TOOL_TEMPLATES.llama)!
+    expect(one.promptEnd).toBe('')
+    expect(one.sampling.response_format).toMatchObject({
+      json_schema: { schema: { anyOf: [{ required: ['name', 'parameters'] }] } },
+    })
+  })
+
+  test('names the tools where their parameters cannot be held to', () => {
+    const tools = [tool('time', { type: 'object', properties: { zone: { type: 'string', pattern: '^x' } } })]
+    const error = refusal(() => toolUse(request({ tools, must_call: ['time'] }), TOOL_TEMPLATES.hermes))
+    expect(error).toMatchObject({ code: 'bad_request', param: 'tools' })
+    expect(error.message).toContain('"pattern"')
+    expectOneSentence(error.message)
+    expect(toolUse(request({ tools }), TOOL_TEMPLATES.hermes)).toBeDefined()
+  })
+})
+
+test.each([
+  [{ must_call: ['time'] }],
+  [{ tools: [tool('time')], must_call: ['other'] }],
+  [{ tools: [tool('time')], messages: undefined, prompt: 'hi' }],
+  [{ tools: [tool('a b')] }],
+  [
+    {
+      tools: [tool('time')],
+      must_call: ['time'],
+      sampling: SamplingParams.parse({ response_format: { type: 'json_object' } }),
+    },
+  ],
+  [
+    {
+      messages: [
+        {
+          role: 'assistant',
+          content: '',
+          tool_calls: [{ id: 'a', type: 'function', function: { name: 'x', arguments: '[]' } }],
+        },
+      ],
+    },
+  ],
+])('a request with %j is none', (extra) => {
+  expect(() => request(extra)).toThrow()
+})

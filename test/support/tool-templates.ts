@@ -1,0 +1,16 @@
+// Chat templates that write tools and their calls as the families of models do, each as small as it can be.
+
+const SYSTEM = (calls: string) =>
+  `{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}${calls}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}`
+
+export const TOOL_TEMPLATES = {
+  hermes: SYSTEM(
+    '{% for call in message.tool_calls or [] %}<tool_call>\n{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n</tool_call>{% endfor %}',
+  ),
+  mistral: SYSTEM(
+    '{% if message.tool_calls %}[TOOL_CALLS] [{% for call in message.tool_calls %}{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}, "id": "{{ call.id }}"}{% endfor %}]{% endif %}',
+  ),
+  llama: SYSTEM(
+    `{% for call in message.tool_calls or [] %}{{ '{"name": "' + call.function.name + '", ' }}{{ '"parameters": ' }}{{ call.function.arguments | tojson }}}{% endfor %}`,
+  ),
+} as const
