@@ -14,12 +14,21 @@ export function templateInput(
   tools: readonly Tool[] | undefined,
   specials: Pick<TemplateInput, 'bos_token' | 'eos_token'>,
 ): TemplateInput {
-  return { messages: messages.map(templateMessage), ...(tools ? { tools } : {}), ...specials }
+  const names = new Map<string, string>()
+  for (const { tool_calls: calls = [] } of messages) {
+    for (const { id, function: called } of calls) names.set(id, called.name)
+  }
+  return {
+    messages: messages.map((message) => templateMessage(message, names)),
+    ...(tools ? { tools } : {}),
+    ...specials,
+  }
 }
 
-/** The arguments of calls as what they say: a template makes JSON of them itself. */
-function templateMessage({ tool_calls: calls, ...message }: ChatMessage) {
-  if (!calls) return message
+/** The arguments of calls as what they say, since a template makes JSON of them itself; results with their tools' names. */
+function templateMessage({ tool_calls: calls, ...message }: ChatMessage, names: ReadonlyMap<string, string>) {
+  const name = names.get(message.tool_call_id ?? '')
+  if (!calls) return name === undefined ? message : { ...message, name }
   const parsed = calls.map(({ function: called, ...call }) => ({
     ...call,
     function: { ...called, arguments: JSON.parse(called.arguments) as unknown },

@@ -12,7 +12,7 @@ export interface ToolFormat {
   newId(): string
 }
 
-/** Of Hermes, which Qwen and SmolLM3 follow: `<tool_call>{"name": …, "arguments": …}</tool_call>`, any number of them. */
+/** Of Hermes, which Qwen2.5 and Qwen3 follow: `<tool_call>{"name": …, "arguments": …}</tool_call>`, any number of them. */
 const HERMES: ToolFormat = {
   open: '<tool_call>',
   close: '</tool_call>',

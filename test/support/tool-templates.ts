@@ -8,7 +8,7 @@ export const TOOL_TEMPLATES = {
     '{% for call in message.tool_calls or [] %}<tool_call>\n{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n</tool_call>{% endfor %}',
   ),
   mistral: SYSTEM(
-    '{% if message.tool_calls %}[TOOL_CALLS] [{% for call in message.tool_calls %}{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}, "id": "{{ call.id }}"}{% endfor %}]{% endif %}',
+    `{% if message.tool_calls %}{{ '[TOOL_CALLS] [' }}{% for call in message.tool_calls %}{% if call.id | length != 9 %}{{ raise_exception('ids have nine characters') }}{% endif %}{% set out = call.function | tojson %}{{ out[:-1] + ', "id": "' + call.id + '"}' }}{% endfor %}]{% endif %}`,
   ),
   llama: SYSTEM(
     `{% for call in message.tool_calls or [] %}{{ '{"name": "' + call.function.name + '", ' }}{{ '"parameters": ' }}{{ call.function.arguments | tojson }}}{% endfor %}`,

@@ -1,0 +1,38 @@
+import { Template } from '@huggingface/jinja'
+import { expect, test } from 'vitest'
+import { templateInput } from '../../../gpu-backend/model/template-input.ts'
+import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
+
+const SPECIALS = { bos_token: '', eos_token: '' }
+const call = {
+  id: 'a12345678',
+  type: 'function' as const,
+  function: { name: 'weather', arguments: '{"city":"Zürich"}' },
+}
+const MESSAGES = [
+  { role: 'user' as const, content: 'hi' },
+  { role: 'assistant' as const, content: '', tool_calls: [call] },
+  { role: 'tool' as const, content: 'sunny', tool_call_id: 'a12345678' },
+]
+const render = (template: string) => new Template(template).render({ ...templateInput(MESSAGES, undefined, SPECIALS) })
+
+test('a call is written with its arguments as JSON and not as a text of JSON', () => {
+  expect(render(TOOL_TEMPLATES.hermes)).toContain(
+    '<tool_call>\n{"name": "weather", "arguments": {"city": "Zürich"}}\n</tool_call>',
+  )
+  expect(render(TOOL_TEMPLATES.mistral)).toContain(
+    '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Zürich"}, "id": "a12345678"}]',
+  )
+  expect(render(TOOL_TEMPLATES.llama)).toContain('{"name": "weather", "parameters": {"city": "Zürich"}}')
+})
+
+test('a result has the name of the tool whose it is, which Hermes asks for and OpenAI’s clients do not send', () => {
+  expect(render('{{ messages[2].name }}: {{ messages[2].content }}')).toBe('weather: sunny')
+})
+
+test('messages and tools without calls are given as they are, and no tools are none', () => {
+  const messages = [{ role: 'user' as const, content: 'hi' }]
+  expect(templateInput(messages, undefined, SPECIALS)).toEqual({ messages, ...SPECIALS })
+  const tools = [{ type: 'function' as const, function: { name: 'time' } }]
+  expect(templateInput(messages, tools, SPECIALS)).toEqual({ messages, tools, ...SPECIALS })
+})
