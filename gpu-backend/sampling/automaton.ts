@@ -121,25 +121,32 @@ export class Automaton {
     return alive[root] === 1
   }
 
-  /** By node: whether it can reach an end. */
+  /** By node: whether it can reach an end. From the end backwards, so that each edge is followed once. */
   #productive(): Uint8Array {
+    const leadingTo: number[][] = Array.from(this.ranges, () => [])
+    for (const node of this.ranges.keys()) {
+      for (const [i, to] of this.ranges[node]!.entries()) if (i % 3 === 2) leadingTo[to]!.push(node)
+      for (const to of [...this.jumps[node]!, ...this.calls[node]!]) leadingTo[to]!.push(node)
+    }
     const alive = new Uint8Array(this.ranges.length)
     alive[END] = 1
-    // Nodes are made after those they lead to, so that a pass in order settles all but the loops.
-    for (let changed = true; changed; ) {
-      changed = false
-      for (const node of this.ranges.keys()) {
-        if (alive[node]) continue
-        const reaches =
-          this.ranges[node]!.some((to, i) => i % 3 === 2 && alive[to]) ||
-          this.jumps[node]!.some((to) => alive[to]) ||
-          this.calls[node]!.some((to, i, calls) => i % 2 === 1 && alive[to] && alive[calls[i - 1]!])
-        if (!reaches) continue
+    const open = [END]
+    for (let to = open.pop(); to !== undefined; to = open.pop()) {
+      for (const node of leadingTo[to]!) {
+        if (alive[node] || !this.#reaches(node, alive)) continue
         alive[node] = 1
-        changed = true
+        open.push(node)
       }
     }
     return alive
+  }
+
+  #reaches(node: number, alive: Uint8Array): boolean {
+    return (
+      this.ranges[node]!.some((to, i) => i % 3 === 2 && alive[to]) ||
+      this.jumps[node]!.some((to) => alive[to]) ||
+      this.calls[node]!.some((to, i, calls) => i % 2 === 1 && alive[to] && alive[calls[i - 1]!])
+    )
   }
 }
 

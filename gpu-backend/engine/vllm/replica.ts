@@ -127,6 +127,11 @@ export class Replica implements Place {
     }
   }
 
+  /** A call broke off there: the server is given up only where it does not say that it is well. */
+  async suspect(reason: unknown): Promise<void> {
+    if (this.#isReady) await this.client.health().catch(() => this.lost(reason))
+  }
+
   /** Something says that the server is gone: it is not used again before it has been checked anew. */
   lost(reason: unknown): void {
     const text = messageOf(reason)

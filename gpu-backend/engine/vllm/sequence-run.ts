@@ -110,7 +110,7 @@ export class SequenceRun implements Dispatched {
       const model = adapter ? await this.#load(replica, adapter) : replica.baseName
       if (!this.#isOver) await this.#stream(replica, model, tier)
     } catch (error) {
-      this.#failed(replica, error)
+      await this.#failed(replica, error)
     }
     this.#settle()
   }
@@ -150,7 +150,7 @@ export class SequenceRun implements Dispatched {
     this.end(reason)
   }
 
-  #failed(replica: Replica, error: unknown): void {
+  async #failed(replica: Replica, error: unknown): Promise<void> {
     if (this.#isOver) return
     if (error instanceof VllmRefusal && error.status === 404 && ++this.#reloads <= MAX_RELOADS) {
       // The server has forgotten the delta, by a restart or by another backend's doing.
@@ -161,7 +161,8 @@ export class SequenceRun implements Dispatched {
       this.fail(new BackendError(code, `vLLM refuses the request: ${error.message.replace(/\.?$/, '.')}`))
       return
     } else if (error instanceof VllmLost) {
-      replica.lost(error)
+      await replica.suspect(error)
+      if (this.#isOver) return
       if (this.#tokens > 0 || ++this.#moves > MAX_MOVES) {
         this.fail(
           new BackendError('unavailable', `The vLLM server was lost in the middle of the answer: ${error.message}.`),

@@ -9,6 +9,7 @@ import * as z from 'zod/mini'
 import type { BaseModel } from '../../../adapters/base-model.ts'
 import type { Delta } from '../../../adapters/delta.ts'
 import type { ModuleLimits } from '../../../adapters/limits.ts'
+import { log } from '../../log.ts'
 import { checkedDelta } from '../../residency/checked-delta.ts'
 import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writePeftDirectory } from './peft-directory.ts'
@@ -80,7 +81,7 @@ export class SharedAdapters {
       entry.isRead = true
     } catch {
       // A damaged or vanished directory is as good as none: the edge sends it again.
-      void this.forget(digest)
+      this.forgetSoon(digest)
       throw adapterMissing(digest)
     }
     entry.holds += times
@@ -135,6 +136,13 @@ export class SharedAdapters {
     await rm(entry.path, { recursive: true, force: true })
   }
 
+  /** The same while others go on. Files that cannot be removed take up space and do no other harm. */
+  forgetSoon(digest: string): void {
+    this.forget(digest).catch((error: unknown) => {
+      log('error', 'delta_not_removed', { digest, reason: String(error) })
+    })
+  }
+
   async #write(digest: string, bytes: Uint8Array, delta: Delta): Promise<SharedAdapter> {
     const name = `${digest.slice('sha256:'.length)}-${crypto.randomUUID().slice(0, 8)}`
     const path = join(this.dir, name)
@@ -161,7 +169,7 @@ export class SharedAdapters {
   #note(adapter: SharedAdapter): Entry {
     const entry: Entry = { ...adapter, holds: 0, idle: undefined, chatTemplate: undefined, isRead: false }
     const earlier = this.#entries.get(adapter.digest)
-    if (earlier) void this.forget(adapter.digest)
+    if (earlier) this.forgetSoon(adapter.digest)
     this.#entries.set(adapter.digest, entry)
     this.#bytes += adapter.bytes
     return entry
@@ -170,7 +178,7 @@ export class SharedAdapters {
   #shrink(newest: string): void {
     for (const [digest, { holds }] of this.#entries) {
       if (this.#bytes <= this.#capacityBytes) return
-      if (digest !== newest && holds === 0) void this.forget(digest)
+      if (digest !== newest && holds === 0) this.forgetSoon(digest)
     }
   }
 }

@@ -191,7 +191,7 @@ export class VllmEngine implements Engine {
     } catch (error) {
       // A server that was lost meanwhile says nothing of the delta.
       if (!(error instanceof VllmRefusal)) return
-      void this.#adapters.forget(digest)
+      this.#adapters.forgetSoon(digest)
       throw new BackendError('invalid_delta', `vLLM cannot apply the delta: ${error.message.replace(/\.?$/, '.')}`)
     }
   }
@@ -299,7 +299,7 @@ export class VllmEngine implements Engine {
       seed: sampling.seed === undefined ? undefined : choiceSeed(sampling.seed, index % n),
       onMessage: (message) => inbox.push(id, message),
       onFailure: (error) => inbox.fail(error),
-      onUnreadable: (digest) => void this.#adapters.forget(digest),
+      onUnreadable: (digest) => this.#adapters.forgetSoon(digest),
       onSettled: (run) => {
         this.#runs.delete(run)
         if (adapter) this.#adapters.release(adapter, 1)

@@ -220,6 +220,7 @@ describe('a schema of very many alternatives', () => {
   test.each<[string, Schema, string]>([
     ['values', { enum: names(20_000) }, '"v19999"'],
     ['properties that may be left out', { type: 'object', properties: asNulls(6000) }, '{"v7": null,"v5999": null}'],
+    ['references to one another', chain(4000), '{"p3998":{"a":"v"}}'],
     ['alternatives that are alike', { anyOf: new Array(500_000).fill(true) }, 'null'],
     [
       'kinds of items',
@@ -236,6 +237,19 @@ describe('a schema of very many alternatives', () => {
     }
     expect(matcher.isComplete).toBe(true)
   })
+
+  /** Each refers to the next; what it takes grows with their number alone. */
+  function chain(count: number): Schema {
+    const at = (i: number) => ({ $ref: `#/$defs/d${i}` })
+    const next = (i: number) =>
+      i === count - 1 ? { type: 'string' } : { type: 'object', properties: { a: at(i + 1) }, required: ['a'] }
+    const numbers = Array.from({ length: count }, (_, i) => i)
+    return {
+      type: 'object',
+      properties: Object.fromEntries(numbers.map((i) => [`p${i}`, at(i)])),
+      $defs: Object.fromEntries(numbers.map((i) => [`d${i}`, next(i)])),
+    }
+  }
 
   function asNulls(count: number): Schema {
     return Object.fromEntries(names(count).map((name) => [name, { type: 'null' }]))

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { type SharedAdapter, SharedAdapters } from '../../../../gpu-backend/engine/vllm/shared-adapters.ts'
 import { BackendError } from '../../../../gpu-backend/errors.ts'
 import { body } from '../../../support/ask.ts'
@@ -52,6 +52,20 @@ describe('a shared delta', () => {
     expect(new Set(next.adapters.digests())).toEqual(new Set([one.digest, two.digest]))
     expect(next.adapters.hold(one.digest, 1).chatTemplate).toBe('Q: {{ messages }}')
     expect(next.adapters.hold(two.digest, 1).chatTemplate).toBeUndefined()
+  })
+
+  test('whose files cannot be removed is forgotten all the same, and ends nothing else', async () => {
+    const discard = vi.fn(() => Promise.reject(new Error('the shared directory is away')))
+    const adapters = new SharedAdapters(join(root, String(folders++)), BASE, 1, discard)
+    const [one, two] = [await delta(1), await delta(2)]
+    for (const { digest, bytes } of [one, two]) await adapters.admit(digest, body(bytes), 1e9, LIMITS)
+    expect(adapters.digests()).toEqual([two.digest])
+    adapters.forgetSoon(two.digest)
+    expect(adapters.digests()).toEqual([])
+    await vi.waitFor(() => expect(discard).toHaveBeenCalledTimes(2))
+    // Whoever asks for it to be gone hears that it is not.
+    await adapters.admit(one.digest, body(one.bytes), 1e9, LIMITS)
+    await expect(adapters.forget(one.digest)).rejects.toThrow('the shared directory is away')
   })
 
   test('sent twice at once is kept once', async () => {
