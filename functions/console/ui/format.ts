@@ -16,7 +16,12 @@ export function count(value: number): string {
 /** Billionths of the currency's unit as units; the currency is the operator's. */
 export function price(nano: number): string {
   if (nano === 0) return '0'
-  return (nano / NANO).toLocaleString('en', { maximumSignificantDigits: 4, maximumFractionDigits: 9 })
+  // Whichever says more: a balance to the hundredth, a token's price to its fourth digit.
+  return (nano / NANO).toLocaleString('en', {
+    maximumSignificantDigits: 4,
+    maximumFractionDigits: 2,
+    roundingPriority: 'morePrecision',
+  })
 }
 
 export function milliseconds(value: number | null): string {
