@@ -73,17 +73,18 @@ export function seriesOf(rows: readonly UsageRow[], days: readonly string[], by:
   const names = sumGroups(rows, by).map(({ name }) => name)
   const shown = names.length > MAX_SERIES ? names.slice(0, MAX_SERIES - 1) : names
   const places = new Map(days.map((day, place) => [day, place]))
-  const series = new Map<string, number[]>()
+  // The rest has no name here: a group may be called so itself.
+  const series = new Map<string | undefined, number[]>()
   for (const row of rows) {
     const place = places.get(row.day ?? '')
     if (place === undefined) continue
-    const name = shown.includes(groupName(by, row)) ? groupName(by, row) : 'others'
+    const name = shown.find((name) => name === groupName(by, row))
     const values = series.get(name) ?? days.map(() => 0)
     values[place] = (values[place] ?? 0) + amountOf(metric, row)
     series.set(name, values)
   }
-  return [...shown, 'others'].flatMap((name) => {
+  return [...shown, undefined].flatMap((name) => {
     const values = series.get(name)
-    return values ? [{ name, values }] : []
+    return values ? [{ name: name ?? 'all others', values }] : []
   })
 }

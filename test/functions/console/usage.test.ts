@@ -42,7 +42,7 @@ describe('groups', () => {
     const rows = fc.array(
       fc.record({
         day: fc.constantFrom(...days),
-        adapter: fc.constantFrom('', 'a', 'b', 'c', 'd', 'e', 'f', 'g'),
+        adapter: fc.constantFrom('', 'a', 'b', 'c', 'd', 'e', 'f', 'others'),
         requests: fc.nat(1000),
       }),
     )
@@ -57,6 +57,7 @@ describe('groups', () => {
         )
         const series = seriesOf(used, days, 'adapter', 'requests')
         expect(series.length).toBeLessThanOrEqual(5)
+        expect(new Set(series.map(({ name }) => name)).size).toBe(series.length)
         expect(series.flatMap(({ values }) => values).reduce((sum, value) => sum + value, 0)).toBe(all)
       }),
     )
