@@ -27,7 +27,7 @@ export interface Question {
   /** One of the two. */
   readonly messages: readonly Message[] | undefined
   readonly prompt: string | undefined
-  readonly sampling: { readonly temperature: number; readonly max_tokens: number; readonly [field: string]: unknown }
+  readonly sampling: { readonly [field: string]: unknown }
 }
 
 const Fields = z.record(z.string(), z.unknown())
@@ -43,7 +43,12 @@ export function readDraft({ kind, system, question, temperature, maxTokens, fiel
   return {
     messages: kind === 'conversation' ? messages : undefined,
     prompt: kind === 'prompt' ? question : undefined,
-    sampling: { temperature: Number(temperature), max_tokens: Number(maxTokens), ...further },
+    sampling: {
+      // What is left empty is the API's default.
+      ...(temperature === '' ? {} : { temperature: Number(temperature) }),
+      ...(maxTokens === '' ? {} : { max_tokens: Number(maxTokens) }),
+      ...further,
+    },
   }
 }
 

@@ -28,6 +28,10 @@ test('further fields go along as they are, and before the page’s own', () => {
   })
 })
 
+test('a setting that is left empty is not asked for', () => {
+  expect(readDraft({ ...DRAFT, temperature: '', maxTokens: '' })?.sampling).toEqual({})
+})
+
 test.each(['{', '[]', '7', '"x"', 'null'])('what is no JSON object cannot be asked yet: %s', (fields) => {
   expect(readDraft({ ...DRAFT, fields })).toBeUndefined()
 })
