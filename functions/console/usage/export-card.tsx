@@ -38,7 +38,7 @@ export function ExportCard({ root, apiKey, groupName, queryOf }: ExportCardProps
           label="Rows"
           value={rows}
           options={{ sums: `Sums by day and ${groupName}`, request: 'Every request' }}
-          hint={rows === 'request' ? 'The first 50,000.' : undefined}
+          hint={rows === 'request' ? 'Up to 50,000; of more, choose fewer days.' : undefined}
           onChange={(value) => setRows(value === 'request' ? value : 'sums')}
         />
         <Select label="Format" value={format} options={FORMATS} onChange={setFormat} />
