@@ -31,6 +31,7 @@ export type Usage = z.infer<typeof Usage>
 const Chunk = z.object({
   choices: z.array(
     z.object({
+      index: z.number(),
       /** Of a conversation. */
       delta: z.optional(z.object({ content: z.optional(z.nullable(z.string())) })),
       /** Of a bare prompt. */
@@ -44,7 +45,9 @@ const Chunk = z.object({
 const Failure = z.object({ error: z.object({ message: z.string(), code: z.nullable(z.string()) }) })
 
 export type AnswerEvent =
-  | { readonly kind: 'text'; readonly text: string }
+  /** Of one of the answer's choices: `n` asks for several, which come mixed. */
+  | { readonly kind: 'text'; readonly choice: number; readonly text: string }
+  /** `length` where one of the choices was cut by it. */
   | { readonly kind: 'done'; readonly reason: string; readonly measured: Measured; readonly usage: Usage }
 
 /** What is sent: the same as the curl line that the playground shows. */
@@ -61,17 +64,28 @@ export async function* streamAnswer(
   const init = { method: 'POST', body: JSON.stringify(streamedBody(request)), signal }
   const response = await callEdge(key, request.path, init)
   let reason = 'stop'
-  for await (const value of serverSentData(response.body!)) {
+  for await (const value of wholeEvents(response.body!, signal)) {
     const failure = Failure.safeParse(value)
     if (failure.success) throw new EdgeError(502, failure.data.error.code ?? 'unknown', failure.data.error.message)
     const { choices, usage, polylora } = Chunk.parse(value)
-    const text = choices[0]?.delta?.content ?? choices[0]?.text
-    if (text) yield { kind: 'text', text }
-    reason = choices[0]?.finish_reason ?? reason
+    for (const { index, delta, text: continued, finish_reason: finished } of choices) {
+      const text = delta?.content ?? continued
+      if (text) yield { kind: 'text', choice: index, text }
+      if (finished && reason !== 'length') reason = finished
+    }
     if (usage && polylora) {
       yield { kind: 'done', reason, measured: polylora, usage }
       return
     }
+  }
+}
+
+/** The events of a stream that ends by itself or is aborted, but does not break off. Throws EdgeError where it does. */
+async function* wholeEvents(body: ReadableStream<Uint8Array>, signal: AbortSignal): AsyncGenerator<unknown> {
+  try {
+    yield* serverSentData(body)
+  } catch (error) {
+    if (signal.aborted) throw error
   }
   throw new EdgeError(502, 'broken_stream', 'The answer broke off before it was complete: ask again.')
 }

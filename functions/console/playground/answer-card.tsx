@@ -24,7 +24,7 @@ interface MeasureProps {
 }
 
 export function AnswerCard({ run, isBase }: { readonly run: Run; readonly isBase: boolean }) {
-  const { request, status, text, result } = run
+  const { request, status, texts, result } = run
   const isBusy = status === 'waiting' || status === 'streaming'
   const { model } = request.body
   const curl = curlLine(location.origin + request.path, streamedBody(request))
@@ -40,7 +40,7 @@ export function AnswerCard({ run, isBase }: { readonly run: Run; readonly isBase
         <Badge tone={STATUS[status].tone}>{result?.reason === 'length' ? 'Cut by length' : STATUS[status].word}</Badge>
       </header>
       <div class="answer-text" aria-live="polite" aria-busy={isBusy}>
-        {run.error ? <p class="bad-text">{run.error}</p> : text}
+        {run.error ? <p class="bad-text">{run.error}</p> : texts.map((text, choice) => <p key={choice}>{text}</p>)}
         {isBusy && <span class="caret" aria-hidden="true" />}
       </div>
       <dl class="measures">

@@ -4,7 +4,8 @@ import { type AskRequest, type Measured, streamAnswer, type Usage } from '../api
 
 export interface Run {
   readonly request: AskRequest
-  readonly text: string
+  /** Of each choice: one, unless `n` asked for more. */
+  readonly texts: readonly string[]
   readonly status: 'waiting' | 'streaming' | 'done' | 'stopped' | 'failed'
   /** From the click to the first text, as this page saw it. */
   readonly ttftMs: number | undefined
@@ -20,7 +21,7 @@ export async function runRequest(
   report: (run: Run) => void,
 ): Promise<void> {
   const startedMs = performance.now()
-  let run: Run = { request, text: '', status: 'waiting', ttftMs: undefined, result: undefined, error: undefined }
+  let run: Run = { request, texts: [], status: 'waiting', ttftMs: undefined, result: undefined, error: undefined }
   const move = (change: Partial<Run>) => {
     run = { ...run, ...change }
     report(run)
@@ -30,11 +31,16 @@ export async function runRequest(
     for await (const event of streamAnswer(apiKey, request, signal)) {
       if (event.kind === 'text') {
         const ttftMs = run.ttftMs ?? performance.now() - startedMs
-        move({ text: run.text + event.text, status: 'streaming', ttftMs })
+        move({ texts: withText(run.texts, event.choice, event.text), status: 'streaming', ttftMs })
       } else move({ status: 'done', result: event })
     }
   } catch (error) {
     if (signal.aborted) move({ status: 'stopped' })
     else move({ status: 'failed', error: error instanceof EdgeError ? error.message : String(error) })
   }
+}
+
+function withText(texts: readonly string[], choice: number, fresh: string): readonly string[] {
+  const count = Math.max(texts.length, choice + 1)
+  return Array.from({ length: count }, (_, i) => (texts[i] ?? '') + (i === choice ? fresh : ''))
 }
