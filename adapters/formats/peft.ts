@@ -19,7 +19,7 @@ interface Pair {
 }
 
 /** The part of a key after the module path; the adapter's own name may stand before `.weight`. */
-const LORA_KEY = /^(.+)\.lora_(embedding_)?([AB])(?:\.(?!weight$|bias$)[^.]+)?(?:\.weight)?$/
+const LORA_KEY = /^(.+)\.lora_(embedding_)?([AB])(?:\.(?!weight$|bias$)([^.]+))?(?:\.weight)?$/
 
 /** Tensors that make the adapter more than a plain pair, and what to do. */
 const REFUSED_KEYS: readonly (readonly [RegExp, string])[] = [
@@ -82,6 +82,8 @@ function emptyFile(weights: TensorFile): AdapterError {
 function collectPairs(weights: TensorFile): { pairs: Pair[]; rest: SourceTensor[] } {
   const pairs = new Map<string, Pair>()
   const rest: SourceTensor[] = []
+  /** A tensor of each adapter, by the adapter's name in the keys. */
+  const adapters = new Map<string, SourceTensor>()
   for (const tensor of weights.tensors.values()) {
     const match = LORA_KEY.exec(tensor.name)
     if (match === null || tensor.name.includes('.base_layer.lora_')) {
@@ -91,12 +93,14 @@ function collectPairs(weights: TensorFile): { pairs: Pair[]; rest: SourceTensor[
     const name = match[1]!
     const side = match[3] === 'A' ? 'a' : 'b'
     const pair = pairs.get(name) ?? { name, embedding: match[2] !== undefined }
-    if (pair[side] !== undefined) {
+    const other = pair[side] ?? [...adapters].find(([adapter]) => adapter !== (match[4] ?? ''))?.[1]
+    if (other !== undefined) {
       throw new AdapterError(
         'unsupported',
-        `${weights.file} has both ${quote(pair[side].name)} and ${quote(tensor.name)}: two adapters in one file; save them one by one.`,
+        `${weights.file} has both ${quote(other.name)} and ${quote(tensor.name)}: two adapters in one file; save them one by one.`,
       )
     }
+    adapters.set(match[4] ?? '', tensor)
     pair[side] = tensor
     pairs.set(name, pair)
   }

@@ -124,6 +124,15 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
     'unsupported',
     /two adapters/,
   ],
+  [
+    'two adapters in one file that change different modules',
+    peftFiles([
+      ...PAIR.map(({ name, shape }) => ({ name: name.replace('.weight', '.default.weight'), shape })),
+      ...layerOf(1).map(({ name, shape }) => ({ name: name.replace('.weight', '.other.weight'), shape })),
+    ]),
+    'unsupported',
+    /lora_[AB]\.default\.weight.*layers\.1.*lora_A\.other\.weight.*two adapters/,
+  ],
   ['a layer too many', peftFiles(layerOf(7)), 'mismatch', /layers\.7.*only 2 layers/],
   ['an unknown module', peftFiles(layerOf(0, 'mlp.router')), 'mismatch', /mlp\.router/],
   ['another width', peftFiles([{ ...PAIR[0]!, shape: [2, 40] }, PAIR[1]!]), 'mismatch', /\[2, 40\].*needs \[2, 32\]/],
