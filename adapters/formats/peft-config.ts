@@ -14,6 +14,7 @@ const Config = z.looseObject({
   r: z.optional(z.nullable(z.number())),
   lora_alpha: z.optional(z.nullable(z.number())),
   use_rslora: z.optional(z.nullable(z.boolean())),
+  ensure_weight_tying: z.optional(z.nullable(z.boolean())),
   rank_pattern: pattern,
   alpha_pattern: pattern,
   target_modules: z.optional(z.unknown()),
@@ -30,6 +31,8 @@ export interface PeftConfig {
   readonly r: number | undefined
   readonly alpha: number | undefined
   readonly rslora: boolean
+  /** Whether a tied head's factors are the embedding's; its r and alpha are its own all the same. */
+  readonly tiesWeights: boolean
   readonly rankPattern: ReadonlyMap<string, number>
   readonly alphaPattern: ReadonlyMap<string, number>
   /** PEFT 0.6 to 0.13: the first key of both patterns together that hits a module decides for rank and alpha alike. */
@@ -96,6 +99,7 @@ export function parsePeftConfig(json: unknown, file: string): PeftConfig {
     r: positive(config.r, 'r', file),
     alpha: finite(config.lora_alpha, 'lora_alpha', file),
     rslora: config.use_rslora === true,
+    tiesWeights: config.ensure_weight_tying === true,
     rankPattern: numbers(config.rank_pattern, 'rank_pattern', file),
     alphaPattern: numbers(config.alpha_pattern, 'alpha_pattern', file),
     jointPatterns: !SINCE_0_14.some((field) => field in config),

@@ -208,7 +208,9 @@ function scales(config: PeftConfig, notices: string[]): (path: string, rank: num
     const rankHit = ranks.find(({ matches }) => matches(path))
     const alphaHit = alphas.find(({ matches }) => matches(path))
     const expected = rankHit?.value ?? config.r
-    if (expected !== undefined && expected !== rank) {
+    // The head's factors are the embedding's and have its rank, but PEFT divides by the r that the head itself would have.
+    const divisor = config.tiesWeights && path === 'lm_head' ? (expected ?? rank) : rank
+    if (expected !== undefined && expected !== divisor) {
       tell(`adapter_config.json says r ${expected} where the tensors have rank ${rank}; the tensors win`, path)
     }
     // In one joint list a key of rank_pattern hides every other key of alpha_pattern.
@@ -224,7 +226,7 @@ function scales(config: PeftConfig, notices: string[]): (path: string, rank: num
         'adapter_config.json has no lora_alpha, so the scale is unknown; add it as it was in training.',
       )
     }
-    return alpha / (config.rslora ? Math.sqrt(rank) : rank)
+    return alpha / (config.rslora ? Math.sqrt(divisor) : divisor)
   }
 }
 

@@ -377,6 +377,25 @@ describe('what is odd but served', () => {
     ])
   })
 
+  test('a tied head keeps its own r and alpha, whatever the rank of the embedding whose factors it has', async () => {
+    const tied = tinyBase('tied')
+    const tensors = (rank: number) => [
+      { name: 'base_model.model.model.embed_tokens.lora_embedding_A', shape: [rank, 64] },
+      { name: 'base_model.model.model.embed_tokens.lora_embedding_B', shape: [32, rank] },
+      ...peftTensors(tied, ['lm_head'], rank),
+    ]
+    const scales = async (config: object, rank: number) => {
+      const files = peftFiles(tensors(rank), { r: 4, lora_alpha: 8, ensure_weight_tying: true, ...config })
+      const { modules } = await importAdapter(files, { base: tied })
+      return [modules.get('model.embed_tokens')!.scale, modules.get('lm_head')!.scale]
+    }
+    // As PEFT 0.21.2 applies what it saved.
+    expect(await scales({ rank_pattern: { embed_tokens: 2 } }, 2)).toEqual([4, 2])
+    expect(await scales({ rank_pattern: { lm_head: 2 } }, 4)).toEqual([2, 4])
+    expect(await scales({ rank_pattern: { lm_head: 2 }, use_rslora: true }, 4)).toEqual([4, 8 / Math.sqrt(2)])
+    expect(await scales({ alpha_pattern: { lm_head: 2 } }, 4)).toEqual([2, 0.5])
+  })
+
   test('trained biases that PEFT did not save are told', async () => {
     const source = await read(peftFiles(PAIR, { bias: 'lora_only', layers_to_transform: [0] }))
     expect(source.notices).toEqual([expect.stringContaining('they were lost when it was saved')])
