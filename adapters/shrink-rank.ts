@@ -1,6 +1,7 @@
 // A smaller rank for an adapter: the best approximation of each B·A (Eckart-Young), found without ever forming B·A.
 // Knows no format. Invariant: the error that it reports is that of the change itself, in the Frobenius norm.
 import type { DeltaSource, ModuleSource } from './delta-source.ts'
+import { AdapterError } from './errors.ts'
 
 /** Sweeps of the Jacobi method; it converges quadratically, in about ten. */
 const MAX_SWEEPS = 60
@@ -13,13 +14,23 @@ export interface ShrunkDelta {
   readonly worst: { readonly path: string; readonly relativeError: number }
 }
 
-/** Modules above `rank` get rank `rank`; the others stay as they are. Shrunk factors are kept in memory. */
+/**
+ * Modules above `rank` get rank `rank`; the others stay as they are. Shrunk factors are kept in memory.
+ * Throws AdapterError `malformed` where a value is not finite.
+ */
 export async function shrinkRank(source: DeltaSource, rank: number): Promise<ShrunkDelta> {
   const modules = new Map<string, ModuleSource>()
   let [lost, total] = [0, 0]
   let worst = { path: '', relativeError: 0 }
   for (const [path, module] of source.modules) {
     const { a, b } = await module.load()
+    // Jacobi's method never converges on these.
+    if (!(a.every(Number.isFinite) && b.every(Number.isFinite))) {
+      throw new AdapterError(
+        'malformed',
+        `${path} has a value that is not finite; training diverged there, train the adapter again.`,
+      )
+    }
     const { values, approximate } = factorise(a, b, module)
     const squares = values.map((value) => value * value)
     const all = squares.reduce((sum, square) => sum + square, 0)

@@ -57,6 +57,18 @@ const sizes = fc.record({
 })
 
 describe('shrinkRank', () => {
+  test.each([Number.NaN, Number.NEGATIVE_INFINITY])(
+    'refuses %d at once, on which it would turn for minutes',
+    async (value) => {
+      const factors = randomFactors(1, 4, 8, 8)
+      factors.b[9] = value
+      await expect(shrink(factors, 2)).rejects.toMatchObject({
+        code: 'malformed',
+        message: /^m0 has a value that is not/,
+      })
+    },
+  )
+
   test('reports the error that it causes', async () => {
     await fc.assert(
       fc.asyncProperty(sizes, async ({ seed, rank, columns, out, kept }) => {
