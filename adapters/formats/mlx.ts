@@ -72,15 +72,18 @@ export function readMlx(weights: TensorFile, configJson: unknown, options: Impor
         'unsupported',
         `${weights.file}: ${quote(a.name)} belongs to a mixture of experts, which cannot be served.`,
       )
-    for (const [path, module] of layerSources(names.find(name!, a.name), a, b, scale, names, options))
+    for (const [path, module] of layerSources(names.find(name!, a.name), a, b, scale, names, options)) {
+      if (modules.has(path))
+        throw new AdapterError('malformed', `${weights.file} has two adapters for ${path}; save only one.`)
       modules.set(path, module)
+    }
   }
   if (modules.size === 0)
     throw new AdapterError('ineffective', `${weights.file} holds no LoRA tensors; save the adapter again.`)
   return {
     metadata: { base: options.base.fingerprint, sourceFormat: 'mlx' },
     modules,
-    notices: rankNotices(parameters?.rank, modules),
+    notices: [...rankNotices(parameters?.rank, modules), ...alphaNotices(parsed.data)],
   }
 }
 
@@ -106,6 +109,22 @@ function layerSources(
     modules.set('lm_head', { rank, in: out, out: columns, scale, load: loadHead })
   }
   return modules
+}
+
+/** Until 0.14.1 mlx_lm multiplied by alpha/rank as well; its files cannot be told from those of 0.14.2 to 0.18. */
+function alphaNotices({ lora_parameters: parameters, ...config }: z.infer<typeof Config>): string[] {
+  const { alpha, rank, scale } = parameters ?? {}
+  if (
+    !('lora_layers' in config) ||
+    typeof alpha !== 'number' ||
+    rank === undefined ||
+    scale === undefined ||
+    alpha === rank
+  )
+    return []
+  return [
+    `lora_parameters.alpha ${alpha} is not used, as in mlx_lm today; if mlx_lm 0.14.1 or older trained this, write ${(scale * alpha) / rank} as lora_parameters.scale.`,
+  ]
 }
 
 function rankNotices(rank: number | undefined, modules: ReadonlyMap<string, ModuleSource>): string[] {

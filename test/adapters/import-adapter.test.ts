@@ -251,6 +251,19 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
     'missing',
     /lora_parameters\.scale/,
   ],
+  [
+    'MLX: one module under two names',
+    tensorFiles(
+      'adapters.safetensors',
+      [`${Q}.lora_`, `module.${Q}.lora_`].flatMap((name) => [
+        { name: `${name}a`, shape: [32, 2] },
+        { name: `${name}b`, shape: [2, 32] },
+      ]),
+      text('adapter_config.json', { fine_tune_type: 'lora', lora_parameters: { scale: 1 } }),
+    ),
+    'malformed',
+    /two adapters for model\.layers\.0/,
+  ],
   ['loralib without alpha', tensorFiles('x.safetensors', LORALIB), 'missing', /--alpha/],
 ]
 
@@ -394,6 +407,18 @@ describe('what is odd but served', () => {
     expect(await scales({ rank_pattern: { lm_head: 2 } }, 4)).toEqual([2, 4])
     expect(await scales({ rank_pattern: { lm_head: 2 }, use_rslora: true }, 4)).toEqual([4, 8 / Math.sqrt(2)])
     expect(await scales({ alpha_pattern: { lm_head: 2 } }, 4)).toEqual([2, 0.5])
+  })
+
+  test('MLX: an alpha that old versions multiplied by is told, with the scale that they meant', async () => {
+    const notices = async (config: object) => {
+      const files = directoryFiles(`${FORMATS}/mlx`)
+      return (await read(fileSet([...files.values(), text('adapter_config.json', config)]))).notices
+    }
+    const parameters = { rank: 4, alpha: 8, dropout: 0, scale: 2.5 }
+    const old = await notices({ lora_layers: 2, lora_parameters: parameters })
+    expect(old).toEqual([expect.stringMatching(/alpha 8 is not used.*write 5 as lora_parameters\.scale\.$/)])
+    expect(await notices({ lora_layers: 2, lora_parameters: { ...parameters, alpha: 4 } })).toEqual([])
+    expect(await notices({ num_layers: 2, fine_tune_type: 'lora', lora_parameters: parameters })).toEqual([])
   })
 
   test('trained biases that PEFT did not save are told', async () => {
