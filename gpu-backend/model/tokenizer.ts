@@ -4,6 +4,7 @@ import { Template } from '@huggingface/jinja'
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import { BackendError, StartupError } from '../errors.ts'
 import type { ChatMessage, Tool } from '../protocol.ts'
+import { withExactSplits } from './exact-splits.ts'
 import type { TokenizerFiles } from './model-source.ts'
 import { templateInput } from './template-input.ts'
 import { tokenBytes } from './token-bytes.ts'
@@ -38,7 +39,7 @@ export class Tokenizer {
   /** @throws StartupError when the files are not a tokenizer or the chat template is not one */
   constructor(files: TokenizerFiles, vocabSize = Number.POSITIVE_INFINITY) {
     try {
-      this.#tokenizer = new HuggingFaceTokenizer(files.tokenizer, files.config)
+      this.#tokenizer = new HuggingFaceTokenizer(withExactSplits(files.tokenizer), files.config)
       this.#template = files.chatTemplate === undefined ? undefined : new Template(files.chatTemplate)
     } catch (error) {
       throw new StartupError(`The model's tokenizer.json or chat template cannot be read: ${(error as Error).message}.`)
