@@ -30,6 +30,8 @@ export class Tokenizer {
   /** Tokens that end an answer. */
   readonly eosTokenIds: readonly number[]
   readonly #tokenizer: HuggingFaceTokenizer
+  /** Special tokens, which no text is shown for. */
+  readonly #hidden: ReadonlySet<number>
   /** What chat templates are given besides the messages. */
   readonly specials: { readonly bos_token: string; readonly eos_token: string }
   readonly #template: Template | undefined
@@ -44,6 +46,8 @@ export class Tokenizer {
     } catch (error) {
       throw new StartupError(`The model's tokenizer.json or chat template cannot be read: ${(error as Error).message}.`)
     }
+    const added = [...this.#tokenizer.get_added_tokens_decoder()]
+    this.#hidden = new Set(added.filter(([, { special }]) => special).map(([id]) => id))
     this.specials = { bos_token: files.bosToken, eos_token: files.eosToken }
     this.eosTokenIds = files.eosTokenIds
     this.source = { files, vocabSize }
@@ -126,23 +130,28 @@ export class Tokenizer {
 
   /** A decoder for one stream of tokens. */
   stream(): TextStream {
-    return new TextStream((ids) => this.#tokenizer.decode(ids, { ...AS_IT_IS, skip_special_tokens: true }))
+    const decode = (ids: number[]) => this.#tokenizer.decode(ids, { ...AS_IT_IS, skip_special_tokens: true })
+    return new TextStream(decode, (id) => this.#hidden.has(id))
   }
 }
 
 /** Turns tokens into text as they come, never showing half a character. */
 export class TextStream {
   readonly #decode: (ids: number[]) => string
+  readonly #isHidden: (id: number) => boolean
   /** Tokens whose text is not all out yet, after enough earlier ones to decode them in context. */
   #ids: number[] = []
   #shown = 0
 
-  constructor(decode: (ids: number[]) => string) {
+  constructor(decode: (ids: number[]) => string, isHidden: (id: number) => boolean = () => false) {
     this.#decode = decode
+    this.#isHidden = isHidden
   }
 
   /** The text that the token makes certain; empty while a character is incomplete. */
   push(id: number): string {
+    // It is no context either: after it alone, the space that begins a word would be lost as at the start of a text.
+    if (this.#isHidden(id)) return ''
     this.#ids.push(id)
     const text = this.#decode(this.#ids)
     if (text.endsWith('\ufffd')) return ''

@@ -69,6 +69,27 @@ describe('a stream of tokens', () => {
     const ids = [...tokenizer.encode('one'), ...files.eosTokenIds, ...tokenizer.encode(' two')]
     expect(shown(tokenizer.stream(), ids).join('')).toBe('one two')
   })
+
+  test('keeps the space of the word after a special token, where words begin with theirs', () => {
+    const special = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
+    const sentencepiece = {
+      added_tokens: [{ ...special, id: 1, content: '<tool>' }],
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      decoder: {
+        type: 'Sequence',
+        decoders: [
+          { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+          { type: 'Fuse' },
+          { type: 'Strip', content: ' ', start: 1, stop: 0 },
+        ],
+      },
+      model: { type: 'BPE', vocab: { '<unk>': 0, '<tool>': 1, '▁one': 2, '▁two': 3 }, merges: [], unk_token: '<unk>' },
+    }
+    const words = new Tokenizer({ ...files, tokenizer: sentencepiece, config: {} })
+    expect(shown(words.stream(), [1, 2, 1, 3, 1])).toEqual(['', 'one', '', ' two', '', ''])
+  })
 })
 
 describe('the tokenizer', () => {
