@@ -8,8 +8,15 @@ const Files = z.looseObject({
   decoder: z.optional(z.unknown()),
   pre_tokenizer: z.optional(z.unknown()),
   // Not looked into entry by entry: the tokenizer has read it before, and there are many.
-  model: z.looseObject({ vocab: z.custom<Record<string, number>>((vocab) => typeof vocab === 'object') }),
+  model: z.looseObject({ vocab: z.custom<Vocabulary>((vocab) => typeof vocab === 'object') }),
 })
+
+/** Ids by token; in a Unigram model each id's token and score. */
+type Vocabulary = Readonly<Record<string, number>> | readonly (readonly [token: string, score: number])[]
+
+function tokensOf(vocab: Vocabulary): Iterable<readonly [token: string, id: number]> {
+  return Array.isArray(vocab) ? vocab.map(([token], id) => [token, id] as const) : Object.entries(vocab)
+}
 
 /** A normaliser may compose characters: at most, as for Hangul, three of three bytes into one of three. */
 const NORMALIZED_SHRINK = 3
@@ -21,7 +28,7 @@ export function tokenBytes(tokenizer: object): (Uint8Array | undefined)[] | unde
   if (!data || !kind) return undefined
   const decode = kind === 'ByteLevel' ? byteLevel() : byteFallback
   const bytes: (Uint8Array | undefined)[] = []
-  for (const [token, id] of Object.entries(data.model.vocab)) bytes[id] = decode(token)
+  for (const [token, id] of tokensOf(data.model.vocab)) bytes[id] = decode(token)
   // An added token is written as it is, whatever the other tokens are written in.
   for (const { id, content, special } of data.added_tokens ?? []) {
     bytes[id] = special ? undefined : new TextEncoder().encode(content)
@@ -40,7 +47,7 @@ export function longestTokenBytes(tokenizer: object): number | undefined {
   let longest = 0
   for (const { content } of data.added_tokens ?? [])
     longest = Math.max(longest, new TextEncoder().encode(content).length)
-  for (const token in data.model.vocab) {
+  for (const [token] of tokensOf(data.model.vocab)) {
     // On the byte level a letter is a byte.
     longest = Math.max(longest, kind === 'ByteLevel' ? token.length : byteFallback(token).length)
   }

@@ -8,6 +8,7 @@ import { withExactSplits } from './exact-splits.ts'
 import type { TokenizerFiles } from './model-source.ts'
 import { templateInput } from './template-input.ts'
 import { tokenBytes } from './token-bytes.ts'
+import { fallBackToBytes } from './unigram-bytes.ts'
 
 /** `plain` gets the special tokens that the tokenizer adds by itself; `rendered` by a chat template has them already. */
 export type PromptKind = 'plain' | 'rendered'
@@ -42,6 +43,7 @@ export class Tokenizer {
   constructor(files: TokenizerFiles, vocabSize = Number.POSITIVE_INFINITY) {
     try {
       this.#tokenizer = new HuggingFaceTokenizer(withExactSplits(files.tokenizer), files.config)
+      fallBackToBytes(this.#tokenizer, files.tokenizer)
       this.#template = files.chatTemplate === undefined ? undefined : new Template(files.chatTemplate)
     } catch (error) {
       throw new StartupError(`The model's tokenizer.json or chat template cannot be read: ${(error as Error).message}.`)
