@@ -50,11 +50,13 @@ const size = z.pipe(
   z.transform(parseBytes),
 )
 
+const text = z.string().check(z.minLength(1, 'must not be empty'))
+
 const Flags = z.strictObject({
-  host: z._default(z.string(), '127.0.0.1'),
+  host: z._default(text, '127.0.0.1'),
   port: z._default(count.check(z.lte(65535)), 8788),
-  model: z._default(z.string(), EMBEDDED_MODEL),
-  'served-model-name': z.optional(z.string()),
+  model: z._default(text, EMBEDDED_MODEL),
+  'served-model-name': z.optional(text),
   engine: z._default(z.enum(['onnx', 'vllm']), 'onnx'),
   device: z._default(z.enum(['cpu', 'webgpu', 'cuda']), 'cpu'),
   weights: z.optional(z.enum(['f32', 'f16', 'bf16', 'int8', 'int4'])),
@@ -66,10 +68,10 @@ const Flags = z.strictObject({
   'max-adapter-size': z._default(size, 1e9),
   'max-rank': z.optional(count.check(z.positive(), z.lte(MAX_RANK))),
   disk: z._default(size, 20e9),
-  'data-dir': z._default(z.string(), '.polylora/backend'),
+  'data-dir': z._default(text, '.polylora/backend'),
   'vllm-url': z._default(z.array(z.url({ protocol: /^https?$/ })), []),
-  'vllm-command': z._default(z.string(), 'vllm'),
-  'vllm-shared-dir': z.optional(z.string()),
+  'vllm-command': z._default(text, 'vllm'),
+  'vllm-shared-dir': z.optional(text),
   'max-loras': z._default(count.check(z.positive(), z.lte(256)), 8),
 })
 
@@ -121,9 +123,10 @@ export function parseConfig(
   const parsed = Flags.safeParse(flags)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!
-    throw new StartupError(
-      `--${issue.path.join('.')} ${String(flags[String(issue.path[0])])}: ${issue.message}. See --help.`,
-    )
+    const [name, at] = issue.path.map(String) as [string, string?]
+    const given = flags[name]
+    const value = Array.isArray(given) ? given[Number(at)] : given
+    throw new StartupError(`--${name} ${value === '' ? '""' : value}: ${issue.message}. See --help.`)
   }
   const secret = Secret.safeParse(env.POLYLORA_BACKEND_SECRET)
   if (!secret.success) {
@@ -205,7 +208,7 @@ function readFlags(args: readonly string[]): Record<string, string | boolean | r
     return parseArgs({ args: [...args], options: { ...options, help: { type: 'boolean', short: 'h' } }, strict: true })
       .values
   } catch (error) {
-    throw new StartupError(`${(error as Error).message.split('. ')[0]}. See --help.`)
+    throw new StartupError(`${(error as Error).message.split(/\.\s/)[0]}. See --help.`)
   }
 }
 

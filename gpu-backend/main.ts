@@ -1,4 +1,5 @@
 // The backend's process: options in, an engine and a server out, and a clean end. It alone picks the engine.
+import { accessSync, constants, mkdirSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { importCapabilityKey } from './capability.ts'
@@ -18,6 +19,7 @@ async function main(): Promise<void> {
     process.stdout.write(HELP)
     return
   }
+  makeDataDir(config['data-dir'])
   // The next start does not strip and compile the engine's modules again.
   enableCompileCache(join(config['data-dir'], 'code'))
   const engine = await startEngine(config)
@@ -48,6 +50,17 @@ async function main(): Promise<void> {
     process.exit(0)
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop(signal))
+}
+
+/** @throws StartupError where nothing can be kept in it: found out now, not in the middle of building a graph */
+function makeDataDir(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true })
+    accessSync(path, constants.W_OK)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new StartupError(`Nothing can be written to ${path} (${code}): name another folder with --data-dir.`)
+  }
 }
 
 /** vLLM's names of our weights. */

@@ -77,6 +77,17 @@ describe("the backend's options", () => {
     },
   )
 
+  test.each(['--host', '--model', '--served-model-name', '--data-dir'])('refuse an empty %s', (flag) => {
+    expect(refusal([`${flag}=`])).toBe(`${flag} "": must not be empty. See --help.`)
+  })
+
+  test('name a flag, not its place in a list, and say one thing of a value that looks like a flag', () => {
+    expect(refusal(['--engine', 'vllm', '--vllm-url', 'http://127.0.0.1:1', '--vllm-url', 'gpu-7'])).toContain(
+      '--vllm-url gpu-7: ',
+    )
+    expect(refusal(['--max-queue', '-1'])).toContain('--max-queue')
+  })
+
   test.each([{}, { POLYLORA_BACKEND_SECRET: '' }, { POLYLORA_BACKEND_SECRET: 'short-secret' }])(
     'refuse a missing or short secret without repeating it',
     (environment) => {

@@ -91,6 +91,9 @@ describe('the backend, started', () => {
     ['an option that it does not have', '--colour', () => ['--colour', 'red']],
     ['a value that it does not take', '--memory lots', () => ['--memory', 'lots']],
     ['too little memory', '--memory', () => ['--memory', '1KB']],
+    ['a context that is too short', '--context 16 is too short', () => ['--context', '16']],
+    ['a file in place of its folder', '--data-dir', () => ['--data-dir', join(model, 'config.json')]],
+    ['a file above its folder', 'ENOTDIR', () => ['--data-dir', join(model, 'config.json', 'data')]],
     ['a device that is not here', 'cuda', () => ['--device', 'cuda', '--weights', 'f16']],
   ])('with %s, says so in one sentence and ends with 1', async (_, named, args) => {
     expect(await failure(args())).toContain(named)

@@ -25,7 +25,7 @@ const MIN_CONTEXT_TOKENS = 64
 
 /**
  * The largest batch up to `maxRows` whose KV cache and delta stacks fit what the budget leaves.
- * @throws StartupError when not even one row fits
+ * @throws StartupError when not even one row fits, or it is too short to be of use
  */
 export function planMemory(
   config: ModelConfig,
@@ -34,6 +34,8 @@ export function planMemory(
   contextTokens: number,
   floatType: FloatType,
 ): MemoryPlan {
+  if (contextTokens < MIN_CONTEXT_TOKENS)
+    throw new StartupError(`--context ${contextTokens} is too short: give at least ${MIN_CONTEXT_TOKENS} tokens.`)
   const hostDeltaBytes = Math.floor(budgetBytes * DELTA_SHARE)
   const prefixCacheBytes = Math.floor(budgetBytes * PREFIX_SHARE)
   const kvRowBytes = kvBytesPerToken(config, floatType) * contextTokens
@@ -49,7 +51,7 @@ export function planMemory(
     maxRows,
     Math.floor((budgetBytes - hostDeltaBytes - prefixCacheBytes) / (kvRowBytes + stackRowBytes)),
   )
-  if (rows < 1 || contextTokens < MIN_CONTEXT_TOKENS) {
+  if (rows < 1) {
     throw new StartupError(
       `--memory ${Math.round(budgetBytes / 1e6)} MB does not hold one sequence of ${contextTokens} tokens: raise --memory or lower --context.`,
     )
