@@ -137,6 +137,11 @@ export class Tokenizer {
   }
 }
 
+/** A character has at most four bytes: of tokens that are no text yet the last three can be the beginning of one. */
+const PARTS_OF_CHARACTER = 3
+/** Tokens that are held back: more than that have bytes among them that belong to no character. */
+const MAX_HELD = 16
+
 /** Turns tokens into text as they come, never showing half a character. */
 export class TextStream {
   readonly #decode: (ids: number[]) => string
@@ -156,11 +161,18 @@ export class TextStream {
     if (this.#isHidden(id)) return ''
     this.#ids.push(id)
     const text = this.#decode(this.#ids)
-    if (text.endsWith('\ufffd')) return ''
+    if (!text.endsWith('\ufffd')) return this.#show(text, this.#ids.length)
+    if (this.#ids.length <= MAX_HELD) return ''
+    const count = this.#ids.length - PARTS_OF_CHARACTER
+    return this.#show(this.#decode(this.#ids.slice(0, count)), count)
+  }
+
+  /** What is new in `text`, which is of the first `count` tokens. */
+  #show(text: string, count: number): string {
     const fresh = text.slice(this.#shown)
-    // The newest token stays as the context that tells whether the next one starts with a space.
-    this.#ids = [id]
-    this.#shown = this.#decode(this.#ids).length
+    // The newest of them stays as the context that tells whether the next one starts with a space.
+    this.#ids = this.#ids.slice(count - 1)
+    this.#shown = this.#decode(this.#ids.slice(0, 1)).length
     return fresh
   }
 

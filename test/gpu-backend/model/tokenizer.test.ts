@@ -39,6 +39,31 @@ describe('a stream of tokens', () => {
     expect(byteStream().flush()).toBe('')
   })
 
+  test('of bytes that are no text decodes a few tokens at a time, and loses no character after them', () => {
+    let decoded = 0
+    const stream = new TextStream((ids) => {
+      decoded += ids.length
+      return new TextDecoder().decode(Uint8Array.from(ids))
+    })
+    const count = 2000
+    const text = shown(stream, [97, ...new Array<number>(count).fill(0x80), ...new TextEncoder().encode('🙂b')]).join(
+      '',
+    )
+    expect(text).toBe(`a${'\ufffd'.repeat(count)}🙂b`)
+    expect(decoded).toBeLessThan(50 * count)
+  })
+
+  test('joins to the text around bytes that are none, whatever comes where', () => {
+    const piece = fc.oneof(fc.constantFrom('a', 'ä', '漢', '🙂'), fc.integer({ min: 0x80, max: 0xbf }))
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 120 }), (pieces) => {
+        const bytes = pieces.flatMap((one) => (typeof one === 'number' ? [one] : [...new TextEncoder().encode(one)]))
+        const whole = new TextDecoder().decode(Uint8Array.from(bytes))
+        expect(shown(byteStream(), bytes).join('')).toBe(whole)
+      }),
+    )
+  })
+
   test('of the real tokenizer joins to what it decodes at once, spaces and all', () => {
     const texts = fc.array(
       fc.oneof(fc.string({ unit: 'grapheme' }), fc.constantFrom(' ', '\n', ' the', 'Ünïcödé', '🙂')),
