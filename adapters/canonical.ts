@@ -1,7 +1,7 @@
 // The canonical delta file: safetensors, tensors sorted by name, one dtype, scale folded into B, valid for PEFT with alpha = r.
 // Knows no foreign format. Invariant: a delta has exactly one encoding per dtype, and decoding refuses any other bytes.
 import { type BaseModel, targetModules } from './base-model.ts'
-import type { Delta, DeltaMetadata, DeltaModule } from './delta.ts'
+import type { Delta, DeltaDtype, DeltaMetadata, DeltaModule } from './delta.ts'
 import type { DeltaSource } from './delta-source.ts'
 import { AdapterError, quote } from './errors.ts'
 import { parseHeader, type SafetensorsEntry, type TensorShape, writeHeader } from './safetensors.ts'
@@ -15,8 +15,6 @@ export const MAX_RANK = 1024
 /** The longest template in use (tool calling in several languages of its own) has about 20,000 characters. */
 export const MAX_CHAT_TEMPLATE_CHARS = 200_000
 const MAX_NAME_CHARS = 256
-
-export type DeltaDtype = 'f16' | 'f32'
 
 /** What can be known of a canonical file without its tensors' values. */
 export interface DeltaHeader {

@@ -1,7 +1,6 @@
 // An adapter on its way in: which modules it changes and how, with values that are loaded one module at a time.
 // Knows no file format. Invariant: what `load` gives has the scale folded into B, as in the canonical delta.
-import type { DeltaDtype } from './canonical.ts'
-import type { Delta, DeltaMetadata } from './delta.ts'
+import type { Delta, DeltaDtype, DeltaMetadata } from './delta.ts'
 
 /** One module's change, not yet in memory. */
 export interface ModuleSource {

@@ -12,6 +12,9 @@ export interface DeltaModule {
   readonly b: Float32Array | Float16Array
 }
 
+/** What a delta's values are stored as. */
+export type DeltaDtype = 'f16' | 'f32'
+
 /** What travels in the file's header beside the tensors. */
 export interface DeltaMetadata {
   /** Fingerprint of the base model that it was published for. */

@@ -1,7 +1,8 @@
 // Looks at every value of an adapter once and writes the report that is printed and stored with the version.
 // Knows no format and no backend. Invariant: nothing that is not finite, or that changes nothing, passes.
 import type { BaseModel } from './base-model.ts'
-import { type DeltaDtype, encodedBytes } from './canonical.ts'
+import { encodedBytes } from './canonical.ts'
+import type { DeltaDtype } from './delta.ts'
 import type { DeltaSource } from './delta-source.ts'
 import { AdapterError } from './errors.ts'
 import { checkModuleLimits, type ModuleLimits } from './limits.ts'

@@ -1,5 +1,5 @@
 // What the command line's options say about an adapter's files, for every command that reads them.
-import type { DeltaDtype } from '../adapters/canonical.ts'
+import type { DeltaDtype } from '../adapters/delta.ts'
 import type { ImportOptions } from '../adapters/import-options.ts'
 import { CliError } from './cli-error.ts'
 import type { Arguments } from './command.ts'

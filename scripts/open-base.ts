@@ -2,7 +2,7 @@
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import type { BaseModel } from '../adapters/base-model.ts'
-import { identify } from '../gpu-backend/model/built-model.ts'
+import { identify } from '../gpu-backend/model/identify.ts'
 import { openModelSource } from '../gpu-backend/model/open-model.ts'
 import type { Arguments, Option } from './command.ts'
 

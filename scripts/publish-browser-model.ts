@@ -2,7 +2,7 @@
 import * as z from 'zod'
 import { BaseModel } from '../adapters/base-model.ts'
 import { BrowserModel, modelFiles } from '../gpu-backend/browser/manifest.ts'
-import { type BrowserModelOptions, buildBrowserFiles } from '../gpu-backend/model/browser-files.ts'
+import { type BrowserModelOptions, buildBrowserFiles } from '../gpu-backend/engine/onnx/browser-files.ts'
 import { CliError } from './cli-error.ts'
 import { callEdge, callEdgeJson, type EdgeAddress } from './edge-client.ts'
 

@@ -3,7 +3,8 @@
 // that is in use points at a version that has not been proven to act.
 import * as z from 'zod/mini'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { type DeltaDtype, encodeDeltaStream } from '../../adapters/canonical.ts'
+import { encodeDeltaStream } from '../../adapters/canonical.ts'
+import type { DeltaDtype } from '../../adapters/delta.ts'
 import { storedAs } from '../../adapters/delta-source.ts'
 import type { FileSet } from '../../adapters/file-set.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'

@@ -5,7 +5,7 @@ import * as z from 'zod/mini'
 import type { DeltaUpload, PublishHost } from './publish-host.ts'
 
 /** Below it, starting over costs less than asking what has arrived. */
-export const ONE_REQUEST_BYTES = 16 * 1024 ** 2
+const ONE_REQUEST_BYTES = 16 * 1024 ** 2
 /** Attempts in a row that bring no part; what has arrived waits for the next run. */
 const MAX_FRUITLESS = 5
 

@@ -12,7 +12,7 @@ export function useRoute(): readonly string[] {
   return segmentsOf(hash)
 }
 
-export function segmentsOf(hash: string): string[] {
+function segmentsOf(hash: string): string[] {
   const parts = hash.replace(/^#\/?/, '').split('/')
   return parts.filter((part) => part !== '').map(tryDecode)
 }

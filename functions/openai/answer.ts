@@ -32,7 +32,7 @@ interface ChoiceState {
 const FINGERPRINT_DIGITS = 12
 
 /** `sha256:` and the first twelve digits of what answered: the adapter, or the base where there is none. */
-export function systemFingerprint({ digest, base }: Pick<AnswerFrame, 'digest' | 'base'>): string {
+function systemFingerprint({ digest, base }: Pick<AnswerFrame, 'digest' | 'base'>): string {
   return (digest ?? base).slice(0, 'sha256:'.length + FINGERPRINT_DIGITS)
 }
 

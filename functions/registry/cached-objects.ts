@@ -6,7 +6,7 @@ import { type ObjectStore, objectKey } from './objects.ts'
 
 const CACHE = 'polylora-deltas'
 /** So long a copy of a deleted delta may live on in another data centre, where nothing leads to it. */
-export const CACHE_LIFE_S = 3600
+const CACHE_LIFE_S = 3600
 /** Workers' limit for one entry. */
 const MAX_CACHED_BYTES = 512 * 1024 ** 2
 

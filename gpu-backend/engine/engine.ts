@@ -12,8 +12,6 @@ import type {
   Usage,
 } from '../protocol.ts'
 
-export type { ResidencyEntry }
-
 /** Who asks and until when, from the capability token and the connection. */
 export interface RequestContext {
   readonly requestId: string
@@ -47,7 +45,7 @@ export type EngineEvent =
       readonly batch: { readonly rows: number; readonly deltas: number }
     }
 
-/** A figure for /metrics: Prometheus' kinds and names. */
+/** What an engine counts of itself, for /metrics. */
 export interface EngineStats {
   readonly waiting: number
   readonly running: number
@@ -55,7 +53,6 @@ export interface EngineStats {
   readonly steps: number
   readonly generatedTokens: number
   readonly prefillTokens: number
-  readonly cachedPrefixTokens: number
   readonly hostDeltas: number
   readonly hostDeltaBytes: number
   readonly deltaHits: number

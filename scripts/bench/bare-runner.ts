@@ -1,7 +1,8 @@
 // The runner by itself, with a model's graph built in a folder and the benchmark's deltas as it takes them.
 import { decodeDelta } from '../../adapters/canonical.ts'
+import { graphPath } from '../../gpu-backend/engine/onnx/built-graph.ts'
 import { Runner, type RunnerOptions } from '../../gpu-backend/engine/onnx/runner.ts'
-import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
+import { identify } from '../../gpu-backend/model/identify.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { floatTypeOf, type WeightFormat } from '../../gpu-backend/model/weight-formats.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'

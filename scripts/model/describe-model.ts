@@ -1,7 +1,7 @@
 // Opens a base model as the backend would, and says what it is. Knows nothing of where it came from.
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { targetModules } from '../../adapters/base-model.ts'
-import { identify } from '../../gpu-backend/model/built-model.ts'
+import { identify } from '../../gpu-backend/model/identify.ts'
 import type { ModelConfig } from '../../gpu-backend/model/model-config.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { Tokenizer } from '../../gpu-backend/model/tokenizer.ts'

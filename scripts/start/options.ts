@@ -30,8 +30,8 @@ and keeps serving until Ctrl-C. Needs no network.
   --backend-port N   the backend's port (default ${DEFAULTS.backendPort})
   --state DIR        where everything local is kept (default ${DEFAULTS.state})
   --model DIR        a base model in Hugging Face layout (default: the embedded one)
-  --weights KIND     f32, int8 or int4
-  --device KIND      cpu or webgpu
+  --weights KIND     f32, f16, int8 or int4
+  --device KIND      cpu, webgpu or cuda
   --engine KIND      onnx or vllm (see gpu-backend/README.md)
   --no-demo          do not ask the question
   --help             show this help

@@ -1,8 +1,9 @@
 // The embedded base model ready to run without an engine around it: logits in, nothing scheduled.
 import type { BaseModel } from '../../adapters/base-model.ts'
+import { graphPath } from '../../gpu-backend/engine/onnx/built-graph.ts'
 import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
 import { AdapterTemplates } from '../../gpu-backend/model/adapter-templates.ts'
-import { graphPath, identify } from '../../gpu-backend/model/built-model.ts'
+import { identify } from '../../gpu-backend/model/identify.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { Tokenizer } from '../../gpu-backend/model/tokenizer.ts'
 import type { ChatMessage } from '../../gpu-backend/protocol.ts'

@@ -34,7 +34,7 @@ export interface Series {
 
 const MAX_SERIES = 5
 
-export function amountOf(metric: Metric, row: UsageRow): number {
+function amountOf(metric: Metric, row: UsageRow): number {
   if (metric === 'requests') return row.requests
   if (metric === 'tokens') return row.prompt_tokens + row.completion_tokens
   return row.price_nano / 1e9

@@ -1,6 +1,7 @@
 // Whether a device can compute with 16-bit floats: found out by computing with some, since no provider says so beforehand.
 import { encodeModel } from '../../model/onnx-file.ts'
-import { type Device, type OnnxRuntime, OrtError } from './ort.ts'
+import type { Device, OnnxRuntime } from './ort.ts'
+import { OrtError } from './ort-api.ts'
 
 /** @throws OrtError where it cannot */
 export function checkHalfFloats(runtime: OnnxRuntime, device: Device): void {

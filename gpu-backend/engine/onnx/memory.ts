@@ -9,7 +9,6 @@ import { kvBytesPerToken } from './kv-cache.ts'
 
 export interface MemoryPlan {
   readonly maxRows: number
-  readonly contextTokens: number
   readonly kvBytes: number
   readonly stackBytes: number
   readonly hostDeltaBytes: number
@@ -58,7 +57,6 @@ export function planMemory(
   }
   return {
     maxRows: rows,
-    contextTokens,
     kvBytes: rows * kvRowBytes,
     stackBytes: rows * stackRowBytes,
     hostDeltaBytes,

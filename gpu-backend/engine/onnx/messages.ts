@@ -55,7 +55,6 @@ export interface WorkerReport {
   readonly steps: number
   readonly generatedTokens: number
   readonly prefillTokens: number
-  readonly cachedPrefixTokens: number
   readonly cache: AdapterCacheStats
   readonly hostDigests: readonly string[]
   readonly deviceDigests: readonly string[]

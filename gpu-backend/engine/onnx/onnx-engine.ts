@@ -4,8 +4,8 @@
 import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { BackendError } from '../../errors.ts'
-import { graphPath, identify } from '../../model/built-model.ts'
 import { graphGroups } from '../../model/delta-layout.ts'
+import { identify } from '../../model/identify.ts'
 import { contextOf } from '../../model/model-config.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { tokenBytes } from '../../model/token-bytes.ts'
@@ -17,6 +17,7 @@ import {
   type EmbedRequest,
   type EmbedResponse,
   type GenerateRequest,
+  type ResidencyEntry,
   SamplingParams,
 } from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
@@ -27,9 +28,10 @@ import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
 import { ChoiceStream } from '../choice-stream.ts'
-import type { Engine, EngineEvent, EngineStats, RequestContext, ResidencyEntry } from '../engine.ts'
+import type { Engine, EngineEvent, EngineStats, RequestContext } from '../engine.ts'
 import { Preparation } from '../preparation.ts'
 import { Prompts } from '../prompts.ts'
+import { graphPath } from './built-graph.ts'
 import { EngineThread } from './engine-thread.ts'
 import { planMemory } from './memory.ts'
 import type { WorkerOptions } from './messages.ts'
@@ -225,7 +227,6 @@ export class OnnxEngine implements Engine {
       steps: report.steps,
       generatedTokens: report.generatedTokens,
       prefillTokens: report.prefillTokens,
-      cachedPrefixTokens: report.cachedPrefixTokens,
       hostDeltas: report.cache.entries,
       hostDeltaBytes: report.cache.bytes,
       deltaHits: report.cache.hits,

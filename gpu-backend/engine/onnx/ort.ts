@@ -1,9 +1,7 @@
-// ONNX Runtime's C API, called through koffi. This file alone knows its pointers and the order of struct OrtApi.
-// It knows nothing of models, batches or adapters. Invariant: every native object made here is freed by its `release`.
+// ONNX Runtime as sessions, tensors and bindings, over its C API. Knows nothing of models, batches or adapters.
+// Invariant: every native object made here is freed by its `release`.
 // Why not `InferenceSession.run` of onnxruntime-node: it copies each output into new memory, the KV cache included.
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import koffi, { type LibraryHandle } from 'koffi'
+import { type ApiFunctions, loadApi, OrtError, type Pointer } from './ort-api.ts'
 
 /** Tensor element types, with ONNX's numbers for them. */
 export const ELEMENT_TYPE = { f32: 1, u8: 2, i32: 6, i64: 7, bool: 9, f16: 10 } as const
@@ -13,56 +11,6 @@ export type Device = 'cpu' | 'webgpu' | 'cuda'
 
 export type HostArray = Float32Array | Float16Array | Int32Array | BigInt64Array | Uint8Array
 
-type Pointer = unknown
-
-// Positions in struct OrtApi (onnxruntime_c_api.h), which only ever grows at its end.
-const API = {
-  GetErrorMessage: [2, 'const char *OrtGetErrorMessage(void *status)'],
-  CreateEnv: [3, 'void *OrtCreateEnv(int level, const char *id, _Out_ void **out)'],
-  CreateSession: [7, 'void *OrtCreateSession(void *env, const char *path, void *options, _Out_ void **out)'],
-  CreateSessionFromArray: [
-    8,
-    'void *OrtCreateSessionFromArray(void *env, void *data, size_t bytes, void *options, _Out_ void **out)',
-  ],
-  CreateSessionOptions: [10, 'void *OrtCreateSessionOptions(_Out_ void **out)'],
-  EnableProfiling: [14, 'void *OrtEnableProfiling(void *options, const char *prefix)'],
-  SetGraphOptimizationLevel: [23, 'void *OrtSetGraphOptimizationLevel(void *options, int level)'],
-  SetIntraOpNumThreads: [24, 'void *OrtSetIntraOpNumThreads(void *options, int threads)'],
-  CreateTensor: [48, 'void *OrtCreateTensor(void *alloc, const int64_t *dims, size_t n, int type, _Out_ void **out)'],
-  CreateTensorWithData: [
-    49,
-    'void *OrtCreateTensorWithData(void *info, void *data, size_t bytes, const int64_t *dims, size_t n, int type, _Out_ void **out)',
-  ],
-  CreateMemoryInfo: [68, 'void *OrtCreateMemoryInfo(const char *name, int alloc, int id, int mem, _Out_ void **out)'],
-  CreateCpuMemoryInfo: [69, 'void *OrtCreateCpuMemoryInfo(int alloc, int mem, _Out_ void **out)'],
-  ReleaseEnv: [92, 'void OrtReleaseEnv(void *p)'],
-  ReleaseStatus: [93, 'void OrtReleaseStatus(void *p)'],
-  ReleaseMemoryInfo: [94, 'void OrtReleaseMemoryInfo(void *p)'],
-  ReleaseSession: [95, 'void OrtReleaseSession(void *p)'],
-  ReleaseValue: [96, 'void OrtReleaseValue(void *p)'],
-  ReleaseSessionOptions: [100, 'void OrtReleaseSessionOptions(void *p)'],
-  AddSessionConfigEntry: [130, 'void *OrtAddSessionConfigEntry(void *options, const char *key, const char *value)'],
-  CreateAllocator: [131, 'void *OrtCreateAllocator(void *session, void *info, _Out_ void **out)'],
-  ReleaseAllocator: [132, 'void OrtReleaseAllocator(void *p)'],
-  RunWithBinding: [133, 'void *OrtRunWithBinding(void *session, void *options, void *binding)'],
-  CreateIoBinding: [134, 'void *OrtCreateIoBinding(void *session, _Out_ void **out)'],
-  ReleaseIoBinding: [135, 'void OrtReleaseIoBinding(void *p)'],
-  BindInput: [136, 'void *OrtBindInput(void *binding, const char *name, void *value)'],
-  BindOutput: [137, 'void *OrtBindOutput(void *binding, const char *name, void *value)'],
-  AppendExecutionProvider: [
-    216,
-    'void *OrtAppendProvider(void *options, const char *name, const char **keys, const char **values, size_t n)',
-  ],
-  AppendCudaV2: [204, 'void *OrtAppendCudaV2(void *options, void *cuda)'],
-  CreateCudaOptions: [205, 'void *OrtCreateCudaOptions(_Out_ void **out)'],
-  UpdateCudaOptions: [
-    206,
-    'void *OrtUpdateCudaOptions(void *options, const char **keys, const char **values, size_t n)',
-  ],
-  ReleaseCudaOptions: [208, 'void OrtReleaseCudaOptions(void *p)'],
-} as const satisfies Record<string, readonly [number, string]>
-
-const API_VERSION = 23
 /** Errors are thrown with their message; the library need not print them as well. */
 const LOG_FATAL_ONLY = 4
 const ALL_OPTIMIZATIONS = 99
@@ -80,16 +28,6 @@ const PROVIDER = {
 // process's own environment, which a worker thread's is only a copy of.
 process.env.ORT_GQA_DISABLE_FLASH_ATTENTION ??= '1'
 
-/** A failure that ONNX Runtime reported, with its own words. */
-export class OrtError extends Error {
-  override name = 'OrtError'
-}
-
-// koffi's prototypes are global by name, so the table is made once in a thread.
-let loaded: { readonly library: LibraryHandle; readonly api: ApiFunctions } | undefined
-
-type ApiFunctions = { [name in keyof typeof API]: (...args: unknown[]) => unknown }
-
 /** The loaded library and its environment. One for a process or worker. */
 export class OnnxRuntime {
   readonly #api: ApiFunctions
@@ -98,8 +36,7 @@ export class OnnxRuntime {
 
   /** @throws OrtError when the library that onnxruntime-node ships cannot be loaded */
   constructor() {
-    loaded ??= loadApi(libraryPath())
-    this.#api = loaded.api
+    this.#api = loadApi()
     this.#env = this.#create('CreateEnv', LOG_FATAL_ONLY, 'polylora')
     this.#cpuMemory = this.#create('CreateCpuMemoryInfo', DEVICE_ALLOCATOR, DEFAULT_MEMORY)
   }
@@ -178,7 +115,7 @@ export class OnnxRuntime {
     }
   }
 
-  #create(name: keyof typeof API, ...args: unknown[]): Pointer {
+  #create(name: keyof ApiFunctions, ...args: unknown[]): Pointer {
     return createNative(this.#api, this.#check, name, args)
   }
 
@@ -279,40 +216,10 @@ export class Binding {
 function createNative(
   api: ApiFunctions,
   check: (status: unknown) => void,
-  name: keyof typeof API,
+  name: keyof ApiFunctions,
   args: readonly unknown[],
 ): Pointer {
   const out: [Pointer] = [null]
   check(api[name](...args, out))
   return out[0]
-}
-
-/** The handle must be kept: koffi unloads a library that nobody holds, whatever functions were taken from it. */
-function loadApi(path: string): NonNullable<typeof loaded> {
-  try {
-    const library = koffi.load(path)
-    const base = library.func('void *OrtGetApiBase()')()
-    const [getApiPointer] = koffi.decode(base, koffi.array('void *', 1)) as [Pointer]
-    const getApi = koffi.decode(getApiPointer, koffi.proto('void *OrtGetApi(uint32_t version)')) as (
-      v: number,
-    ) => Pointer
-    const positions = Object.values(API).map(([position]) => position)
-    const table = koffi.decode(getApi(API_VERSION), koffi.array('void *', Math.max(...positions) + 1)) as Pointer[]
-    const functions = Object.entries(API).map(([name, [position, signature]]) => [
-      name,
-      koffi.decode(table[position], koffi.proto(signature)),
-    ])
-    return { library, api: Object.fromEntries(functions) as ApiFunctions }
-  } catch (error) {
-    throw new OrtError(`ONNX Runtime's library cannot be loaded from ${path}: ${(error as Error).message}`)
-  }
-}
-
-function libraryPath(): string {
-  const packageDir = dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'))
-  const file = { linux: 'libonnxruntime.so.1', darwin: 'libonnxruntime.dylib', win32: 'onnxruntime.dll' }[
-    process.platform as 'linux' | 'darwin' | 'win32'
-  ]
-  if (!file) throw new OrtError(`onnxruntime-node has no library for the platform "${process.platform}".`)
-  return join(packageDir, 'bin', 'napi-v6', process.platform, process.arch, file)
 }

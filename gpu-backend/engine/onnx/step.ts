@@ -43,7 +43,6 @@ export class Step {
   #steps = 0
   #generatedTokens = 0
   #prefillTokens = 0
-  #cachedPrefixTokens = 0
 
   /** `wake` is called when something that the loop may wait for has come. */
   constructor(
@@ -109,7 +108,6 @@ export class Step {
       steps: this.#steps,
       generatedTokens: this.#generatedTokens,
       prefillTokens: this.#prefillTokens,
-      cachedPrefixTokens: this.#cachedPrefixTokens,
       cache: this.#cache.stats(),
       hostDigests: this.#cache.digests(),
       deviceDigests: distinctDigests(this.#scheduler.running),
@@ -147,7 +145,6 @@ export class Step {
     const tokens = this.#prompts?.restore(sequence) ?? 0
     sequence.numComputedTokens = tokens
     sequence.numCachedTokens = tokens
-    this.#cachedPrefixTokens += tokens
   }
 
   #decode(): boolean {

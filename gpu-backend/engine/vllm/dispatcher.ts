@@ -4,14 +4,12 @@
 import { BackendError } from '../../errors.ts'
 import { FairQueue } from '../../scheduler/fair-queue.ts'
 import { choosePlace, type PlaceLimits } from './placement.ts'
-import type { Replica } from './replica.ts'
+import type { Guest, Replica } from './replica.ts'
 
 /** A sequence as the dispatcher sees it. */
-export interface Dispatched {
+export interface Dispatched extends Guest {
   readonly id: number
   readonly tenant: string
-  /** null: the bare base model. */
-  readonly digest: string | null
   /** Called once it has a place, which it gives up by `release`. */
   start(replica: Replica): void
   fail(error: BackendError): void

@@ -4,7 +4,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { StartupError } from '../../errors.ts'
 import { log } from '../../log.ts'
-import type { Dispatched } from './dispatcher.ts'
 import type { Place } from './placement.ts'
 import { ResidentAdapters } from './resident-adapters.ts'
 import type { SharedAdapter } from './shared-adapters.ts'
@@ -31,6 +30,12 @@ const MAX_FAILED_CHECKS = 3
 /** One that is up, but fails its check so often in a row, is not the right one. */
 const MAX_FAILED_STARTS = 10
 
+/** What runs on a server, as the server sees it. */
+export interface Guest {
+  /** null: the bare base model. */
+  readonly digest: string | null
+}
+
 /** The fullest batch that a sequence was part of. */
 export interface BatchSize {
   rows: number
@@ -42,7 +47,7 @@ export class Replica implements Place {
   readonly client: VllmClient
   readonly adapters: ResidentAdapters
   readonly #options: ReplicaOptions
-  readonly #running = new Map<Dispatched, BatchSize>()
+  readonly #running = new Map<Guest, BatchSize>()
   readonly #closed = new AbortController()
   #wake = new AbortController()
   #life = new AbortController()
@@ -94,7 +99,7 @@ export class Replica implements Place {
     return this.adapters.has(digest)
   }
 
-  enter(sequence: Dispatched): void {
+  enter(sequence: Guest): void {
     this.#running.set(sequence, { rows: 0, deltas: 0 })
     const [rows, deltas] = [this.#running.size, this.atWork.size]
     for (const size of this.#running.values()) {
@@ -104,7 +109,7 @@ export class Replica implements Place {
   }
 
   /** The sequence is over; returns the fullest batch that it was part of. */
-  leave(sequence: Dispatched): BatchSize {
+  leave(sequence: Guest): BatchSize {
     const size = this.#running.get(sequence) ?? { rows: 0, deltas: 0 }
     this.#running.delete(sequence)
     return size

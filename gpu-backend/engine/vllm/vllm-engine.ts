@@ -4,7 +4,8 @@
 import { join, resolve } from 'node:path'
 import type { BaseModel } from '../../../adapters/base-model.ts'
 import { BackendError } from '../../errors.ts'
-import { identify } from '../../model/built-model.ts'
+import { identify } from '../../model/identify.ts'
+import { contextOf } from '../../model/model-config.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
 import {
@@ -13,6 +14,7 @@ import {
   type EmbedRequest,
   type EmbedResponse,
   type GenerateRequest,
+  type ResidencyEntry,
   type SamplingParams,
 } from '../../protocol.ts'
 import { choiceSeed } from '../../sampling/choice-seed.ts'
@@ -21,7 +23,7 @@ import type { ToolUse } from '../../tools/tool-use.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
 import { ChoiceStream } from '../choice-stream.ts'
-import type { Engine, EngineEvent, EngineStats, RequestContext, ResidencyEntry } from '../engine.ts'
+import type { Engine, EngineEvent, EngineStats, RequestContext } from '../engine.ts'
 import { Inbox } from '../inbox.ts'
 import { Preparation } from '../preparation.ts'
 import { Prompts } from '../prompts.ts'
@@ -73,8 +75,6 @@ interface Prepared {
   readonly deadlineMs: number | undefined
 }
 
-const DEFAULT_CONTEXT_TOKENS = 4096
-
 export class VllmEngine implements Engine {
   readonly info: BackendInfo
   readonly #tokenizer: Tokenizer
@@ -86,7 +86,7 @@ export class VllmEngine implements Engine {
   readonly #maxSequences: number
   /** Those that wait, and those that vLLM has not let go of. */
   readonly #runs = new Set<SequenceRun>()
-  readonly #counts = { generatedTokens: 0, prefillTokens: 0, cachedPrefixTokens: 0 }
+  readonly #counts = { generatedTokens: 0, prefillTokens: 0 }
   #lastId = 0
   #isClosed = false
 
@@ -115,7 +115,7 @@ export class VllmEngine implements Engine {
     const source = await openModelSource(options.modelPath)
     const base = await identify(source, options.modelName, join(options.dataDir, 'models'))
     const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
-    const contextTokens = Math.min(options.contextTokens ?? DEFAULT_CONTEXT_TOKENS, source.config.maxPositions)
+    const contextTokens = contextOf(source.config, options.contextTokens)
     const sharedDir = sharedDirectory(options, base)
     const servers = new Servers({
       ...options,
@@ -304,7 +304,6 @@ export class VllmEngine implements Engine {
         this.#runs.delete(run)
         if (adapter) this.#adapters.release(adapter, 1)
         this.#counts.generatedTokens += run.tokens
-        this.#counts.cachedPrefixTokens += run.cachedTokens
         if (run.tokens > 0) this.#counts.prefillTokens += prompt.promptTokens.length - run.cachedTokens
       },
     }

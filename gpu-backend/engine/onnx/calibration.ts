@@ -2,13 +2,13 @@
 // arXiv 2211.10438): a few channels are much larger than the others, and would take the whole range for themselves.
 // The model reads a fixed text once, when its graph is built. Knows nothing of how weights are rounded.
 import { readFileSync } from 'node:fs'
-import { DeltaInputs } from '../engine/onnx/delta-inputs.ts'
-import { floats, ints } from '../engine/onnx/host-arrays.ts'
-import { HostKvCache } from '../engine/onnx/kv-cache.ts'
-import { OnnxRuntime, type Value } from '../engine/onnx/ort.ts'
-import { graphGroups } from './delta-layout.ts'
-import type { ModelConfig } from './model-config.ts'
-import type { Smoothing } from './projection-groups.ts'
+import { graphGroups } from '../../model/delta-layout.ts'
+import type { ModelConfig } from '../../model/model-config.ts'
+import type { Smoothing } from '../../model/projection-groups.ts'
+import { DeltaInputs } from './delta-inputs.ts'
+import { floats, ints } from './host-arrays.ts'
+import { HostKvCache } from './kv-cache.ts'
+import { OnnxRuntime, type Value } from './ort.ts'
 
 /** The text: of the kinds that models are asked for. */
 export function calibrationText(): string {

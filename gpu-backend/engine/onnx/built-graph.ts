@@ -1,66 +1,21 @@
-// A base model made ready to run: its identity, and its graph on disk, built once for a fingerprint and an option.
-// Knows nothing of running it.
-import { createHash } from 'node:crypto'
-import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs'
+// A base model's graph on disk, built once for a fingerprint and an option, with the smoothing that its activations ask for.
+import { existsSync } from 'node:fs'
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
-import { pipeline } from 'node:stream/promises'
-import type { BaseModel } from '../../adapters/base-model.ts'
-import { multipliesSignedBytes } from '../engine/onnx/signed-bytes.ts'
+import { join } from 'node:path'
+import { writeSmoothing } from '../../model/delta-layout.ts'
+import { buildGraph, type GraphOptions, groupsFor, WEIGHTS_FILE } from '../../model/graph.ts'
+import { hasColumns } from '../../model/linear.ts'
+import type { ModelConfig } from '../../model/model-config.ts'
+import type { ModelSource, Weights } from '../../model/model-source.ts'
+import { encodeModel } from '../../model/onnx-file.ts'
+import type { Smoothing } from '../../model/projection-groups.ts'
+import { Tokenizer } from '../../model/tokenizer.ts'
 import { calibrate, calibrationText } from './calibration.ts'
-import { writeSmoothing } from './delta-layout.ts'
-import { buildGraph, type GraphOptions, groupsFor, WEIGHTS_FILE } from './graph.ts'
-import { hasColumns } from './linear.ts'
-import type { ModelConfig } from './model-config.ts'
-import type { ModelSource, Weights } from './model-source.ts'
-import { encodeModel } from './onnx-file.ts'
-import type { Smoothing } from './projection-groups.ts'
-import { Tokenizer } from './tokenizer.ts'
+import { multipliesSignedBytes } from './signed-bytes.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
 const GRAPH_VERSION = 11
 const GRAPH_FILE = 'model.onnx'
-
-/** Identity and dimensions of the model that clients know as `name`; files' hashes are kept in `cacheDir`. */
-export async function identify(source: ModelSource, name: string, cacheDir: string): Promise<BaseModel> {
-  const { config } = source
-  return {
-    fingerprint: await fingerprintOf(source.files, config, cacheDir),
-    name,
-    architecture: config.modelType,
-    layers: config.layers,
-    hidden_size: config.hiddenSize,
-    intermediate_size: config.intermediateSize,
-    heads: config.heads,
-    kv_heads: config.kvHeads,
-    head_dim: config.headDim,
-    vocab_size: config.vocabSize,
-    tied_embeddings: config.tiedEmbeddings,
-  }
-}
-
-/** sha256 over the weight files' hashes and the configuration that gives them meaning. */
-async function fingerprintOf(files: readonly string[], config: ModelConfig, cacheDir: string): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(config))
-  for (const file of files) hash.update(await fileHash(file, cacheDir))
-  return `sha256:${hash.digest('hex')}`
-}
-
-/** sha256 of a file, remembered by its path, size and time. */
-async function fileHash(file: string, cacheDir: string): Promise<string> {
-  const { size, mtimeMs } = statSync(file)
-  const key = createHash('sha256')
-    .update(`${resolve(file)}\n${size}\n${mtimeMs}`)
-    .digest('hex')
-  const kept = join(cacheDir, 'hashes', key)
-  if (existsSync(kept)) return readFileSync(kept, 'utf8')
-  const hash = createHash('sha256')
-  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash)
-  const hex = hash.digest('hex')
-  await mkdir(join(cacheDir, 'hashes'), { recursive: true })
-  await writeFile(kept, hex)
-  return hex
-}
 
 /** Tokens of the calibration text that are read at most. */
 const CALIBRATION_TOKENS = 1024

@@ -3,12 +3,13 @@
 import { createHash } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { type BrowserModel, type ModelFile, WEIGHTS_PART_BYTES } from '../browser/manifest.ts'
-import { graphPath, identify } from './built-model.ts'
-import { buildGraph, WEIGHTS_FILE } from './graph.ts'
-import { contextOf } from './model-config.ts'
-import { encodeModel } from './onnx-file.ts'
-import { openModelSource } from './open-model.ts'
+import { type BrowserModel, type ModelFile, WEIGHTS_PART_BYTES } from '../../browser/manifest.ts'
+import { buildGraph, WEIGHTS_FILE } from '../../model/graph.ts'
+import { identify } from '../../model/identify.ts'
+import { contextOf } from '../../model/model-config.ts'
+import { encodeModel } from '../../model/onnx-file.ts'
+import { openModelSource } from '../../model/open-model.ts'
+import { graphPath } from './built-graph.ts'
 
 export interface BrowserModelOptions {
   /** A Hugging Face directory or a GGUF file. */
