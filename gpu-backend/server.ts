@@ -1,13 +1,14 @@
 // HTTP in, events out: the routes of a backend. Nothing but a capability token opens a route that does work.
-// Knows no engine beyond the seam. Invariant: an answer that has begun ends with `done` or `error`, or the client left.
+// Knows no engine beyond the seam. Invariant: what a token does not allow is refused before any work.
 import { createServer, type Server } from 'node:http'
 import { type Capability, type CapabilityKey, verifyCapability } from './capability.ts'
 import type { Engine, RequestContext } from './engine/engine.ts'
 import { BackendError } from './errors.ts'
-import { type Exchange, readJsonBody, send, sendError, sendJson, toBackendError } from './exchange.ts'
+import { type Exchange, readJsonBody, sendError, sendJson, toBackendError } from './exchange.ts'
 import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { Digest, EmbedRequest, GenerateRequest, REQUEST_ID_HEADER } from './protocol.ts'
+import { streamAnswer } from './stream-answer.ts'
 import { Uploads, uploadBytes } from './uploads.ts'
 
 type Route = (exchange: Exchange, match: RegExpExecArray) => Promise<void>
@@ -51,65 +52,8 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     const presented = await authenticate(exchange)
     const body = await readJsonBody(exchange.request, GenerateRequest)
     const capability = authorize(presented, body.delta)
-    const { response } = exchange
     const context = requestContext(exchange, capability)
-    let [startedMs, firstMs, lastMs] = [arrivedMs, 0, 0]
-    let outputTokens = 0
-    try {
-      for await (const event of engine.generate(body, context)) {
-        const nowMs = performance.now()
-        switch (event.event) {
-          case 'started':
-            startedMs = nowMs
-            metrics.tokens(body.delta, event.promptTokens, 0, 0)
-            metrics.started(body.delta, { queueMs: nowMs - arrivedMs, tier: event.tier, loadMs: event.loadMs })
-            response.writeHead(200, { 'content-type': 'application/x-ndjson', [REQUEST_ID_HEADER]: exchange.requestId })
-            await send(response, {
-              event: 'started',
-              base: engine.info.base.fingerprint,
-              delta: body.delta,
-              tier: event.tier,
-              prompt_tokens: event.promptTokens,
-            })
-            break
-          case 'text': {
-            if (lastMs > 0) metrics.nextToken(body.delta, (nowMs - lastMs) / Math.max(1, event.tokens))
-            else metrics.firstToken(body.delta, nowMs - arrivedMs)
-            firstMs ||= nowMs
-            lastMs = nowMs
-            const { index, text, tokens, logprobs } = event
-            // At once: the client may leave before the end.
-            outputTokens += tokens
-            metrics.tokens(body.delta, 0, 0, tokens)
-            await send(response, {
-              event: 'text',
-              index,
-              text,
-              tokens,
-              ...(logprobs ? { logprobs: [...logprobs] } : {}),
-            })
-            break
-          }
-          case 'tool_call':
-          case 'finished':
-            await send(response, event)
-            break
-          case 'done':
-            metrics.tokens(body.delta, 0, event.usage.cached_tokens, event.usage.completion_tokens - outputTokens)
-            await send(response, {
-              ...event,
-              queue_ms: startedMs - arrivedMs,
-              ttft_ms: (firstMs || nowMs) - arrivedMs,
-              total_ms: nowMs - arrivedMs,
-            })
-        }
-      }
-    } catch (error) {
-      if (!response.headersSent) throw error
-      const { code, message, param } = toBackendError(error, exchange)
-      await send(response, { event: 'error', error: code, message, param })
-    }
-    response.end()
+    await streamAnswer(exchange, { engine, metrics, request: body, arrivedMs }, context)
   }
 
   const embed: Route = async (exchange) => {
