@@ -7,7 +7,7 @@ import { objectKey } from './registry/objects.ts'
 import { eraseOrphans } from './registry/orphans.ts'
 import type { Receipt } from './registry/receipt.ts'
 import { beginDeletion, isBeingDeleted, removeTenant } from './registry/tenants.ts'
-import { eraseUpload } from './registry/uploads.ts'
+import { eraseParts } from './registry/uploads.ts'
 import { evictEverywhere } from './router/evict.ts'
 
 /** So many files are erased at once: a Worker may ask others a thousand times, and a file takes two and each backend. */
@@ -19,7 +19,8 @@ export async function eraseTenant(edge: Edge, env: Bindings, id: string, request
   const [now, later] = [erased.digests.slice(0, FILES_AT_ONCE), erased.digests.slice(FILES_AT_ONCE)]
   const orphans = await eraseOrphans(env.DB, edge.cachedObjects, now, Date.now())
   const evicted = await evictEverywhere(edge, { tenant: id, requestId, digests: orphans })
-  for (const digest of erased.uploads) await eraseUpload(env.DB, edge.objects, { tenant: id, digest })
+  // They stay noted: `removeTenant` has the sweep look again for what was still on its way.
+  for (const digest of erased.uploads) await eraseParts(env.DB, edge.objects, { tenant: id, digest })
   // Somebody else may have finished this deletion meanwhile, and the name may be in use again.
   if (await isBeingDeleted(env.DB, id, begunMs)) await env.METER.get(env.METER.idFromName(id)).erase()
   const receipt: Receipt = {

@@ -18,7 +18,7 @@ export interface UploadSettings {
   readonly oneRequestBytes?: number
   /** Waited before the n-th attempt in a row that brought nothing. */
   readonly retryDelayMs?: (attempt: number) => number
-  /** Puts the parts somewhere else than through the edge. */
+  /** Puts the parts into the edge's bucket itself; the edge is told of each before and after, so that it erases them. */
   readonly sendPart?: SendPart
 }
 
@@ -33,7 +33,7 @@ export function uploadDelta(edge: EdgeAddress, delta: FileUpload, settings: Uplo
     const headers = { 'x-polylora-digest': digest }
     await uploadToEdge(edge, path, { file, start: 0, end: bytes, headers, onProgress })
   }
-  const send = sendPart ?? throughEdge(edge)
+  const send = sendPart ? announced(edge, sendPart) : throughEdge(edge)
   const host = {
     call: (path: string, init?: RequestInit) => callEdge(edge, path, init),
     read: <Value>(path: string, schema: { parse(value: unknown): Value }) => callEdgeJson(edge, path, schema),
@@ -48,6 +48,17 @@ export function uploadDelta(edge: EdgeAddress, delta: FileUpload, settings: Uplo
       ),
   }
   return upload(host, delta, oneRequestBytes)
+}
+
+function announced(edge: EdgeAddress, sendPart: SendPart): SendPart {
+  return async (delta, part, onSent) => {
+    const body = JSON.stringify({ last_part: part.part })
+    const announce = () => callEdge(edge, `${delta.path}/uploads/${delta.digest}`, { method: 'PUT', body })
+    await announce()
+    await sendPart(delta, part, onSent)
+    // It may have been erased on its way, by another publisher of the same, or a deletion.
+    await announce()
+  }
 }
 
 function throughEdge(edge: EdgeAddress): SendPart {

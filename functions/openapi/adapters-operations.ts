@@ -1,7 +1,7 @@
 // A tenant's adapters: publishing, versions, names.
 import * as z from 'zod/mini'
 import { Adapter, AdapterDeleted, AdapterSummary, PublishedVersion, UploadState } from '../routes/adapter-answers.ts'
-import { AliasMove, Canary, Report } from '../routes/adapter-requests.ts'
+import { AliasMove, Canary, DirectUpload, Report } from '../routes/adapter-requests.ts'
 import { listOf } from '../routes/list-of.ts'
 import { binary, get, json, type Operation, post, put, remove } from './operation.ts'
 
@@ -31,6 +31,15 @@ export const ADAPTERS_OPERATIONS: readonly Operation[] = [
     'adapters',
     'Tells which parts of a large delta have arrived, and how large a part may be.',
     { answers: { 200: json('The parts; none where nothing has arrived.', UploadState) } },
+  ),
+  put(
+    `${ADAPTER}/uploads/{digest}`,
+    'adapters',
+    'Announces parts up to `last_part` that the client puts into the edge’s bucket itself: said before each part and again after, so that the edge erases what nobody completes.',
+    {
+      body: DirectUpload,
+      answers: { 204: 'Noted, for a week.', 409: 'The tenant is being deleted; the parts are erased.' },
+    },
   ),
   put(
     `${ADAPTER}/uploads/{digest}/{part}`,

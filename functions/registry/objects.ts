@@ -4,6 +4,9 @@ import type { Digest } from '../../gpu-backend/protocol.ts'
 
 /** The largest delta file that is taken; each backend may set a lower limit of its own. */
 export const MAX_DELTA_BYTES = 2 * 1024 ** 3
+/** Far below what Cloudflare lets one request carry (100 MB), and little to send again. */
+export const PART_BYTES = 16 * 1024 ** 2
+export const MAX_PARTS = MAX_DELTA_BYTES / PART_BYTES
 
 /** `deltas`: customers' canonical delta files. `browser`: the base model's files, as browsers download them. */
 export type Folder = 'deltas' | 'browser'

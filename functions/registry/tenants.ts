@@ -3,7 +3,6 @@ import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
 import { TERMS_COLUMNS, Terms, type TermsChange } from '../metering/terms.ts'
 import { noteErasures } from './erasures.ts'
-import { MARK_MS } from './orphans.ts'
 import type { Receipt } from './receipt.ts'
 import { keepReceipt } from './receipts.ts'
 import { hastenUploads } from './uploads.ts'
@@ -110,7 +109,7 @@ export async function removeTenant(db: D1Database, receipt: Receipt, begunMs: nu
   const { id, erased_ms: nowMs } = receipt
   await db.batch([
     noteErasures(db, id, null, nowMs),
-    hastenUploads(db, id, nowMs + MARK_MS),
+    hastenUploads(db, id, nowMs),
     keepReceipt(db, receipt, begunMs),
     // Its keys, versions and aliases go with it: they refer to it.
     db.prepare('DELETE FROM tenants WHERE id = ? AND deleting_ms = ?').bind(id, begunMs),

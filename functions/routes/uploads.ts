@@ -1,20 +1,28 @@
 // `/v1/adapters/{tenant}/{name}/uploads/{digest}`: a delta too large for one request arrives in parts, in order, and an upload
-// that broke off goes on at the part it had reached. Completing it publishes, exactly as one request would.
+// that broke off goes on at the part it had reached. Completing it publishes, exactly as one request would. A client that has
+// the bucket's credentials may put the parts there itself, and says so before and after each.
 // Invariant: parts are seen by their own tenant alone, and nothing is published but what hashes to the whole digest.
 import { type Context, Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
-import { DigestMismatch, MAX_DELTA_BYTES, type ObjectStore, type Upload } from '../registry/objects.ts'
+import { readJson } from '../read-json.ts'
+import {
+  DigestMismatch,
+  MAX_PARTS,
+  type ObjectStore,
+  PART_BYTES,
+  type PartKey,
+  type Upload,
+} from '../registry/objects.ts'
 import { eraseUpload, noteUpload } from '../registry/uploads.ts'
 import type { UploadState } from './adapter-answers.ts'
 import { ownAdapter } from './adapter-path.ts'
+import { DirectUpload } from './adapter-requests.ts'
 import { publishDelta } from './publish-delta.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
 
-/** Far below what Cloudflare lets one request carry (100 MB), and little to send again. */
-const PART_BYTES = 16 * 1024 ** 2
-const MAX_PARTS = MAX_DELTA_BYTES / PART_BYTES
+const MAX_DIRECT_UPLOAD_BYTES = 1024
 
 type UploadContext = Context<EdgeEnv, '/:tenant/:name/:digest'>
 
@@ -27,6 +35,12 @@ uploads
     const data = Array.from(parts, ([part, bytes]) => ({ part, bytes })).sort((x, y) => x.part - y.part)
     return c.json<UploadState>({ object: 'upload', digest: upload.digest, part_bytes: PART_BYTES, parts: data })
   })
+  .put('/:digest', async (c) => {
+    const upload = ownUpload(c)
+    const { last_part: part } = await readJson(c.req.raw, DirectUpload, MAX_DIRECT_UPLOAD_BYTES)
+    await notePart(c, { ...upload, part })
+    return c.body(null, 204)
+  })
   .put('/:digest/:part', async (c) => {
     const upload = ownUpload(c)
     const part = parsePart(c.req.param('part'))
@@ -34,15 +48,12 @@ uploads
     const bytes = declaredBytes(c.req.header('content-length'), PART_BYTES, 'part')
     if (bytes === 0 || !c.req.raw.body) throw new ApiError(400, 'empty_body', `Part ${part} is empty: send its bytes.`)
     const key = { ...upload, part }
-    if (!(await noteUpload(c.env.DB, key, Date.now()))) throw tenantGone()
+    await notePart(c, key)
     await c.var.edge.objects.putPart(key, digest, c.req.raw.body, bytes).catch((error: unknown) => {
       if (!(error instanceof DigestMismatch)) throw error
       throw new ApiError(422, 'digest_mismatch', `Part ${part} does not hash to ${digest}: send it again.`)
     })
-    if (!(await noteUpload(c.env.DB, key, Date.now()))) {
-      await c.var.edge.objects.deleteParts(upload, part)
-      throw tenantGone()
-    }
+    await notePart(c, key)
     return c.body(null, 204)
   })
   .post('/:digest', complete)
@@ -114,8 +125,11 @@ function ownUpload(c: UploadContext): Upload {
   return { tenant, digest: parseDigest(c.req.param('digest'), 'digest') }
 }
 
-function tenantGone(): ApiError {
-  return new ApiError(
+/** @throws ApiError 409 where the tenant is being deleted; the part is gone then, should it be there already */
+async function notePart(c: Context<EdgeEnv>, key: PartKey): Promise<void> {
+  if (await noteUpload(c.env.DB, key, Date.now())) return
+  await c.var.edge.objects.deleteParts(key, key.part)
+  throw new ApiError(
     409,
     'tenant_being_deleted',
     'This tenant is being deleted: nothing can be uploaded for it any more.',

@@ -14,7 +14,7 @@ describe.each(['R2', 'S3'] as const)('an upload in parts to %s', (kind) => {
     await edge.addTenant('acme', 'key-reader', 'inference')
     await edge.addTenant('globex', 'key-globex')
   })
-  const { storedKeys } = setup
+  const { storedKeys, putObject } = setup
   let edge: EdgeHarness
   beforeAll(() => {
     edge = setup.edge
@@ -29,6 +29,20 @@ describe.each(['R2', 'S3'] as const)('an upload in parts to %s', (kind) => {
     const response = await edge.call(key, path(digest).replace('acme', key.slice('key-'.length)))
     return ((await response.json()) as { parts: { part: number }[] }).parts.map(({ part }) => part)
   }
+  /** As a client does that has the bucket's credentials: it says so before and after. */
+  const putDirectly = async (tenant: string, digest: string, part: number, bytes: Uint8Array<ArrayBuffer>) => {
+    const before = await announce(tenant, digest, { last_part: part })
+    await putObject(`uploads/${tenant}/${digest.slice(7)}/${String(part).padStart(5, '0')}`, bytes)
+    return [before.status, (await announce(tenant, digest, { last_part: part })).status]
+  }
+  const announce = (tenant: string, digest: string, body: object) => {
+    const target = path(digest).replace('acme', tenant)
+    return edge.call(`key-${tenant}`, target, { method: 'PUT', body: JSON.stringify(body) })
+  }
+  const partKeys = async (tenant: string) =>
+    (await storedKeys()).filter((key) => key.startsWith(`uploads/${tenant}/`)).map((key) => Number(key.slice(-5)))
+  const noted = async (digest: string) =>
+    (await edge.db.prepare('SELECT 1 FROM uploads WHERE digest = ?').bind(digest).first()) !== null
   /** The status of a PUT that only says how large its body will be. */
   const declare = (target: string, bytes: number) =>
     new Promise<number | undefined>((resolve, reject) => {
@@ -147,6 +161,78 @@ describe.each(['R2', 'S3'] as const)('an upload in parts to %s', (kind) => {
     expect(status).toBe(200)
     expect(body).toMatchObject({ uploads: [digest] })
     expect((await storedKeys()).some((key) => key.startsWith('uploads/leaving/'))).toBe(false)
+  })
+
+  describe('whose parts the client puts into the bucket itself', () => {
+    test('is published, and leaves no parts and no note', async () => {
+      const bytes = makeDelta(20)
+      const digest = digestOf(bytes)
+      for (const [i, part] of split(bytes).entries()) {
+        expect(await putDirectly('acme', digest, i + 1, part)).toEqual([204, 204])
+      }
+      expect((await complete(digest)).status).toBe(201)
+      await expect.poll(() => partKeys('acme')).toEqual([])
+      await expect.poll(() => noted(digest)).toBe(false)
+    })
+
+    test('is erased after a week where nobody goes on with it', async () => {
+      const bytes = makeDelta(21)
+      const digest = digestOf(bytes)
+      await putDirectly('acme', digest, 1, bytes)
+      // The client died in the middle of the third: its announcement is all that the edge has of it.
+      await announce('acme', digest, { last_part: 3 })
+      await putObject(`uploads/acme/${digest.slice(7)}/00003`, bytes)
+      await edge.sweep(Date.now() + 6 * DAY_MS)
+      expect(await partKeys('acme')).toEqual([1, 3])
+      await edge.sweep(Date.now() + 8 * DAY_MS)
+      expect(await partKeys('acme')).toEqual([])
+      expect(await noted(digest)).toBe(false)
+    })
+
+    test('goes with its tenant, even what was on its way then', async () => {
+      await edge.addTenant('direct', 'key-direct')
+      const bytes = makeDelta(22)
+      const digest = digestOf(bytes)
+      await putDirectly('direct', digest, 1, bytes)
+      await announce('direct', digest, { last_part: 2 })
+      expect((await edge.admin('DELETE', '/tenants/direct')).body).toMatchObject({ uploads: [digest] })
+      expect(await partKeys('direct')).toEqual([])
+      await putObject(`uploads/direct/${digest.slice(7)}/00002`, bytes)
+      expect((await announce('direct', digest, { last_part: 2 })).status).toBe(401)
+      await edge.sweep(Date.now() + DAY_MS)
+      expect(await partKeys('direct')).toEqual([])
+      expect(await noted(digest)).toBe(false)
+    })
+
+    test('leaves no parts even where it never said a word', async () => {
+      const bytes = makeDelta(23)
+      const digest = digestOf(bytes)
+      await putObject(`uploads/acme/${digest.slice(7)}/00001`, bytes.slice(0, PART))
+      await putObject(`uploads/acme/${digest.slice(7)}/00002`, bytes.slice(PART))
+      expect((await complete(digest)).status).toBe(201)
+      await expect.poll(() => partKeys('acme')).toEqual([])
+    })
+
+    test('is for its own tenant alone, and for numbers that parts have', async () => {
+      const digest = digestOf(makeDelta(24))
+      for (const last_part of [0, 129, 1.5, 'x']) {
+        expect((await announce('acme', digest, { last_part })).status).toBe(400)
+      }
+      const body = JSON.stringify({ last_part: 1 })
+      expect((await edge.call('key-globex', path(digest), { method: 'PUT', body })).status).toBe(404)
+      expect((await edge.call('key-reader', path(digest), { method: 'PUT', body })).status).toBe(403)
+      expect(await noted(digest)).toBe(false)
+    })
+
+    test('is refused while its tenant is being deleted, with its parts', async () => {
+      await edge.addTenant('ending', 'key-ending')
+      const bytes = makeDelta(25)
+      const digest = digestOf(bytes)
+      await announce('ending', digest, { last_part: 1 })
+      await edge.db.prepare('UPDATE tenants SET deleting_ms = 1 WHERE id = ?').bind('ending').run()
+      expect(await putDirectly('ending', digest, 1, bytes)).toEqual([409, 409])
+      expect(await partKeys('ending')).toEqual([])
+    })
   })
 
   test('can leave the name where it points, for a canary', async () => {

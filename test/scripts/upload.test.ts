@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { s3Parts } from '../../scripts/s3-parts.ts'
-import { type FileUpload, type UploadSettings, uploadDelta } from '../../scripts/upload.ts'
+import { type FileUpload, type SendPart, type UploadSettings, uploadDelta } from '../../scripts/upload.ts'
 import { type CuttingEdge, startCuttingEdge } from '../support/cutting-edge.ts'
 import { S3_KEYS, type S3Server, startS3 } from '../support/s3-server.ts'
 
@@ -115,6 +115,27 @@ describe('parts put straight into the bucket', () => {
     expect(Buffer.concat([...storage.objects.values()]).equals(large)).toBe(true)
     expect(storage.multipartUploads).toBe(1)
     expect(progress.at(-1)).toBe(large.length)
+  })
+
+  test('are announced to the edge before each is written, and again after', async () => {
+    const put = s3Parts('s3://bucket', 'acme')
+    const seen: { announced: number[]; written: number }[] = []
+    const look = () => seen.push({ announced: [...edge.announced], written: storage.objects.size })
+    const sendPart: SendPart = async (delta, part, onSent) => {
+      look()
+      await put(delta, part, onSent)
+      look()
+    }
+    edge.partBytes = 3000
+    await upload({ sendPart })
+    expect(seen).toEqual([
+      { announced: [1], written: 0 },
+      { announced: [1], written: 1 },
+      { announced: [1, 1, 2], written: 1 },
+      { announced: [1, 1, 2], written: 2 },
+    ])
+    expect(edge.announced).toEqual([1, 1, 2, 2])
+    expect(edge.calls.at(-1)).toBe(`POST ${PATH}/uploads/<digest>`)
   })
 
   test('a bucket that takes nothing, and one that is none, are one sentence each', async () => {

@@ -8,6 +8,8 @@ export interface CuttingEdge {
   readonly url: string
   partBytes: number
   readonly parts: Map<number, Buffer>
+  /** The parts that were announced as put into the bucket. */
+  readonly announced: number[]
   /** Method and path of every request, digests left out. */
   readonly calls: string[]
   published: Buffer | undefined
@@ -39,6 +41,9 @@ export async function startCuttingEdge(partBytes: number): Promise<CuttingEdge> 
     } else if (request.method === 'DELETE') {
       edge.parts.clear()
       response.writeHead(204).end()
+    } else if (request.method === 'PUT' && /\/uploads\/[^/]+$/.test(url)) {
+      edge.announced.push(JSON.parse(String(body)).last_part)
+      response.writeHead(204).end()
     } else if (part > 0) {
       if (edge.refuse) return json(403, { error: { message: 'You may not.', code: 'forbidden' } })
       if (declared !== digestOf(body)) return json(422, { error: { message: 'Another digest.' } })
@@ -62,6 +67,7 @@ export async function startCuttingEdge(partBytes: number): Promise<CuttingEdge> 
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     partBytes,
     parts: new Map(),
+    announced: [],
     calls: [],
     published: undefined,
     cutBefore: () => false,

@@ -6,7 +6,12 @@ import { S3_KEYS, type S3Server, startS3 } from './s3-server.ts'
 /** An edge with R2 or an S3-compatible store, for the tests around this call; there once they run, after `prepare`. */
 export function edgeOnStore(kind: 'R2' | 'S3', prepare: (edge: EdgeHarness) => Promise<void>) {
   let storage: S3Server
-  const setup = { storedKeys } as { backend: ProtocolBackend; edge: EdgeHarness; storedKeys(): Promise<string[]> }
+  const setup = { storedKeys, putObject } as {
+    backend: ProtocolBackend
+    edge: EdgeHarness
+    storedKeys(): Promise<string[]>
+    putObject(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>
+  }
 
   beforeAll(async () => {
     storage = await startS3()
@@ -27,6 +32,12 @@ export function edgeOnStore(kind: 'R2' | 'S3', prepare: (edge: EdgeHarness) => P
     return kind === 'R2'
       ? (await setup.edge.deltas.list()).objects.map(({ key }) => key)
       : [...storage.objects.keys()].map((path) => path.replace('/bucket/', ''))
+  }
+
+  /** Puts an object into the bucket, past the edge. */
+  async function putObject(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (kind === 'R2') await setup.edge.deltas.put(key, bytes)
+    else storage.objects.set(`/bucket/${key}`, Buffer.from(bytes))
   }
   return setup
 }
