@@ -99,7 +99,10 @@ export const ADMIN_OPERATIONS: readonly Operation[] = [
     '/admin/v1/tenants/{tenant}/keys/{key}/rotate',
     'admin',
     'Replaces a key by a new one; the old one lives on for the overlap.',
-    { body: Rotation, answers: { 201: json('The new key.', RotatedKey) } },
+    {
+      body: Rotation,
+      answers: { 201: json('The new key.', RotatedKey), 409: 'It has expired, or was replaced already.' },
+    },
   ),
   remove('/admin/v1/tenants/{tenant}/keys/{key}', 'admin', 'Revokes a key.', { answers: { 204: 'Revoked.' } }),
   get('/admin/v1/usage', 'admin', 'Sums up what everybody used, or one tenant.', {

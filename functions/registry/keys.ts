@@ -12,6 +12,8 @@ const KeyRow = z.object({
 })
 export type KeyRow = z.infer<typeof KeyRow>
 
+const COLUMNS = Object.keys(KeyRow.shape).join(', ')
+
 const SECRET_BYTES = 24
 const PREFIX_CHARS = 10
 
@@ -24,11 +26,10 @@ interface NewKey {
 
 /** Makes and stores a key; `key` is in the answer and nowhere else. */
 export async function createKey(db: D1Database, { tenant, scopes, expiresMs, nowMs }: NewKey) {
-  const secret = crypto.getRandomValues(new Uint8Array(SECRET_BYTES))
-  const key = `pl-${base64Url(secret)}`
+  const { key, id, prefix, hash } = await makeKey()
   const row: KeyRow = {
-    id: `key_${crypto.randomUUID().replaceAll('-', '').slice(0, 16)}`,
-    prefix: key.slice(0, PREFIX_CHARS),
+    id,
+    prefix,
     scopes: scopes.join(' '),
     created_ms: nowMs,
     expires_ms: expiresMs,
@@ -38,17 +39,52 @@ export async function createKey(db: D1Database, { tenant, scopes, expiresMs, now
     .prepare(
       'INSERT INTO api_keys (id, hash, prefix, tenant, scopes, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
     )
-    .bind(row.id, await hashKey(key), row.prefix, tenant, row.scopes, nowMs, expiresMs)
+    .bind(id, hash, prefix, tenant, row.scopes, nowMs, expiresMs)
     .run()
   return { key, row }
 }
 
+/**
+ * Puts a new key in the place of `oldId`, with its scopes and expiry; the old one ends at `overlapUntilMs`, or when it would
+ * have ended anyway: both or neither. Undefined where there is no such key, or it has ended or was replaced already: its
+ * expiry is no longer the one that was agreed then.
+ */
+export async function tryRotateKey(
+  db: D1Database,
+  tenant: string,
+  oldId: string,
+  { nowMs, overlapUntilMs }: { nowMs: number; overlapUntilMs: number },
+): Promise<{ key: string; row: KeyRow } | undefined> {
+  const { key, id, prefix, hash } = await makeKey()
+  const [created] = await db.batch([
+    db
+      .prepare(
+        `INSERT INTO api_keys (id, hash, prefix, tenant, scopes, created_ms, expires_ms)
+         SELECT ?1, ?2, ?3, tenant, scopes, ?4, expires_ms FROM api_keys
+         WHERE tenant = ?5 AND id = ?6 AND revoked_ms IS NULL AND replaced_by IS NULL AND IFNULL(expires_ms > ?4, TRUE)
+         RETURNING ${COLUMNS}`,
+      )
+      .bind(id, hash, prefix, nowMs, tenant, oldId),
+    db
+      .prepare(
+        `UPDATE api_keys SET expires_ms = MIN(IFNULL(expires_ms, ?1), ?1), replaced_by = ?2
+         WHERE tenant = ?3 AND id = ?4 AND EXISTS (SELECT 1 FROM api_keys WHERE id = ?2)`,
+      )
+      .bind(overlapUntilMs, id, tenant, oldId),
+  ])
+  const [row] = z.array(KeyRow).parse(created?.results)
+  return row && { key, row }
+}
+
+async function makeKey(): Promise<{ key: string; id: string; prefix: string; hash: string }> {
+  const key = `pl-${base64Url(crypto.getRandomValues(new Uint8Array(SECRET_BYTES)))}`
+  const id = `key_${crypto.randomUUID().replaceAll('-', '').slice(0, 16)}`
+  return { key, id, prefix: key.slice(0, PREFIX_CHARS), hash: await hashKey(key) }
+}
+
 export async function listKeys(db: D1Database, tenant: string): Promise<KeyRow[]> {
   const { results } = await db
-    .prepare(
-      `SELECT id, prefix, scopes, created_ms, expires_ms, revoked_ms FROM api_keys
-       WHERE tenant = ? ORDER BY created_ms, id`,
-    )
+    .prepare(`SELECT ${COLUMNS} FROM api_keys WHERE tenant = ? ORDER BY created_ms, id`)
     .bind(tenant)
     .all()
   return z.array(KeyRow).parse(results)
@@ -56,15 +92,6 @@ export async function listKeys(db: D1Database, tenant: string): Promise<KeyRow[]
 
 export async function tryGetKey(db: D1Database, tenant: string, id: string): Promise<KeyRow | undefined> {
   return (await listKeys(db, tenant)).find((row) => row.id === id)
-}
-
-/** The key ends at `atMs`, or when it would have ended anyway. False where there is no such key. */
-export async function expireKey(db: D1Database, tenant: string, id: string, atMs: number): Promise<boolean> {
-  const result = await db
-    .prepare('UPDATE api_keys SET expires_ms = MIN(IFNULL(expires_ms, ?1), ?1) WHERE tenant = ?2 AND id = ?3')
-    .bind(atMs, tenant, id)
-    .run()
-  return result.meta.changes > 0
 }
 
 /** False where there is no such key. */

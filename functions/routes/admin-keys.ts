@@ -5,7 +5,7 @@ import { Scope } from '../auth/scope.ts'
 import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
-import { createKey, expireKey, type KeyRow, listKeys, revokeKey, tryGetKey } from '../registry/keys.ts'
+import { createKey, type KeyRow, listKeys, revokeKey, tryGetKey, tryRotateKey } from '../registry/keys.ts'
 import type { ApiKey, NewApiKey, RotatedKey } from './account-answers.ts'
 import { NewKey, Rotation } from './admin-requests.ts'
 import { getLiveTenant, getTenant, MAX_ADMIN_BYTES } from './admin-tenant.ts'
@@ -24,13 +24,14 @@ export const adminKeys = new Hono<EdgeEnv>()
   .post('/:tenant/keys/:key/rotate', async (c) => {
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
     const { overlap_seconds: overlap } = await readJson(c.req.raw, Rotation, MAX_ADMIN_BYTES)
-    const old = await tryGetKey(c.env.DB, id, c.req.param('key'))
-    if (!old || old.revoked_ms !== null) throw keyNotFound()
+    const oldId = c.req.param('key')
     const nowMs = Date.now()
-    const renewed = { tenant: id, scopes: old.scopes.split(' '), expiresMs: old.expires_ms, nowMs }
-    const { key, row } = await createKey(c.env.DB, renewed)
-    await expireKey(c.env.DB, id, old.id, nowMs + overlap * 1000)
-    return c.json<RotatedKey, 201>({ ...describeKey(row), key, replaces: old.id }, 201)
+    const rotated = await tryRotateKey(c.env.DB, id, oldId, { nowMs, overlapUntilMs: nowMs + overlap * 1000 })
+    if (!rotated) {
+      const old = await tryGetKey(c.env.DB, id, oldId)
+      throw old && old.revoked_ms === null ? keyEnded(oldId) : keyNotFound()
+    }
+    return c.json<RotatedKey, 201>({ ...describeKey(rotated.row), key: rotated.key, replaces: oldId }, 201)
   })
   .delete('/:tenant/keys/:key', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
@@ -44,4 +45,12 @@ function describeKey({ scopes, ...row }: KeyRow): ApiKey {
 
 function keyNotFound(): ApiError {
   return new ApiError(404, 'key_not_found', 'This tenant has no such key.')
+}
+
+function keyEnded(id: string): ApiError {
+  return new ApiError(
+    409,
+    'key_ended',
+    `The key '${id}' has expired or was replaced already: rotate the one that replaced it, or create a new one.`,
+  )
 }

@@ -86,6 +86,50 @@ describe('the admin API', () => {
     expect((await edge.admin('DELETE', '/tenants/rotating/keys/key_none')).status).toBe(404)
   })
 
+  test.each([
+    { overlap_seconds: 0, kept: 401 },
+    { overlap_seconds: 3600, kept: 200 },
+  ])('rotates a key once, whatever the overlap: $overlap_seconds', async ({ overlap_seconds, kept }) => {
+    const id = `rotated-${overlap_seconds}`
+    const { key, keyId } = await tenant(id)
+    const rotate = () => edge.admin('POST', `/tenants/${id}/keys/${keyId}/rotate`, { overlap_seconds })
+    const answers = await Promise.all([rotate(), rotate()])
+    const [made, refused] = answers.toSorted((x, y) => x.status - y.status)
+    expect(made).toMatchObject({ status: 201, body: { replaces: keyId, expires_ms: null } })
+    expect(refused).toMatchObject({ status: 409, body: { error: { code: 'key_ended' } } })
+    expect((await rotate()).status).toBe(409)
+    expect((await ask(String(made?.body.key), 'tiny-base')).status).toBe(200)
+    expect((await ask(key, 'tiny-base')).status).toBe(kept)
+    expect((await edge.admin('GET', `/tenants/${id}/keys`)).body.data).toHaveLength(2)
+  })
+
+  test('makes no key in the place of one that has expired or was revoked', async () => {
+    await tenant('late')
+    const create = async (body: object) => (await edge.admin('POST', '/tenants/late/keys', body)).body.id
+    const rotate = (id: unknown) => edge.admin('POST', `/tenants/late/keys/${id}/rotate`, {})
+    const expired = await create({ expires_ms: Date.now() - 1 })
+    expect(await rotate(expired)).toMatchObject({ status: 409, body: { error: { code: 'key_ended' } } })
+    const revoked = await create({})
+    await edge.admin('DELETE', `/tenants/late/keys/${revoked}`)
+    expect((await rotate(revoked)).status).toBe(404)
+    expect((await rotate('key_none')).status).toBe(404)
+    expect((await edge.admin('GET', '/tenants/late/keys')).body.data).toHaveLength(3)
+  })
+
+  test('leaves the old key as it was where the database fails in the middle of a rotation', async () => {
+    const { key, keyId } = await tenant('unrotated')
+    await edge.db
+      .prepare(
+        `CREATE TRIGGER no_update BEFORE UPDATE ON api_keys WHEN OLD.tenant = 'unrotated' BEGIN SELECT RAISE(ABORT, 'full'); END`,
+      )
+      .run()
+    expect((await edge.admin('POST', `/tenants/unrotated/keys/${keyId}/rotate`, {})).status).toBe(503)
+    expect((await edge.admin('GET', '/tenants/unrotated/keys')).body.data).toHaveLength(1)
+    expect((await ask(key, 'tiny-base')).status).toBe(200)
+    await edge.db.prepare('DROP TRIGGER no_update').run()
+    expect((await edge.admin('POST', `/tenants/unrotated/keys/${keyId}/rotate`, {})).status).toBe(201)
+  })
+
   test('lets no key outlive its expiry', async () => {
     await edge.admin('POST', '/tenants', { id: 'expiring' })
     const past = await edge.admin('POST', '/tenants/expiring/keys', { expires_ms: Date.now() - 1 })
