@@ -18,10 +18,26 @@ export type TenantRow = z.infer<typeof TenantRow>
 
 const COLUMNS = ['id', 'created_ms', 'deleting_ms', ...TERMS_COLUMNS].join(', ')
 
-/** False where there is a tenant of this name already. */
-export async function createTenant(db: D1Database, id: string, nowMs: number): Promise<boolean> {
-  const result = await db.prepare('INSERT OR IGNORE INTO tenants (id, created_ms) VALUES (?, ?)').bind(id, nowMs).run()
-  return result.meta.changes > 0
+/**
+ * In one statement: no tenant is ever there without the terms that were agreed. What is absent of them is the column's default.
+ * Undefined where there is a tenant of this name already.
+ */
+export async function tryCreateTenant(
+  db: D1Database,
+  id: string,
+  terms: TermsChange,
+  nowMs: number,
+): Promise<TenantRow | undefined> {
+  const given = givenTerms(terms)
+  const columns = ['id', 'created_ms', ...given.map(([column]) => column)]
+  const row = await db
+    .prepare(
+      `INSERT INTO tenants (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})
+       ON CONFLICT (id) DO NOTHING RETURNING ${COLUMNS}`,
+    )
+    .bind(id, nowMs, ...given.map(([, value]) => value))
+    .first()
+  return row ? TenantRow.parse(row) : undefined
 }
 
 export async function tryGetTenant(db: D1Database, id: string): Promise<TenantRow | undefined> {
@@ -36,13 +52,21 @@ export async function listTenants(db: D1Database): Promise<TenantRow[]> {
 
 /** Changes what is given of the terms. */
 export async function changeTerms(db: D1Database, id: string, terms: TermsChange): Promise<void> {
-  const given = TERMS_COLUMNS.filter((column) => terms[column] !== undefined)
+  const given = givenTerms(terms)
   if (given.length === 0) return
-  const assignments = given.map((column) => `${column} = ?`).join(', ')
+  const assignments = given.map(([column]) => `${column} = ?`).join(', ')
   await db
     .prepare(`UPDATE tenants SET ${assignments} WHERE id = ?`)
-    .bind(...given.map((column) => terms[column] ?? null), id)
+    .bind(...given.map(([, value]) => value), id)
     .run()
+}
+
+/** Column and value of each that is given; null is a value. */
+function givenTerms(terms: TermsChange) {
+  return TERMS_COLUMNS.flatMap((column) => {
+    const value = terms[column]
+    return value === undefined ? [] : [[column, value] as const]
+  })
 }
 
 /** A request that deletes a tenant has come to its end by then, or never will. */

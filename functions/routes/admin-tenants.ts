@@ -7,7 +7,7 @@ import { readJson } from '../read-json.ts'
 import { listAdapters } from '../registry/adapters.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
 import { listReceipts } from '../registry/receipts.ts'
-import { changeTerms, createTenant, listTenants, type TenantRow } from '../registry/tenants.ts'
+import { changeTerms, listTenants, type TenantRow, tryCreateTenant } from '../registry/tenants.ts'
 import type { Credited, MayLeave, Tenant, TenantWithBalance } from './account-answers.ts'
 import { describeAdapter } from './adapter-path.ts'
 import { AdapterTerms, Credit, NewTenant, TermsChange } from './admin-requests.ts'
@@ -17,11 +17,9 @@ export const adminTenants = new Hono<EdgeEnv>()
   .get('/', async (c) => c.json({ object: 'list', data: (await listTenants(c.env.DB)).map(describeTenant) }))
   .post('/', async (c) => {
     const { id, ...terms } = await readJson(c.req.raw, NewTenant, MAX_ADMIN_BYTES)
-    if (!(await createTenant(c.env.DB, id, Date.now()))) {
-      throw new ApiError(409, 'tenant_exists', `The tenant '${id}' exists already.`, { param: 'id' })
-    }
-    await changeTerms(c.env.DB, id, terms)
-    return c.json(describeTenant(await getTenant(c.env.DB, id)), 201)
+    const tenant = await tryCreateTenant(c.env.DB, id, terms, Date.now())
+    if (!tenant) throw new ApiError(409, 'tenant_exists', `The tenant '${id}' exists already.`, { param: 'id' })
+    return c.json(describeTenant(tenant), 201)
   })
   .get('/:tenant', async (c) => {
     const tenant = await getTenant(c.env.DB, c.req.param('tenant'))

@@ -59,6 +59,24 @@ describe('the admin API', () => {
     expect((await edge.admin('POST', '/tenants', { id: 'Bad Name' })).status).toBe(400)
   })
 
+  test('creates a tenant with its terms or not at all, where the database fails', async () => {
+    const terms = { tokens_per_minute: 1000, billing: 'prepaid', completion_price_nano: 300 }
+    const create = () => edge.admin('POST', '/tenants', { id: 'half-made', ...terms })
+    const failing = (when: string) =>
+      edge.db.prepare(
+        `CREATE TRIGGER failing BEFORE ${when} ON tenants BEGIN SELECT RAISE(ABORT, 'the database is full'); END`,
+      )
+    await failing('INSERT').run()
+    expect((await create()).status).toBe(503)
+    expect((await edge.admin('GET', '/tenants/half-made')).status).toBe(404)
+    await edge.db.prepare('DROP TRIGGER failing').run()
+    // Nothing is left to be changed once it is there.
+    await failing('UPDATE').run()
+    expect(await create()).toMatchObject({ status: 201, body: terms })
+    expect((await edge.admin('GET', '/tenants/half-made')).body).toMatchObject({ ...terms, requests_per_minute: null })
+    await edge.db.prepare('DROP TRIGGER failing').run()
+  })
+
   test('shows a key once and stores only its hash', async () => {
     const { key, keyId } = await tenant('keyed')
     expect(key).toMatch(/^pl-[\w-]{32}$/)
