@@ -112,7 +112,9 @@ async function onBestBackend<Result>(
       backends.answered(url, nowMs())
       return result
     } catch (error) {
-      if (!(error instanceof TryNext) || context.signal.aborted) throw error
+      if (!(error instanceof TryNext)) throw error
+      // Nobody waits for another backend, and this one has done nothing wrong.
+      if (context.signal.aborted) throw error.refusal
       if (error.ailing) backends.failed(url)
       refused = error.refusal
     }
@@ -132,6 +134,8 @@ async function begin(
     if (first?.event !== 'started') throw new BrokenStream('the backend did not begin with `started`')
     return { started: first, events }
   } catch (error) {
+    // Else the backend would go on generating what nobody reads.
+    await events.return(undefined)
     throw error instanceof BrokenStream ? new TryNext(backendUnavailable(), true) : error
   }
 }

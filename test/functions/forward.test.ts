@@ -1,0 +1,86 @@
+// What happens to a request on the backends before its first event has come.
+import { once } from 'node:events'
+import { createServer, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, describe, expect, test } from 'vitest'
+import { ApiError } from '../../functions/errors.ts'
+import { Backends } from '../../functions/router/backends.ts'
+import { importCapabilityKey } from '../../gpu-backend/capability.ts'
+import { BACKEND_SECRET } from '../support/protocol-backend.ts'
+
+type Forward = (context: object, request: object, warming: undefined) => Promise<unknown>
+
+// By its address: it is written against the types of Workers, and the tests against those of Node.
+const FORWARD = new URL('../../functions/router/forward.ts', import.meta.url).href
+const { forwardGenerate, forwardEmbed } = (await import(FORWARD)) as Record<'forwardGenerate' | 'forwardEmbed', Forward>
+
+const servers: Server[] = []
+afterEach(() => {
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections()
+    server.close()
+  }
+})
+
+/** A backend that answers as `answer` says, and its address. */
+async function listen(answer: (response: ServerResponse) => void): Promise<string> {
+  const server = createServer((request, response) => {
+    if (request.method === 'POST') answer(response)
+    else response.writeHead(200).end()
+  })
+  servers.push(server)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** A request's way to the backends; deltas are not its concern. */
+async function contextOf(urls: string[], signal: AbortSignal) {
+  return {
+    backends: new Backends(urls),
+    capabilityKey: await importCapabilityKey(BACKEND_SECRET),
+    tenant: 'acme',
+    requestId: 'req_1',
+    promptField: 'prompt',
+    patienceMs: 60_000,
+    signal,
+    waitUntil: (promise: Promise<unknown>) => void promise.catch(() => undefined),
+    nowMs: Date.now,
+  }
+}
+
+const REQUEST = { delta: null, prompt: 'hi', sampling: {} }
+
+describe('a client that leaves before anything has been generated', () => {
+  test.each([
+    { what: 'a generation', forward: forwardGenerate, request: REQUEST },
+    { what: 'an embedding', forward: forwardEmbed, request: { delta: null, input: ['hi'] } },
+  ])('has its request for $what refused in words, and no other backend is asked', async ({ forward, request }) => {
+    const leaving = new AbortController()
+    let asked = 0
+    const leave = () => {
+      asked++
+      leaving.abort()
+    }
+    const context = await contextOf([await listen(leave), await listen(leave)], leaving.signal)
+    const refusal = await forward(context, request, undefined).catch((error: unknown) => error)
+    expect(refusal).toBeInstanceOf(ApiError)
+    expect(refusal).toMatchObject({ status: 503, code: 'backend_unavailable' })
+    expect(asked).toBe(1)
+  })
+})
+
+test.each([
+  { what: 'with something else than it should', event: { event: 'text', index: 0, text: 'x', tokens: 1 } },
+  { what: 'with a refusal', event: { event: 'error', error: 'bad_request', message: 'No.' } },
+])('a backend that begins $what is not left generating', async ({ event }) => {
+  const left = Promise.withResolvers<void>()
+  const url = await listen((response) => {
+    response.on('close', left.resolve)
+    // Never ended: only the reader can end it.
+    response.writeHead(200).write(`${JSON.stringify(event)}\n`)
+  })
+  const context = await contextOf([url], new AbortController().signal)
+  await expect(forwardGenerate(context, REQUEST, undefined)).rejects.toBeInstanceOf(ApiError)
+  await left.promise
+})
