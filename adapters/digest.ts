@@ -3,6 +3,15 @@
 
 /** `sha256:<64 lower-case hex digits>` of `bytes`. */
 export async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
-  return `sha256:${Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('')}`
+  return `sha256:${hexOf(await crypto.subtle.digest('SHA-256', bytes))}`
+}
+
+/** The same of a text's UTF-8, without the prefix. */
+export async function sha256Hex(text: string): Promise<string> {
+  return hexOf(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
+}
+
+/** Lower-case hex, two digits a byte. */
+export function hexOf(hash: ArrayBuffer): string {
+  return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }

@@ -1,5 +1,6 @@
 // What the Worker is configured with: its bindings, and the settings checked once for each isolate.
-// Invariant: past `readConfig`, nothing looks at a raw variable.
+// Invariant: past `readConfig` they are right. Beside it raw variables are read by an S3-compatible store alone, which checks its
+// own, and by the meter, whose isolate may have no `Config`.
 import * as z from 'zod/mini'
 import { type CapabilityKey, importCapabilityKey } from '../gpu-backend/capability.ts'
 import type { Principal } from './auth/api-key.ts'

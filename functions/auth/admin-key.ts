@@ -1,10 +1,11 @@
 // The operator's key, a secret of the deployment. Compared by hash, so that time tells nothing of how much was right.
 import { ApiError } from '../errors.ts'
 import { hashKey } from './api-key.ts'
+import { tryReadBearer } from './bearer.ts'
 
 /** @throws ApiError 401; where the deployment has no admin key nothing opens the door */
 export async function requireAdmin(adminKey: string | undefined, header: string | undefined): Promise<void> {
-  const given = /^Bearer +([^\s]+) *$/i.exec(header ?? '')?.[1]
+  const given = tryReadBearer(header)
   if (adminKey && given && equal(await hashKey(given), await hashKey(adminKey))) return
   throw new ApiError(
     401,

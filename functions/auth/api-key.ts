@@ -1,9 +1,11 @@
 // Bearer key -> who is calling. Keys are looked up by their sha256, so no comparison depends on a stored secret,
 // and remembered by each isolate for a few seconds, which is how long a revoked key may live on.
 import * as z from 'zod/mini'
+import { sha256Hex } from '../../adapters/digest.ts'
 import { ApiError } from '../errors.ts'
 import { TERMS_COLUMNS, Terms } from '../metering/terms.ts'
 import { Remembered } from '../remembered.ts'
+import { tryReadBearer } from './bearer.ts'
 import type { Scope } from './scope.ts'
 
 /** The caller, as far as the rest of the edge needs to know. */
@@ -43,7 +45,7 @@ export class Authenticator {
     header: string | undefined,
     nowMs: number,
   ): Promise<Principal> {
-    const key = /^Bearer +([^\s]+) *$/i.exec(header ?? '')?.[1]
+    const key = tryReadBearer(header)
     if (!key) {
       throw new ApiError(
         401,
@@ -77,7 +79,6 @@ export function requireScope(principal: Principal, scope: Scope): void {
 }
 
 /** sha256 of an API key, lower-case hex: what the registry stores of it. */
-export async function hashKey(key: string): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key))
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+export function hashKey(key: string): Promise<string> {
+  return sha256Hex(key)
 }

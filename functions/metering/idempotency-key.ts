@@ -1,4 +1,5 @@
 // The caller's `Idempotency-Key`: the same key with the same request is answered, and charged, once.
+import { sha256Hex } from '../../adapters/digest.ts'
 import { ApiError } from '../errors.ts'
 import type { IdempotencyKey } from './reservation.ts'
 
@@ -16,7 +17,6 @@ export async function idempotencyKey(
   if (!KEY.test(header)) {
     throw new ApiError(400, 'invalid_idempotency_key', 'Idempotency-Key must be 1 to 255 visible ASCII characters.')
   }
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(JSON.stringify(request)))
-  const fingerprint = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+  const fingerprint = await sha256Hex(JSON.stringify(request))
   return { key: header, fingerprint }
 }

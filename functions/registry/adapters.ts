@@ -187,7 +187,10 @@ export async function moveAlias(
   return result.meta.changes > 0
 }
 
-/** Gives `weight` thousandths of a name's requests to `digest`, a version that it has; 0 ends it. False where it hasn't. */
+/**
+ * Gives `weight` thousandths of a name's requests to `digest`, a version that it has; null, with a weight of 0, ends it. False
+ * where there is no such version, or no such name.
+ */
 export async function setCanary(
   db: D1Database,
   { tenant, name }: AdapterName,

@@ -10,6 +10,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import * as z from 'zod/mini'
+import { hexOf } from '../../adapters/digest.ts'
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import { type Bindings, ConfigError } from '../env.ts'
 import {
@@ -72,10 +73,11 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
   }
   const put = async (key: string, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number): Promise<void> => {
     const hash = new crypto.DigestStream('SHA-256')
+    const hex = digest.slice('sha256:'.length)
     if ((await tryGetBytes(key)) !== undefined) {
       // Who publishes a delta must have it, even where it is stored already.
       await body.pipeTo(hash)
-      if ((await hexOf(hash)) !== digest) throw new DigestMismatch()
+      if (hexOf(await hash.digest) !== hex) throw new DigestMismatch()
       return
     }
     const hashed = copyTo(hash)
@@ -86,7 +88,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     )
     // Broken off: nobody can say what the rest would have been.
     if (sent && !hashed.complete()) throw sent
-    const matches = (await hexOf(hash)) === digest
+    const matches = hexOf(await hash.digest) === hex
     if (sent && matches) throw sent
     if (matches) return
     if (!sent) await remove(key)
@@ -147,11 +149,6 @@ function copyTo(hash: DigestStream) {
     },
   })
   return { through, complete: () => complete }
-}
-
-async function hexOf(hash: DigestStream): Promise<string> {
-  const digest = new Uint8Array(await hash.digest)
-  return `sha256:${[...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`
 }
 
 /** `otherwise` where the store said 404. The SDK cannot read its XML in a Worker, so the status decides. */

@@ -1,15 +1,15 @@
 // One request to one backend: token, POST, and where the delta is missing its bytes first. Also the other way round:
 // a delta is brought to a backend before the request that needs it is complete.
 // Invariant: bytes reach a backend only from storage, under the digest that the token names.
-import { type CapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
-import { type Digest, REQUEST_ID_HEADER } from '../../gpu-backend/protocol.ts'
+import type { CapabilityKey } from '../../gpu-backend/capability.ts'
+import type { Digest } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import type { CachedObjects } from '../registry/cached-objects.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { DeltaRefused, refusalOf, TryNext } from './backend-refusal.ts'
 import { type Backends, backendUnavailable } from './backends.ts'
+import { capabilityHeaders } from './capability-headers.ts'
 
-const TOKEN_LIFE_MS = 60_000
 /** A delta on its way to a backend that gets no further than this is not worth waiting for: 1 MB a second. */
 const SLOWEST_BYTES_PER_MS = 1_000
 
@@ -52,7 +52,7 @@ export async function callBackend(context: BackendContext, url: string, work: Wo
   const { path, delta, maxTokens, body } = work
   const post = async () => {
     // A token of its own each time: bringing a delta may take longer than one lives.
-    const headers = { ...(await capabilityHeaders(context, delta, maxTokens)), 'content-type': 'application/json' }
+    const headers = { ...(await headersFor(context, delta, maxTokens)), 'content-type': 'application/json' }
     return send(context, `${url}${path}`, { method: 'POST', headers, body })
   }
 
@@ -79,7 +79,7 @@ export function warmDelta(context: BackendContext, digest: Digest): Warming | un
 }
 
 async function pushWhereMissing(context: BackendContext, url: string, digest: Digest): Promise<boolean> {
-  const headers = await capabilityHeaders(context, digest, 0)
+  const headers = await headersFor(context, digest, 0)
   const asked = await send(context, `${url}/v1/adapters/${digest}`, { method: 'HEAD', headers })
   if (asked.status !== 404) return false
   await pushDelta(context, url, digest)
@@ -97,7 +97,7 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
       "The adapter's stored file is missing: publish the adapter again.",
     )
   }
-  const headers = await capabilityHeaders(context, digest, 0)
+  const headers = await headersFor(context, digest, 0)
   const put = {
     method: 'PUT',
     headers: { ...headers, 'content-type': 'application/octet-stream' },
@@ -117,15 +117,10 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
   await pushDelta(context, url, digest)
 }
 
-async function capabilityHeaders(context: BackendContext, delta: Digest | null, maxTokens: number) {
-  const token = await mintCapability(context.capabilityKey, {
-    tenant: context.tenant,
-    delta,
-    request_id: context.requestId,
-    expires_ms: context.nowMs() + TOKEN_LIFE_MS,
-    limits: { max_tokens: maxTokens, max_delta_bytes: MAX_DELTA_BYTES },
-  })
-  return { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: context.requestId }
+function headersFor(context: BackendContext, delta: Digest | null, maxTokens: number) {
+  const { tenant, requestId, capabilityKey, nowMs } = context
+  const limits = { max_tokens: maxTokens, max_delta_bytes: MAX_DELTA_BYTES }
+  return capabilityHeaders(capabilityKey, { tenant, requestId, delta, nowMs: nowMs(), limits })
 }
 
 /** @throws TryNext where no answer begins within `patienceMs`, of which sending the body is a part */

@@ -2,6 +2,7 @@
 // Method: rendezvous hashing (Thaler and Ravishankar, 1998) on the digest, so that an adapter stays where it is resident
 // and a backend that joins or leaves moves only its own share; backends over their share of the load come after the
 // others (bounded loads, after Mirrokni et al., 2018), ailing ones last.
+import { hash32 } from '../hash32.ts'
 
 export interface BackendState {
   readonly url: string
@@ -27,13 +28,4 @@ export function chooseBackends(key: string, backends: readonly BackendState[]): 
     .map((backend) => ({ url: backend.url, rank: rank(backend), weight: hash32(`${key} ${backend.url}`) }))
     .sort((a, b) => a.rank - b.rank || b.weight - a.weight || (a.url < b.url ? -1 : 1))
     .map(({ url }) => url)
-}
-
-/** FNV-1a over UTF-16 units, then MurmurHash3's finaliser, since FNV alone leaves similar URLs in order. */
-function hash32(text: string): number {
-  let hash = 0x811c9dc5
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
 }

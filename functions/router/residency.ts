@@ -1,10 +1,9 @@
 // Which deltas each backend holds, and in which of its tiers. Knows no names.
 // A backend that cannot be asked is reported as such: what is missing from the answer of one must not look like nothing.
-import { mintCapability } from '../../gpu-backend/capability.ts'
-import { REQUEST_ID_HEADER, Residency, type ResidencyEntry } from '../../gpu-backend/protocol.ts'
+import { Residency, type ResidencyEntry } from '../../gpu-backend/protocol.ts'
 import type { Edge } from '../edge.ts'
+import { capabilityHeaders } from './capability-headers.ts'
 
-const TOKEN_LIFE_MS = 60_000
 const TIMEOUT_MS = 5_000
 
 export interface BackendResidency {
@@ -18,14 +17,8 @@ export async function askResidency(
   { config }: Edge,
   { tenant, requestId }: { tenant: string; requestId: string },
 ): Promise<BackendResidency[]> {
-  const token = await mintCapability(config.capabilityKey, {
-    tenant,
-    delta: null,
-    request_id: requestId,
-    expires_ms: Date.now() + TOKEN_LIFE_MS,
-    limits: { max_tokens: 0, max_delta_bytes: 0 },
-  })
-  const headers = { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: requestId }
+  const permit = { tenant, requestId, delta: null, nowMs: Date.now() }
+  const headers = await capabilityHeaders(config.capabilityKey, permit)
   return await Promise.all(
     config.backends.map(async (url) => {
       try {

@@ -1,5 +1,4 @@
 // What the admin routes of one tenant share: the tenant in the path, and how large their JSON may be.
-import type { EdgeEnv } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { type TenantRow, tryGetTenant } from '../registry/tenants.ts'
 
@@ -17,8 +16,4 @@ export async function getLiveTenant(db: D1Database, id: string): Promise<TenantR
   const tenant = await getTenant(db, id)
   if (tenant.deleting_ms === null) return tenant
   throw new ApiError(409, 'tenant_being_deleted', `The tenant '${id}' is being deleted: it takes no changes any more.`)
-}
-
-export function meterOf({ METER: meters }: EdgeEnv['Bindings'], tenant: string) {
-  return meters.get(meters.idFromName(tenant))
 }

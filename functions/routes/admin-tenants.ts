@@ -3,6 +3,7 @@ import { Hono } from 'hono'
 import type { EdgeEnv } from '../env.ts'
 import { eraseTenant } from '../erase-tenant.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
+import { meterOf } from '../metering/meter-of.ts'
 import { readJson } from '../read-json.ts'
 import { listAdapters } from '../registry/adapters.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
@@ -11,7 +12,7 @@ import { changeTerms, listTenants, type TenantRow, tryCreateTenant } from '../re
 import type { Credited, MayLeave, Tenant, TenantWithBalance } from './account-answers.ts'
 import { describeAdapter } from './adapter-path.ts'
 import { AdapterTerms, Credit, NewTenant, TermsChange } from './admin-requests.ts'
-import { getLiveTenant, getTenant, MAX_ADMIN_BYTES, meterOf } from './admin-tenant.ts'
+import { getLiveTenant, getTenant, MAX_ADMIN_BYTES } from './admin-tenant.ts'
 
 export const adminTenants = new Hono<EdgeEnv>()
   .get('/', async (c) => c.json({ object: 'list', data: (await listTenants(c.env.DB)).map(describeTenant) }))

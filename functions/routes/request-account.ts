@@ -1,6 +1,7 @@
 // What every request that reaches a model has in common: its account at the tenant's meter, and its way to the backends.
 import type { Context } from 'hono'
 import type { EdgeEnv } from '../env.ts'
+import { meterOf } from '../metering/meter-of.ts'
 import { refusalOf } from '../metering/refusal.ts'
 import type { IdempotencyKey, StoredAnswer } from '../metering/reservation.ts'
 import { Ticket } from '../metering/ticket.ts'
@@ -21,7 +22,7 @@ export function openTicket(
 ): Ticket {
   const { tenant, keyId, terms } = c.var.principal
   return new Ticket({
-    meter: () => c.env.METER.get(c.env.METER.idFromName(tenant)),
+    meter: () => meterOf(c.env, tenant),
     known: {
       request_id: c.var.requestId,
       tenant,

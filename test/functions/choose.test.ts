@@ -73,6 +73,18 @@ test('a canary of weight 0 gets nothing and one of 1000 everything', () => {
   )
 })
 
+test.each([
+  ['user-1', 863],
+  ['user-2', 474],
+  ['müller', 506],
+  ['李', 586],
+  ['🦊 fox', 808],
+])('the user %s is on the side of a canary that it has always been on', (unit, first) => {
+  const choose = (canary_weight: number) =>
+    chooseVersion({ digest: 'stable', canary_digest: 'canary', canary_weight }, unit)
+  expect([choose(first - 1), choose(first)]).toEqual(['stable', 'canary'])
+})
+
 test('whatever is drawn, a bucket gives at most its capacity and a minute’s refill in a minute', () => {
   const draws = fc.array(fc.record({ afterMs: fc.nat(5_000), amount: fc.integer({ min: 1, max: 50 }) }), {
     maxLength: 60,
