@@ -5,6 +5,9 @@ import { expectAccessible } from '../../support/accessibility.ts'
 import { screenshot } from '../../support/chromium.ts'
 import type { TestedConsole } from '../../support/console.ts'
 
+/** The page asks every three seconds; the edge waits five for a backend. */
+const SLOW_MS = 4_000
+
 async function askBoth(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Ask' }).click()
   await page.getByText('Done', { exact: true }).nth(1).waitFor()
@@ -85,5 +88,16 @@ export function usage(site: TestedConsole): void {
     await page.getByRole('row', { name: /harrow\/support/ }).waitFor()
     await page.getByRole('heading', { name: site.product.backendUrl }).waitFor()
     await screenshot(page, 'backends')
+  })
+
+  test('shows where adapters are although a backend takes longer to say so than the page asks anew', async () => {
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.route('**/residency', async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, SLOW_MS))
+      await route.continue()
+    })
+    await page.getByRole('link', { name: 'Backends' }).click()
+    await page.getByRole('heading', { name: site.product.backendUrl }).waitFor({ timeout: 3 * SLOW_MS })
+    await page.unrouteAll({ behavior: 'ignoreErrors' })
   })
 }
