@@ -22,7 +22,6 @@ import { VersionTable } from './version-table.tsx'
 export interface AdapterActions {
   readonly task: Task
   pointAt(digest: string, from: string): void
-  rollBack(): void
   setCanary(digest: string, weight: number): void
   endCanary(): void
   /** Saves the version's canonical file. */
@@ -36,18 +35,20 @@ export function AdapterPage({ name }: { readonly name: string }) {
   const [isDeleting, setDeleting] = useState(false)
   const [erased, setErased] = useState<AdapterDeleted>()
   const task = useTask()
-  const deletion = useTask()
 
-  const act = (method: 'POST' | 'PUT' | 'DELETE', at: string, body?: object) => {
+  const act = (method: 'PUT' | 'DELETE', at: string, body?: object) => {
     void task.run(async () => {
-      await sendEdge(apiKey, method, path + at, body)
-      loaded.reload()
+      try {
+        await sendEdge(apiKey, method, path + at, body)
+      } finally {
+        // What is refused may be refused because somebody else was faster.
+        await loaded.reload()
+      }
     })
   }
   const actions: AdapterActions = {
     task,
     pointAt: (digest, from) => act('PUT', '/alias', { digest, from }),
-    rollBack: () => act('POST', '/rollback'),
     setCanary: (digest, weight) => act('PUT', '/canary', { digest, weight }),
     endCanary: () => act('DELETE', '/canary'),
     download: (digest) => {
@@ -57,13 +58,10 @@ export function AdapterPage({ name }: { readonly name: string }) {
       })
     },
   }
-  const remove = () => {
-    void deletion.run(async () => {
-      setErased(await readEdge(apiKey, path, AdapterDeleted, { method: 'DELETE' }))
-    })
-  }
+  const remove = async () => setErased(await readEdge(apiKey, path, AdapterDeleted, { method: 'DELETE' }))
   if (erased) return <Erased adapter={erased} />
   const adapter = loaded.value
+  const before = adapter?.previous_digest
   return (
     <Page
       title={`${own.tenant}/${name}`}
@@ -76,9 +74,9 @@ export function AdapterPage({ name }: { readonly name: string }) {
           <ButtonLink href={linkToPublish(name)} icon="upload">
             New version
           </ButtonLink>
-          {adapter?.previous_digest && (
-            <Button isBusy={task.isBusy} onClick={actions.rollBack}>
-              Roll back to {shortDigest(adapter.previous_digest)}
+          {before && (
+            <Button isBusy={task.isBusy} onClick={() => actions.pointAt(before, adapter.digest)}>
+              Roll back to {shortDigest(before)}
             </Button>
           )}
         </>
@@ -118,7 +116,6 @@ export function AdapterPage({ name }: { readonly name: string }) {
         <Confirm
           title={`Delete ${own.tenant}/${name}?`}
           action="Delete for ever"
-          task={deletion}
           onConfirm={remove}
           onClose={() => setDeleting(false)}
         >

@@ -22,7 +22,7 @@ export function AdaptersCard({ path }: { readonly path: string }) {
     const name = adapter.id.slice(adapter.id.indexOf('/') + 1)
     void task.run(async () => {
       await sendEdge(adminKey, 'PATCH', `${path}/adapters/${encodeURIComponent(name)}`, { may_leave: mayLeave })
-      loaded.reload()
+      await loaded.reload()
     })
   }
   return (

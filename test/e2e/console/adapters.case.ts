@@ -78,6 +78,29 @@ export function adapters(site: TestedConsole): void {
       .waitFor()
   })
 
+  test('does what its buttons say, or shows what somebody else has done meanwhile', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    const digests: string[] = []
+    for (const sample of SAMPLE_NAMES.slice(0, 3)) {
+      await site.publish(page, sample, 'moved')
+      digests.push((await site.shown<ShownAdapter>('/v1/adapters/demo/moved')).digest)
+    }
+    const [first, second, third] = digests.map((digest) => digest.slice(7, 17))
+    await page.getByRole('link', { name: 'Versions and canary' }).click()
+    const back = page.getByRole('button', { name: `Roll back to ${second}` })
+    await back.waitFor()
+    const move = { method: 'PUT', body: JSON.stringify({ digest: digests[0] }) }
+    expect((await site.ask('/v1/adapters/demo/moved/alias', 'dev-demo', move)).status).toBe(200)
+    await back.click()
+    expect(await page.getByRole('alert').innerText()).toContain('points at another version by now')
+    await page.getByRole('row', { name: first! }).getByText('All requests').waitFor()
+    await page.getByRole('button', { name: `Roll back to ${third}` }).waitFor()
+    await page.getByRole('button', { name: `Point here: ${second}` }).click()
+    await page.getByRole('row', { name: second! }).getByText('All requests').waitFor()
+    expect(await page.getByRole('alert').count()).toBe(0)
+    site.expectReported('status of 409')
+  })
+
   test('saves the file of a version that may leave', async () => {
     const page = await site.signIn({ api: 'dev-forno' })
     await page.goto('/#/adapters/support')
