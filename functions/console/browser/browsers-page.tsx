@@ -5,7 +5,7 @@ import * as z from 'zod/mini'
 import { BaseModel } from '../../../adapters/base-model.ts'
 import { BrowserModel, modelFiles } from '../../../gpu-backend/browser/manifest.ts'
 import { readEdge, sendEdge } from '../api/edge.ts'
-import { useLoaded, useTask } from '../loading.ts'
+import { useLoaded } from '../loading.ts'
 import { linkTo } from '../router.ts'
 import { useSession } from '../session.ts'
 import { Badge } from '../ui/badge.tsx'
@@ -25,14 +25,9 @@ export function BrowsersPage() {
   const { adminKey } = useSession().keys
   const loaded = useLoaded((signal) => readEdge(adminKey, PATH, Published, { signal }), [adminKey])
   const [isWithdrawing, setWithdrawing] = useState(false)
-  const withdrawal = useTask()
   const withdraw = async () => {
-    const done = await withdrawal.run(async () => {
-      await sendEdge(adminKey, 'DELETE', PATH)
-    })
-    if (!done) return
-    setWithdrawing(false)
-    loaded.reload()
+    await sendEdge(adminKey, 'DELETE', PATH)
+    await loaded.reload()
   }
   return (
     <Page
@@ -96,8 +91,7 @@ export function BrowsersPage() {
         <Confirm
           title="Withdraw the base model?"
           action="Withdraw"
-          task={withdrawal}
-          onConfirm={() => void withdraw()}
+          onConfirm={withdraw}
           onClose={() => setWithdrawing(false)}
         >
           <p>Its files are removed here. Browsers that have them go on; others can no longer begin.</p>

@@ -28,39 +28,37 @@ export function KeysCard({ path }: { readonly path: string }) {
     async (signal) => (await readEdge(adminKey, `${path}/keys`, listOf(ApiKey), { signal })).data,
     [adminKey, path],
   )
-  const [made, setMade] = useState<string>()
+  const [made, setMade] = useState<readonly NewApiKey[]>([])
   const [question, setQuestion] = useState<Question>()
   const [overlap, setOverlap] = useState('3600')
   const making = useTask()
-  const answering = useTask()
 
-  const make = async (at: string, body: object) => {
+  const make = async (at: string, body: object, replaced?: ApiKey) => {
     const init = { method: 'POST', body: JSON.stringify(body) }
-    setMade((await readEdge(adminKey, `${path}/keys${at}`, NewApiKey, init)).key)
-    loaded.reload()
+    const key = await readEdge(adminKey, `${path}/keys${at}`, NewApiKey, init)
+    setMade((made) => [...made.filter(({ id }) => id !== replaced?.id), key])
+    await loaded.reload()
   }
   const act = async ({ kind, key }: Question) => {
     const id = encodeURIComponent(key.id)
-    const done = await answering.run(async () => {
-      if (kind === 'replace') return make(`/${id}/rotate`, { overlap_seconds: Number(overlap) })
-      await sendEdge(adminKey, 'DELETE', `${path}/keys/${id}`)
-      loaded.reload()
-    })
-    if (done) setQuestion(undefined)
+    if (kind === 'replace') return make(`/${id}/rotate`, { overlap_seconds: Number(overlap) }, key)
+    await sendEdge(adminKey, 'DELETE', `${path}/keys/${id}`)
+    setMade((made) => made.filter((other) => other.id !== key.id))
+    await loaded.reload()
   }
   return (
     <Card title="Keys" about="Only a key’s beginning is stored, and its hash: copy a new one now.">
-      {made && (
-        <div class="notice good" role="status">
+      {made.map(({ id, key }) => (
+        <div key={id} class="notice good" role="status">
           <div>
             <p>The new key, shown this once:</p>
             <p class="digest">
-              <code>{made}</code>
-              <CopyButton text={made} label="Copy the new key" />
+              <code>{key}</code>
+              <CopyButton text={key} label="Copy the new key" />
             </p>
           </div>
         </div>
-      )}
+      ))}
       {making.error && <Failure error={making.error} />}
       <WhenLoaded loaded={loaded}>
         {(keys) =>
@@ -80,8 +78,7 @@ export function KeysCard({ path }: { readonly path: string }) {
         <Confirm
           title={`${question.kind === 'replace' ? 'Replace' : 'Revoke'} ${question.key.prefix}…?`}
           action={question.kind === 'replace' ? 'Replace' : 'Revoke'}
-          task={answering}
-          onConfirm={() => void act(question)}
+          onConfirm={() => act(question)}
           onClose={() => setQuestion(undefined)}
         >
           {question.kind === 'replace' ? (

@@ -1,9 +1,10 @@
 // One tenant, for the operator: limits and prices, balance, keys, and erasing it.
 import { useState } from 'preact/hooks'
+import { Terms } from '../../metering/terms.ts'
 import { Receipt } from '../../registry/receipt.ts'
 import { TenantWithBalance } from '../../routes/account-answers.ts'
 import { readEdge } from '../api/edge.ts'
-import { useLoaded, useTask } from '../loading.ts'
+import { useLoaded } from '../loading.ts'
 import { linkTo } from '../router.ts'
 import { useSession } from '../session.ts'
 import { Button, ButtonLink } from '../ui/button.tsx'
@@ -21,13 +22,8 @@ export function TenantPage({ id }: { readonly id: string }) {
   const path = `/admin/v1/tenants/${encodeURIComponent(id)}`
   const loaded = useLoaded((signal) => readEdge(adminKey, path, TenantWithBalance, { signal }), [adminKey, path])
   const [isErasing, setErasing] = useState(false)
-  const erasure = useTask()
   const [erased, setErased] = useState<Receipt>()
-  const erase = () => {
-    void erasure.run(async () => {
-      setErased(await readEdge(adminKey, path, Receipt, { method: 'DELETE' }))
-    })
-  }
+  const erase = async () => setErased(await readEdge(adminKey, path, Receipt, { method: 'DELETE' }))
   if (erased) {
     return (
       <Page
@@ -65,7 +61,7 @@ export function TenantPage({ id }: { readonly id: string }) {
               />
             )}
             <KeysCard path={path} />
-            <TermsCard key={JSON.stringify(tenant)} path={path} terms={tenant} onSaved={loaded.reload} />
+            <TermsCard key={JSON.stringify(Terms.parse(tenant))} path={path} terms={tenant} onSaved={loaded.reload} />
             <BalanceCard path={path} balance={tenant} onPaid={loaded.reload} />
             <AdaptersCard path={path} />
             <Card
@@ -81,13 +77,7 @@ export function TenantPage({ id }: { readonly id: string }) {
         )}
       </WhenLoaded>
       {isErasing && (
-        <Confirm
-          title={`Erase ${id}?`}
-          action="Erase for ever"
-          task={erasure}
-          onConfirm={erase}
-          onClose={() => setErasing(false)}
-        >
+        <Confirm title={`Erase ${id}?`} action="Erase for ever" onConfirm={erase} onClose={() => setErasing(false)}>
           <p>Its keys stop working at once, and its adapters are deleted. There is no way back.</p>
         </Confirm>
       )}

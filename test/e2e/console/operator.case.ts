@@ -63,6 +63,51 @@ export function operator(site: TestedConsole): void {
     await page.getByText(/^newcomer was erased/).waitFor()
   })
 
+  test('shows each key that it makes, keeps what is typed beside a payment, and no failure for another question', async () => {
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.getByLabel('New tenant').fill('careful')
+    await page.getByRole('button', { name: 'Create tenant' }).click()
+    await page.getByRole('button', { name: 'Make key' }).click()
+    await page.getByRole('button', { name: /^Revoke/ }).waitFor()
+    await page.getByRole('button', { name: 'Make key' }).click()
+    const newKeys = page.getByRole('status').locator('code')
+    await newKeys.nth(1).waitFor()
+    for (const key of await newKeys.allInnerTexts()) expect((await site.ask('/v1/key', key)).status).toBe(200)
+
+    await page.getByLabel('Requests a minute').fill('7')
+    await page.getByLabel('Amount').fill('12345.67')
+    await page.getByLabel('Payment’s id').fill('invoice-1')
+    await page.getByRole('button', { name: 'Add credit' }).click()
+    await page.getByRole('heading', { name: 'Balance: 12,345.67' }).waitFor()
+    expect(await page.getByLabel('Requests a minute').inputValue()).toBe('7')
+
+    await page.route('**/keys/*', (route) => route.abort('connectionreset'))
+    const dialog = page.getByRole('dialog')
+    await page
+      .getByRole('button', { name: /^Revoke/ })
+      .first()
+      .click()
+    await dialog.getByRole('button', { name: 'Revoke' }).click()
+    await dialog.getByRole('alert').waitFor()
+    await dialog.getByRole('button', { name: 'Cancel' }).click()
+    await page
+      .getByRole('button', { name: /^Replace/ })
+      .first()
+      .click()
+    await dialog.getByRole('button', { name: 'Replace' }).waitFor()
+    expect(await dialog.getByRole('alert').count()).toBe(0)
+    await dialog.getByRole('button', { name: 'Cancel' }).click()
+    await page.unroute('**/keys/*')
+    await page
+      .getByRole('button', { name: /^Revoke/ })
+      .first()
+      .click()
+    await dialog.getByRole('button', { name: 'Revoke' }).click()
+    await page.getByText('Revoked').waitFor()
+    expect(await newKeys.count()).toBe(1)
+    site.expectReported('ERR_CONNECTION_RESET')
+  })
+
   test('lets an adapter leave for browsers, and keeps it in again', async () => {
     const [tenant] = SAMPLE_NAMES.slice(-1)
     const page = await site.signIn({ operator: 'dev-admin' })
