@@ -7,6 +7,9 @@ const HEIGHT = 240
 const COLOURS = 6
 const BAR_SHARE = 0.7
 const MAX_BAR_PX = 40
+const DAY_SECONDS = 86_400
+/** Days from one name below the plot to the next: never less than one, which would name a day twice. */
+const STEPS = [1, 2, 3, 4, 7, 14, 30, 60, 90, 180].map((days) => days * DAY_SECONDS)
 
 export interface PlotSeries {
   readonly name: string
@@ -17,7 +20,7 @@ interface PlotProps {
   /** What it shows, for those who do not see it. */
   readonly label: string
   readonly kind: 'bars' | 'lines'
-  /** Seconds since the epoch. */
+  /** Seconds since the epoch, at the beginning of each day in UTC; one at least. */
   readonly times: readonly number[]
   readonly series: readonly PlotSeries[]
   format(value: number): string
@@ -30,7 +33,7 @@ export function Plot({ label, kind, times, series, format }: PlotProps) {
     let plot: UPlot
     const draw = () => {
       plot?.destroy()
-      plot = new UPlot(optionsOf(element, kind, series, format), dataOf(kind, times, series), element)
+      plot = new UPlot(optionsOf(element, kind, times, series, format), dataOf(kind, times, series), element)
     }
     draw()
     const resized = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: HEIGHT }))
@@ -64,6 +67,7 @@ export function Plot({ label, kind, times, series, format }: PlotProps) {
 function optionsOf(
   element: HTMLElement,
   kind: PlotProps['kind'],
+  times: readonly number[],
   series: readonly PlotSeries[],
   format: (value: number) => string,
 ): UPlot.Options {
@@ -94,9 +98,13 @@ function optionsOf(
     tzDate: (seconds) => UPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] } },
+    scales: {
+      // Room for the whole bars of the first and the last day, and for one day that is both.
+      x: { range: () => [times[0]! - DAY_SECONDS / 2, times.at(-1)! + DAY_SECONDS / 2] },
+      y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] },
+    },
     axes: [
-      { ...axis, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map(dayName) },
+      { ...axis, grid: { show: false }, space: 70, incrs: STEPS, values: (_, ticks) => ticks.map(dayName) },
       { ...axis, size: 64, values: (_, ticks) => ticks.map(format) },
     ],
     // Stacked: the highest sum first, and each lower one drawn over it.

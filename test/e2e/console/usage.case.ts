@@ -8,6 +8,16 @@ import type { TestedConsole } from '../../support/console.ts'
 /** The page asks every three seconds; the edge waits five for a backend. */
 const SLOW_MS = 4_000
 
+/** What plots write, which is in no element. */
+const NOTE_DRAWN_TEXTS = `
+  globalThis.drawnTexts = []
+  const { fillText } = CanvasRenderingContext2D.prototype
+  CanvasRenderingContext2D.prototype.fillText = function (...given) {
+    drawnTexts.push(given[0])
+    fillText.apply(this, given)
+  }
+`
+
 async function askBoth(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Ask' }).click()
   await page.getByText('Done', { exact: true }).nth(1).waitFor()
@@ -47,11 +57,18 @@ export function usage(site: TestedConsole): void {
     await page.getByRole('link', { name: 'Usage', exact: true }).click()
     await page.getByLabel('Days').selectOption('From … to …')
     const today = new Date().toISOString().slice(0, 10)
+    const thisDay = new Date().toLocaleDateString('en', { month: 'short', day: 'numeric', timeZone: 'UTC' })
     expect(await page.getByLabel('From', { exact: true }).inputValue()).toBe(today)
     await page
       .getByRole('row', { name: /^support/ })
       .first()
       .waitFor()
+    await page.evaluate(NOTE_DRAWN_TEXTS)
+    await page.getByLabel('Plot').selectOption('Tokens')
+    await page.getByRole('img', { name: /^Tokens by day/ }).waitFor()
+    await page.waitForFunction('drawnTexts.length > 0')
+    const named = (await page.evaluate<string[]>('drawnTexts')).filter((text) => /^[A-Z][a-z]+ \d+$/.test(text))
+    expect([...new Set(named)]).toEqual([thisDay])
     const save = async (rows: RegExp, format: string) => {
       const option = await page.getByLabel('Rows').locator('option', { hasText: rows }).getAttribute('value')
       await page.getByLabel('Rows').selectOption(option)
