@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { BackendInfo } from '../../../gpu-backend/protocol.ts'
 import { expectAccessible } from '../../support/accessibility.ts'
 import { screenshot } from '../../support/chromium.ts'
 import type { TestedConsole } from '../../support/console.ts'
+import { sampleAdapters } from '../../support/sample-adapters.ts'
 
 const PAGES = [
   { path: 'playground', title: 'Playground' },
@@ -40,6 +42,32 @@ export function looks(site: TestedConsole): void {
         await check(page, path)
       }
     })
+  })
+
+  test('holds the longest names and many models on a phone', async () => {
+    const [tenant, name] = ['t'.repeat(64), 'n'.repeat(64)]
+    const create = { method: 'POST', body: JSON.stringify({ id: tenant }) }
+    expect((await site.ask('/admin/v1/tenants', 'dev-admin', create)).status).toBe(201)
+    const scopes = { method: 'POST', body: JSON.stringify({ scopes: ['inference', 'adapters'] }) }
+    const made = await site.ask(`/admin/v1/tenants/${tenant}/keys`, 'dev-admin', scopes)
+    const { key } = (await made.json()) as { key: string }
+    const { base } = BackendInfo.parse(await site.shown('/v1/base'))
+    const [sample] = await sampleAdapters(base)
+    for (const each of [name, ...Array.from({ length: 40 }, (_, i) => `customer-${i}`)]) {
+      const init = { method: 'PUT', headers: { 'x-polylora-digest': sample!.digest }, body: sample!.bytes }
+      expect((await site.ask(`/v1/adapters/${tenant}/${each}`, key, init)).status).toBe(201)
+    }
+    const page = await site.signIn({ api: key, operator: 'dev-admin' }, { viewport: { width: 360, height: 800 } })
+    const { y } = (await page.getByLabel('Question').boundingBox())!
+    expect(y).toBeLessThan(800)
+    for (const path of ['playground', 'adapters', `adapters/${name}`, `adapters/+/${name}`, `tenants/${tenant}`]) {
+      await page.goto(`/#/${path}`)
+      await page.getByRole('status', { name: 'Loading' }).first().waitFor({ state: 'detached' })
+      expect(await page.evaluate<number>('document.documentElement.scrollWidth'), path).toBe(360)
+    }
+    await page.goto(`/#/playground/${tenant}%2F${name}`)
+    await page.getByRole('button', { name: /^Ask/ }).waitFor()
+    expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBe(360)
   })
 
   test('has every page in reach on a phone, behind one button', async () => {
