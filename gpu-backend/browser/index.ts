@@ -23,12 +23,16 @@ export interface BrowserModelOptions {
   /** Default: WebGPU where this browser has it, else WASM. */
   readonly device?: BrowserDevice
   readonly onProgress?: (progress: Progress) => void
+  /** Closes the model when it aborts, whether it is open by then or still on its way. */
+  readonly signal?: AbortSignal
 }
 
 /** Downloads the base model, unless it is on this machine already, and starts it. @throws BrowserError */
 export async function openBrowserModel(options: BrowserModelOptions): Promise<LocalModel> {
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module', name: 'polylora' })
   const calls = new WorkerCalls(worker)
+  options.signal?.addEventListener('abort', () => calls.close(), { once: true })
+  if (options.signal?.aborted) calls.close()
   try {
     const { edge, apiKey, device } = options
     const opened = await calls.ask(

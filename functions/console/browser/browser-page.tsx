@@ -1,6 +1,6 @@
 // The same model in this browser: the base is downloaded once, then only an adapter for each customer, and no question
 // leaves the machine. What runs it is a module of its own, fetched when somebody asks for it.
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useMemo, useState } from 'preact/hooks'
 import type { LocalModel, Progress } from '../../../gpu-backend/browser/index.ts'
 import { useTask } from '../loading.ts'
 import { useTenant } from '../session.ts'
@@ -15,12 +15,14 @@ export function BrowserPage() {
   const [model, setModel] = useState<LocalModel>()
   const [progress, setProgress] = useState<Progress>()
   const task = useTask()
-  useEffect(() => () => model?.close(), [model])
+  const stay = useMemo(() => new AbortController(), [])
+  useEffect(() => () => stay.abort(), [])
   const open = () => {
     void task.run(async () => {
       const { openBrowserModel } = await import('../../../gpu-backend/browser/index.ts')
       try {
-        setModel(await openBrowserModel({ edge: location.origin, apiKey, onProgress: setProgress }))
+        const { signal } = stay
+        setModel(await openBrowserModel({ edge: location.origin, apiKey, signal, onProgress: setProgress }))
       } finally {
         setProgress(undefined)
       }

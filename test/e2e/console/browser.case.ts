@@ -99,6 +99,20 @@ export function inThisBrowser(site: TestedConsole): void {
     site.expectReported('status of 403')
   })
 
+  test('holds no model once the page is left, though it was left while the model was on its way', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    const started = page.waitForEvent('worker')
+    await page.goto('/#/browser')
+    await page.getByRole('button', { name: 'Run the model here' }).click()
+    await started
+    await page.getByRole('link', { name: 'Key and limits' }).click()
+    await expect.poll(() => page.workers().length).toBe(0)
+    await openModel(page)
+    expect(page.workers().length).toBe(1)
+    await page.getByRole('link', { name: 'Key and limits' }).click()
+    await expect.poll(() => page.workers().length).toBe(0)
+  })
+
   test('fetches no weights for a second visit, and keeps no key beside what it keeps', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     const first = watchRequests(page)
