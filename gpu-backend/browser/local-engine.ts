@@ -1,13 +1,13 @@
 // Generates on this machine: text to tokens, tokens through the graph one after another, tokens to text, with the backend's
 // own tokenizer, templates, sampler and stops. Knows neither the network nor the page.
 // Invariant: the same request gives the same tokens whatever was generated before it.
-import { Template } from '@huggingface/jinja'
 import { decodeDelta } from '../../adapters/canonical.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { ChoiceStream } from '../engine/choice-stream.ts'
 import { prefillChunkTokens } from '../engine/onnx/prefill-chunk.ts'
 import { tokensLeft } from '../engine/tokens-left.ts'
 import { BackendError } from '../errors.ts'
+import { ChatTemplate } from '../model/chat-template.ts'
 import type { TokenizerFiles } from '../model/model-source.ts'
 import { templateInput } from '../model/template-input.ts'
 import { tokenBytes } from '../model/token-bytes.ts'
@@ -36,7 +36,7 @@ export class LocalEngine {
   readonly #chunkTokens: number
   readonly #deltas: AdapterCache
   /** Of the adapters that brought one. */
-  readonly #templates = new Map<string, Template>()
+  readonly #templates = new Map<string, ChatTemplate>()
   /** The prompt whose whole chunks are in the KV cache, and the delta that they were computed with. */
   #prompt: { readonly digest: string | null; readonly tokens: Int32Array } = { digest: null, tokens: new Int32Array() }
   /** Ends when the generation before has ended, however it did: there is one KV cache. */
@@ -167,8 +167,7 @@ export class LocalEngine {
     const template = delta === null ? undefined : this.#templates.get(delta)
     if (!template) return this.#tokenizer.encodeChat(messages)
     try {
-      const input = templateInput(messages, undefined, this.#tokenizer.specials)
-      const text = template.render({ ...input, add_generation_prompt: true })
+      const text = template.render(templateInput(messages, undefined, this.#tokenizer.specials))
       return this.#tokenizer.encodeRendered(text)
     } catch (error) {
       throw new BackendError('bad_request', `The adapter's chat template refuses these messages: ${sentence(error)}`)
@@ -181,7 +180,7 @@ export class LocalEngine {
     try {
       const delta = decodeDelta(bytes, base)
       const { chatTemplate } = delta.metadata
-      if (chatTemplate !== undefined) this.#templates.set(digest, new Template(chatTemplate))
+      if (chatTemplate !== undefined) this.#templates.set(digest, new ChatTemplate(chatTemplate))
       const { shape, values } = packDelta(digest, delta, groups, base)
       return viewPacked(digest, shape, groups, base, values)
     } catch (error) {

@@ -1,17 +1,17 @@
 // The process in which adapters' chat templates run: one request in, one text or error out, in order.
 // It can be ended whatever a template does, and ends by itself with the process that started it.
-import { Template } from '@huggingface/jinja'
 import type { Rendered, RenderRequest } from './adapter-templates.ts'
+import { ChatTemplate } from './chat-template.ts'
 
 /** Compiled templates kept, the oldest dropped first. */
 const MAX_COMPILED = 64
 
-const compiled = new Map<string, Template>()
+const compiled = new Map<string, ChatTemplate>()
 
-function compile(text: string): Template {
+function compile(text: string): ChatTemplate {
   const known = compiled.get(text)
   if (known) return known
-  const template = new Template(text)
+  const template = new ChatTemplate(text)
   const [oldest] = compiled.keys()
   if (oldest !== undefined && compiled.size >= MAX_COMPILED) compiled.delete(oldest)
   compiled.set(text, template)
@@ -20,7 +20,7 @@ function compile(text: string): Template {
 
 function render({ template, input }: RenderRequest): Rendered {
   try {
-    return { text: compile(template).render({ ...input, add_generation_prompt: true }) }
+    return { text: compile(template).render(input) }
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) }
   }

@@ -1,9 +1,9 @@
 // Text to tokens and back, and messages to a prompt, as the model's own files say: tokenizer.json and its chat template.
-// The work is done by @huggingface/tokenizers and @huggingface/jinja; this adds only streaming.
-import { Template } from '@huggingface/jinja'
+// The work is done by @huggingface/tokenizers and chat-template.ts; this adds only streaming.
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import { BackendError, StartupError } from '../errors.ts'
 import type { ChatMessage, Tool } from '../protocol.ts'
+import { ChatTemplate } from './chat-template.ts'
 import { withExactSplits } from './exact-splits.ts'
 import type { TokenizerFiles } from './model-source.ts'
 import { templateInput } from './template-input.ts'
@@ -35,7 +35,7 @@ export class Tokenizer {
   readonly #hidden: ReadonlySet<number>
   /** What chat templates are given besides the messages. */
   readonly specials: { readonly bos_token: string; readonly eos_token: string }
-  readonly #template: Template | undefined
+  readonly #template: ChatTemplate | undefined
   /** Of each token; found when they are first asked for. */
   #bytes: (Uint8Array | undefined)[] | undefined
 
@@ -44,7 +44,7 @@ export class Tokenizer {
     try {
       this.#tokenizer = new HuggingFaceTokenizer(withExactSplits(files.tokenizer), files.config)
       fallBackToBytes(this.#tokenizer, files.tokenizer)
-      this.#template = files.chatTemplate === undefined ? undefined : new Template(files.chatTemplate)
+      this.#template = files.chatTemplate === undefined ? undefined : new ChatTemplate(files.chatTemplate)
     } catch (error) {
       throw new StartupError(`The model's tokenizer.json or chat template cannot be read: ${(error as Error).message}.`)
     }
@@ -100,7 +100,7 @@ export class Tokenizer {
       )
     }
     try {
-      return this.#template.render({ ...templateInput(messages, tools, this.specials), add_generation_prompt: true })
+      return this.#template.render(templateInput(messages, tools, this.specials))
     } catch (error) {
       throw new BackendError(
         'bad_request',

@@ -10,7 +10,9 @@ addEventListener('message', ({ data }: MessageEvent<{ template: string; input: T
 
 function render(template: string, input: TemplateInput): Rendered {
   try {
-    return { text: new Template(template).render({ ...input, add_generation_prompt: true }) }
+    return {
+      text: new Template(template).render({ tools: null, documents: null, add_generation_prompt: true, ...input }),
+    }
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) }
   }
