@@ -103,12 +103,13 @@ class Parser {
   }
 
   private quantified(): Node {
-    let item = this.atom()
-    for (let bounds = this.quantifier(); bounds !== undefined; bounds = this.quantifier()) {
-      item = { kind: 'repeat', item, ...bounds }
-      this.eat('?')
-    }
-    return item
+    const item = this.atom()
+    const bounds = this.quantifier()
+    if (bounds === undefined) return item
+    this.eat('?')
+    // `a*+` takes all it can for good in Python 3.11 and later, which no automaton does; `a**` is none of Python's.
+    if (this.quantifier() !== undefined) throw this.bad('a quantifier after another one')
+    return { kind: 'repeat', item, ...bounds }
   }
 
   private quantifier(): { min: number; max: number } | undefined {

@@ -55,6 +55,12 @@ describe('the linear-time matcher', () => {
     ['a)', /unmatched \)/],
     ['[a', /unclosed \[/],
     ['*a', /nothing for \*/],
+    // In Python the first four are possessive and match nothing of what they would otherwise; the last is none of its patterns.
+    ['a*+a', /quantifier after another/],
+    ['a++a', /quantifier after another/],
+    ['a?+a', /quantifier after another/],
+    ['a{2}+a', /quantifier after another/],
+    ['a**', /quantifier after another/],
     ['a{5000}', /huge repetition/],
     ['(?:(?:a{1000}){1000}){1000}', /too complex/],
     ['(?:(?:(?:){1000}){1000}){1000}', /too complex/],
