@@ -1,6 +1,14 @@
 // The few classes and functions that a pickle of tensors names, and what each of them makes (torch/_utils.py).
 // Knows no opcodes. Invariant: what is not listed here is never made, whatever its arguments.
-import { isGlobal, isStorage, isTensor, type PickleValue, type StorageRef, type TensorRef } from './pickle-values.ts'
+import {
+  isDict,
+  isGlobal,
+  isStorage,
+  isTensor,
+  type PickleValue,
+  type StorageRef,
+  type TensorRef,
+} from './pickle-values.ts'
 
 const STORAGES = new Set(
   ['Float', 'Double', 'Half', 'BFloat16', 'Long', 'Int', 'Short', 'Char', 'Byte', 'Bool'].map(
@@ -55,7 +63,12 @@ export function callGlobal(name: string, args: readonly PickleValue[], refusals:
   }
 }
 
-function tensorOf([storage, offset, shape, strides]: readonly PickleValue[], refusals: PickleRefusals): TensorRef {
+function tensorOf(
+  [storage, offset, shape, strides, , , metadata]: readonly PickleValue[],
+  refusals: PickleRefusals,
+): TensorRef {
+  // torch marks here what it has not computed yet: `neg`, whose values have the other sign, and `conj`.
+  if (isDict(metadata) && metadata.entries.size > 0) throw refusals.refused('a negated or conjugated view')
   if (
     !isStorage(storage) ||
     !isSize(offset) ||

@@ -153,6 +153,15 @@ describe('a pickle runs nothing', () => {
       pickle(0x80, 2, GLOBAL('collections', 'OrderedDict'), ']', 0x85, 'R', STOP),
       /made from arguments/,
     ],
+    [
+      'a view whose values have the other sign',
+      pickle(
+        ...[0x80, 2, GLOBAL('torch._utils', '_rebuild_tensor_v2'), '(', ...storage('0', 1)],
+        ...['K', 0, 'K', 1, 0x85, 'K', 1, 0x85, 0x89, GLOBAL('collections', 'OrderedDict'), EMPTY_TUPLE, 'R'],
+        ...['}', ...unicode('neg'), 0x88, 's', 't', 'R', STOP],
+      ),
+      /negated or conjugated view/,
+    ],
   ])('%s is refused by name', async (_what, bytes, message) => {
     for (const file of [torchArchive(bytes), bytes]) {
       const error = await refusal(file)
