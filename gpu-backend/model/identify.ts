@@ -33,6 +33,8 @@ async function fingerprintOf(files: readonly string[], config: ModelConfig, cach
   return `sha256:${hash.digest('hex')}`
 }
 
+const HASH = /^[0-9a-f]{64}$/
+
 /** sha256 of a file, remembered by its path, size and time. */
 async function fileHash(file: string, cacheDir: string): Promise<string> {
   const { size, mtimeMs } = statSync(file)
@@ -40,7 +42,9 @@ async function fileHash(file: string, cacheDir: string): Promise<string> {
     .update(`${resolve(file)}\n${size}\n${mtimeMs}`)
     .digest('hex')
   const kept = join(cacheDir, 'hashes', key)
-  if (existsSync(kept)) return readFileSync(kept, 'utf8')
+  const known = existsSync(kept) ? readFileSync(kept, 'utf8') : ''
+  // One that a full disk or the end of a process cut short would make this another base model.
+  if (HASH.test(known)) return known
   const hash = createHash('sha256')
   await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash)
   const hex = hash.digest('hex')
