@@ -8,6 +8,7 @@ import type { Engine } from './engine/engine.ts'
 import { StartupError } from './errors.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
+import { isDiskFull } from './residency/full-disk.ts'
 import { createBackendServer } from './server.ts'
 
 /** Answers that still run when the process is asked to end get this long. */
@@ -22,7 +23,10 @@ async function main(): Promise<void> {
   makeDataDir(config['data-dir'])
   // The next start does not strip and compile the engine's modules again.
   enableCompileCache(join(config['data-dir'], 'code'))
-  const engine = await startEngine(config)
+  const engine = await startEngine(config).catch((error: unknown) => {
+    if (!isDiskFull(error)) throw error
+    throw new StartupError(`The disk of ${config['data-dir']} is full: free some of it or name another --data-dir.`)
+  })
   const { http, drain } = createBackendServer(engine, await importCapabilityKey(config.secret), new Metrics(engine))
   await new Promise<void>((resolve, reject) => {
     http.once('error', (error: NodeJS.ErrnoException) => {

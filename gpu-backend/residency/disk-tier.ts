@@ -11,6 +11,7 @@ import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
 import { checkedDelta } from './checked-delta.ts'
 import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
+import { writeWithRoom } from './full-disk.ts'
 import { packDelta } from './packed-delta.ts'
 import { adapterMissing, receiveDelta } from './receive-delta.ts'
 
@@ -103,7 +104,7 @@ export class DiskTier {
 
   /**
    * Takes in the canonical file `body`; a delta that is here already is left as it is.
-   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`
+   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`, `unavailable`
    */
   async admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void> {
     const bytes = await receiveDelta(digest, body, maxBytes)
@@ -113,7 +114,9 @@ export class DiskTier {
     const { chatTemplate } = delta.metadata
     const path = deltaPath(this.dir, digest)
     const [base, layout] = [this.#base.fingerprint, this.#layout]
-    const written = await writeDeltaFile(path, { digest, base, layout, shape, values, chatTemplate })
+    const content = { digest, base, layout, shape, values, chatTemplate }
+    const write = () => writeDeltaFile(path, content)
+    const written = await writeWithRoom(this.dir, write, async () => this.#drop(values.byteLength))
     renameSync(written.temporary, path)
     this.#note(digest, { bytes: written.bytes, lastUsedMs: Date.now() })
     this.#shrink(digest)
@@ -137,6 +140,13 @@ export class DiskTier {
   #note(digest: string, file: StoredDelta): void {
     this.#bytes += file.bytes - (this.#files.get(digest)?.bytes ?? 0)
     this.#files.set(digest, file)
+  }
+
+  /** Removes as many bytes, the least recently used first; false where there was nothing. */
+  #drop(bytes: number): boolean {
+    const [before, wanted] = [this.#files.size, this.#bytes - bytes]
+    for (const digest of this.#files.keys()) if (this.#bytes > wanted) this.remove(digest)
+    return before > 0
   }
 
   #shrink(newest: string): void {

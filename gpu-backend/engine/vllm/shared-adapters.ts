@@ -11,6 +11,7 @@ import type { Delta } from '../../../adapters/delta.ts'
 import type { ModuleLimits } from '../../../adapters/limits.ts'
 import { log } from '../../log.ts'
 import { checkedDelta } from '../../residency/checked-delta.ts'
+import { writeWithRoom } from '../../residency/full-disk.ts'
 import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writePeftDirectory } from './peft-directory.ts'
 
@@ -100,7 +101,7 @@ export class SharedAdapters {
 
   /**
    * Takes in the canonical file `body`; a delta that is here already is left as it is.
-   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`
+   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`, `unavailable`
    */
   async admit(
     digest: string,
@@ -147,7 +148,8 @@ export class SharedAdapters {
     const name = `${digest.slice('sha256:'.length)}-${crypto.randomUUID().slice(0, 8)}`
     const path = join(this.dir, name)
     const config = JSON.stringify(peftConfig(delta))
-    await writePeftDirectory(path, bytes, config)
+    const write = () => writePeftDirectory(path, bytes, config)
+    await writeWithRoom(this.dir, write, () => this.#drop())
     return { digest, path, bytes: bytes.length + config.length }
   }
 
@@ -173,6 +175,13 @@ export class SharedAdapters {
     this.#entries.set(adapter.digest, entry)
     this.#bytes += adapter.bytes
     return entry
+  }
+
+  /** Removes the least recently used one that nothing holds; false where there is none. */
+  async #drop(): Promise<boolean> {
+    const idle = [...this.#entries.values()].find(({ holds }) => holds === 0)
+    if (idle) await this.forget(idle.digest)
+    return idle !== undefined
   }
 
   #shrink(newest: string): void {

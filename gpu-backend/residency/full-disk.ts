@@ -1,0 +1,29 @@
+// A disk that is full before its tier is: something else lies there too, or the tier was given more than there is.
+// Knows nothing of what a tier holds. Invariant: a delta is refused for want of room only where none can be made.
+import { BackendError } from '../errors.ts'
+import { log } from '../log.ts'
+
+export function isDiskFull(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+}
+
+/**
+ * What `write` gives, into `dir`. Each time that the disk is full `makeRoom` drops something, and says whether there was anything.
+ * @throws BackendError `unavailable` where there was not
+ */
+export async function writeWithRoom<T>(
+  dir: string,
+  write: () => Promise<T>,
+  makeRoom: () => Promise<boolean>,
+): Promise<T> {
+  for (;;) {
+    try {
+      return await write()
+    } catch (error) {
+      if (!isDiskFull(error)) throw error
+      const hadSomething = await makeRoom()
+      log(hadSomething ? 'warn' : 'error', 'disk_full', { dir })
+      if (!hadSomething) throw new BackendError('unavailable', 'The disk for deltas is full: use another backend.')
+    }
+  }
+}
