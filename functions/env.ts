@@ -16,8 +16,8 @@ export interface Bindings {
   readonly DB: D1Database
   /** One meter for each tenant. */
   readonly METER: DurableObjectNamespace<TenantMeter>
-  /** URLs of the backends: a JSON array, or separated by commas. */
-  readonly BACKENDS: string
+  /** URLs of the backends: an array, as text or as wrangler.toml writes it, or separated by commas. */
+  readonly BACKENDS: string | readonly string[]
   readonly POLYLORA_BACKEND_SECRET: string
   /** Opens the admin API; without it there is none. */
   readonly POLYLORA_ADMIN_KEY?: string
@@ -78,16 +78,22 @@ export async function readConfig(env: Bindings): Promise<Config> {
   }
 }
 
-function parseBackends(setting: string): readonly string[] {
-  const text = setting.trim()
-  const listed: unknown = text.startsWith('[') ? tryParseJson(text) : text.split(',').map((url) => url.trim())
-  const parsed = z.array(Url).check(z.minLength(1)).safeParse(listed)
+function parseBackends(setting: string | readonly string[]): readonly string[] {
+  const parsed = z
+    .array(Url)
+    .check(z.minLength(1))
+    .safeParse(typeof setting === 'string' ? listOf(setting.trim()) : setting)
   if (!parsed.success) {
-    throw new ConfigError(
-      `BACKENDS is ${JSON.stringify(setting)}: set it to one or more http(s) URLs, separated by commas.`,
-    )
+    // By its place: callers read this sentence, and a backend's address is not for them.
+    const place = parsed.error.issues[0]?.path[0]
+    const fault = typeof place === 'number' ? `has no URL in place ${place + 1}` : 'is no list'
+    throw new ConfigError(`BACKENDS ${fault}: set it to one or more http(s) URLs, separated by commas.`)
   }
   return parsed.data.map((url) => url.replace(/\/+$/, ''))
+}
+
+function listOf(text: string): unknown {
+  return text.startsWith('[') ? tryParseJson(text) : text.split(',').map((url) => url.trim())
 }
 
 function parseMilliseconds(env: Bindings, name: 'BACKEND_PATIENCE_MS' | 'METER_LEASE_MS'): number | undefined {

@@ -32,8 +32,10 @@ test('the Worker bundles for production, small, and without a secret in its conf
 test.each([
   ['http://127.0.0.1:1', {}, /secret POLYLORA_BACKEND_SECRET is missing: run `wrangler secret put/],
   ['http://127.0.0.1:1', { POLYLORA_BACKEND_SECRET: 'short' }, /has 5 characters: use at least 32/],
-  ['', { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /BACKENDS is "": set it to one or more/],
-  ['ftp://x', { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /BACKENDS is "ftp:\/\/x"/],
+  ['', { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /BACKENDS has no URL in place 1: set it to one or more/],
+  ['http://a,ftp://x', { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /BACKENDS has no URL in place 2/],
+  [['http://a', 'ftp://x'], { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /BACKENDS has no URL in place 2/],
+  ['["http://a"', { POLYLORA_BACKEND_SECRET: BACKEND_SECRET }, /BACKENDS is no list: set it to one or more/],
   [
     'http://a',
     { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, BACKEND_PATIENCE_MS: 'soon' },
@@ -50,6 +52,7 @@ test.each([
       const { error } = (await response.json()) as { error: { code: string; message: string } }
       expect(error.code).toBe('misconfigured')
       expect(error.message).toMatch(sentence)
+      expect(error.message).not.toContain('://')
       expect((await fetch(`${edge.url}/healthz`)).status).toBe(200)
     } finally {
       await edge.close()

@@ -12,10 +12,14 @@ let edge: EdgeHarness
 
 beforeAll(async () => {
   backends = await Promise.all(Array.from({ length: FLEET }, () => new ProtocolBackend().listen()))
-  edge = await startEdge(backends.map(({ url }) => url).join(','), {
-    POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
-    BACKEND_PATIENCE_MS: String(PATIENCE_MS),
-  })
+  edge = await startEdge(
+    // As wrangler.toml may name them; other tests have them as text.
+    backends.map(({ url }) => url),
+    {
+      POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
+      BACKEND_PATIENCE_MS: String(PATIENCE_MS),
+    },
+  )
   await edge.addTenant('acme', 'key-acme')
 })
 

@@ -53,7 +53,7 @@ const REPOSITORY = new URL('../../', import.meta.url)
  * Edges that are given one directory as `storage`, each a process of its own, share D1 and R2, as the places of a deployment do.
  */
 export async function startEdge(
-  backends: string,
+  backends: string | readonly string[],
   settings: Record<string, string> = {
     POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
     POLYLORA_ADMIN_KEY: ADMIN_KEY,
@@ -72,7 +72,7 @@ export async function startEdge(
       compatibilityFlags: ['enable_request_signal'],
       cf: false,
       unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
-      bindings: { BACKENDS: backends, ...settings },
+      bindings: { BACKENDS: typeof backends === 'string' ? backends : [...backends], ...settings },
       r2Buckets: { DELTAS: 'deltas' },
       d1Databases: { DB: 'polylora' },
       durableObjects: { METER: { className: meter, useSQLite: true } },
