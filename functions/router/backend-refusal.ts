@@ -4,6 +4,10 @@ import { ErrorBody } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { backendUnavailable } from './backends.ts'
 
+/** For the operator: the backend's own sentence is for those who call it past the edge. */
+const UNAUTHORIZED =
+  "A backend does not take the edge's tokens: give both the same POLYLORA_BACKEND_SECRET, and clocks that agree."
+
 /** A failure that another backend may not share. */
 export class TryNext extends Error {
   readonly refusal: ApiError
@@ -51,8 +55,16 @@ export function refusal({ error: code, message, param }: ErrorBody, promptField:
         new ApiError(503, 'adapter_not_resident', 'The adapter could not be kept on the model server: try again.'),
         false,
       )
+    case 'unauthorized':
+      // One that has another secret, as while the secret is changed on one backend after another.
+      console.error(JSON.stringify({ event: 'backend_refused', code, message: UNAUTHORIZED }))
+      return new TryNext(failed(), false)
     default:
       console.error(JSON.stringify({ event: 'backend_refused', code, message }))
-      return new ApiError(502, 'backend_error', 'The model server failed to answer this request.')
+      return failed()
   }
+}
+
+function failed(): ApiError {
+  return new ApiError(502, 'backend_error', 'The model server failed to answer this request.')
 }

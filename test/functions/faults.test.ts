@@ -38,8 +38,8 @@ const recordOf = (response: Response) =>
   )
 
 describe('before the first token', () => {
-  test.each(['unavailable', 'overloaded'] as const)(
-    'a backend that is %s is passed over for the other',
+  test.each(['unavailable', 'overloaded', 'unauthorized'] as const)(
+    'a backend whose refusal is %s is passed over for the other',
     async (code) => {
       for (const [sick, well] of [backends, backends.toReversed()] as [ProtocolBackend, ProtocolBackend][]) {
         sick.behaviour.refuse = code
