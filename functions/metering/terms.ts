@@ -19,8 +19,8 @@ export const Terms = z.object({
 })
 export type Terms = z.infer<typeof Terms>
 
-/** Some of the terms: what is absent stays. */
-export const TermsChange = z.partial(Terms)
+/** Some of the terms: what is absent stays. A name that is none of theirs is refused: whoever misspells a limit must hear of it. */
+export const TermsChange = z.strictObject(z.partial(Terms).shape)
 export type TermsChange = z.infer<typeof TermsChange>
 
 /** The columns of `tenants` that hold the terms. */

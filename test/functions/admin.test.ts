@@ -77,6 +77,23 @@ describe('the admin API', () => {
     await edge.db.prepare('DROP TRIGGER failing').run()
   })
 
+  test('refuses a field that it does not know: a misspelt limit would be none, a misspelt expiry never come', async () => {
+    const { keyId } = await tenant('careful')
+    const refused = [
+      ['POST', '/tenants', { id: 'careless', request_per_minute: 60 }],
+      ['PATCH', '/tenants/careful', { price: 150 }],
+      ['POST', '/tenants/careful/credits', { id: 'one', amount_nano: 1, note: 'x' }],
+      ['POST', '/tenants/careful/keys', { expires: 1 }],
+      ['POST', `/tenants/careful/keys/${keyId}/rotate`, { overlap: 60 }],
+    ] as const
+    for (const [method, path, given] of refused) {
+      const { status, body } = await edge.admin(method, path, given)
+      expect(status).toBe(400)
+      expect(body.error).toMatchObject({ message: expect.stringContaining(Object.keys(given).at(-1)!) })
+    }
+    expect((await edge.admin('GET', '/tenants/careless')).status).toBe(404)
+  })
+
   test('deleting a tenant erases keys, adapters, objects and backend caches, and says which', async () => {
     const { key, keyId } = await tenant('leaving')
     const { key: neighbour } = await tenant('staying')
