@@ -4,11 +4,8 @@ import { CliError } from '../cli-error.ts'
 import { type Command, EDGE_OPTIONS, edgeAddress, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
 
-const Adapter = z.looseObject({
-  id: z.string(),
-  digest: z.string(),
-  canary: z.object({ digest: z.string(), weight: z.number() }).nullish(),
-})
+export const Canary = z.object({ digest: z.string(), weight: z.number() })
+const Adapter = z.looseObject({ id: z.string(), digest: z.string(), canary: Canary.nullish() })
 
 export const canary: Command = {
   summary: "Sends a share of a name's requests to another version (polylora publish --stage stores one).",

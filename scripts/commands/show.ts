@@ -4,6 +4,7 @@ import type { AdapterReport } from '../../adapters/verify.ts'
 import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
 import { formatReport } from '../format-report.ts'
+import { Canary } from './canary.ts'
 
 const Report = z.looseObject({
   sourceFormat: z.string(),
@@ -23,6 +24,7 @@ const Report = z.looseObject({
 const Adapter = z.looseObject({
   id: z.string(),
   digest: z.string(),
+  canary: Canary.nullish(),
   report: z.nullable(z.unknown()),
   versions: z.array(z.looseObject({ digest: z.string(), created_ms: z.number() })),
 })
@@ -43,7 +45,8 @@ export const show: Command = {
       ? formatReport(report.data satisfies AdapterReport)
       : ['(this version was stored without a report)']
     const versions = adapter.versions.map(({ digest, created_ms: createdMs }) => {
-      return `${digest === adapter.digest ? '*' : ' '} ${digest}  ${new Date(createdMs).toISOString()}`
+      const share = digest === adapter.canary?.digest ? `  ${adapter.canary.weight} of the requests` : ''
+      return `${digest === adapter.digest ? '*' : ' '} ${digest}  ${new Date(createdMs).toISOString()}${share}`
     })
     terminal.stdout.write(`${[adapter.id, ...lines, 'versions (* is served)', ...versions].join('\n')}\n`)
   },
