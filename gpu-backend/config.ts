@@ -22,7 +22,7 @@ Usage: node gpu-backend/main.ts [options] [-- arguments for vllm serve]
                           model, else int8);
                           vllm: f32, f16 or bf16 (default: the model's own)
   --threads N             threads of the onnx engine (default: all cores)
-  --memory SIZE           budget for KV cache, deltas and prefixes, like 2GB (default: a quarter of this machine's)
+  --memory SIZE           budget for KV cache, deltas and prefixes, like 2GB (default: a quarter of this machine's or container's)
   --max-batch N           sequences in one batch at most (default 32)
   --context N             tokens of context (default: the model's, at most 4096)
   --max-queue N           sequences that may wait; beyond it 429 (default 1024)
@@ -50,6 +50,11 @@ const size = z.pipe(
   z.transform(parseBytes),
 )
 
+/** Bytes that this process may take: a container's limit, where that is below what the machine has. 0 is none. */
+export function usableMemory(machine = totalmem(), limit = process.constrainedMemory()): number {
+  return limit > 0 ? Math.min(machine, limit) : machine
+}
+
 const text = z.string().check(z.minLength(1, 'must not be empty'))
 
 const Flags = z.strictObject({
@@ -61,7 +66,7 @@ const Flags = z.strictObject({
   device: z._default(z.enum(['cpu', 'webgpu', 'cuda']), 'cpu'),
   weights: z.optional(z.enum(['f32', 'f16', 'bf16', 'int8', 'int4'])),
   threads: z._default(count.check(z.positive()), availableParallelism()),
-  memory: z._default(size, Math.floor(totalmem() / 4)),
+  memory: z._default(size, Math.floor(usableMemory() / 4)),
   'max-batch': z._default(count.check(z.positive(), z.lte(256)), 32),
   context: z.optional(count.check(z.positive())),
   'max-queue': z._default(count, 1024),

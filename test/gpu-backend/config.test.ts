@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { HELP, parseConfig } from '../../gpu-backend/config.ts'
+import { HELP, parseConfig, usableMemory } from '../../gpu-backend/config.ts'
 import { StartupError } from '../../gpu-backend/errors.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
 
@@ -76,6 +76,14 @@ describe("the backend's options", () => {
       expect(refusal(args)).toContain('--help')
     },
   )
+
+  test("share out a container's memory, not that of the machine around it", () => {
+    expect(usableMemory(64e9, 4e9)).toBe(4e9)
+    // No limit: nothing is known of one, or it is larger than any machine.
+    expect(usableMemory(64e9, 0)).toBe(64e9)
+    expect(usableMemory(64e9, 2 ** 64)).toBe(64e9)
+    expect(parseConfig([], env)?.memory).toBe(Math.floor(usableMemory() / 4))
+  })
 
   test.each(['--host', '--model', '--served-model-name', '--data-dir'])('refuse an empty %s', (flag) => {
     expect(refusal([`${flag}=`])).toBe(`${flag} "": must not be empty. See --help.`)
