@@ -3,11 +3,7 @@
 // own, and by the meter, whose isolate may have no `Config`.
 import * as z from 'zod/mini'
 import { type CapabilityKey, importCapabilityKey } from '../gpu-backend/capability.ts'
-import type { Principal } from './auth/api-key.ts'
-import type { Edge } from './edge.ts'
-import type { RateState } from './metering/reservation.ts'
 import type { TenantMeter } from './metering/tenant-meter.ts'
-import type { Warming } from './router/call-backend.ts'
 
 export interface Bindings {
   /** Canonical delta files, by digest; absent where they are in an S3-compatible store. */
@@ -36,18 +32,6 @@ export interface Config {
 
 /** Its queue is part of a backend's silence, and so is a long prompt. */
 const BACKEND_PATIENCE_MS = 120_000
-
-/** Hono's context type: bindings, and what the middleware found out about the request. */
-export interface EdgeEnv {
-  Bindings: Bindings
-  Variables: {
-    requestId: string
-    edge: Edge
-    principal: Principal
-    rate?: RateState
-    warming?: Promise<Warming | undefined>
-  }
-}
 
 /** A setting is missing or wrong: the message is one sentence for the operator. */
 export class ConfigError extends Error {}

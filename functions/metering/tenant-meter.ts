@@ -5,7 +5,6 @@
 // Granting writes nothing, since a Durable Object's answer waits for its writes: reservations live in memory until the
 // backend has begun. A meter that restarts before forgets them, and gives at most a minute's allowance too much.
 import { DurableObject } from 'cloudflare:workers'
-import type { Bindings } from '../env.ts'
 import { KeptAnswers } from './kept-answers.ts'
 import { Limits } from './limits.ts'
 import { Outbox } from './outbox.ts'
@@ -35,6 +34,12 @@ const SCHEMA = `
     request_id TEXT PRIMARY KEY, price_nano INTEGER NOT NULL, settled_ms INTEGER NOT NULL);
 `
 
+/** Of the Worker's bindings. */
+interface MeterBindings {
+  readonly DB: D1Database
+  readonly METER_LEASE_MS?: string
+}
+
 interface OpenRequest {
   /** When anything was last heard of it; milliseconds since the epoch. */
   readonly heardMs: number
@@ -46,7 +51,7 @@ interface OpenRequest {
   readonly account: Account | undefined
 }
 
-export class TenantMeter extends DurableObject<Bindings> {
+export class TenantMeter extends DurableObject<MeterBindings> {
   readonly #sql: SqlStorage
   readonly #leaseMs: number
   readonly #open = new Map<string, OpenRequest>()
@@ -57,7 +62,7 @@ export class TenantMeter extends DurableObject<Bindings> {
   /** What began before was for a tenant of this name that has been deleted. */
   #erasedMs = 0
 
-  constructor(ctx: DurableObjectState, env: Bindings) {
+  constructor(ctx: DurableObjectState, env: MeterBindings) {
     super(ctx, env)
     this.#sql = ctx.storage.sql
     this.#leaseMs = Number(env.METER_LEASE_MS || LEASE_MS)

@@ -1,7 +1,7 @@
 // What the name in `model` means for a caller: an adapter of its own, or the bare base model.
 import type { Context } from 'hono'
 import type { Digest } from '../../gpu-backend/protocol.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { modelNotFound } from '../errors.ts'
 import { type AliasRow, tryGetAlias, tryPinVersion } from './adapters.ts'
 import { chooseVersion } from './canary.ts'

@@ -1,6 +1,6 @@
 // What the routes under `/v1/adapters` share: the adapter in the path, and an adapter as JSON.
 import type { Context } from 'hono'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { adapterNotFound, invalidRequest } from '../errors.ts'
 import type { AdapterName, AdapterRow, VersionRow } from '../registry/adapters.ts'
 import { Name } from '../registry/names.ts'

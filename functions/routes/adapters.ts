@@ -3,7 +3,7 @@
 import { type Context, Hono } from 'hono'
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import { requireScope } from '../auth/api-key.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import {

@@ -1,7 +1,7 @@
 // `/admin/v1/browser`: the operator publishes the base model for browsers, file by file and then the manifest, or withdraws it.
 import { Hono } from 'hono'
 import { BrowserModel, MAX_FILE_BYTES } from '../../gpu-backend/browser/manifest.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import { deleteBrowserModel, setBrowserModel, tryGetBrowserModel } from '../registry/browser-models.ts'

@@ -2,7 +2,7 @@
 import { Hono } from 'hono'
 import * as z from 'zod/mini'
 import { Scope } from '../auth/scope.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import { createKey, type KeyRow, listKeys, revokeKey, tryGetKey, tryRotateKey } from '../registry/keys.ts'

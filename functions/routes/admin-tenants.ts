@@ -1,6 +1,6 @@
 // `/admin/v1/tenants`: who they are, what was agreed with them, their balance and adapters, and their deletion.
 import { Hono } from 'hono'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { eraseTenant } from '../erase-tenant.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
 import { meterOf } from '../metering/meter-of.ts'

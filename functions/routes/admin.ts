@@ -1,7 +1,7 @@
 // `/admin/v1`: the operator's API, opened by POLYLORA_ADMIN_KEY. Tenants and their keys; everybody's usage; the backends.
 import { Hono } from 'hono'
 import { requireAdmin } from '../auth/admin-key.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { publishedAs } from '../registry/published-as.ts'
 import { queryUsage } from '../registry/usage.ts'

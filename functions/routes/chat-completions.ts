@@ -1,7 +1,7 @@
 // `POST /v1/chat/completions`: OpenAI's request in, the backend's request out; the rest of the story is in generate.ts.
 import { Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { ChatCompletionRequest, toChatSampling, toMessages } from '../openai/chat-request.ts'
 import { chatDialect } from '../openai/dialect.ts'
 import { toTools } from '../openai/tools.ts'

@@ -1,7 +1,7 @@
 // `POST /v1/completions`: a bare prompt, continued. No chat template is applied.
 import { Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { CompletionRequest, toCompletionSampling } from '../openai/completion-request.ts'
 import { completionDialect } from '../openai/dialect.ts'
 import { readJson } from '../read-json.ts'

@@ -1,7 +1,7 @@
 // `POST /v1/embeddings`: vectors of texts, by the base model or by an adapter of it.
 import { type Context, Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { idempotencyKey } from '../metering/idempotency-key.ts'
 import type { KeptEmbedding, StoredAnswer } from '../metering/reservation.ts'
 import type { EmbeddingList } from '../openai/answer-schemas.ts'

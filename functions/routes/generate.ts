@@ -4,7 +4,7 @@
 import type { Context } from 'hono'
 import * as z from 'zod/mini'
 import { choicesOf, type GenerateEvent, type GenerateRequest, promptsOf } from '../../gpu-backend/protocol.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
 import { idempotencyKey } from '../metering/idempotency-key.ts'
 import type { StoredAnswer } from '../metering/reservation.ts'

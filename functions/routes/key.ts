@@ -1,6 +1,6 @@
 // `GET /v1/key`: what the caller's own key is, and what was agreed with its tenant. Shows nothing of other keys.
 import { Hono } from 'hono'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { meterOf } from '../metering/meter-of.ts'
 import type { OwnKey } from './account-answers.ts'
 

@@ -1,6 +1,6 @@
 // `GET /v1/models` and `/v1/base`: what this key may use, and what an adapter must be made for.
 import { Hono } from 'hono'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { modelNotFound } from '../errors.ts'
 import type { Model } from '../openai/answer-schemas.ts'
 import { type AdapterRow, listAdapters } from '../registry/adapters.ts'

@@ -6,7 +6,7 @@ import { AdapterError } from '../../adapters/errors.ts'
 import { checkModuleLimits } from '../../adapters/limits.ts'
 import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
 import type { BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
 import {
   type AdapterName,

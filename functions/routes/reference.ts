@@ -1,6 +1,6 @@
 // `/openapi.json` for machines and `/docs` for people. Open to everybody: neither knows any tenant.
 import { Hono } from 'hono'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { openApiDocument } from '../openapi/document.ts'
 import { OPERATIONS } from '../openapi/operations.ts'
 import { referencePage } from '../openapi/page.ts'

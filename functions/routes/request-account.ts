@@ -1,6 +1,6 @@
 // What every request that reaches a model has in common: its account at the tenant's meter, and its way to the backends.
 import type { Context } from 'hono'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { meterOf } from '../metering/meter-of.ts'
 import { refusalOf } from '../metering/refusal.ts'
 import type { IdempotencyKey, StoredAnswer } from '../metering/reservation.ts'

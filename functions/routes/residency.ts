@@ -1,7 +1,7 @@
 // `GET /v1/residency`: which of the tenant's versions the backends hold at this moment. `describeResidency` is the operator's
 // answer as well, who sees everybody's. Invariant: a tenant learns neither a backend's address nor another tenant's digests.
 import { Hono } from 'hono'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { publishedAs } from '../registry/published-as.ts'
 import { askResidency, type BackendResidency } from '../router/residency.ts'
 import type { BackendHoldings } from './account-answers.ts'

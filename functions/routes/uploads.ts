@@ -4,7 +4,7 @@
 // Invariant: parts are seen by their own tenant alone, and nothing is published but what hashes to the whole digest.
 import { type Context, Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import {

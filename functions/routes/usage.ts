@@ -3,7 +3,7 @@
 import { Hono } from 'hono'
 import type * as z from 'zod/mini'
 import { type Principal, requireScope } from '../auth/api-key.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { invalidRequest } from '../errors.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { queryUsage, toCsv } from '../registry/usage.ts'

@@ -2,7 +2,7 @@
 // name is there with the first bytes. A guess that is wrong (a canary, another backend in the end) costs nothing but work.
 import type { Context } from 'hono'
 import type { Digest } from '../../gpu-backend/protocol.ts'
-import type { EdgeEnv } from '../env.ts'
+import type { EdgeEnv } from '../edge-env.ts'
 import { tryResolveAlias } from '../registry/resolve-model.ts'
 import { type Warming, warmDelta } from '../router/call-backend.ts'
 import { backendContext } from './request-account.ts'
