@@ -14,9 +14,7 @@ import {
 } from '../residency/packed-delta.ts'
 import { BrowserError } from './browser-error.ts'
 import type { BrowserDevice } from './messages.ts'
-import { GpuMemory, HostMemory, type SequenceMemory } from './sequence-memory.ts'
-
-export type Runtime = typeof import('onnxruntime-web')
+import { GpuMemory, HostMemory, type Runtime, type SequenceMemory } from './sequence-memory.ts'
 
 export interface GraphSessionOptions {
   readonly device: BrowserDevice

@@ -2,7 +2,8 @@
 // Knows rows of numbers, not what they mean. One sequence at a time.
 import type { Tensor } from 'onnxruntime-web'
 import type { ModelDimensions } from '../model/projection-groups.ts'
-import type { Runtime } from './graph-session.ts'
+
+export type Runtime = typeof import('onnxruntime-web')
 
 export interface SequenceMemory {
   /** K and V of each layer alternating, as the graph's inputs: [1, kvHeads, tokens, headDim] f32 */

@@ -1,8 +1,8 @@
 // One adapter: the version it points at, its other versions, a canary, and the ways back.
 import { useState } from 'preact/hooks'
 import { Adapter, AdapterDeleted } from '../../routes/adapter-answers.ts'
-import { callEdge, readEdge, sendEdge } from '../api/edge.ts'
-import { type Task, useLoaded, useTask } from '../loading.ts'
+import { readEdge } from '../api/edge.ts'
+import { useLoaded } from '../loading.ts'
 import { linkTo } from '../router.ts'
 import { useTenant } from '../session.ts'
 import { Button, ButtonLink } from '../ui/button.tsx'
@@ -10,23 +10,13 @@ import { Confirm } from '../ui/confirm.tsx'
 import { Digest } from '../ui/digest.tsx'
 import { shortDigest } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
-import { saveFile } from '../ui/save-file.ts'
 import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
+import { useAdapterActions } from './adapter-actions.ts'
 import { CanaryCard } from './canary-card.tsx'
 import { linkToPublish } from './links.ts'
 import { Report } from './report.ts'
 import { ReportView } from './report-view.tsx'
 import { VersionTable } from './version-table.tsx'
-
-/** What can be done with an adapter; each shows the adapter as it is afterwards. */
-export interface AdapterActions {
-  readonly task: Task
-  pointAt(digest: string, from: string): void
-  setCanary(digest: string, weight: number): void
-  endCanary(): void
-  /** Saves the version's canonical file. */
-  download(digest: string): void
-}
 
 export function AdapterPage({ name }: { readonly name: string }) {
   const { apiKey, own } = useTenant()
@@ -34,30 +24,8 @@ export function AdapterPage({ name }: { readonly name: string }) {
   const loaded = useLoaded((signal) => readEdge(apiKey, path, Adapter, { signal }), [apiKey, path])
   const [isDeleting, setDeleting] = useState(false)
   const [erased, setErased] = useState<AdapterDeleted>()
-  const task = useTask()
-
-  const act = (method: 'PUT' | 'DELETE', at: string, body?: object) => {
-    void task.run(async () => {
-      try {
-        await sendEdge(apiKey, method, path + at, body)
-      } finally {
-        // What is refused may be refused because somebody else was faster.
-        await loaded.reload()
-      }
-    })
-  }
-  const actions: AdapterActions = {
-    task,
-    pointAt: (digest, from) => act('PUT', '/alias', { digest, from }),
-    setCanary: (digest, weight) => act('PUT', '/canary', { digest, weight }),
-    endCanary: () => act('DELETE', '/canary'),
-    download: (digest) => {
-      void task.run(async () => {
-        const response = await callEdge(apiKey, `${path}/versions/${digest}/delta`)
-        saveFile(await response.blob(), `${own.tenant}-${name}-${shortDigest(digest)}.safetensors`)
-      })
-    },
-  }
+  const actions = useAdapterActions(path, name, loaded.reload)
+  const { task } = actions
   const remove = async () => setErased(await readEdge(apiKey, path, AdapterDeleted, { method: 'DELETE' }))
   if (erased) return <Erased adapter={erased} />
   const adapter = loaded.value

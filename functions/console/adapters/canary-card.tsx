@@ -4,7 +4,7 @@ import type { Adapter } from '../../routes/adapter-answers.ts'
 import { Button } from '../ui/button.tsx'
 import { Digest } from '../ui/digest.tsx'
 import { Card } from '../ui/page.tsx'
-import type { AdapterActions } from './adapter-page.tsx'
+import type { AdapterActions } from './adapter-actions.ts'
 
 interface CanaryCardProps {
   readonly adapter: Adapter

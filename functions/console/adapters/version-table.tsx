@@ -6,7 +6,7 @@ import { Button, ButtonLink } from '../ui/button.tsx'
 import { Digest } from '../ui/digest.tsx'
 import { bytes, dateTime, percent, shortDigest } from '../ui/format.ts'
 import { Table } from '../ui/table.tsx'
-import type { AdapterActions } from './adapter-page.tsx'
+import type { AdapterActions } from './adapter-actions.ts'
 import { projectName } from './report.ts'
 
 const FIRST_SHARE = 0.1
