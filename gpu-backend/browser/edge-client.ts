@@ -49,12 +49,13 @@ export class EdgeClient {
   }
 
   /**
-   * The file's bytes from `start` on, as far as the connection holds: ends early, without an error, where it breaks.
+   * The file's bytes from `start` on, as far as the connection holds: ends early, without an error, where it breaks or the
+   * signal aborts.
    * @throws BrowserError as the edge refuses
    */
-  async *bytes(path: string, start: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  async *bytes(path: string, start: number, signal?: AbortSignal): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const range = start > 0 ? { range: `bytes=${start}-` } : undefined
-    const response = await this.#fetch(path, range).catch((error: unknown) => {
+    const response = await this.#fetch(path, range, signal).catch((error: unknown) => {
       if (error instanceof BrowserError && error.code === 'network') return undefined
       throw error
     })
@@ -82,11 +83,12 @@ export class EdgeClient {
     throw new BrowserError('network', `${this.url(path)} answered with something else than a Polylora edge would.`)
   }
 
-  async #fetch(path: string, headers: Record<string, string> = {}): Promise<Response> {
+  async #fetch(path: string, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
     const response = await fetch(this.url(path), {
       headers: { ...headers, authorization: `Bearer ${this.#apiKey}` },
       // Cache Storage keeps the files; the HTTP cache would keep them twice.
       cache: 'no-store',
+      ...(signal ? { signal } : {}),
     }).catch((error: unknown) => {
       throw new BrowserError('network', `The edge at ${this.#edge} cannot be reached (${String(error)}).`)
     })

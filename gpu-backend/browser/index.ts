@@ -65,11 +65,12 @@ export class LocalModel {
   }
 
   /**
-   * Downloads the version that `name` (`tenant/adapter`) points at, unless it is here already.
+   * Downloads the version that `name` (`tenant/adapter`) points at, unless it is here already. Ends with the signal's reason
+   * when that aborts.
    * @throws BrowserError `adapter_may_not_leave` where the operator does not allow it, or as the edge refuses
    */
-  async load(name: string, onProgress?: (progress: Progress) => void): Promise<LoadedAdapter> {
-    return (await this.#calls.ask((call) => ({ type: 'load', call, name }), onProgress)) as LoadedAdapter
+  async load(name: string, onProgress?: (progress: Progress) => void, signal?: AbortSignal): Promise<LoadedAdapter> {
+    return (await this.#calls.ask((call) => ({ type: 'load', call, name }), onProgress, signal)) as LoadedAdapter
   }
 
   /**
@@ -113,7 +114,8 @@ class WorkerCalls {
     })
   }
 
-  async ask(make: (call: number) => ToWorker, onProgress?: (progress: Progress) => void) {
+  async ask(make: (call: number) => ToWorker, onProgress?: (progress: Progress) => void, signal?: AbortSignal) {
+    signal?.throwIfAborted()
     const call = this.#nextCall++
     const answer = Promise.withResolvers<Extract<FromWorker, { type: 'ended' }>['value']>()
     this.#listen(call, {
@@ -123,10 +125,16 @@ class WorkerCalls {
       },
       onFailure: answer.reject,
     })
+    const onAbort = () => {
+      this.#worker.postMessage({ type: 'abort', call } satisfies ToWorker)
+      answer.reject(signal?.reason)
+    }
+    signal?.addEventListener('abort', onAbort)
     try {
       this.#worker.postMessage(make(call))
       return await answer.promise
     } finally {
+      signal?.removeEventListener('abort', onAbort)
       this.#listeners.delete(call)
     }
   }

@@ -76,18 +76,19 @@ export class OpenModel {
 
   /**
    * Brings the version that `name` points at to this machine; earlier versions of it are removed.
-   * @throws BrowserError
+   * @throws BrowserError, or the signal's reason
    */
-  async load(name: string, onProgress: OnProgress): Promise<LoadedAdapter> {
+  async load(name: string, onProgress: OnProgress, signal: AbortSignal): Promise<LoadedAdapter> {
     const path = adapterPath(name)
     const { digest, bytes } = await this.#store.answer(path, AdapterVersion, () => this.#edge.adapter(name))
     const versions = `${path}/versions/`
     const stored = { path: `${versions}${digest}/delta`, file: { digest, bytes } }
     let loadedBytes = 0
-    await this.#store.get(stored, (count) => {
+    const onBytes = (count: number) => {
       loadedBytes += count
       onProgress({ what: 'adapter', loadedBytes, totalBytes: bytes })
-    })
+    }
+    await this.#store.get(stored, onBytes, signal)
     await this.#store.remove((path) => path.startsWith(versions) && path !== stored.path)
     this.#deltas.set(digest, stored)
     await this.#engine.load(digest)

@@ -37,12 +37,12 @@ export class StoredFiles {
 
   /**
    * The file's bytes, from the store or the edge. `onBytes` is told of each piece as it comes.
-   * @throws BrowserError `network`, `digest_mismatch`, `storage`, or as the edge refuses
+   * @throws BrowserError `network`, `digest_mismatch`, `storage`, or as the edge refuses; the signal's reason
    */
-  async get({ path, file }: StoredFile, onBytes: (bytes: number) => void): Promise<Blob> {
+  async get({ path, file }: StoredFile, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<Blob> {
     const url = this.#edge.url(path)
     // Two tabs that want the same file fetch it once.
-    return navigator.locks.request(`polylora ${url}`, async () => {
+    return navigator.locks.request(`polylora ${url}`, signal ? { signal } : {}, async () => {
       const stored = await this.#cache.match(url)
       if (stored) {
         const blob = await stored.blob()
@@ -52,7 +52,7 @@ export class StoredFiles {
         }
         await this.#cache.delete(url)
       }
-      const blob = await this.#download(path, file, onBytes)
+      const blob = await this.#download(path, file, onBytes, signal)
       if (!(await matches(blob, file))) {
         throw new BrowserError('digest_mismatch', `What the edge sent for ${file.digest} is something else: try again.`)
       }
@@ -96,18 +96,24 @@ export class StoredFiles {
   }
 
   /** The bytes, put together over as many requests as it takes. */
-  async #download(path: string, file: ModelFile, onBytes: (bytes: number) => void): Promise<Blob> {
+  async #download(
+    path: string,
+    file: ModelFile,
+    onBytes: (bytes: number) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<Blob> {
     const pieces: Uint8Array<ArrayBuffer>[] = []
     let received = 0
     let standstills = 0
     while (received < file.bytes) {
       const before = received
-      for await (const piece of this.#edge.bytes(path, received)) {
+      for await (const piece of this.#edge.bytes(path, received, signal)) {
         received += piece.length
         if (received > file.bytes) break
         pieces.push(piece)
         onBytes(piece.length)
       }
+      signal?.throwIfAborted()
       if (received > before) {
         standstills = 0
         continue

@@ -12,10 +12,11 @@ const scope = globalThis as unknown as DedicatedWorkerGlobalScope
 
 /** The model, once it was asked for. */
 let model: Promise<OpenModel> | undefined
-const generations = new Map<number, AbortController>()
+/** Of the questions that are being answered. */
+const running = new Map<number, AbortController>()
 
 scope.addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
-  if (data.type === 'abort') generations.get(data.call)?.abort()
+  if (data.type === 'abort') running.get(data.call)?.abort()
   else void answer(data)
 })
 
@@ -25,8 +26,10 @@ function post(message: FromWorker): void {
 
 async function answer(question: Exclude<ToWorker, { type: 'abort' }>): Promise<void> {
   const { call } = question
+  const abort = new AbortController()
+  running.set(call, abort)
   try {
-    post({ type: 'ended', call, value: await work(question) })
+    post({ type: 'ended', call, value: await work(question, abort.signal) })
   } catch (error) {
     const { code, message } = error as { code?: unknown; message?: unknown }
     post({
@@ -35,10 +38,12 @@ async function answer(question: Exclude<ToWorker, { type: 'abort' }>): Promise<v
       code: typeof code === 'string' ? code : 'internal',
       message: String(message ?? error),
     })
+  } finally {
+    running.delete(call)
   }
 }
 
-async function work(question: Exclude<ToWorker, { type: 'abort' }>) {
+async function work(question: Exclude<ToWorker, { type: 'abort' }>, signal: AbortSignal) {
   const { call } = question
   const onProgress = (progress: Progress) => post({ type: 'progress', call, progress })
   switch (question.type) {
@@ -46,17 +51,11 @@ async function work(question: Exclude<ToWorker, { type: 'abort' }>) {
       model = OpenModel.open(question.options, onProgress)
       return (await model).opened
     case 'load':
-      return (await model!).load(question.name, onProgress)
+      return (await model!).load(question.name, onProgress, signal)
     case 'generate': {
-      const generation = new AbortController()
-      generations.set(call, generation)
-      try {
-        const events = (await model!).generate(question.request, generation.signal)
-        for await (const event of events) post({ type: 'event', call, event })
-        return null
-      } finally {
-        generations.delete(call)
-      }
+      const events = (await model!).generate(question.request, signal)
+      for await (const event of events) post({ type: 'event', call, event })
+      return null
     }
   }
 }

@@ -22,6 +22,7 @@ interface LocalAnswer {
   /** What answered. */
   readonly name: string
   readonly text: string
+  readonly isStopped?: boolean
   readonly measured?: { readonly tokens: number; readonly ttftMs: number; readonly totalMs: number }
 }
 
@@ -43,11 +44,12 @@ export function LocalBench({ model }: { readonly model: LocalModel }) {
     if (!question || task.isBusy) return
     abort.current = new AbortController()
     const { signal } = abort.current
-    void task.run(async () => {
-      const shown = name === BARE ? model.manifest.base.name : name
-      setAnswer({ name: shown, text: '' })
-      const adapter = name === BARE ? null : await model.load(name, setProgress).finally(() => setProgress(undefined))
-      let text = ''
+    const shown = name === BARE ? model.manifest.base.name : name
+    let text = ''
+    const generate = async () => {
+      setAnswer({ name: shown, text })
+      const load = () => model.load(name, setProgress, signal).finally(() => setProgress(undefined))
+      const adapter = name === BARE ? null : await load()
       for await (const event of model.generate({ adapter, ...question }, signal)) {
         if (event.event === 'text') {
           text += event.text
@@ -57,6 +59,12 @@ export function LocalBench({ model }: { readonly model: LocalModel }) {
           setAnswer({ name: shown, text, measured: { tokens: usage.completion_tokens, ttftMs, totalMs } })
         }
       }
+    }
+    void task.run(async () => {
+      await generate().catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
+      if (signal.aborted) setAnswer({ name: shown, text, isStopped: true })
     })
   }
   return (
@@ -98,6 +106,7 @@ export function LocalBench({ model }: { readonly model: LocalModel }) {
               <header class="card-header">
                 <h2>{answer.name}</h2>
                 {answer.measured && <Badge tone="good">Done</Badge>}
+                {answer.isStopped && <Badge>Stopped</Badge>}
               </header>
               <div class="answer-text" aria-live="polite" aria-busy={task.isBusy}>
                 {answer.text}

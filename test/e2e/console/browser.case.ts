@@ -99,6 +99,26 @@ export function inThisBrowser(site: TestedConsole): void {
     site.expectReported('status of 403')
   })
 
+  test('stops a download as well as an answer, and says so', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await openModel(page)
+    await page.route('**/delta', () => {})
+    await page.getByLabel('Model').selectOption('demo/first')
+    const asked = page.waitForRequest('**/delta')
+    await page.getByRole('button', { name: 'Ask here' }).click()
+    await asked
+    await page.getByRole('button', { name: 'Stop' }).click()
+    await page.getByText('Stopped', { exact: true }).waitFor()
+    expect(await page.getByRole('alert').count()).toBe(0)
+    await page.unroute('**/delta')
+    await page.getByText('Settings', { exact: true }).click()
+    await page.getByLabel('Further fields').fill('{"min_tokens": 96}')
+    await page.getByRole('button', { name: 'Ask here' }).click()
+    await page.locator('.answer-text').getByText(/ /).waitFor()
+    await page.getByRole('button', { name: 'Stop' }).click()
+    await page.getByText('Stopped', { exact: true }).waitFor()
+  })
+
   test('holds no model once the page is left, though it was left while the model was on its way', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     const started = page.waitForEvent('worker')

@@ -381,6 +381,29 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     expect(closed).toBe('closed')
   })
 
+  test('gives a download up when it is told to, at once, and has it whole the next time', async () => {
+    const { page } = await visit()
+    await open(page)
+    await page.route('**/delta', () => {})
+    const asked = page.waitForRequest('**/delta')
+    const loading = page.evaluateHandle((name) => {
+      const stop = new AbortController()
+      const loaded = globalThis.model.load(name, undefined, stop.signal)
+      return { stop, ending: loaded.then(String, ({ name }: Error) => name) }
+    }, adapters[0]!)
+    await asked
+    const cancelled = page.waitForEvent('requestfailed')
+    const ending = await (await loading).evaluate(({ stop, ending }) => {
+      stop.abort()
+      return ending
+    })
+    expect(ending).toBe('AbortError')
+    expect((await cancelled).url()).toContain('/delta')
+    await page.unroute('**/delta')
+    const request = greedy(QUESTIONS[0]!, 8)
+    expect(await answerLocally(page, adapters[0]!, request)).toEqual(await answerOfEdge(adapters[0]!, request))
+  })
+
   test('answers the same on WebGPU, with an adapter and without', { timeout: SOFTWARE_GPU_MS }, async () => {
     const { page, complaints } = await visit()
     expect(await open(page, 'webgpu')).toMatchObject({ device: 'webgpu', name: BASE })
