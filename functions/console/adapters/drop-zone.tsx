@@ -18,7 +18,9 @@ export function DropZone({ files, onFiles }: DropZoneProps) {
   const take = async (read: () => ChosenFile[] | Promise<ChosenFile[]>) => {
     setError(undefined)
     try {
-      onFiles(await read())
+      const taken = await read()
+      if (taken.length === 0) throw new Error('There is no file in it: drop the folder that training saved.')
+      onFiles(taken)
     } catch (error) {
       setError(error instanceof Error ? error : new Error(String(error)))
     }

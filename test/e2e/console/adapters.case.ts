@@ -151,6 +151,11 @@ export function adapters(site: TestedConsole): void {
     await zone.waitFor()
     await drop(page, zone, join(SAMPLES, SAMPLE_NAMES[3]!))
     await zone.getByRole('listitem').first().waitFor()
+    const files = await zone.getByRole('listitem').allInnerTexts()
+    // A text from another window.
+    await zone.dispatchEvent('drop', { dataTransfer: await page.evaluateHandle('new DataTransfer()') })
+    expect(await zone.getByRole('alert').innerText()).toContain('no file in it')
+    expect(await zone.getByRole('listitem').allInnerTexts()).toEqual(files)
     await site.publishChosen(page, 'dropped')
     expect((await site.shown<ShownAdapter>('/v1/adapters/demo/dropped')).versions).toHaveLength(1)
   })
