@@ -20,7 +20,11 @@ const Refusal = z.object({ error: z.object({ message: z.string(), code: z.nullab
 /** `fetch` to a path. Throws EdgeError unless the answer is 2xx. */
 export async function callEdge(key: string, path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers)
-  headers.set('authorization', `Bearer ${key}`)
+  try {
+    headers.set('authorization', `Bearer ${key}`)
+  } catch {
+    throw new EdgeError(0, 'invalid_api_key', 'A key has plain letters, digits and signs only: copy it once more.')
+  }
   if (typeof init.body === 'string') headers.set('content-type', 'application/json')
   const response = await fetch(path, { ...init, headers }).catch((error: unknown) => {
     throw init.signal?.aborted ? error : unreachable()
