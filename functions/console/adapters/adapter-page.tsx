@@ -96,7 +96,7 @@ export function AdapterPage({ name }: { readonly name: string }) {
 
 function Erased({ adapter: { id, erased } }: { readonly adapter: AdapterDeleted }) {
   return (
-    <Page title={`${id} is deleted`}>
+    <Page title={`${id} is deleted`} takesFocus>
       <Card actions={<ButtonLink href={linkTo('adapters')}>All adapters</ButtonLink>}>
         <p role="status">
           {erased.length === 0

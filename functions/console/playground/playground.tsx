@@ -51,14 +51,14 @@ function Bench({ models, version }: BenchProps) {
   const isRunning = runs.some(({ status }) => status === 'waiting' || status === 'streaming')
   const chosenAdapters = chosen.filter((id) => id !== base).length
   const question = readDraft(draft)
-  const canAsk = question !== undefined && chosen.length > 0 && !isRunning
+  const canAsk = question !== undefined && chosen.length > 0
 
   const toggle = (id: string, on: boolean) => {
     const next = new Set(on ? [...chosen, id] : chosen.filter((other) => other !== id))
     setChosen(names.filter((name) => next.has(name)))
   }
   const ask = () => {
-    if (!canAsk) return
+    if (!canAsk || isRunning) return
     abort.current = new AbortController()
     const { signal } = abort.current
     for (const [place, model] of chosen.entries()) {
@@ -90,7 +90,7 @@ function Bench({ models, version }: BenchProps) {
         </fieldset>
         <DraftFields draft={draft} onChange={setDraft} onAsk={ask} />
         <div class="actions">
-          <Button kind="primary" type="submit" icon="play" disabled={!canAsk}>
+          <Button kind="primary" type="submit" icon="play" isBusy={isRunning} disabled={!canAsk}>
             Ask {chosen.length > 1 ? `all ${chosen.length}` : ''}
           </Button>
           {isRunning && <Button onClick={() => abort.current?.abort()}>Stop</Button>}

@@ -28,6 +28,7 @@ export function TenantPage({ id }: { readonly id: string }) {
     return (
       <Page
         title={`${id} is erased`}
+        takesFocus
         about="The edge keeps the receipt: it is found again by the tenant’s name."
         actions={
           <ButtonLink href={linkTo('tenants')} icon="back">

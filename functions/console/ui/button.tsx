@@ -31,10 +31,12 @@ export function Button({
     <button
       class={`button ${kind}`}
       type={type}
-      disabled={disabled || isBusy}
+      disabled={disabled}
+      // Not `disabled`, which would take the focus from whoever pressed it.
+      aria-disabled={isBusy}
       aria-busy={isBusy}
       aria-label={label}
-      onClick={onClick}
+      onClick={isBusy ? (event) => event.preventDefault() : onClick}
     >
       {isBusy ? <span class="spinner" aria-hidden="true" /> : icon && <Icon name={icon} />}
       {children}

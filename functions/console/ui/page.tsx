@@ -6,15 +6,17 @@ interface PageProps {
   readonly title: string
   readonly about?: ComponentChildren
   readonly actions?: ComponentChildren
+  /** For a page that comes in place of a dialog: the focus went with that. */
+  readonly takesFocus?: boolean
   readonly children: ComponentChildren
 }
 
-export function Page({ title, about, actions, children }: PageProps) {
+export function Page({ title, about, actions, takesFocus = false, children }: PageProps) {
   const heading = useRef<HTMLHeadingElement>(null)
   useEffect(() => {
     document.title = `${title} · Polylora`
     // Whoever navigates by keyboard or screen reader goes on from the new page's heading.
-    if (document.activeElement !== document.body) heading.current?.focus({ preventScroll: true })
+    if (takesFocus || document.activeElement !== document.body) heading.current?.focus({ preventScroll: true })
     scrollTo(0, 0)
   }, [title])
   return (

@@ -195,7 +195,8 @@ export function adapters(site: TestedConsole): void {
     await page.getByRole('button', { name: 'Delete adapter' }).click()
     await expectAccessible(page, 'a dialog')
     await page.getByRole('dialog').getByRole('button', { name: 'Delete for ever' }).click()
-    await page.getByRole('heading', { name: 'demo/brief is deleted' }).waitFor()
+    const heading = page.getByRole('heading', { name: 'demo/brief is deleted' })
+    await expect.poll(() => heading.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true)
     // petal/support is the same file, which goes on being served.
     expect(await page.getByRole('status').innerText()).toContain('other names have the same versions')
     expect(await site.shown('/v1/adapters/demo/brief')).toMatchObject({ error: { code: 'adapter_not_found' } })

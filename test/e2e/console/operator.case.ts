@@ -47,7 +47,8 @@ export function operator(site: TestedConsole): void {
 
     await page.getByRole('button', { name: 'Erase tenant' }).click()
     await page.getByRole('dialog').getByRole('button', { name: 'Erase for ever' }).click()
-    await page.getByRole('heading', { name: 'newcomer is erased' }).waitFor()
+    const heading = page.getByRole('heading', { name: 'newcomer is erased' })
+    await expect.poll(() => heading.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true)
     await expectAccessible(page, 'a receipt')
     await screenshot(page, 'receipt')
     const saved = page.waitForEvent('download')

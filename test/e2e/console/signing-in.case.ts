@@ -63,6 +63,8 @@ export function signingIn(site: TestedConsole): void {
     const answer = page.getByRole('article')
     await answer.getByText('Done', { exact: true }).waitFor()
     expect(await answer.count()).toBe(1)
+    // Whoever pressed a button still has it.
+    expect(await page.evaluate<string>('document.activeElement.textContent')).toMatch(/^Ask/)
     await page.keyboard.press('Shift+Tab')
     await page.reload()
     await tabTo('Adapters')
