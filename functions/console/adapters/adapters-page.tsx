@@ -16,7 +16,7 @@ import { PublishPage } from './publish-page.tsx'
 import { projectName } from './report.ts'
 
 export function AdaptersPage({ rest: [name, more] }: { readonly rest: readonly string[] }) {
-  if (name === PUBLISH) return <PublishPage name={more} />
+  if (name === PUBLISH) return <PublishPage key={more} name={more} />
   return name === undefined ? <AdapterList /> : <AdapterPage key={name} name={name} />
 }
 

@@ -144,6 +144,15 @@ export function adapters(site: TestedConsole): void {
     site.expectReported('ERR_CONNECTION_RESET')
   })
 
+  test('publishes under the name in the address, and under no earlier one', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    for (const name of ['one', 'other', '']) {
+      await page.goto(`/#/adapters/+/${name}`)
+      await page.getByText(`Served as demo/${name || 'name'}.`).waitFor()
+      expect(await page.getByLabel('Name', { exact: true }).inputValue()).toBe(name)
+    }
+  })
+
   test('takes a folder that is dropped', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     await page.goto('/#/adapters/+')
