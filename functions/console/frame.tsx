@@ -13,7 +13,8 @@ export function Frame({ onSignOut }: { onSignOut(): void }) {
   const pages = PAGES.filter((page) => page.isFor(session))
   const current = pages.find((page) => page.path === path) ?? pages[0]!
   const [isOpen, setOpen] = useState(false)
-  useEffect(() => setOpen(false), [path, rest.length])
+  const close = () => setOpen(false)
+  useEffect(close, [path, ...rest])
   return (
     <div class="frame">
       <button class="skip" type="button" onClick={() => document.getElementById('content')?.focus()}>
@@ -35,8 +36,13 @@ export function Frame({ onSignOut }: { onSignOut(): void }) {
           {current.title}
         </button>
         <nav id="pages" class={isOpen ? 'open' : ''} aria-label="Pages">
-          <Group pages={pages.filter(({ group }) => group === 'tenant')} current={current} />
-          <Group title="Operator" pages={pages.filter(({ group }) => group === 'operator')} current={current} />
+          <Group pages={pages.filter(({ group }) => group === 'tenant')} current={current} onGo={close} />
+          <Group
+            title="Operator"
+            pages={pages.filter(({ group }) => group === 'operator')}
+            current={current}
+            onGo={close}
+          />
         </nav>
         <div class="who">
           <span class="avatar" aria-hidden="true">
@@ -64,9 +70,11 @@ interface GroupProps {
   readonly title?: string
   readonly pages: readonly PageEntry[]
   readonly current: PageEntry
+  /** Also to where one is already. */
+  onGo(): void
 }
 
-function Group({ title, pages, current }: GroupProps) {
+function Group({ title, pages, current, onGo }: GroupProps) {
   if (pages.length === 0) return null
   return (
     <>
@@ -74,7 +82,7 @@ function Group({ title, pages, current }: GroupProps) {
       <ul>
         {pages.map((page) => (
           <li key={page.path}>
-            <a href={linkTo(page.path)} aria-current={page === current ? 'page' : undefined}>
+            <a href={linkTo(page.path)} aria-current={page === current ? 'page' : undefined} onClick={onGo}>
               <Icon name={page.icon} />
               {page.title}
             </a>

@@ -90,5 +90,9 @@ export function looks(site: TestedConsole): void {
     await pages.getByRole('link', { name: 'Backends' }).click()
     await page.getByRole('heading', { name: 'Backends' }).waitFor()
     await pages.waitFor({ state: 'hidden' })
+    // As it does where one stays.
+    await page.getByRole('button', { name: 'Backends', expanded: false }).click()
+    await pages.getByRole('link', { name: 'Backends' }).click()
+    await pages.waitFor({ state: 'hidden' })
   })
 }
