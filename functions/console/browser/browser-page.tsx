@@ -19,7 +19,10 @@ export function BrowserPage() {
   useEffect(() => () => stay.abort(), [])
   const open = () => {
     void task.run(async () => {
-      const { openBrowserModel } = await import('../../../gpu-backend/browser/index.ts')
+      // It is gone from the edge once another version of this page is there.
+      const { openBrowserModel } = await import('../../../gpu-backend/browser/index.ts').catch(() => {
+        throw new Error('What runs the model could not be fetched: check the connection, or load this page again.')
+      })
       try {
         const { signal } = stay
         setModel(await openBrowserModel({ edge: location.origin, apiKey, signal, onProgress: setProgress }))

@@ -5,6 +5,7 @@ import { BackendInfo } from '../../../gpu-backend/protocol.ts'
 import { expectAccessible } from '../../support/accessibility.ts'
 import { launchChromium, SOFTWARE_WEBGPU, screenshot } from '../../support/chromium.ts'
 import type { TestedConsole } from '../../support/console.ts'
+import { expectOneSentence } from '../../support/one-sentence.ts'
 import { sampleAdapters } from '../../support/sample-adapters.ts'
 
 const QUESTION = 'When are you open on Saturday?'
@@ -97,6 +98,17 @@ export function inThisBrowser(site: TestedConsole): void {
     await page.getByRole('button', { name: 'Ask here' }).click()
     expect(await page.getByRole('alert').innerText()).toContain("'demo/kept' may not be downloaded")
     site.expectReported('status of 403')
+  })
+
+  test('says so where what runs the model cannot be fetched, and goes on once it can', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await page.goto('/#/browser')
+    await page.context().setOffline(true)
+    await page.getByRole('button', { name: 'Run the model here' }).click()
+    expectOneSentence(await page.getByRole('alert').innerText())
+    site.expectReported('ERR_INTERNET_DISCONNECTED')
+    await page.context().setOffline(false)
+    await openModel(page)
   })
 
   test('stops a download as well as an answer, and says so', async () => {
