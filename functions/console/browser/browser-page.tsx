@@ -1,6 +1,6 @@
 // The same model in this browser: the base is downloaded once, then only an adapter for each customer, and no question
 // leaves the machine. What runs it is a module of its own, fetched when somebody asks for it.
-import { useEffect, useMemo, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import type { LocalModel, Progress } from '../../../gpu-backend/browser/index.ts'
 import { useTask } from '../loading.ts'
 import { useTenant } from '../session.ts'
@@ -15,16 +15,19 @@ export function BrowserPage() {
   const [model, setModel] = useState<LocalModel>()
   const [progress, setProgress] = useState<Progress>()
   const task = useTask()
-  const stay = useMemo(() => new AbortController(), [])
-  useEffect(() => () => stay.abort(), [])
+  const life = useRef<AbortController>(undefined)
+  useEffect(() => () => life.current?.abort(), [])
   const open = () => {
+    life.current?.abort()
+    life.current = new AbortController()
+    const { signal } = life.current
+    setModel(undefined)
     void task.run(async () => {
       // It is gone from the edge once another version of this page is there.
       const { openBrowserModel } = await import('../../../gpu-backend/browser/index.ts').catch(() => {
         throw new Error('What runs the model could not be fetched: check the connection, or load this page again.')
       })
       try {
-        const { signal } = stay
         setModel(await openBrowserModel({ edge: location.origin, apiKey, signal, onProgress: setProgress }))
       } finally {
         setProgress(undefined)
@@ -38,7 +41,7 @@ export function BrowserPage() {
     >
       {task.error && <Failure error={task.error} />}
       {model ? (
-        <LocalBench model={model} />
+        <LocalBench model={model} onReopen={open} />
       ) : (
         <Card>
           <Empty icon="chip" title="Nothing is downloaded until you say so">

@@ -17,6 +17,8 @@ import { Download } from './download.tsx'
 
 const MAX_TOKENS = 96
 const BARE = ''
+/** Failures after which a model answers nothing more: the GPU is gone, or its worker. */
+const LOST = ['unsupported', 'internal']
 
 interface LocalAnswer {
   /** What answered. */
@@ -26,7 +28,13 @@ interface LocalAnswer {
   readonly measured?: { readonly tokens: number; readonly ttftMs: number; readonly totalMs: number }
 }
 
-export function LocalBench({ model }: { readonly model: LocalModel }) {
+interface LocalBenchProps {
+  readonly model: LocalModel
+  /** Closes the model, and opens it once more. */
+  onReopen(): void
+}
+
+export function LocalBench({ model, onReopen }: LocalBenchProps) {
   const { apiKey } = useTenant()
   const adapters = useLoaded(
     async (signal) => (await readEdge(apiKey, '/v1/adapters', listOf(AdapterSummary), { signal })).data,
@@ -99,7 +107,7 @@ export function LocalBench({ model }: { readonly model: LocalModel }) {
               </span>
             </div>
             {progress && <Download progress={progress} />}
-            {task.error && <Failure error={task.error} />}
+            {task.error && <Failure error={task.error} {...(isLost(task.error) ? { onRetry: onReopen } : {})} />}
           </form>
           {answer && (
             <article class="card" aria-label="Answer in this browser">
@@ -124,4 +132,8 @@ export function LocalBench({ model }: { readonly model: LocalModel }) {
       )}
     </WhenLoaded>
   )
+}
+
+function isLost(error: Error): boolean {
+  return 'code' in error && LOST.includes(String(error.code))
 }

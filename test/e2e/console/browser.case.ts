@@ -111,6 +111,22 @@ export function inThisBrowser(site: TestedConsole): void {
     await openModel(page)
   })
 
+  test('opens a model again whose worker has failed', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await openModel(page)
+    await page.workers()[0]!.evaluate('setTimeout(() => { throw new Error("out of memory") })')
+    const ask = page.getByRole('button', { name: 'Ask here' })
+    await ask.click()
+    expect(await page.getByRole('alert').innerText()).toContain('worker failed')
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.getByText(/^Runs on your/).waitFor({ state: 'detached' })
+    await page.getByText(/^Runs on your/).waitFor()
+    await ask.click()
+    await page.getByText('Nothing was sent.').waitFor()
+    expect(page.workers()).toHaveLength(1)
+    site.expectReported('out of memory')
+  })
+
   test('stops a download as well as an answer, and says so', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     await openModel(page)
