@@ -64,10 +64,11 @@ export async function verifyAdapter(
     const stored = (values: Float32Array) => (dtype === 'f16' ? Float32Array.from(Float16Array.from(values)) : values)
     const squares = squaredNorm(stored(a), stored(b), module)
     if (!Number.isFinite(squares)) {
-      throw new AdapterError(
-        'malformed',
-        `${path} has a value that is not finite; training diverged there, train the adapter again.`,
-      )
+      const remedy =
+        dtype === 'f16' && Number.isFinite(squaredNorm(a, b, module))
+          ? 'publish with --dtype f32'
+          : 'training diverged there, train the adapter again'
+      throw new AdapterError('malformed', `${path} has a value that is not finite in ${dtype}; ${remedy}.`)
     }
     const layer = /^model\.layers\.(\d+)\./.exec(path)?.[1] ?? path
     const entry = layers.get(layer) ?? { modules: [], squares: 0 }
@@ -136,5 +137,5 @@ function squaredNorm(
     trace += term
     sizes += Math.abs(term)
   }
-  return trace <= ROUNDING * sizes ? 0 : trace
+  return Number.isFinite(trace) && trace <= ROUNDING * sizes ? 0 : trace
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { DeltaSource } from '../../adapters/delta-source.ts'
+import type { DeltaSource, ModuleSource } from '../../adapters/delta-source.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
 import { tinyBase } from '../support/tiny-base.ts'
 
@@ -9,7 +9,10 @@ const [Q0, Q1] = ['model.layers.0.self_attn.q_proj', 'model.layers.1.self_attn.q
 const SIZE = 32
 
 /** A source of q projections of which the second half, turned around, has the same A, and for B what `right` makes of the first's. */
-function source(modules: Readonly<Record<string, (left: number, row: number) => number>>, size = 1): DeltaSource {
+function source(
+  modules: Readonly<Record<string, (left: number, row: number) => number>>,
+  size = 1,
+): DeltaSource & { modules: Map<string, ModuleSource> } {
   const rank = 8
   const wave = (i: number) => size * Math.sin(i * 1.7 + 0.3)
   return {
@@ -57,5 +60,22 @@ describe('an adapter is looked at before it is published', () => {
       const broken = source({ [Q0]: (x, row) => (row === 5 ? wrong : -x) })
       await expect(verifyAdapter(broken, base, 'f32', LIMITS)).rejects.toMatchObject({ code: 'malformed' })
     }
+  })
+
+  test('so is an infinite one whose products are all infinite, and no zero is seen in them', async () => {
+    const pair = { a: new Float32Array(SIZE).fill(1), b: new Float32Array(SIZE).fill(Number.POSITIVE_INFINITY) }
+    const { metadata, notices, modules } = source({ [Q0]: (x) => x })
+    modules.set(Q1, { rank: 1, in: SIZE, out: SIZE, scale: 1, load: async () => pair })
+    await expect(verifyAdapter({ metadata, notices, modules }, base, 'f32', LIMITS)).rejects.toMatchObject({
+      message: `${Q1} has a value that is not finite in f32; training diverged there, train the adapter again.`,
+    })
+  })
+
+  test('one that is too large for f16 alone is told to be published as f32', async () => {
+    const large = source({ [Q0]: (x) => x }, 100_000)
+    expect((await verifyAdapter(large, base, 'f32', LIMITS)).layers[0]!.norm).toBeGreaterThan(0)
+    await expect(verifyAdapter(large, base, 'f16', LIMITS)).rejects.toMatchObject({
+      message: `${Q0} has a value that is not finite in f16; publish with --dtype f32.`,
+    })
   })
 })
