@@ -58,6 +58,7 @@ const REFUSED: readonly (readonly [field: string, why: string])[] = [
   ['arrow_config', 'Arrow routes between several adapters; publish them one by one'],
   ['monteclora_config', 'MonteCLoRA samples its weights; train a plain LoRA'],
   ['alora_invocation_tokens', 'an activated LoRA acts only after these tokens; train without them'],
+  ['trainable_token_indices', 'it replaces rows of the embeddings; train without it'],
   ['target_parameters', 'it changes parameters that are not linear layers; use target_modules'],
   ['layer_replication', 'it renumbers the layers of the base model; train on the base model as it is'],
 ]

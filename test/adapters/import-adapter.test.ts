@@ -56,6 +56,12 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
     'unsupported',
     /lora_magnitude_vector.*use_dora false/,
   ],
+  [
+    'trained tokens, also where the file has lost them',
+    peftFiles(PAIR, { trainable_token_indices: { embed_tokens: [3, 4] } }),
+    'unsupported',
+    /trainable_token_indices is set: it replaces rows/,
+  ],
   ['QALoRA', peftFiles(PAIR, { use_qalora: true }), 'unsupported', /use_qalora/],
   ['block-diagonal LoRA', peftFiles(PAIR, { use_bdlora: { match_strict: true } }), 'unsupported', /use_bdlora/],
   ['an activated LoRA', peftFiles(PAIR, { alora_invocation_tokens: [1] }), 'unsupported', /alora_invocation_tokens/],
