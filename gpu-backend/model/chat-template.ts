@@ -9,8 +9,15 @@ const STRIPS: Readonly<Record<string, (text: string, characters: string) => stri
   lstrip: stripStart,
   rstrip: stripEnd,
 }
+/** Python's comparisons, where JavaScript's `==` has it that "" and "  " are false: Llama 2's template asks whether a text is. */
+const COMPARISONS: Readonly<Record<string, (x: unknown, y: unknown) => boolean>> = {
+  '==': equals,
+  '!=': (x, y) => !equals(x, y),
+}
 /** They go by names that no template can write. */
-const FUNCTIONS = Object.fromEntries(Object.entries(STRIPS).map(([name, strip]) => [hiddenName(name), strip]))
+const FUNCTIONS = Object.fromEntries(
+  Object.entries({ ...STRIPS, ...COMPARISONS }).map(([name, call]) => [hiddenName(name), call]),
+)
 
 export class ChatTemplate {
   readonly #template: Template
@@ -19,7 +26,7 @@ export class ChatTemplate {
   constructor(text: string) {
     // As Jinja does: a template that was saved on Windows means the same.
     this.#template = new Template(text.replace(/\r\n?/g, '\n'))
-    rewriteStrips(this.#template.parsed)
+    rewrite(this.#template.parsed)
   }
 
   /** The prompt up to where the assistant's answer starts. @throws Error when the template refuses `input` */
@@ -41,28 +48,44 @@ function stripEnd(text: string, characters: string): string {
   return text.slice(0, end)
 }
 
-function hiddenName(method: string): string {
-  return `${method} with characters`
+/** Of truth values and numbers, those are 0 and 1; anything else is equal to its own kind alone. */
+function equals(x: unknown, y: unknown): boolean {
+  const number = (value: unknown) => (typeof value === 'boolean' ? Number(value) : value)
+  return number(x) === number(y)
 }
 
+function hiddenName(name: string): string {
+  return `python's ${name}`
+}
+
+/** What is read of a node of @huggingface/jinja's syntax tree. */
 interface Node {
-  type?: unknown
-  value?: unknown
-  object?: unknown
-  property?: Node
-  callee?: Node
-  args?: unknown[]
+  readonly type?: unknown
+  readonly value?: unknown
+  readonly object?: unknown
+  readonly property?: Node
+  readonly callee?: Node
+  readonly args?: readonly unknown[]
+  readonly operator?: { readonly value: string }
+  readonly left?: unknown
+  readonly right?: unknown
 }
 
-/** Every `text.lstrip(characters)` of a syntax tree becomes a call of the function above. */
-function rewriteStrips(node: unknown): void {
+/** Every `text.lstrip(characters)` and every comparison of a syntax tree becomes a call of a function above. */
+function rewrite(node: unknown): void {
   if (typeof node !== 'object' || node === null) return
-  const { type, callee, args } = node as Node
+  const { type, callee, args, operator, left, right }: Node = node
   const method = callee?.type === 'MemberExpression' ? String(callee.property?.value) : ''
   if (type === 'CallExpression' && args?.length === 1 && Object.hasOwn(STRIPS, method)) {
-    const call = { callee: { type: 'Identifier', value: hiddenName(method) }, args: [callee!.object, ...args] }
-    Object.assign(node, call)
+    Object.assign(node, call(method, [callee!.object, ...args]))
+  } else if (type === 'BinaryExpression' && Object.hasOwn(COMPARISONS, operator!.value)) {
+    // Each side is in one place alone: a chain of comparisons would else be walked through twice as often with each of them.
+    Object.assign(node, { left: undefined, right: undefined, ...call(operator!.value, [left, right]) })
   }
   // An object literal's entries are a Map.
-  for (const child of node instanceof Map ? [...node].flat() : Object.values(node)) rewriteStrips(child)
+  for (const child of node instanceof Map ? [...node].flat() : Object.values(node)) rewrite(child)
+}
+
+function call(name: string, args: readonly unknown[]): Node {
+  return { type: 'CallExpression', callee: { type: 'Identifier', value: hiddenName(name) }, args }
 }

@@ -21,6 +21,15 @@ describe('a chat template', () => {
     expect(render('{{ messages[0].content.strip() }}', ' \n x \n')).toBe('x')
   })
 
+  test('compares as Python does: no text is a truth value or a number', () => {
+    const isFalse =
+      '{% if messages[0].content == false %}false{% endif %}{% if messages[0].content != false %}text{% endif %}'
+    for (const content of ['', '  ', '0', 'x']) expect(render(isFalse, content)).toBe('text')
+    expect(render("{{ '1' == 1 }}{{ 1 == 1.0 }}{{ true == 1 }}{{ 'a' != 'a' }}")).toBe('falsetruetruefalse')
+    expect(render('{% if (messages[0].role == "user") != (1 % 2 == 0) %}odd{% endif %}')).toBe('odd')
+    expect(render(`{{ 1${' == 1'.repeat(200)} }}`)).toBe('true')
+  })
+
   test('has no tools and no documents, which are none and not undefined', () => {
     expect(
       render('{% if tools is not none %}tools{% endif %}{% if documents is not none %}documents{% endif %}.'),
