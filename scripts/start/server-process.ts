@@ -1,5 +1,6 @@
 // A server that `npm start` runs as a child: its log file, the wait until it answers, and its end with all its children.
-// Knows nothing of what it serves. Invariant: after `stop` no process of its group is left.
+// Knows nothing of what it serves. Invariant: after `stop`, and after our own end however it comes, no process of its group
+// is left.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -18,6 +19,8 @@ interface ServerCommand {
 
 const POLL_MS = 50
 const STOP_TIMEOUT_MS = 10_000
+/** Ends the server $1 and its group once standard input is closed, as it is when we are killed and can end nothing. */
+const WATCH = 'cat >/dev/null; kill -TERM "$1" && sleep 3; kill -KILL "-$1"'
 
 export class ServerProcess {
   readonly title: string
@@ -36,9 +39,11 @@ export class ServerProcess {
     // A group of its own: Ctrl-C reaches only us, so that we stop things in order and can reach grandchildren.
     this.#child = spawn(process.execPath, args, { cwd, env, stdio: ['ignore', log, log], detached: true })
     closeSync(log)
+    const watch = watchOver(this.#child.pid)
     this.ended = new Promise((resolve) => {
       const end = () => {
         this.#running = false
+        watch?.kill('SIGKILL')
         resolve()
       }
       this.#child.once('exit', end)
@@ -91,6 +96,19 @@ export class ServerProcess {
       // The group is gone already.
     }
   }
+}
+
+/** In a group of its own: what ends us must not end it first. */
+function watchOver(pid: number | undefined): ChildProcess | undefined {
+  if (pid === undefined) return undefined
+  const watch = spawn('/bin/sh', ['-c', WATCH, 'watch', String(pid)], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  // Without a shell there is no watch; nothing else needs one.
+  watch.on('error', () => undefined)
+  watch.unref()
+  return watch
 }
 
 /** The last line of a log that says something: a plain sentence, or the message of a JSON log line. */
