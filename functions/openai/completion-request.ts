@@ -1,6 +1,6 @@
 // `POST /v1/completions`: text in, text on; no chat template.
 import * as z from 'zod/mini'
-import { PromptField, type SamplingParams } from '../../gpu-backend/protocol.ts'
+import { PromptField, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { choicesField, modelField, streamFields } from './chat-request.ts'
 import { refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
@@ -13,6 +13,8 @@ export const CompletionRequest = z.looseObject({
   n: choicesField,
   best_of: z.nullish(z.int().check(z.positive())),
   logprobs: z.nullish(z.int().check(z.gte(0), z.lte(20))),
+  /** Not OpenAI's, for this route; vLLM's. */
+  response_format: z.nullish(Sampling.shape.response_format),
   user: z.nullish(z.string()),
 })
 export type CompletionRequest = z.infer<typeof CompletionRequest>
@@ -33,5 +35,6 @@ export function toCompletionSampling(request: CompletionRequest): SamplingParams
   return toSamplingParams(request, {
     max_tokens: request.max_tokens ?? DEFAULT_MAX_TOKENS,
     ...(typeof request.logprobs === 'number' ? { logprobs: request.logprobs } : {}),
+    ...(request.response_format ? { response_format: request.response_format } : {}),
   })
 }

@@ -43,6 +43,15 @@ test('a text completion is 16 tokens long where nothing is said, as OpenAI’s',
   expect(backend.generations.at(-1)?.request.sampling.max_tokens).toBe(16)
 })
 
+test('a text completion may be held to a format, as a chat', async () => {
+  const format = { type: 'json_schema' as const, json_schema: { name: 'answer', schema: { type: 'object' } } }
+  const request = { model: 'tiny-base', prompt: 'x', response_format: format }
+  await client.completions.create(request)
+  expect(backend.generations.at(-1)?.request.sampling.response_format).toEqual(format)
+  const wrong = { ...request, response_format: { type: 'yaml' } }
+  await expect(client.completions.create(wrong)).rejects.toMatchObject({ status: 400, param: 'response_format' })
+})
+
 test('several prompts, texts or tokens, are one request with the choices of each in their order', async () => {
   const prompt = [[5, 6], [7]]
   const answer = await client.completions.create({ model: 'acme/support', prompt, n: 2, max_tokens: 2 })
