@@ -15,11 +15,19 @@ export interface ShrunkDelta {
 }
 
 /**
- * Modules above `rank` get rank `rank`; the others stay as they are. Shrunk factors are kept in memory.
+ * Modules above `rank` get rank `rank`; the others stay as they are. Shrunk factors are kept in memory. Ranks of hundreds take
+ * minutes: `onProgress` hears at first and after each module how many bytes of factors are done.
  * Throws AdapterError `malformed` where a value is not finite.
  */
-export async function shrinkRank(source: DeltaSource, rank: number): Promise<ShrunkDelta> {
+export async function shrinkRank(
+  source: DeltaSource,
+  rank: number,
+  onProgress: (doneBytes: number, totalBytes: number) => void = () => undefined,
+): Promise<ShrunkDelta> {
   const modules = new Map<string, ModuleSource>()
+  const totalBytes = [...source.modules.values()].reduce((sum, module) => sum + factorBytes(module), 0)
+  let doneBytes = 0
+  onProgress(doneBytes, totalBytes)
   let [lost, total] = [0, 0]
   let worst = { path: '', relativeError: 0 }
   for (const [path, module] of source.modules) {
@@ -44,10 +52,16 @@ export async function shrinkRank(source: DeltaSource, rank: number): Promise<Shr
       const shrunk = approximate(rank)
       modules.set(path, { ...module, rank, load: async () => ({ a: shrunk.a.slice(), b: shrunk.b.slice() }) })
     }
+    doneBytes += factorBytes(module)
+    onProgress(doneBytes, totalBytes)
   }
   const relativeError = total === 0 ? 0 : Math.sqrt(lost / total)
   const notice = `--shrink-rank ${rank} costs a relative error of ${relativeError.toPrecision(3)}${worst.path === '' ? '' : `, at most ${worst.relativeError.toPrecision(3)} (${worst.path})`}.`
   return { source: { ...source, modules, notices: [...source.notices, notice] }, relativeError, worst }
+}
+
+function factorBytes({ rank, in: columns, out }: ModuleSource): number {
+  return rank * (columns + out) * Float32Array.BYTES_PER_ELEMENT
 }
 
 /** Columns of a matrix, float64. */

@@ -16,7 +16,7 @@ import { checkChatTemplate } from './check-chat-template.ts'
 import { ProbeFailure, type ProbeReport, probeAdapter } from './probe.ts'
 import type { PublishHost } from './publish-host.ts'
 
-export type PublishPhase = 'reading' | 'checking' | 'uploading' | 'probing'
+export type PublishPhase = 'reading' | 'shrinking' | 'checking' | 'uploading' | 'probing'
 
 export interface PublishRequest {
   readonly files: FileSet
@@ -55,8 +55,10 @@ export async function publishAdapter(host: PublishHost, request: PublishRequest)
   onProgress?.('reading', 0, 1)
   const imported = await importAdapter(files, { ...request.facts, base: info.base })
   const dtype = storedAs(imported, request.dtype)
+  const onShrunk = (done: number, total: number) => onProgress?.('shrinking', done, total)
+  const { shrinkRank: rank } = request
+  const source = rank === undefined ? imported : (await shrinkRank(imported, rank, onShrunk)).source
   onProgress?.('checking', 0, 1)
-  const source = request.shrinkRank === undefined ? imported : (await shrinkRank(imported, request.shrinkRank)).source
   const template = source.metadata.chatTemplate
   if (template !== undefined) await checkChatTemplate(template, host.renderTemplate)
   const checked = await verifyAdapter(source, info.base, dtype, {

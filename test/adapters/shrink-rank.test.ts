@@ -112,6 +112,17 @@ describe('shrinkRank', () => {
     expect(shrunk.notices[0]).toContain('--shrink-rank 3 costs a relative error of')
   })
 
+  test('tells how far it has come, module by module', async () => {
+    const heard: [number, number][] = []
+    const source = sourceOf(randomFactors(1, 2, 8, 8), randomFactors(2, 6, 8, 8))
+    await shrinkRank(source, 3, (done, total) => heard.push([done, total]))
+    expect(heard).toEqual([
+      [0, 512],
+      [128, 512],
+      [512, 512],
+    ])
+  })
+
   test('takes a change of zero', async () => {
     const zero = { rank: 3, in: 4, out: 4, a: new Float32Array(12), b: new Float32Array(12) }
     expect(await shrink(zero, 1)).toMatchObject({ relativeError: 0, measured: 0 })

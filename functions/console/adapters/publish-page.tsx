@@ -22,6 +22,7 @@ import { ReportView } from './report-view.tsx'
 
 const PHASES: Record<PublishPhase, string> = {
   reading: 'Finding out what the files are',
+  shrinking: 'Finding the smaller rank',
   checking: 'Converting and checking every value',
   uploading: 'Uploading',
   probing: 'Testing its effect on the backend',
