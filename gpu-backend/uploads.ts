@@ -1,24 +1,29 @@
-// How many bytes of deltas may be on their way in at once: each is held whole in memory until it is checked and on disk.
+// How many bytes of deltas may be on their way in at once: each is held whole in memory, once, until it is checked and on
+// disk. (Beside them an engine holds what it makes of a single one, its packed copy: it takes them in one at a time.)
 // Knows neither HTTP's routes nor the engine. Invariant: what was taken is given back, however the upload ends.
 import type { IncomingMessage } from 'node:http'
 import { BackendError } from './errors.ts'
+import { SMALLEST_BLOCK_BYTES } from './residency/receive-delta.ts'
 
 /** Room for so many deltas of the largest size; for many more of the usual one. */
 const LARGEST_AT_ONCE = 2
+/** However small a delta is, its connection and the first block of memory for it take about as much. */
+const LEAST_BYTES = SMALLEST_BLOCK_BYTES
 
 export class Uploads {
   readonly #capacityBytes: number
   #bytes = 0
 
   constructor(maxDeltaBytes: number) {
-    this.#capacityBytes = LARGEST_AT_ONCE * maxDeltaBytes
+    this.#capacityBytes = LARGEST_AT_ONCE * Math.max(maxDeltaBytes, LEAST_BYTES)
   }
 
   /**
-   * Runs `work`, which holds up to `bytes`, where there is room for it beside those that run.
+   * Runs `work`, which takes in up to `said` bytes, where there is room for it beside those that run.
    * @throws BackendError `overloaded` where there is not, before any work; and as `work` does
    */
-  async run(bytes: number, work: () => Promise<void>): Promise<void> {
+  async run(said: number, work: () => Promise<void>): Promise<void> {
+    const bytes = Math.max(said, LEAST_BYTES)
     if (this.#bytes + bytes > this.#capacityBytes) {
       throw new BackendError(
         'overloaded',

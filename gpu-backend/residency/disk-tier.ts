@@ -1,5 +1,5 @@
 // The disk tier: packed deltas as files, one for each digest, least recently used out first.
-// It takes in canonical files, checking their digest and content, and never fetches anything by itself.
+// It takes in canonical files, whose digest and content are checked, and never fetches anything by itself.
 // Invariants: a delta that is used has the digest it is named after and is packed for the graph; a file and the note of it
 // come and go in one turn of the event loop, so that taking in and removing one delta at once leave no half of it.
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
@@ -9,11 +9,11 @@ import type { BaseModel } from '../../adapters/base-model.ts'
 import { MAX_RANK } from '../../adapters/canonical.ts'
 import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
-import { checkedDelta } from './checked-delta.ts'
 import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
+import { DeltaIntake } from './delta-intake.ts'
 import { writeWithRoom } from './full-disk.ts'
-import { packDelta } from './packed-delta.ts'
-import { adapterMissing, receiveDelta } from './receive-delta.ts'
+import type { PackedFile } from './intake-thread.ts'
+import { adapterMissing } from './receive-delta.ts'
 
 /** What the server needs to know of a delta before it runs. */
 export interface DeltaInfo {
@@ -34,6 +34,7 @@ export class DiskTier {
   readonly #layout: string
   readonly #capacityBytes: number
   readonly #maxRank: number
+  readonly #intake: DeltaIntake<PackedFile>
   /** In order of use: the least recently used first. */
   readonly #files = new Map<string, StoredDelta>()
   readonly #infos = new Map<string, DeltaInfo>()
@@ -53,6 +54,10 @@ export class DiskTier {
     this.#layout = layoutOf(groups)
     this.#capacityBytes = capacityBytes
     this.#maxRank = maxRank
+    this.#intake = DeltaIntake.packing(base, groups, {
+      has: (digest) => this.has(digest),
+      keep: (digest, delta) => this.#keep(digest, delta),
+    })
     mkdirSync(dir, { recursive: true })
     const names = readdirSync(dir)
     for (const name of names.filter((name) => !name.endsWith(DELTA_SUFFIX))) rmSync(join(dir, name), { force: true })
@@ -104,22 +109,10 @@ export class DiskTier {
 
   /**
    * Takes in the canonical file `body`; a delta that is here already is left as it is.
-   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`, `unavailable`
+   * @throws BackendError as `DeltaIntake.take` and `writeWithRoom`
    */
   async admit(digest: string, body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<void> {
-    const bytes = await receiveDelta(digest, body, maxBytes)
-    if (this.#files.has(digest)) return
-    const delta = checkedDelta(bytes, this.#base, { maxRank: this.#maxRank })
-    const { shape, values } = packDelta(digest, delta, this.#groups, this.#base)
-    const { chatTemplate } = delta.metadata
-    const path = deltaPath(this.dir, digest)
-    const [base, layout] = [this.#base.fingerprint, this.#layout]
-    const content = { digest, base, layout, shape, values, chatTemplate }
-    const write = () => writeDeltaFile(path, content)
-    const written = await writeWithRoom(this.dir, write, async () => this.#drop(values.byteLength))
-    renameSync(written.temporary, path)
-    this.#note(digest, { bytes: written.bytes, lastUsedMs: Date.now() })
-    this.#shrink(digest)
+    await this.#intake.take(digest, body, maxBytes, { maxRank: this.#maxRank })
   }
 
   remove(digest: string): void {
@@ -127,6 +120,21 @@ export class DiskTier {
     this.#files.delete(digest)
     this.#infos.delete(digest)
     rmSync(deltaPath(this.dir, digest), { force: true })
+  }
+
+  /** Takes in nothing from then on. */
+  async close(): Promise<void> {
+    await this.#intake.close()
+  }
+
+  async #keep(digest: string, delta: PackedFile): Promise<void> {
+    const path = deltaPath(this.dir, digest)
+    const [base, layout] = [this.#base.fingerprint, this.#layout]
+    const write = () => writeDeltaFile(path, { digest, base, layout, ...delta })
+    const written = await writeWithRoom(this.dir, write, async () => this.#drop(delta.values.byteLength))
+    renameSync(written.temporary, path)
+    this.#note(digest, { bytes: written.bytes, lastUsedMs: Date.now() })
+    this.#shrink(digest)
   }
 
   async #readInfo(digest: string): Promise<DeltaInfo> {

@@ -249,6 +249,7 @@ export class OnnxEngine implements Engine {
   }
 
   async close(): Promise<void> {
+    await this.#disk.close()
     await this.#prompts.close()
     await this.#thread.close()
   }

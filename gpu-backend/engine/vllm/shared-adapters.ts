@@ -7,12 +7,12 @@ import { rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import type { BaseModel } from '../../../adapters/base-model.ts'
-import type { Delta } from '../../../adapters/delta.ts'
 import type { ModuleLimits } from '../../../adapters/limits.ts'
 import { log } from '../../log.ts'
-import { checkedDelta } from '../../residency/checked-delta.ts'
+import { DeltaIntake } from '../../residency/delta-intake.ts'
 import { writeWithRoom } from '../../residency/full-disk.ts'
-import { adapterMissing, receiveDelta } from '../../residency/receive-delta.ts'
+import type { CheckedFile } from '../../residency/intake-thread.ts'
+import { adapterMissing } from '../../residency/receive-delta.ts'
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writePeftDirectory } from './peft-directory.ts'
 
 /** `<64 hex digits of the digest>-<8 of the admission>`. */
@@ -40,7 +40,7 @@ interface Entry extends SharedAdapter {
 
 export class SharedAdapters {
   readonly dir: string
-  readonly #base: BaseModel
+  readonly #intake: DeltaIntake<CheckedFile>
   readonly #capacityBytes: number
   readonly #discard: (adapter: SharedAdapter) => Promise<void>
   /** In order of use: the least recently used first. */
@@ -50,7 +50,10 @@ export class SharedAdapters {
   /** Opens, or makes, the directory; leftovers of interrupted writes are removed. */
   constructor(dir: string, base: BaseModel, capacityBytes: number, discard: (adapter: SharedAdapter) => Promise<void>) {
     this.dir = dir
-    this.#base = base
+    this.#intake = DeltaIntake.ofFiles(base, {
+      has: (digest) => this.#entries.has(digest),
+      keep: (digest, delta) => this.#keep(digest, delta),
+    })
     this.#capacityBytes = capacityBytes
     this.#discard = discard
     mkdirSync(dir, { recursive: true })
@@ -101,7 +104,7 @@ export class SharedAdapters {
 
   /**
    * Takes in the canonical file `body`; a delta that is here already is left as it is.
-   * @throws BackendError `digest_mismatch`, `invalid_delta`, `too_large`, `unavailable`
+   * @throws BackendError as `DeltaIntake.take` and `writeWithRoom`, or `adapter_missing` where it is forgotten meanwhile
    */
   async admit(
     digest: string,
@@ -109,17 +112,10 @@ export class SharedAdapters {
     maxBytes: number,
     limits: ModuleLimits,
   ): Promise<SharedAdapter> {
-    const bytes = await receiveDelta(digest, body, maxBytes)
-    const known = this.#entries.get(digest)
-    if (known) return known
-    const written = await this.#write(digest, bytes, checkedDelta(bytes, this.#base, limits))
-    const meanwhile = this.#entries.get(digest)
-    if (meanwhile) {
-      await rm(written.path, { recursive: true })
-      return meanwhile
-    }
-    const entry = this.#note(written)
-    this.#shrink(digest)
+    await this.#intake.take(digest, body, maxBytes, limits)
+    const entry = this.#entries.get(digest)
+    // It was here when it came, and was forgotten while its digest was checked.
+    if (!entry) throw adapterMissing(digest)
     return entry
   }
 
@@ -144,13 +140,19 @@ export class SharedAdapters {
     })
   }
 
-  async #write(digest: string, bytes: Uint8Array, delta: Delta): Promise<SharedAdapter> {
+  /** Takes in nothing from then on. */
+  async close(): Promise<void> {
+    await this.#intake.close()
+  }
+
+  async #keep(digest: string, delta: CheckedFile): Promise<void> {
     const name = `${digest.slice('sha256:'.length)}-${crypto.randomUUID().slice(0, 8)}`
     const path = join(this.dir, name)
     const config = JSON.stringify(peftConfig(delta))
-    const write = () => writePeftDirectory(path, bytes, config)
+    const write = () => writePeftDirectory(path, delta.bytes, config)
     await writeWithRoom(this.dir, write, () => this.#drop())
-    return { digest, path, bytes: bytes.length + config.length }
+    this.#note({ digest, path, bytes: delta.bytes.length + config.length })
+    this.#shrink(digest)
   }
 
   /** A directory of an earlier process; removed where it is not whole. */
@@ -168,13 +170,12 @@ export class SharedAdapters {
     }
   }
 
-  #note(adapter: SharedAdapter): Entry {
+  #note(adapter: SharedAdapter): void {
     const entry: Entry = { ...adapter, holds: 0, idle: undefined, chatTemplate: undefined, isRead: false }
     const earlier = this.#entries.get(adapter.digest)
     if (earlier) this.forgetSoon(adapter.digest)
     this.#entries.set(adapter.digest, entry)
     this.#bytes += adapter.bytes
-    return entry
   }
 
   /** Removes the least recently used one that nothing holds; false where there is none. */
@@ -193,16 +194,16 @@ export class SharedAdapters {
 }
 
 /** The scale is in B already: alpha = r, whatever the rank of each module. */
-function peftConfig({ metadata, modules }: Delta) {
-  const r = Math.max(...Array.from(modules.values(), ({ rank }) => rank))
+function peftConfig({ chatTemplate, ranks }: CheckedFile) {
+  const r = Math.max(...ranks.values())
   return {
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',
     r,
     lora_alpha: r,
-    target_modules: [...new Set(Array.from(modules.keys(), (path) => path.slice(path.lastIndexOf('.') + 1)))].sort(),
+    target_modules: [...new Set(Array.from(ranks.keys(), (path) => path.slice(path.lastIndexOf('.') + 1)))].sort(),
     bias: 'none',
-    ...(metadata.chatTemplate === undefined ? {} : { polylora_chat_template: metadata.chatTemplate }),
+    ...(chatTemplate === undefined ? {} : { polylora_chat_template: chatTemplate }),
   }
 }
 

@@ -251,6 +251,7 @@ export class VllmEngine implements Engine {
     this.#isClosed = true
     const stopped = new BackendError('unavailable', 'This backend cannot generate: the engine has stopped.')
     for (const run of this.#runs) run.fail(stopped)
+    await this.#adapters.close()
     await this.#prompts.close()
     await this.#servers.close()
   }

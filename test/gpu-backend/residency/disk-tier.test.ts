@@ -11,7 +11,7 @@ import {
 import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../adapters/digest.ts'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import { readDeltaFile } from '../../../gpu-backend/residency/delta-file.ts'
@@ -30,8 +30,16 @@ const CHUNK_BYTES = 1000
 let made = 0
 
 const freshDir = () => join(root, String(made++))
-const open = (dir: string, capacityBytes = MANY_BYTES) => new DiskTier(dir, base, groups, capacityBytes)
+const opened: DiskTier[] = []
+
+function open(dir: string, capacityBytes = MANY_BYTES, its = groups, maxRank?: number): DiskTier {
+  const tier = new DiskTier(dir, base, its, capacityBytes, maxRank)
+  opened.push(tier)
+  return tier
+}
 const fileOf = (tier: DiskTier, digest: string) => join(tier.dir, `${digest.slice('sha256:'.length)}.delta`)
+
+afterAll(() => Promise.all(opened.map((tier) => tier.close())))
 
 async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   for (let start = 0; start < bytes.length; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES)
@@ -53,7 +61,7 @@ async function refusal(action: Promise<unknown>): Promise<BackendError> {
 
 describe('the disk tier', () => {
   test('refuses a rank above what the operator allows, and takes one within', async () => {
-    const tier = new DiskTier(freshDir(), base, groups, MANY_BYTES, 4)
+    const tier = open(freshDir(), MANY_BYTES, groups, 4)
     const error = await refusal(admit(tier, await encodedRandomDelta(base, { seed: 1, rank: 5 })))
     expect(error.code).toBe('invalid_delta')
     expect(error.message).toMatch(/rank 5 and the operator allows 4/)
@@ -77,7 +85,7 @@ describe('the disk tier', () => {
     const tier = open(freshDir())
     await admit(tier, delta)
     const rounded = groups.map((group) => ({ ...group, smoothing: new Float32Array(group.in).fill(1) }))
-    const other = new DiskTier(tier.dir, base, rounded, MANY_BYTES)
+    const other = open(tier.dir, MANY_BYTES, rounded)
     expect((await refusal(other.use(delta.digest))).code).toBe('adapter_missing')
     expect(other.count).toBe(0)
     await admit(other, delta)
@@ -91,6 +99,17 @@ describe('the disk tier', () => {
     const error = await refusal(open(freshDir()).use(digest))
     expect(error.code).toBe('adapter_missing')
     expect(error.message).toContain(digest)
+  })
+
+  test('lets the server go on while it checks a delta', async () => {
+    const { bytes } = await encodedRandomDelta(base, { seed: 1, rank: 2 })
+    let turned = false
+    globalThis.setImmediate(() => {
+      turned = true
+    })
+    // Refused, so that nothing is written, which takes turns of its own.
+    await refusal(admit(open(freshDir()), { digest: `sha256:${'0'.repeat(64)}`, bytes }))
+    expect(turned).toBe(true)
   })
 
   test('leaves a delta as it is when the same one comes again', async () => {
@@ -285,6 +304,7 @@ describe('the disk tier', () => {
           }),
         )
         expect(open(tier.dir).digests().sort()).toEqual(tier.digests().sort())
+        await tier.close()
       }),
       { numRuns: 30, seed: 1, endOnFailure: true },
     )

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { type SharedAdapter, SharedAdapters } from '../../../../gpu-backend/engine/vllm/shared-adapters.ts'
 import { BackendError } from '../../../../gpu-backend/errors.ts'
 import { body } from '../../../support/ask.ts'
@@ -12,13 +12,18 @@ import { tinyBase } from '../../../support/tiny-base.ts'
 const BASE = tinyBase('gqa')
 const root = temporaryDir()
 const LIMITS = { maxRank: 16, fixedModules: ['embed_tokens'] }
+const opened: SharedAdapters[] = []
 let folders = 0
+
+afterAll(() => Promise.all(opened.map((adapters) => adapters.close())))
 
 /** Deltas in `dir`, and what was let go of, in order. */
 function open(dir = join(root, String(folders++)), capacityBytes = 1e9) {
   const discarded: SharedAdapter[] = []
   const adapters = new SharedAdapters(dir, BASE, capacityBytes, async (adapter) => void discarded.push(adapter))
-  const admit = ({ digest, bytes }: EncodedDelta) => adapters.admit(digest, body(bytes), 1e9, LIMITS)
+  opened.push(adapters)
+  const admit = ({ digest, bytes }: Pick<EncodedDelta, 'digest' | 'bytes'>) =>
+    adapters.admit(digest, body(bytes), 1e9, LIMITS)
   return { dir, adapters, discarded, admit }
 }
 
@@ -57,6 +62,7 @@ describe('a shared delta', () => {
   test('whose files cannot be removed is forgotten all the same, and ends nothing else', async () => {
     const discard = vi.fn(() => Promise.reject(new Error('the shared directory is away')))
     const adapters = new SharedAdapters(join(root, String(folders++)), BASE, 1, discard)
+    opened.push(adapters)
     const [one, two] = [await delta(1), await delta(2)]
     for (const { digest, bytes } of [one, two]) await adapters.admit(digest, body(bytes), 1e9, LIMITS)
     expect(adapters.digests()).toEqual([two.digest])
@@ -74,6 +80,18 @@ describe('a shared delta', () => {
     const [x, y] = await Promise.all([admit(one), admit(one)])
     expect(x.path).toBe(y.path)
     expect(readdirSync(dir)).toHaveLength(1)
+  })
+
+  test('is checked while the server goes on', async () => {
+    const { admit } = open()
+    const { bytes } = await delta(1)
+    let turned = false
+    setImmediate(() => {
+      turned = true
+    })
+    // Refused, so that nothing is written, which takes turns of its own.
+    await refusal(admit({ digest: `sha256:${'0'.repeat(64)}`, bytes }))
+    expect(turned).toBe(true)
   })
 
   test('is removed once nothing holds it and its loader has let go, and comes back under another path', async () => {
