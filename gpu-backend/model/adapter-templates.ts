@@ -1,30 +1,43 @@
 // Renders the chat templates that adapters brought with them: customers' programs, so in a process of bounded time and memory.
 // (A thread would not do: when its heap is full, V8 can end the whole process.) Knows no tokens. Invariant: a template that
-// loops or hoards is stopped and refused from then on; others wait for it once, no longer than its bound.
+// loops or hoards is stopped and refused from then on, others wait for it no longer than its bound; one that was merely not
+// heard of in time, because the machine or this thread was busy, is refused from the second time on.
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { BackendError } from '../errors.ts'
 import type { TemplateInput } from './template-input.ts'
 
 const RENDERER = fileURLToPath(new URL('./render-adapter-template.ts', import.meta.url))
-/** The longest templates in use take a few milliseconds and megabytes. */
+/** Of the process's time. The longest templates in use take a few milliseconds and megabytes. */
 const MAX_RENDER_MS = 500
-const MAX_START_MS = 10_000
+/** The process stops a rendering itself after so many times as long by the clock. */
+const WALL_FACTOR = 2
+const MAX_START_MS = 5000
 const MAX_MEMORY_MB = 128
-/** Refused templates that are remembered, the oldest forgotten first. */
-const MAX_REFUSED = 1000
+/** A template that was stopped so often in turn is refused: once can be the fault of a machine that is too busy. */
+const MAX_STOPS = 2
+/** Stopped templates that are remembered, the oldest forgotten first. */
+const MAX_STOPPED = 1000
 
 export interface RenderRequest {
   readonly template: string
   readonly input: TemplateInput
+  readonly maxWallMs: number
 }
-export type Rendered = { readonly text: string } | { readonly error: string }
+export interface Rendered {
+  /** Neither: it was stopped. */
+  readonly text?: string
+  readonly error?: string
+  /** What it took of the process's time. */
+  readonly cpuMs: number
+}
 
 export class AdapterTemplates {
   #renderer: ChildProcess | undefined
   /** Ends when the rendering before has ended, however it did. */
   #previous: Promise<unknown> = Promise.resolve()
-  readonly #refused = new Set<string>()
+  /** How often in turn each template was stopped. */
+  readonly #stops = new Map<string, number>()
   readonly #maxRenderMs: number
 
   constructor(maxRenderMs = MAX_RENDER_MS) {
@@ -36,7 +49,7 @@ export class AdapterTemplates {
    * @throws BackendError `bad_request` when the template refuses these messages, or takes too much time or memory
    */
   render(template: string, input: TemplateInput): Promise<string> {
-    const rendered = this.#previous.then(() => this.#render({ template, input }))
+    const rendered = this.#previous.then(() => this.#render(template, input))
     this.#previous = rendered.catch(() => undefined)
     return rendered
   }
@@ -46,18 +59,29 @@ export class AdapterTemplates {
     this.#renderer = undefined
   }
 
-  async #render(request: RenderRequest): Promise<string> {
-    if (this.#refused.has(request.template)) throw tooMuch()
+  async #render(template: string, input: TemplateInput): Promise<string> {
+    if (this.#stopsOf(template) >= MAX_STOPS) throw tooMuch()
+    const maxWallMs = WALL_FACTOR * this.#maxRenderMs
     const renderer = await this.#running()
-    renderer.send(request)
-    const rendered = await message(renderer, this.#maxRenderMs)
-    if (rendered === undefined) {
-      this.#refuse(request.template)
+    renderer.send({ template, input, maxWallMs } satisfies RenderRequest)
+    const rendered = await answer(renderer, maxWallMs)
+    if (typeof rendered === 'string') {
+      // Where it was closed here, nothing is known of the template.
+      if (this.#renderer !== renderer)
+        throw new BackendError('unavailable', 'This backend renders no chat templates: the engine has stopped.')
       this.close()
+      this.#stopped(template, rendered === 'ended')
       throw tooMuch()
     }
-    if ('text' in rendered) return rendered.text
-    const reason = rendered.error.split('\n')[0]!.replace(/\.?$/, '.')
+    const { text, error, cpuMs } = rendered
+    const isStopped = text === undefined && error === undefined
+    if (isStopped || cpuMs > this.#maxRenderMs) {
+      this.#stopped(template, cpuMs > this.#maxRenderMs)
+      throw tooMuch()
+    }
+    this.#stops.delete(template)
+    if (text !== undefined) return text
+    const reason = error!.split('\n')[0]!.replace(/\.?$/, '.')
     throw new BackendError('bad_request', `The adapter's chat template refuses these messages: ${reason}`)
   }
 
@@ -69,15 +93,22 @@ export class AdapterTemplates {
     renderer.unref()
     renderer.channel?.unref()
     this.#renderer = renderer
-    if ((await message(renderer, MAX_START_MS)) !== undefined) return renderer
+    if (typeof (await answer(renderer, MAX_START_MS)) !== 'string') return renderer
     this.close()
     throw new BackendError('unavailable', "The process that renders adapters' chat templates did not start.")
   }
 
-  #refuse(template: string): void {
-    const [oldest] = this.#refused
-    if (oldest !== undefined && this.#refused.size >= MAX_REFUSED) this.#refused.delete(oldest)
-    this.#refused.add(template)
+  #stopsOf(template: string): number {
+    return this.#stops.get(template) ?? 0
+  }
+
+  /** `isProven`: it took too much, for certain. */
+  #stopped(template: string, isProven: boolean): void {
+    const stops = isProven ? MAX_STOPS : this.#stopsOf(template) + 1
+    this.#stops.delete(template)
+    this.#stops.set(template, stops)
+    const [oldest] = this.#stops.keys()
+    if (oldest !== undefined && this.#stops.size > MAX_STOPPED) this.#stops.delete(oldest)
   }
 }
 
@@ -88,18 +119,21 @@ function tooMuch(): BackendError {
   )
 }
 
-/** The next message of `renderer`; undefined where none comes in time or the process ends. */
-function message(renderer: ChildProcess, maxMs: number): Promise<Rendered | undefined> {
+/** The next message of `renderer`, or why there is none: its process has ended, or said nothing for more than `maxMs`. */
+function answer(renderer: ChildProcess, maxMs: number): Promise<Rendered | 'ended' | 'silent'> {
   return new Promise((resolve) => {
-    const end = (rendered?: Rendered) => {
+    const end = (rendered: Rendered | 'ended' | 'silent') => {
       clearTimeout(timer)
       renderer.removeAllListeners()
       renderer.on('error', () => {})
       resolve(rendered)
     }
-    const timer = setTimeout(end, maxMs)
+    // Twice: where this thread was held up itself, what came meanwhile is read between the two.
+    let timer = setTimeout(() => {
+      timer = setTimeout(end, maxMs, 'silent')
+    }, maxMs)
     renderer.once('message', (rendered) => end(rendered as Rendered))
-    renderer.once('exit', () => end())
-    renderer.once('error', () => end())
+    renderer.once('exit', () => end('ended'))
+    renderer.once('error', () => end('silent'))
   })
 }

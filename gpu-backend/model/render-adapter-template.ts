@@ -1,5 +1,6 @@
-// The process in which adapters' chat templates run: one request in, one text or error out, in order.
+// The process in which adapters' chat templates run: one request in, one text or error out, in order, with the time it took.
 // It can be ended whatever a template does, and ends by itself with the process that started it.
+import { runInThisContext } from 'node:vm'
 import type { Rendered, RenderRequest } from './adapter-templates.ts'
 import { ChatTemplate } from './chat-template.ts'
 
@@ -18,13 +19,25 @@ function compile(text: string): ChatTemplate {
   return template
 }
 
-function render({ template, input }: RenderRequest): Rendered {
+/** What a script is, for Node to stop it whatever it does: it runs the rendering that is at hand. */
+const SCRIPT = 'polyloraRender()'
+
+function render({ template, input, maxWallMs: timeout }: RenderRequest): Rendered {
+  const before = process.threadCpuUsage()
+  const end = (outcome: Partial<Record<'text' | 'error', string>>): Rendered => {
+    // Of this thread alone: a busy machine makes everything slow, which is nobody's fault.
+    const { user, system } = process.threadCpuUsage(before)
+    return { ...outcome, cpuMs: (user + system) / 1000 }
+  }
   try {
-    return { text: compile(template).render(input) }
+    const polyloraRender = () => compile(template).render(input)
+    Object.assign(globalThis, { polyloraRender })
+    return end({ text: runInThisContext(SCRIPT, { timeout }) })
   } catch (error) {
-    return { error: error instanceof Error ? error.message : String(error) }
+    if (error instanceof Error && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return end({})
+    return end({ error: error instanceof Error ? error.message : String(error) })
   }
 }
 
 process.on('message', (request: RenderRequest) => process.send?.(render(request)))
-process.send?.({ text: '' } satisfies Rendered)
+process.send?.({ cpuMs: 0 } satisfies Rendered)

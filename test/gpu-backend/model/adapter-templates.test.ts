@@ -1,4 +1,7 @@
-import { afterAll, describe, expect, test } from 'vitest'
+import type { ChildProcess } from 'node:child_process'
+import { channel } from 'node:diagnostics_channel'
+import { setImmediate } from 'node:timers/promises'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import { AdapterTemplates } from '../../../gpu-backend/model/adapter-templates.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
@@ -7,8 +10,8 @@ const templates = new AdapterTemplates()
 const input = { messages: [{ role: 'user' as const, content: 'Hi' }], bos_token: '<s>', eos_token: '</s>' }
 afterAll(() => templates.close())
 
-async function refusal(template: string): Promise<string> {
-  const error = await templates.render(template, input).catch((reason: unknown) => reason)
+async function refusal(template: string, its = templates): Promise<string> {
+  const error = await its.render(template, input).catch((reason: unknown) => reason)
   if (!(error instanceof BackendError)) throw error
   expect(error.code).toBe('bad_request')
   expectOneSentence(error.message)
@@ -51,5 +54,76 @@ describe("an adapter's chat template", () => {
     const texts = Array.from({ length: 100 }, (_, i) => `${round}-${i}: {{ messages[0].content }}`)
     const rendered = await Promise.all(texts.map((text) => templates.render(text, input)))
     expect(rendered).toEqual(texts.map((_, i) => `${round}-${i}: Hi`))
+  })
+})
+
+describe("an adapter's chat template that is not heard of in time", () => {
+  const MAX_RENDER_MS = 150
+  const HI = '{{ messages[0].content }}'
+  const processes: ChildProcess[] = []
+  const note = (message: unknown) => processes.push((message as { process: ChildProcess }).process)
+  let quick: AdapterTemplates
+
+  beforeEach(async () => {
+    processes.length = 0
+    channel('child_process').subscribe(note)
+    quick = new AdapterTemplates(MAX_RENDER_MS)
+    // The process runs, and has its code compiled.
+    expect(await quick.render(HI, input)).toBe('Hi')
+  })
+  afterEach(() => {
+    channel('child_process').unsubscribe(note)
+    quick.close()
+  })
+
+  test('because this thread was held up is rendered, from what came meanwhile', async () => {
+    const rendered = quick.render(`${HI}!`, input)
+    // One turn, in which it is sent.
+    await setImmediate()
+    const until = performance.now() + 5 * MAX_RENDER_MS
+    while (performance.now() < until) {}
+    expect(await rendered).toBe('Hi!')
+    expect(processes).toHaveLength(1)
+  })
+
+  test('because its process was held up is refused, and rendered the next time', async () => {
+    processes[0]!.kill('SIGSTOP')
+    expect(await refusal(HI, quick)).toContain('too much time or memory')
+    expect(await quick.render(HI, input)).toBe('Hi')
+    processes[1]!.kill('SIGSTOP')
+    expect(await refusal(HI, quick)).toContain('too much time or memory')
+    expect(await quick.render(HI, input)).toBe('Hi')
+  })
+
+  test('twice in turn is not tried again', async () => {
+    for (const [i, other] of ['one', 'two'].entries()) {
+      processes[i]!.kill('SIGSTOP')
+      expect(await refusal(HI, quick)).toContain('too much time or memory')
+      expect(await quick.render(other, input)).toBe(other)
+    }
+    processes[2]!.kill('SIGSTOP')
+    expect(await refusal(HI, quick)).toContain('too much time or memory')
+    processes[2]!.kill('SIGCONT')
+    expect(await quick.render('three', input)).toBe('three')
+    // Nobody waited for the one that was held up: it would have been ended.
+    expect(processes).toHaveLength(3)
+  })
+
+  test('because it has ended its process is not tried again at all', async () => {
+    processes[0]!.kill('SIGSTOP')
+    const refused = refusal(HI, quick)
+    await setImmediate()
+    processes[0]!.kill('SIGKILL')
+    expect(await refused).toContain('too much time or memory')
+    expect(await refusal(HI, quick)).toContain('too much time or memory')
+    expect(processes).toHaveLength(1)
+  })
+
+  test('because it was closed is not refused for it', async () => {
+    const pending = quick.render(HI, input).catch((error: unknown) => error)
+    await setImmediate()
+    quick.close()
+    expect(await pending).toMatchObject({ code: 'unavailable' })
+    expect(await quick.render(HI, input)).toBe('Hi')
   })
 })
