@@ -10,7 +10,7 @@ const MAX_RENDER_MS = 10_000
 export async function renderChatTemplate(text: string, input: TemplateInput): Promise<string> {
   const templates = new AdapterTemplates(MAX_RENDER_MS)
   try {
-    return await templates.render(text, input)
+    return await templates.render('publisher', text, input)
   } catch (error) {
     if (error instanceof BackendError && error.code === 'bad_request') throw new UnrenderableTemplate(error.message)
     throw error

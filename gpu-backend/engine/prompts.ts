@@ -30,12 +30,13 @@ export class Prompts {
   /** Token ids of the request's messages, or of each of its prompts. @throws BackendError as PromptEncoder and AdapterTemplates */
   async encode(
     request: GenerateRequest,
+    tenant: string,
     adapterTemplate: string | undefined,
     tools: ToolUse | undefined,
   ): Promise<Int32Array[]> {
     const { messages, prompt } = request
     if (messages) {
-      const text = await this.#render(messages, request.tools, adapterTemplate)
+      const text = await this.#render(messages, request.tools, tenant, adapterTemplate)
       return this.#encoder.encode([text + (tools?.promptEnd ?? '')], 'rendered')
     }
     const prompts = promptsOf(prompt ?? '')
@@ -67,9 +68,11 @@ export class Prompts {
   async #render(
     messages: readonly ChatMessage[],
     tools: readonly Tool[] | undefined,
+    tenant: string,
     adapterTemplate: string | undefined,
   ): Promise<string> {
     if (adapterTemplate === undefined) return this.#tokenizer.renderChat(messages, tools)
-    return this.#templates.render(adapterTemplate, templateInput(messages, tools, this.#tokenizer.specials))
+    const input = templateInput(messages, tools, this.#tokenizer.specials)
+    return this.#templates.render(tenant, adapterTemplate, input)
   }
 }

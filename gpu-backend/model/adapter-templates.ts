@@ -1,10 +1,13 @@
 // Renders the chat templates that adapters brought with them: customers' programs, so in a process of bounded time and memory.
 // (A thread would not do: when its heap is full, V8 can end the whole process.) Knows no tokens. Invariant: a template that
-// loops or hoards is stopped and refused from then on, others wait for it no longer than its bound; one that was merely not
-// heard of in time, because the machine or this thread was busy, is refused from the second time on.
+// loops or hoards is stopped and refused from then on to its tenant, others wait for it no longer than its bound; one that was
+// merely not heard of in time, because the machine or this thread was busy, is refused from the second time on. Tenants take
+// turns.
 import { type ChildProcess, fork } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { BackendError } from '../errors.ts'
+import { FairQueue } from '../scheduler/fair-queue.ts'
 import type { TemplateInput } from './template-input.ts'
 
 const RENDERER = fileURLToPath(new URL('./render-adapter-template.ts', import.meta.url))
@@ -32,11 +35,20 @@ export interface Rendered {
   readonly cpuMs: number
 }
 
+/** A rendering that waits for its turn. */
+interface Rendering extends PromiseWithResolvers<string> {
+  readonly id: number
+  readonly tenant: string
+  readonly template: string
+  readonly input: TemplateInput
+}
+
 export class AdapterTemplates {
   #renderer: ChildProcess | undefined
-  /** Ends when the rendering before has ended, however it did. */
-  #previous: Promise<unknown> = Promise.resolve()
-  /** How often in turn each template was stopped. */
+  readonly #waiting = new FairQueue<Rendering>()
+  #isRendering = false
+  #lastId = 0
+  /** How often in turn each tenant's template was stopped. */
   readonly #stops = new Map<string, number>()
   readonly #maxRenderMs: number
 
@@ -45,41 +57,59 @@ export class AdapterTemplates {
   }
 
   /**
-   * The prompt's text.
+   * The prompt's text, when it is the turn of `tenant`.
    * @throws BackendError `bad_request` when the template refuses these messages, or takes too much time or memory
    */
-  render(template: string, input: TemplateInput): Promise<string> {
-    const rendered = this.#previous.then(() => this.#render(template, input))
-    this.#previous = rendered.catch(() => undefined)
-    return rendered
+  render(tenant: string, template: string, input: TemplateInput): Promise<string> {
+    const rendering = { id: ++this.#lastId, tenant, template, input, ...Promise.withResolvers<string>() }
+    this.#waiting.push(rendering)
+    if (!this.#isRendering) void this.#renderAll()
+    return rendering.promise
   }
 
+  /** What waits is refused. */
   close(): void {
+    for (const { reject } of this.#waiting.remove(() => true)) reject(closed())
+    this.#end()
+  }
+
+  async #renderAll(): Promise<void> {
+    this.#isRendering = true
+    for (let next = this.#next(); next; next = this.#next()) await this.#render(next).then(next.resolve, next.reject)
+    this.#isRendering = false
+  }
+
+  #next(): Rendering | undefined {
+    return this.#waiting.take(() => true)
+  }
+
+  #end(): void {
     this.#renderer?.kill('SIGKILL')
     this.#renderer = undefined
   }
 
-  async #render(template: string, input: TemplateInput): Promise<string> {
-    if (this.#stopsOf(template) >= MAX_STOPS) throw tooMuch()
+  async #render({ tenant, template, input }: Rendering): Promise<string> {
+    // Of this tenant alone: what takes too long with one's messages may be well with another's.
+    const key = hash('sha256', JSON.stringify([tenant, template]))
+    if (this.#stopsOf(key) >= MAX_STOPS) throw tooMuch()
     const maxWallMs = WALL_FACTOR * this.#maxRenderMs
     const renderer = await this.#running()
     renderer.send({ template, input, maxWallMs } satisfies RenderRequest)
     const rendered = await answer(renderer, maxWallMs)
     if (typeof rendered === 'string') {
       // Where it was closed here, nothing is known of the template.
-      if (this.#renderer !== renderer)
-        throw new BackendError('unavailable', 'This backend renders no chat templates: the engine has stopped.')
-      this.close()
-      this.#stopped(template, rendered === 'ended')
+      if (this.#renderer !== renderer) throw closed()
+      this.#end()
+      this.#stopped(key, rendered === 'ended')
       throw tooMuch()
     }
     const { text, error, cpuMs } = rendered
     const isStopped = text === undefined && error === undefined
     if (isStopped || cpuMs > this.#maxRenderMs) {
-      this.#stopped(template, cpuMs > this.#maxRenderMs)
+      this.#stopped(key, cpuMs > this.#maxRenderMs)
       throw tooMuch()
     }
-    this.#stops.delete(template)
+    this.#stops.delete(key)
     if (text !== undefined) return text
     const reason = error!.split('\n')[0]!.replace(/\.?$/, '.')
     throw new BackendError('bad_request', `The adapter's chat template refuses these messages: ${reason}`)
@@ -94,19 +124,19 @@ export class AdapterTemplates {
     renderer.channel?.unref()
     this.#renderer = renderer
     if (typeof (await answer(renderer, MAX_START_MS)) !== 'string') return renderer
-    this.close()
+    this.#end()
     throw new BackendError('unavailable', "The process that renders adapters' chat templates did not start.")
   }
 
-  #stopsOf(template: string): number {
-    return this.#stops.get(template) ?? 0
+  #stopsOf(key: string): number {
+    return this.#stops.get(key) ?? 0
   }
 
   /** `isProven`: it took too much, for certain. */
-  #stopped(template: string, isProven: boolean): void {
-    const stops = isProven ? MAX_STOPS : this.#stopsOf(template) + 1
-    this.#stops.delete(template)
-    this.#stops.set(template, stops)
+  #stopped(key: string, isProven: boolean): void {
+    const stops = isProven ? MAX_STOPS : this.#stopsOf(key) + 1
+    this.#stops.delete(key)
+    this.#stops.set(key, stops)
     const [oldest] = this.#stops.keys()
     if (oldest !== undefined && this.#stops.size > MAX_STOPPED) this.#stops.delete(oldest)
   }
@@ -117,6 +147,10 @@ function tooMuch(): BackendError {
     'bad_request',
     "The adapter's chat template takes too much time or memory: publish the adapter with another one.",
   )
+}
+
+function closed(): BackendError {
+  return new BackendError('unavailable', 'This backend renders no chat templates: the engine has stopped.')
 }
 
 /** The next message of `renderer`, or why there is none: its process has ended, or said nothing for more than `maxMs`. */

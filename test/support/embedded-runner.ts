@@ -42,7 +42,7 @@ export async function embeddedRunner(
     tokenizer,
     async renderChat(messages, adapterTemplate) {
       if (adapterTemplate === undefined) return tokenizer.renderChat(messages)
-      return templates.render(adapterTemplate, { messages, ...tokenizer.specials })
+      return templates.render('tenant', adapterTemplate, { messages, ...tokenizer.specials })
     },
     release() {
       templates.close()

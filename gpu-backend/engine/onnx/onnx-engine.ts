@@ -260,7 +260,7 @@ export class OnnxEngine implements Engine {
     const tools = this.#prompts.toolUse(request, delta?.chatTemplate)
     const sampling = tools?.sampling ?? request.sampling
     this.#grammars.check(sampling.response_format)
-    const prompts = await this.#prompts.encode(request, delta?.chatTemplate, tools)
+    const prompts = await this.#prompts.encode(request, context.tenant, delta?.chatTemplate, tools)
     const sequences = prompts.flatMap((promptTokens): SequenceRequest[] => {
       const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
       const seed = sampling.seed ?? randomInt(2 ** 47)

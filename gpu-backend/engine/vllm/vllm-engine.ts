@@ -266,7 +266,8 @@ export class VllmEngine implements Engine {
       const sampling = tools?.sampling ?? request.sampling
       // What one engine cannot hold to is refused by both.
       if (sampling.response_format) compileResponseFormat(sampling.response_format)
-      const prompts = (await this.#prompts.encode(request, held?.chatTemplate, tools)).map((promptTokens) => ({
+      const encoded = await this.#prompts.encode(request, context.tenant, held?.chatTemplate, tools)
+      const prompts = encoded.map((promptTokens) => ({
         promptTokens,
         maxTokens: this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens),
       }))

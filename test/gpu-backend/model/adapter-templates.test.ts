@@ -11,7 +11,7 @@ const input = { messages: [{ role: 'user' as const, content: 'Hi' }], bos_token:
 afterAll(() => templates.close())
 
 async function refusal(template: string, its = templates): Promise<string> {
-  const error = await its.render(template, input).catch((reason: unknown) => reason)
+  const error = await its.render('acme', template, input).catch((reason: unknown) => reason)
   if (!(error instanceof BackendError)) throw error
   expect(error.code).toBe('bad_request')
   expectOneSentence(error.message)
@@ -21,8 +21,8 @@ async function refusal(template: string, its = templates): Promise<string> {
 describe("an adapter's chat template", () => {
   test('makes the prompt of the messages and the special tokens', async () => {
     const template = '{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}'
-    expect(await templates.render(template, input)).toBe('<s>[user] Hi</s>')
-    expect(await templates.render('{% if add_generation_prompt %}>{% endif %}', input)).toBe('>')
+    expect(await templates.render('acme', template, input)).toBe('<s>[user] Hi</s>')
+    expect(await templates.render('acme', '{% if add_generation_prompt %}>{% endif %}', input)).toBe('>')
   })
 
   test.each([['{{ raise_exception("no system") }}'], ['{% for %}'], ['{{ messages[0].content.nothing() }}']])(
@@ -36,24 +36,35 @@ describe("an adapter's chat template", () => {
     ['runs for ever', '{% for i in range(3000) %}{% for j in range(3000) %}{{ i * j }}{% endfor %}{% endfor %}'],
     ['takes all memory', '{% for i in range(1000000000) %}x{% endfor %}'],
   ])('that %s is stopped, and harms nobody', async (_, template) => {
-    const [stopped, other] = [refusal(template), templates.render('{{ messages[0].content }}', input)]
+    const [stopped, other] = [refusal(template), templates.render('acme', '{{ messages[0].content }}', input)]
     expect(await stopped).toContain('too much time or memory')
     expect(await other).toBe('Hi')
     // It is known now, and not run again.
     expect(await refusal(template)).toContain('too much time or memory')
-    expect(await templates.render('{{ bos_token }}', input)).toBe('<s>')
+    expect(await templates.render('acme', '{{ bos_token }}', input)).toBe('<s>')
   })
 
   test('sees nothing of the process but what it is given', async () => {
     for (const name of ['process', 'global', 'require', 'constructor', 'env']) {
-      expect(await templates.render(`{{ ${name} is defined }}`, input)).toBe('false')
+      expect(await templates.render('acme', `{{ ${name} is defined }}`, input)).toBe('false')
     }
   })
 
   test.each(Array.from({ length: 3 }, (_, i) => i))('works for many at the same time (%i)', async (round) => {
     const texts = Array.from({ length: 100 }, (_, i) => `${round}-${i}: {{ messages[0].content }}`)
-    const rendered = await Promise.all(texts.map((text) => templates.render(text, input)))
+    const rendered = await Promise.all(texts.map((text) => templates.render('acme', text, input)))
     expect(rendered).toEqual(texts.map((_, i) => `${round}-${i}: Hi`))
+  })
+})
+
+describe("adapters' chat templates", () => {
+  test('of one tenant take turns with those of others, in the order of each', async () => {
+    const done: string[] = []
+    const render = (tenant: string, name: string) =>
+      templates.render(tenant, name, input).then((text) => done.push(text))
+    const all = ['a1', 'a2', 'a3', 'a4', 'a5', 'b1', 'b2', 'c1'].map((name) => render(name[0]!, name))
+    await Promise.all(all)
+    expect(done).toEqual(['a1', 'a2', 'b1', 'c1', 'a3', 'b2', 'a4', 'a5'])
   })
 })
 
@@ -69,7 +80,7 @@ describe("an adapter's chat template that is not heard of in time", () => {
     channel('child_process').subscribe(note)
     quick = new AdapterTemplates(MAX_RENDER_MS)
     // The process runs, and has its code compiled.
-    expect(await quick.render(HI, input)).toBe('Hi')
+    expect(await quick.render('acme', HI, input)).toBe('Hi')
   })
   afterEach(() => {
     channel('child_process').unsubscribe(note)
@@ -77,7 +88,7 @@ describe("an adapter's chat template that is not heard of in time", () => {
   })
 
   test('because this thread was held up is rendered, from what came meanwhile', async () => {
-    const rendered = quick.render(`${HI}!`, input)
+    const rendered = quick.render('acme', `${HI}!`, input)
     // One turn, in which it is sent.
     await setImmediate()
     const until = performance.now() + 5 * MAX_RENDER_MS
@@ -89,22 +100,22 @@ describe("an adapter's chat template that is not heard of in time", () => {
   test('because its process was held up is refused, and rendered the next time', async () => {
     processes[0]!.kill('SIGSTOP')
     expect(await refusal(HI, quick)).toContain('too much time or memory')
-    expect(await quick.render(HI, input)).toBe('Hi')
+    expect(await quick.render('acme', HI, input)).toBe('Hi')
     processes[1]!.kill('SIGSTOP')
     expect(await refusal(HI, quick)).toContain('too much time or memory')
-    expect(await quick.render(HI, input)).toBe('Hi')
+    expect(await quick.render('acme', HI, input)).toBe('Hi')
   })
 
   test('twice in turn is not tried again', async () => {
     for (const [i, other] of ['one', 'two'].entries()) {
       processes[i]!.kill('SIGSTOP')
       expect(await refusal(HI, quick)).toContain('too much time or memory')
-      expect(await quick.render(other, input)).toBe(other)
+      expect(await quick.render('acme', other, input)).toBe(other)
     }
     processes[2]!.kill('SIGSTOP')
     expect(await refusal(HI, quick)).toContain('too much time or memory')
     processes[2]!.kill('SIGCONT')
-    expect(await quick.render('three', input)).toBe('three')
+    expect(await quick.render('acme', 'three', input)).toBe('three')
     // Nobody waited for the one that was held up: it would have been ended.
     expect(processes).toHaveLength(3)
   })
@@ -119,11 +130,21 @@ describe("an adapter's chat template that is not heard of in time", () => {
     expect(processes).toHaveLength(1)
   })
 
+  test('twice in turn goes on for another tenant with the same template', async () => {
+    for (const i of [0, 1]) {
+      processes[i]!.kill('SIGSTOP')
+      expect(await refusal(HI, quick)).toContain('too much time or memory')
+      expect(await quick.render('other', HI, input)).toBe('Hi')
+    }
+    expect(await refusal(HI, quick)).toContain('too much time or memory')
+    expect(await quick.render('other', HI, input)).toBe('Hi')
+  })
+
   test('because it was closed is not refused for it', async () => {
-    const pending = quick.render(HI, input).catch((error: unknown) => error)
+    const pending = [1, 2, 3].map(() => quick.render('acme', HI, input).catch((error: unknown) => error))
     await setImmediate()
     quick.close()
-    expect(await pending).toMatchObject({ code: 'unavailable' })
-    expect(await quick.render(HI, input)).toBe('Hi')
+    for (const error of await Promise.all(pending)) expect(error).toMatchObject({ code: 'unavailable' })
+    expect(await quick.render('acme', HI, input)).toBe('Hi')
   })
 })
