@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ADMIN_KEY, type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { askEdge, madeTenant } from '../support/made-tenant.ts'
 import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 
 let backend: ProtocolBackend
@@ -15,20 +16,8 @@ afterAll(async () => {
   await backend?.close()
 })
 
-const ask = (key: string, model: string) =>
-  edge.call(key, '/v1/chat/completions', {
-    method: 'POST',
-    body: JSON.stringify({ model, messages: [{ role: 'user', content: 'hi' }] }),
-  })
-
-/** A tenant with one key of all scopes, both made through the API. */
-async function tenant(id: string): Promise<{ key: string; keyId: string }> {
-  expect((await edge.admin('POST', '/tenants', { id })).status).toBe(201)
-  const scopes = ['inference', 'adapters', 'usage']
-  const { status, body } = await edge.admin('POST', `/tenants/${id}/keys`, { scopes })
-  expect(status).toBe(201)
-  return { key: String(body.key), keyId: String(body.id) }
-}
+const ask = (key: string, model: string) => askEdge(edge, key, model)
+const tenant = (id: string) => madeTenant(edge, id)
 
 describe('the admin API', () => {
   test('opens to the admin key only, and not at all where the deployment has none', async () => {
