@@ -14,7 +14,8 @@ export const REQUEST_ID_HEADER = 'x-request-id'
 const MAX_TEXT_CHARS = 2_000_000
 const MAX_STOPS = 16
 const MAX_LOGIT_BIASES = 1024
-const MAX_TOOLS = 128
+/** Of tools in a request, and of calls in a message. */
+export const MAX_TOOLS = 128
 const MAX_NAME_CHARS = 256
 const MAX_PROMPTS = 256
 /** Texts in one request for embeddings; the edge splits larger ones. */

@@ -20,13 +20,12 @@ type AnswerRow = { fingerprint: string; request_id: string; created_ms: number; 
 
 export class KeptAnswers {
   readonly #sql: SqlStorage
-  /** What is kept, or more, where some of it has been forgotten since it was last added up. */
-  #bytes: number
+  /** What is kept, or more, where some of it has been forgotten since it was last added up; undefined before that. */
+  #bytes: number | undefined
 
   constructor(sql: SqlStorage) {
     this.#sql = sql
     sql.exec(SCHEMA)
-    this.#bytes = this.#keptBytes()
   }
 
   /**
@@ -72,7 +71,8 @@ export class KeptAnswers {
   keep({ key }: IdempotencyKey, answer: KeptAnswer | TooLarge): void {
     const events = JSON.stringify(answer)
     this.#sql.exec('UPDATE answers SET events = ? WHERE key = ?', events, key)
-    this.#bytes += new TextEncoder().encode(events).byteLength
+    this.#bytes =
+      this.#bytes === undefined ? this.#keptBytes() : this.#bytes + new TextEncoder().encode(events).byteLength
     if (this.#bytes > MAX_KEPT_BYTES) this.#dropOldest()
   }
 
@@ -93,7 +93,7 @@ export class KeptAnswers {
 
   /** Half of the room, so that it need not be made for each answer. Their keys stay: none of them is charged again. */
   #dropOldest(): void {
-    this.#bytes = this.#keptBytes()
+    let bytesLeft = this.#keptBytes()
     const oldest = this.#sql
       .exec<{ key: string; bytes: number }>(
         'SELECT key, octet_length(events) AS bytes FROM answers WHERE events <> ? ORDER BY created_ms',
@@ -101,10 +101,11 @@ export class KeptAnswers {
       )
       .toArray()
     for (const { key, bytes } of oldest) {
-      if (this.#bytes <= MAX_KEPT_BYTES / 2) return
+      if (bytesLeft <= MAX_KEPT_BYTES / 2) break
       this.#sql.exec('UPDATE answers SET events = ? WHERE key = ?', NOT_KEPT, key)
-      this.#bytes -= bytes
+      bytesLeft -= bytes
     }
+    this.#bytes = bytesLeft
   }
 
   #keptBytes(): number {

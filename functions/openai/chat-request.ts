@@ -1,6 +1,12 @@
 // `POST /v1/chat/completions`: the request as OpenAI defines it, and the backend's messages made from it.
 import * as z from 'zod/mini'
-import { ChatMessage, SamplingParams as Sampling, type SamplingParams, ToolCall } from '../../gpu-backend/protocol.ts'
+import {
+  ChatMessage,
+  MAX_TOOLS,
+  SamplingParams as Sampling,
+  type SamplingParams,
+  ToolCall,
+} from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
 import { toolFields } from './tools.ts'
@@ -13,7 +19,7 @@ const TextPart = z.object({ type: z.literal('text', 'only text parts can be read
 const Message = z.object({
   role: ChatMessage.shape.role,
   content: z.nullish(z.union([z.string(), z.array(TextPart)], 'must be a text or a list of text parts')),
-  tool_calls: z.nullish(z.array(ToolCall).check(z.maxLength(128))),
+  tool_calls: z.nullish(z.array(ToolCall).check(z.maxLength(MAX_TOOLS))),
   tool_call_id: z.nullish(z.string()),
 })
 

@@ -1,10 +1,10 @@
 // Tools as OpenAI's clients send them, and what the backend is told of them.
 import * as z from 'zod/mini'
-import { type GenerateRequest, Tool } from '../../gpu-backend/protocol.ts'
+import { type GenerateRequest, MAX_TOOLS, Tool } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 
 export const toolFields = {
-  tools: z.nullish(z.array(Tool).check(z.maxLength(128))),
+  tools: z.nullish(z.array(Tool).check(z.maxLength(MAX_TOOLS))),
   tool_choice: z.nullish(
     z.union(
       [

@@ -22,26 +22,25 @@ export type SequenceMessage =
   | { readonly type: 'embedded'; readonly embedding: Float32Array }
 
 /**
- * `choices` are the answer's choices by their sequence's id, as many for each prompt; `promptTokens` counts those of each
- * prompt; `stop` is called with the id of a choice whose text has reached a stop string. Throws what `messages` throws.
+ * `choices` are the answer's choices by their sequence's id, as many for each prompt; `tokensOfPrompts` counts those of
+ * each prompt; `stop` is called with the id of a choice whose text has reached a stop string. Throws what `messages` throws.
  */
 export async function* answerEvents(
   messages: AsyncIterable<readonly [number, SequenceMessage]>,
   choices: ReadonlyMap<number, ChoiceStream>,
-  promptTokens: readonly number[],
+  tokensOfPrompts: readonly number[],
   stop: (id: number) => void,
 ): AsyncGenerator<EngineEvent> {
   let started = false
   let [completionTokens, rows, deltas] = [0, 0, 0]
-  const choicesOfOne = choices.size / promptTokens.length
-  const cachedTokens = promptTokens.map(() => 0)
+  const promptTokens = sum(tokensOfPrompts)
+  const choicesOfOne = choices.size / tokensOfPrompts.length
+  const cachedTokens = tokensOfPrompts.map(() => 0)
   for await (const [id, message] of messages) {
     const choice = choices.get(id)!
     switch (message.type) {
       case 'started':
-        if (!started) {
-          yield { event: 'started', promptTokens: sum(promptTokens), tier: message.tier, loadMs: message.loadMs }
-        }
+        if (!started) yield { event: 'started', promptTokens, tier: message.tier, loadMs: message.loadMs }
         started = true
         break
       case 'token': {
@@ -53,7 +52,7 @@ export async function* answerEvents(
       }
       case 'ended': {
         // A deadline may end a sequence that never started.
-        if (!started) yield { event: 'started', promptTokens: sum(promptTokens), tier: null }
+        if (!started) yield { event: 'started', promptTokens, tier: null }
         started = true
         yield* choice.end()
         const prompt = Math.floor(choice.index / choicesOfOne)
@@ -66,7 +65,7 @@ export async function* answerEvents(
     }
   }
   const usage = {
-    prompt_tokens: sum(promptTokens),
+    prompt_tokens: promptTokens,
     cached_tokens: sum(cachedTokens),
     completion_tokens: completionTokens,
   }

@@ -1,7 +1,7 @@
 // One choice of an answer as it comes: tokens to text events, stop strings and calls found, log probabilities named.
 // Knows nothing of batches or of other choices. Invariant: the texts joined are the answer, and never go past a stop.
 import type { TextStream, Tokenizer } from '../model/tokenizer.ts'
-import type { FinishReason, SamplingParams, TokenLogprob, ToolCall } from '../protocol.ts'
+import type { FinishReason, SamplingParams, TokenLogprob } from '../protocol.ts'
 import type { Sampled } from '../sampling/sampler.ts'
 import { StopMatcher } from '../sampling/stop.ts'
 import type { ReadText, ToolCallReader } from '../tools/tool-call-reader.ts'
@@ -85,7 +85,7 @@ export class ChoiceStream {
   }
 
   #events({ text, calls }: ReadText): ChoiceEvent[] {
-    const events: ChoiceEvent[] = calls.map((call: ToolCall) => ({ event: 'tool_call', index: this.index, call }))
+    const events: ChoiceEvent[] = calls.map((call) => ({ event: 'tool_call', index: this.index, call }))
     if (text === '' && this.#tokens === 0) return events
     const logprobs = this.#withLogprobs ? this.#logprobs : undefined
     events.unshift({ event: 'text', index: this.index, text, tokens: this.#tokens, logprobs })
@@ -96,8 +96,9 @@ export class ChoiceStream {
 
   /** Text of a token that is not shown where it is a mark of a call. */
   #hiddenMark(token: number): string {
-    const name = this.#toolCalls && this.#tokenizer.tokenText(token)
-    return name !== undefined && this.#toolCalls?.isMark(name) ? name : ''
+    if (!this.#toolCalls) return ''
+    const name = this.#tokenizer.tokenText(token)
+    return this.#toolCalls.isMark(name) ? name : ''
   }
 }
 

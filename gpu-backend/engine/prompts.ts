@@ -7,6 +7,7 @@ import { PromptEncoder } from '../model/prompt-encoder.ts'
 import { templateInput } from '../model/template-input.ts'
 import type { Tokenizer } from '../model/tokenizer.ts'
 import { type ChatMessage, type GenerateRequest, promptsOf, type Tool } from '../protocol.ts'
+import type { ResponseFormat } from '../sampling/grammar.ts'
 import { type ToolUse, toolUse } from '../tools/tool-use.ts'
 import { tokensLeft } from './tokens-left.ts'
 
@@ -23,8 +24,12 @@ export class Prompts {
   }
 
   /** What the request's tools mean, if it has any. @throws BackendError as `toolUse` */
-  toolUse(request: GenerateRequest, adapterTemplate: string | undefined): ToolUse | undefined {
-    return toolUse(request, adapterTemplate ?? this.#tokenizer.source.files.chatTemplate)
+  toolUse(
+    request: GenerateRequest,
+    adapterTemplate: string | undefined,
+    checkFormat: (format: ResponseFormat) => void,
+  ): ToolUse | undefined {
+    return toolUse(request, adapterTemplate ?? this.#tokenizer.source.files.chatTemplate, checkFormat)
   }
 
   /** Token ids of the request's messages, or of each of its prompts. @throws BackendError as PromptEncoder and AdapterTemplates */

@@ -2,7 +2,7 @@
 // Invariant: a call that the request insists on has a name and arguments that the request allows.
 import { BackendError } from '../errors.ts'
 import type { GenerateRequest, SamplingParams, Tool } from '../protocol.ts'
-import { compileJsonSchema } from '../sampling/json-schema.ts'
+import type { ResponseFormat } from '../sampling/grammar.ts'
 import { ToolCallReader } from './tool-call-reader.ts'
 import { type ToolFormat, toolFormatOf } from './tool-format.ts'
 
@@ -15,10 +15,14 @@ export interface ToolUse {
 }
 
 /**
- * undefined for a request without tools; `template` is what its prompt is made with.
+ * undefined for a request without tools; `template` is what its prompt is made with, `checkFormat` refuses what cannot be kept.
  * @throws BackendError `bad_request` where the template knows no tools, or a schema cannot be held to
  */
-export function toolUse(request: GenerateRequest, template: string | undefined): ToolUse | undefined {
+export function toolUse(
+  request: GenerateRequest,
+  template: string | undefined,
+  checkFormat: (format: ResponseFormat) => void,
+): ToolUse | undefined {
   const { tools, must_call: names, parallel_tool_calls: parallel, sampling } = request
   if (!tools) return undefined
   const format = template === undefined ? undefined : toolFormatOf(template)
@@ -34,19 +38,17 @@ export function toolUse(request: GenerateRequest, template: string | undefined):
       reader: () => new ToolCallReader(format, false, parallel === false ? 1 : undefined),
     }
   }
-  const schema = callSchema(
-    tools.filter((tool) => names.includes(tool.function.name)),
-    format,
-  )
+  const called = tools.filter((tool) => names.includes(tool.function.name))
+  const response_format: ResponseFormat = { type: 'json_schema', json_schema: { schema: callSchema(called, format) } }
   try {
-    compileJsonSchema(schema)
+    checkFormat(response_format)
   } catch (error) {
     if (!(error instanceof BackendError)) throw error
     throw refused(error.message.replace('The response_format schema', "The tools' parameters, as a schema of calls,"))
   }
   return {
     promptEnd: format.callStart,
-    sampling: { ...sampling, response_format: { type: 'json_schema', json_schema: { schema } } },
+    sampling: { ...sampling, response_format },
     reader: () => new ToolCallReader(format, true, 1),
   }
 }

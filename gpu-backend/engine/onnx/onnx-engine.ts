@@ -149,8 +149,7 @@ export class OnnxEngine implements Engine {
     const count = choicesOf(request)
     this.#checkCapacity(count)
     const prepare = () => this.#sequences(request, context)
-    const { sequences, tools } = await this.#preparation.run(context.tenant, count, prepare)
-    const promptTokens = sequences.filter((_, index) => index % request.n === 0).map((one) => one.promptTokens.length)
+    const { sequences, tools, promptTokens } = await this.#preparation.run(context.tenant, count, prepare)
     const choices = sequences.map(({ id, sampling, stopTokenIds }, index) => {
       return [id, new ChoiceStream(index, this.#tokenizer, sampling, stopTokenIds, tools?.reader())] as const
     })
@@ -256,10 +255,10 @@ export class OnnxEngine implements Engine {
 
   async #sequences(request: GenerateRequest, context: RequestContext) {
     const deadlineMs = deadlineOf(request)
+    this.#grammars.check(request.sampling.response_format)
     const delta = request.delta === null ? undefined : await this.#disk.use(request.delta)
-    const tools = this.#prompts.toolUse(request, delta?.chatTemplate)
+    const tools = this.#prompts.toolUse(request, delta?.chatTemplate, (format) => this.#grammars.check(format))
     const sampling = tools?.sampling ?? request.sampling
-    this.#grammars.check(sampling.response_format)
     const prompts = await this.#prompts.encode(request, context.tenant, delta?.chatTemplate, tools)
     const sequences = prompts.flatMap((promptTokens): SequenceRequest[] => {
       const maxTokens = this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens)
@@ -276,7 +275,7 @@ export class OnnxEngine implements Engine {
         deadlineMs,
       }))
     })
-    return { sequences, tools }
+    return { sequences, tools, promptTokens: prompts.map(({ length }) => length) }
   }
 
   #embedding(

@@ -259,13 +259,13 @@ export class VllmEngine implements Engine {
   /** What the choices of a request share; its delta is held once for each of them. */
   async #prepare(request: GenerateRequest, context: RequestContext): Promise<Prepared> {
     const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
+    // What one engine cannot hold to is refused by both.
+    if (request.sampling.response_format) compileResponseFormat(request.sampling.response_format)
     const count = choicesOf(request)
     const held = request.delta === null ? undefined : this.#adapters.hold(request.delta, count)
     try {
-      const tools = this.#prompts.toolUse(request, held?.chatTemplate)
+      const tools = this.#prompts.toolUse(request, held?.chatTemplate, compileResponseFormat)
       const sampling = tools?.sampling ?? request.sampling
-      // What one engine cannot hold to is refused by both.
-      if (sampling.response_format) compileResponseFormat(sampling.response_format)
       const encoded = await this.#prompts.encode(request, context.tenant, held?.chatTemplate, tools)
       const prompts = encoded.map((promptTokens) => ({
         promptTokens,

@@ -19,6 +19,8 @@ const request = (extra: object) =>
     ...extra,
   })
 
+const useOf = (asked: GenerateRequest, template: string | undefined) => toolUse(asked, template, compileResponseFormat)
+
 function refusal(work: () => unknown): BackendError {
   try {
     work()
@@ -47,9 +49,9 @@ describe('the format of calls', () => {
 
 describe('the use of tools', () => {
   test('is none without tools, and refused where the template has none', () => {
-    expect(toolUse(request({}), undefined)).toBeUndefined()
+    expect(useOf(request({}), undefined)).toBeUndefined()
     for (const template of [undefined, '{{ messages[0].content }}']) {
-      const error = refusal(() => toolUse(request({ tools: [tool('time')] }), template))
+      const error = refusal(() => useOf(request({ tools: [tool('time')] }), template))
       expect(error).toMatchObject({ code: 'bad_request', param: 'tools' })
       expectOneSentence(error.message)
     }
@@ -57,7 +59,7 @@ describe('the use of tools', () => {
 
   test('leaves the prompt and the sampling alone where the model may choose', () => {
     const asked = request({ tools: [tool('time')] })
-    expect(toolUse(asked, TOOL_TEMPLATES.hermes)).toMatchObject({ promptEnd: '', sampling: asked.sampling })
+    expect(useOf(asked, TOOL_TEMPLATES.hermes)).toMatchObject({ promptEnd: '', sampling: asked.sampling })
   })
 
   test('begins the call that must be made, and holds it to the parameters, with their own references', () => {
@@ -68,7 +70,7 @@ describe('the use of tools', () => {
       $defs: { city: { enum: ['Bern', 'Rome'] } },
     }
     const tools = [tool('time'), tool('fly', parameters)]
-    const use = toolUse(request({ tools, must_call: ['time', 'fly'] }), TOOL_TEMPLATES.mistral)!
+    const use = useOf(request({ tools, must_call: ['time', 'fly'] }), TOOL_TEMPLATES.mistral)!
     expect(use.promptEnd).toBe('[TOOL_CALLS] [')
     const { response_format: format } = use.sampling
     expect(format).toMatchObject({
@@ -77,7 +79,7 @@ describe('the use of tools', () => {
       },
     })
     expect(compileResponseFormat(format!)).toBeDefined()
-    const one = toolUse(request({ tools, must_call: ['fly'] }), TOOL_TEMPLATES.llama)!
+    const one = useOf(request({ tools, must_call: ['fly'] }), TOOL_TEMPLATES.llama)!
     expect(one.promptEnd).toBe('')
     expect(one.sampling.response_format).toMatchObject({
       json_schema: { schema: { anyOf: [{ required: ['name', 'parameters'] }] } },
@@ -86,11 +88,11 @@ describe('the use of tools', () => {
 
   test('names the tools where their parameters cannot be held to', () => {
     const tools = [tool('time', { type: 'object', properties: { zone: { type: 'string', pattern: '^x' } } })]
-    const error = refusal(() => toolUse(request({ tools, must_call: ['time'] }), TOOL_TEMPLATES.hermes))
+    const error = refusal(() => useOf(request({ tools, must_call: ['time'] }), TOOL_TEMPLATES.hermes))
     expect(error).toMatchObject({ code: 'bad_request', param: 'tools' })
     expect(error.message).toContain('"pattern"')
     expectOneSentence(error.message)
-    expect(toolUse(request({ tools }), TOOL_TEMPLATES.hermes)).toBeDefined()
+    expect(useOf(request({ tools }), TOOL_TEMPLATES.hermes)).toBeDefined()
   })
 })
 
