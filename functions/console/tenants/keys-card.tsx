@@ -48,6 +48,8 @@ export function KeysCard({ path }: { readonly path: string }) {
   }
   return (
     <Card title="Keys" about="Only a key’s beginning is stored, and its hash: copy a new one now.">
+      {/* Above what is loaded, which would move it under the pointer. */}
+      <NewKey isBusy={making.isBusy} onMake={(body) => void making.run(() => make('', body))} />
       {made.map(({ id, key }) => (
         <div key={id} class="notice good" role="status">
           <div>
@@ -73,7 +75,6 @@ export function KeysCard({ path }: { readonly path: string }) {
           )
         }
       </WhenLoaded>
-      <NewKey isBusy={making.isBusy} onMake={(body) => void making.run(() => make('', body))} />
       {question && (
         <Confirm
           title={`${question.kind === 'replace' ? 'Replace' : 'Revoke'} ${question.key.prefix}…?`}
