@@ -1,5 +1,5 @@
-// Renders one chat template, away from the page: whoever started this worker ends it, whatever the template does.
-import { Template } from '@huggingface/jinja'
+// Renders one chat template as the backend renders it, away from the page: whoever started this worker ends it, whatever the template does.
+import { ChatTemplate } from '../../../gpu-backend/model/chat-template.ts'
 import type { TemplateInput } from '../../client/check-chat-template.ts'
 
 export type Rendered = { readonly text: string } | { readonly error: string }
@@ -10,9 +10,7 @@ addEventListener('message', ({ data }: MessageEvent<{ template: string; input: T
 
 function render(template: string, input: TemplateInput): Rendered {
   try {
-    return {
-      text: new Template(template).render({ tools: null, documents: null, add_generation_prompt: true, ...input }),
-    }
+    return { text: new ChatTemplate(template).render(input) }
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) }
   }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Locator, Page } from 'playwright-core'
 import { expect, test } from 'vitest'
@@ -167,6 +167,18 @@ export function adapters(site: TestedConsole): void {
     expect(await zone.getByRole('listitem').allInnerTexts()).toEqual(files)
     await site.publishChosen(page, 'dropped')
     expect((await site.shown<ShownAdapter>('/v1/adapters/demo/dropped')).versions).toHaveLength(1)
+  })
+
+  test('tries a chat template as the backend renders it', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await page.goto('/#/adapters/+')
+    // As Python compares: JavaScript has it that these two are equal.
+    const template = `{% if '' == false %}{{ raise_exception('unlike Python') }}{% endif %}{{ messages[0]['content'] }}`
+    const folder = join(SAMPLES, SAMPLE_NAMES[0]!)
+    const files = readdirSync(folder).map((name) => memoryFile(name, readFileSync(join(folder, name))))
+    const templated = fileSet([...files, memoryFile('chat_template.jinja', new TextEncoder().encode(template))])
+    await page.getByLabel('Choose files').setInputFiles(await inMemory(templated))
+    await site.publishChosen(page, 'templated')
   })
 
   test('refuses files that are no adapter, or one without effect, in one sentence, and publishes nothing', async () => {
