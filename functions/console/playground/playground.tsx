@@ -124,7 +124,8 @@ function firstChoice(
   return [...(base === undefined ? [] : [base]), ...adapters.slice(0, MAX_ADAPTERS)]
 }
 
+/** Whatever further fields say, the model is the one whose name is above the answer. */
 function requestOf(model: string, { messages, prompt, sampling }: Question): AskRequest {
-  if (messages) return { path: '/v1/chat/completions', body: { model, messages, ...sampling } }
-  return { path: '/v1/completions', body: { model, prompt, ...sampling } }
+  if (messages) return { path: '/v1/chat/completions', body: { messages, ...sampling, model } }
+  return { path: '/v1/completions', body: { prompt, ...sampling, model } }
 }

@@ -61,12 +61,18 @@ export function playground(site: TestedConsole): void {
     const fields = page.getByLabel('Further fields')
     await fields.fill('{"top_k": 1, ')
     expect(await page.getByRole('button', { name: 'Ask' }).isDisabled()).toBe(true)
-    await fields.fill('{"top_k": 1, "min_tokens": 2}')
+    await fields.fill('{"top_k": 1, "min_tokens": 2, "model": "forno/support"}')
     await page.getByLabel('Longest answer').fill('3')
     await page.getByRole('button', { name: 'Ask' }).click()
     await page.getByText(/^(Done|Cut by length)$/).waitFor()
     const { body, answer } = await runCurlLine(page, 'polylora-base')
-    expect(JSON.parse(body)).toMatchObject({ prompt: 'Our return policy:', top_k: 1, min_tokens: 2, max_tokens: 3 })
+    expect(JSON.parse(body)).toMatchObject({
+      model: 'polylora-base',
+      prompt: 'Our return policy:',
+      top_k: 1,
+      min_tokens: 2,
+      max_tokens: 3,
+    })
     expect(answer).toContain('"object":"text_completion"')
   })
 
