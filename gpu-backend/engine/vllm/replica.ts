@@ -60,7 +60,10 @@ export class Replica implements Place {
     this.name = options.name
     this.client = options.client
     this.#options = options
-    this.adapters = new ResidentAdapters(options.client, options.adapterCapacity, (digest) => this.atWork.has(digest))
+    this.adapters = new ResidentAdapters(options.client, options.adapterCapacity, {
+      isAtWork: (digest) => this.atWork.has(digest),
+      gone: () => this.gone,
+    })
   }
 
   /** Aborted when the server has not answered for a while: what runs there would wait for it in vain. */

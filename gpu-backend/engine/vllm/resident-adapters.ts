@@ -13,10 +13,17 @@ interface Loaded {
   readonly name: string
 }
 
+/** What is asked of the deltas' owner. */
+export interface AdaptersOwner {
+  isAtWork(digest: string): boolean
+  /** Aborted when the server is given up: calls that wait for it would wait in vain. */
+  gone(): AbortSignal
+}
+
 export class ResidentAdapters {
   readonly #client: VllmClient
   readonly #capacity: number
-  readonly #isAtWork: (digest: string) => boolean
+  readonly #owner: AdaptersOwner
   /** In order of use: the least recently used first. */
   readonly #loaded = new Map<string, Loaded>()
   readonly #loading = new Map<string, Promise<string>>()
@@ -29,10 +36,10 @@ export class ResidentAdapters {
   #evictions = 0
 
   /** `capacity`: deltas that the server keeps in memory (--max-cpu-loras). */
-  constructor(client: VllmClient, capacity: number, isAtWork: (digest: string) => boolean) {
+  constructor(client: VllmClient, capacity: number, owner: AdaptersOwner) {
     this.#client = client
     this.#capacity = capacity
-    this.#isAtWork = isAtWork
+    this.#owner = owner
   }
 
   get hits(): number {
@@ -111,7 +118,7 @@ export class ResidentAdapters {
     const name = `${digest}-${crypto.randomUUID().slice(0, 8)}`
     const lives = this.#lives
     await this.#makeRoom()
-    await this.#client.loadAdapter(name, path)
+    await this.#client.loadAdapter(name, path, this.#owner.gone())
     if (lives !== this.#lives) throw new VllmLost('the server restarted while it loaded an adapter')
     this.#loads++
     this.#loaded.set(digest, { adapter, name })
@@ -120,7 +127,7 @@ export class ResidentAdapters {
 
   async #makeRoom(): Promise<void> {
     while (this.#loaded.size + this.#loading.size > this.#capacity) {
-      const idle = this.#loaded.entries().find(([digest]) => !this.#isAtWork(digest))
+      const idle = this.#loaded.entries().find(([digest]) => !this.#owner.isAtWork(digest))
       if (!idle) return
       const [digest, { name }] = idle
       this.#loaded.delete(digest)
@@ -129,9 +136,9 @@ export class ResidentAdapters {
     }
   }
 
-  async #unloadName(digest: string): Promise<void> {
+  async #unloadName(name: string): Promise<void> {
     try {
-      await this.#client.unloadAdapter(digest)
+      await this.#client.unloadAdapter(name, this.#owner.gone())
     } catch (error) {
       if (!(error instanceof VllmRefusal || error instanceof VllmLost)) throw error
     }

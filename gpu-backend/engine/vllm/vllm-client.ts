@@ -103,12 +103,12 @@ export class VllmClient {
   }
 
   /** Loads the PEFT directory `path`, as the server sees it, under `name`, which must be new. */
-  async loadAdapter(name: string, path: string): Promise<void> {
-    await this.#call('POST', '/v1/load_lora_adapter', { lora_name: name, lora_path: path })
+  async loadAdapter(name: string, path: string, signal?: AbortSignal): Promise<void> {
+    await this.#call('POST', '/v1/load_lora_adapter', { lora_name: name, lora_path: path }, signal)
   }
 
-  async unloadAdapter(name: string): Promise<void> {
-    await this.#call('POST', '/v1/unload_lora_adapter', { lora_name: name })
+  async unloadAdapter(name: string, signal?: AbortSignal): Promise<void> {
+    await this.#call('POST', '/v1/unload_lora_adapter', { lora_name: name }, signal)
   }
 
   /** Its figures in Prometheus' text format. */

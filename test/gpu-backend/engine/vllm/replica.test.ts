@@ -1,22 +1,30 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { Replica } from '../../../../gpu-backend/engine/vllm/replica.ts'
-import { VllmClient } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
+import { VllmClient, VllmLost } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
 
 const SOON = { timeout: 60_000, interval: 50 }
 let isWell = true
-const http = createServer((_, response) => {
+const http = createServer(({ url }, response) => {
+  // It takes the call and never comes to it.
+  if (url === '/v1/load_lora_adapter') return
   response.statusCode = isWell ? 200 : 500
   response.end('{"data": []}')
 })
 
-beforeAll(() => new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve)))
-afterAll(() => http.close())
+let replica: Replica
+let watched: Promise<void>
 
-test('a server that stops answering is given up with all that runs there, and used again once it is well', async () => {
+beforeAll(() => new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve)))
+afterAll(() => {
+  http.closeAllConnections()
+  http.close()
+})
+beforeEach(async () => {
+  isWell = true
   const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`
-  const replica = new Replica({
+  replica = new Replica({
     name: 'tested',
     client: new VllmClient({ url }, undefined),
     adapterCapacity: 1,
@@ -24,8 +32,15 @@ test('a server that stops answering is given up with all that runs there, and us
     findAdapter: () => undefined,
     onChange: () => {},
   })
-  const watched = replica.watch()
+  watched = replica.watch()
   await vi.waitFor(() => expect(replica.isReady).toBe(true), SOON)
+})
+afterEach(async () => {
+  replica.close()
+  await watched
+})
+
+test('a server that stops answering is given up with all that runs there, and used again once it is well', async () => {
   const { gone } = replica
   isWell = false
   await vi.waitFor(() => expect(gone.aborted).toBe(true), SOON)
@@ -33,6 +48,12 @@ test('a server that stops answering is given up with all that runs there, and us
   isWell = true
   await vi.waitFor(() => expect(replica.isReady).toBe(true), SOON)
   expect(replica.gone.aborted).toBe(false)
-  replica.close()
-  await watched
+})
+
+test('a load that such a server does not come to is over with it', async () => {
+  const adapter = { digest: `sha256:${'0'.repeat(64)}`, path: '/shared/one', bytes: 1 }
+  const load = replica.adapters.ensure(adapter)
+  isWell = false
+  await expect(load).rejects.toThrow(VllmLost)
+  expect(replica.hasLoaded(adapter.digest)).toBe(false)
 })
