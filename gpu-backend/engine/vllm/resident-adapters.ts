@@ -1,7 +1,7 @@
 // Which deltas one vLLM server has loaded, and under which names: our table of it, and the calls that change it.
 // Knows no requests: which deltas are at work is asked of its owner. Invariants: a digest is loaded once however many ask
-// for it; calls about one digest follow each other; a delta at work is never unloaded to make room; a name, the digest and
-// a few digits more, is used for one load only. vLLM (0.32) takes two loads under one name for one adapter, and dies when
+// for it, and of its admissions the latest; loads of one digest follow each other, and none waits for another digest; a delta
+// at work is never unloaded to make room; a name, the digest and a few digits more, is used for one load only. vLLM (0.32) takes two loads under one name for one adapter, and dies when
 // requests of both are in a batch: what a client left behind may still run when the delta is loaded again.
 import type { SharedAdapter } from './shared-adapters.ts'
 import { type VllmClient, VllmLost, type VllmModel, VllmRefusal } from './vllm-client.ts'
@@ -86,19 +86,16 @@ export class ResidentAdapters {
     return loading
   }
 
-  /** The server does not know the delta although the table says so. */
-  lost(digest: string): void {
-    this.#loaded.delete(digest)
+  /** The server does not know the delta by this name; the table may have it by another already. */
+  lost(digest: string, name: string): void {
+    if (this.#loaded.get(digest)?.name === name) this.#loaded.delete(digest)
   }
 
   /** Unloads the delta where this very admission of it is loaded. A server that cannot be reached has lost it anyway. */
   async unload({ digest, path }: SharedAdapter): Promise<void> {
     await this.#inTurn(digest, async () => {
       const loaded = this.#loaded.get(digest)
-      if (loaded?.adapter.path !== path) return
-      this.#loaded.delete(digest)
-      this.#evictions++
-      await this.#unloadName(loaded.name)
+      if (loaded?.adapter.path === path) await this.#evict(loaded)
     })
   }
 
@@ -117,6 +114,9 @@ export class ResidentAdapters {
     const { digest, path } = adapter
     const name = `${digest}-${crypto.randomUUID().slice(0, 8)}`
     const lives = this.#lives
+    // Of an earlier admission: what runs with it there goes on.
+    const earlier = this.#loaded.get(digest)
+    if (earlier) await this.#evict(earlier)
     await this.#makeRoom()
     await this.#client.loadAdapter(name, path, this.#owner.gone())
     if (lives !== this.#lives) throw new VllmLost('the server restarted while it loaded an adapter')
@@ -127,16 +127,15 @@ export class ResidentAdapters {
 
   async #makeRoom(): Promise<void> {
     while (this.#loaded.size + this.#loading.size > this.#capacity) {
-      const idle = this.#loaded.entries().find(([digest]) => !this.#owner.isAtWork(digest))
+      const idle = this.#loaded.values().find(({ adapter }) => !this.#owner.isAtWork(adapter.digest))
       if (!idle) return
-      const [digest, { name }] = idle
-      this.#loaded.delete(digest)
-      this.#evictions++
-      await this.#inTurn(digest, () => this.#unloadName(name))
+      await this.#evict(idle)
     }
   }
 
-  async #unloadName(name: string): Promise<void> {
+  async #evict({ adapter, name }: Loaded): Promise<void> {
+    this.#loaded.delete(adapter.digest)
+    this.#evictions++
     try {
       await this.#client.unloadAdapter(name, this.#owner.gone())
     } catch (error) {

@@ -106,11 +106,12 @@ export class SequenceRun implements Dispatched {
   async #run(replica: Replica): Promise<void> {
     const { adapter } = this.#options
     const tier = this.#tierOn(replica)
+    let model = replica.baseName
     try {
-      const model = adapter ? await this.#load(replica, adapter) : replica.baseName
+      if (adapter) model = await this.#load(replica, adapter)
       if (!this.#isOver) await this.#stream(replica, model, tier)
     } catch (error) {
-      await this.#failed(replica, error)
+      await this.#failed(replica, model, error)
     }
     this.#settle()
   }
@@ -150,12 +151,12 @@ export class SequenceRun implements Dispatched {
     this.end(reason)
   }
 
-  async #failed(replica: Replica, error: unknown): Promise<void> {
+  async #failed(replica: Replica, model: string, error: unknown): Promise<void> {
     if (this.#isOver) return
     if (error instanceof VllmRefusal && error.status === 404 && ++this.#reloads <= MAX_RELOADS) {
       // The server has forgotten the delta, by a restart or by another backend's doing.
       if (this.digest === null) replica.lost(error)
-      else replica.adapters.lost(this.digest)
+      else replica.adapters.lost(this.digest, model)
     } else if (error instanceof VllmRefusal) {
       const code = error.status === 404 ? 'unavailable' : error.status < 500 ? 'bad_request' : 'internal'
       this.fail(new BackendError(code, `vLLM refuses the request: ${error.message.replace(/\.?$/, '.')}`))
