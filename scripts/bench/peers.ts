@@ -1,11 +1,12 @@
 // The peers on the same weights, adapters, prompt and lengths: vLLM's CPU engine, PEFT's mixed batch, llama.cpp.
 // Reads what scripts/bench/peers/setup.sh made; knows their programs, not their insides.
 import { execFile } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { CliError } from '../cli-error.ts'
 import { type Contender, processContender } from './contender.ts'
 
 const SCRIPTS = fileURLToPath(new URL('./peers', import.meta.url))
@@ -23,11 +24,24 @@ export interface PeerOptions {
   readonly streams: readonly number[]
 }
 
+/** Throws CliError where setup.sh has made nothing in the folder. */
+export function requirePeers(venv: string): void {
+  if (existsSync(pythonOf(venv))) return
+  throw new CliError(
+    `--peers ${venv}: there is no ${pythonOf(venv)}; run sh scripts/bench/peers/setup.sh ${venv} first.`,
+    2,
+  )
+}
+
+function pythonOf(venv: string): string {
+  return join(venv, 'bin', 'python')
+}
+
 /** Starts every peer; one that does not start is left out, and `skipped` is told why. */
 export async function startPeers(options: PeerOptions, skipped: (line: string) => void): Promise<Contender[]> {
   const { venv, workDir, model, deltas, rank, streams } = options
   for (const [i, bytes] of deltas.entries()) writeAdapter(join(workDir, `adapter-${i}`), bytes, rank)
-  const python = join(venv, 'bin', 'python')
+  const python = pythonOf(venv)
   await promisify(execFile)(python, [join(SCRIPTS, 'prepare.py'), model, workDir])
   const [rows, dtype] = [String(deltas.length), { PEER_DTYPE: bestType() }]
   const crowds = streams.filter((count) => count >= 8)

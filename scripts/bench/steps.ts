@@ -1,16 +1,17 @@
-// node scripts/bench/steps.ts: what one step of the bare graph takes on a device, without server, tokenizer or sampler.
+// npx node scripts/bench/steps.ts: what one step of the bare graph takes on a device, without server, tokenizer or sampler.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import * as z from 'zod/mini'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
-import { parseFlags } from '../parse-flags.ts'
+import { CliError } from '../cli-error.ts'
+import { oneOf, parseFlags, wholeNumber, wholeNumbers } from '../parse-flags.ts'
+import { runScript } from '../run-script.ts'
 import { openBareRunner } from './bare-runner.ts'
 import { adaptersOf, MODES } from './contender.ts'
 import { quantile } from './timing.ts'
 
-const HELP = `node scripts/bench/steps.ts [options]
+const HELP = `npx node scripts/bench/steps.ts [options]
 
 Milliseconds of a decode step, for the bare base, one shared delta and all different ones, and of a prompt of 512 tokens. The
 model is what POLYLORA_BENCH_MODEL names, or the embedded one.
@@ -28,30 +29,30 @@ const PROMPT_TOKENS = 512
 const WARM_UP_STEPS = 5
 const PROMPTS = 5
 
-const flags = parseFlags({
-  device: { type: 'string', default: 'cpu' },
-  weights: { type: 'string' },
-  rows: { type: 'string', default: '1,8,32' },
-  past: { type: 'string', default: '64' },
-  steps: { type: 'string', default: '60' },
-  help: { type: 'boolean', default: false },
+const flags = parseFlags(HELP, {
+  device: oneOf(['cpu', 'webgpu', 'cuda'], 'cpu'),
+  weights: oneOf(WEIGHT_FORMATS),
+  rows: wholeNumbers([1, 8, 32]),
+  past: wholeNumber(64, 0),
+  steps: wholeNumber(60),
 })
 
 async function main(): Promise<void> {
-  if (flags.help) {
-    process.stdout.write(HELP)
-    return
+  const { device, rows: rowCounts } = flags
+  const last = flags.past + WARM_UP_STEPS + flags.steps
+  if (last > CONTEXT_TOKENS) {
+    throw new CliError(
+      `--past and --steps lead to ${last} tokens a row; ${CONTEXT_TOKENS} is the most, ${WARM_UP_STEPS} steps to warm up among them.`,
+      2,
+    )
   }
-  const device = z.enum(['cpu', 'webgpu', 'cuda']).parse(flags.device)
-  const format = z.enum(WEIGHT_FORMATS).parse(flags.weights ?? (device === 'cuda' ? 'f16' : 'int8'))
-  const rowCounts = flags.rows.split(',').map(Number)
   const maxRows = Math.max(...rowCounts)
   const root = mkdtempSync(join(tmpdir(), 'polylora-steps-'))
   try {
     const { runner, delta } = await openBareRunner({
       model: process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL,
       cacheDir: root,
-      weights: format,
+      weights: flags.weights ?? (device === 'cuda' ? 'f16' : 'int8'),
       device,
       threads: availableParallelism(),
       maxRows,
@@ -61,8 +62,8 @@ async function main(): Promise<void> {
     for (const mode of MODES) {
       for (const rows of rowCounts) {
         const running = adaptersOf(mode, rows).map((adapter) => (adapter === null ? null : deltas[adapter]!))
-        const times = timesOf(WARM_UP_STEPS + Number(flags.steps), (step) => {
-          const past = Number(flags.past) + step
+        const times = timesOf(WARM_UP_STEPS + flags.steps, (step) => {
+          const past = flags.past + step
           runner.decode(running.map((delta, row) => ({ token: 7 + row, past, delta })))
         }).slice(WARM_UP_STEPS)
         tell(`${mode}, ${rows} rows`, times, rows)
@@ -98,4 +99,4 @@ function tell(what: string, times: readonly number[], tokens: number): void {
   )
 }
 
-await main()
+await runScript(main)

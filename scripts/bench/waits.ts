@@ -1,23 +1,34 @@
-// What a user waits for beside the model's own work: the gaps of a running stream while others' long prompts are computed,
-// and a start when the graph is on disk. `node scripts/bench/waits.ts [--weights int8] [--prompts 12] [--json FILE]`
-// The model is what POLYLORA_BENCH_MODEL names, or the embedded one. Every figure is of the real backend over HTTP.
+// npx node scripts/bench/waits.ts: what a user waits for beside the model's own work. Every figure is of the real backend over
+// HTTP.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import { WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
 import { SamplingParams } from '../../gpu-backend/protocol.ts'
-import { parseFlags } from '../parse-flags.ts'
+import { oneOf, outFile, parseFlags, wholeNumber } from '../parse-flags.ts'
+import { runScript } from '../run-script.ts'
 import { BackendProcess } from './backend-process.ts'
 import { gaps, quantile } from './timing.ts'
+
+const HELP = `npx node scripts/bench/waits.ts [options]
+
+The gaps of a running stream while others' long prompts are computed, and a start when the graph is on disk. The model is what
+POLYLORA_BENCH_MODEL names, or the embedded one.
+
+  --weights F   f32, f16, int8 or int4 (default int8)
+  --prompts N   long prompts beside the stream (default 12)
+  --json FILE   writes the figures there
+`
 
 const PROMPT_TOKENS = 512
 const CONTEXT_TOKENS = 1024
 const STARTS = 3
 
-const flags = parseFlags({
-  weights: { type: 'string', default: 'int8' },
-  prompts: { type: 'string', default: '12' },
-  json: { type: 'string' },
+const flags = parseFlags(HELP, {
+  weights: oneOf(WEIGHT_FORMATS, 'int8'),
+  prompts: wholeNumber(12),
+  json: outFile(),
 })
 const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
 const dataDir = mkdtempSync(join(tmpdir(), 'polylora-waits-'))
@@ -46,7 +57,7 @@ async function streamBesidePrompts(backend: BackendProcess) {
   const alone = gaps([await backend.generate(request('Once upon a time', 200))])
   const stream = backend.generate(request('Once upon a time', 900))
   const firsts: number[] = []
-  for (let index = 0; index < Number(flags.prompts); index++) {
+  for (let index = 0; index < flags.prompts; index++) {
     const { sentMs, tokenTimesMs } = await backend.generate(request(longPrompt(index), 1))
     firsts.push(tokenTimesMs[0]! - sentMs)
   }
@@ -63,27 +74,31 @@ async function streamBesidePrompts(backend: BackendProcess) {
   }
 }
 
-try {
-  const { backend: building, ms: firstStartMs } = await start()
-  await building.stop()
-  const starts: number[] = []
-  for (let i = 0; i < STARTS; i++) {
-    const { backend, ms } = await start()
-    starts.push(ms)
+async function main(): Promise<void> {
+  try {
+    const { backend: building, ms: firstStartMs } = await start()
+    await building.stop()
+    const starts: number[] = []
+    for (let i = 0; i < STARTS; i++) {
+      const { backend, ms } = await start()
+      starts.push(ms)
+      await backend.stop()
+    }
+    const { backend } = await start()
+    const figures = {
+      firstStartMs,
+      nextStartMs: quantile(starts, 0.5),
+      ...(await streamBesidePrompts(backend)),
+    }
     await backend.stop()
+    for (const [name, value] of Object.entries(figures)) {
+      process.stdout.write(`${name.replace(/Ms$/, '').padEnd(12)} ${value.toFixed(1).padStart(9)} ms\n`)
+    }
+    if (flags.json)
+      writeFileSync(flags.json, `${JSON.stringify({ model, weights: flags.weights, ...figures }, null, 2)}\n`)
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true })
   }
-  const { backend } = await start()
-  const figures = {
-    firstStartMs,
-    nextStartMs: quantile(starts, 0.5),
-    ...(await streamBesidePrompts(backend)),
-  }
-  await backend.stop()
-  for (const [name, value] of Object.entries(figures)) {
-    process.stdout.write(`${name.replace(/Ms$/, '').padEnd(12)} ${value.toFixed(1).padStart(9)} ms\n`)
-  }
-  if (flags.json)
-    writeFileSync(flags.json, `${JSON.stringify({ model, weights: flags.weights, ...figures }, null, 2)}\n`)
-} finally {
-  rmSync(dataDir, { recursive: true, force: true })
 }
+
+await runScript(main)
