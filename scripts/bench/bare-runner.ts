@@ -1,11 +1,13 @@
 // The runner by itself, with a model's graph built in a folder and the benchmark's deltas as it takes them.
 import { decodeDelta } from '../../adapters/canonical.ts'
 import { graphPath } from '../../gpu-backend/engine/onnx/built-graph.ts'
+import { OrtError } from '../../gpu-backend/engine/onnx/ort-api.ts'
 import { Runner, type RunnerOptions } from '../../gpu-backend/engine/onnx/runner.ts'
 import { identify } from '../../gpu-backend/model/identify.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { floatTypeOf, type WeightFormat } from '../../gpu-backend/model/weight-formats.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'
+import { CliError } from '../cli-error.ts'
 import { randomDelta } from './random-delta.ts'
 
 export interface BareRunnerOptions extends Pick<RunnerOptions, 'device' | 'threads' | 'maxRows' | 'contextTokens'> {
@@ -26,7 +28,7 @@ export async function openBareRunner(options: BareRunnerOptions): Promise<BareRu
   const { config } = source
   const base = await identify(source, 'bench', cacheDir)
   const graph = { format: weights, target: device, positions: contextTokens }
-  const runner = new Runner({
+  const runner = startRunner({
     graphPath: await graphPath(source, base.fingerprint, graph, cacheDir),
     config,
     floatType: floatTypeOf(weights),
@@ -42,5 +44,14 @@ export async function openBareRunner(options: BareRunnerOptions): Promise<BareRu
       const { shape, values } = packDelta(digest, decodeDelta(bytes, base), runner.groups, base)
       return viewPacked(digest, shape, runner.groups, base, values)
     },
+  }
+}
+
+/** Throws CliError where the device cannot be used. */
+function startRunner(options: RunnerOptions): Runner {
+  try {
+    return new Runner(options)
+  } catch (error) {
+    throw error instanceof OrtError ? new CliError(error.message) : error
   }
 }
