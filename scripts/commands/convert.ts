@@ -1,15 +1,14 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
 import { rename, rm } from 'node:fs/promises'
-import { encodeDeltaStream, MAX_RANK } from '../../adapters/canonical.ts'
-import { storedAs } from '../../adapters/delta-source.ts'
+import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
-import { shrinkRank } from '../../adapters/shrink-rank.ts'
-import { verifyAdapter } from '../../adapters/verify.ts'
+import { checkAdapter } from '../check-adapter.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
 import { formatReport } from '../format-report.ts'
-import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
+import { importFacts } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
+import { terminalProgress } from '../progress.ts'
 import { writeDelta } from '../write-delta.ts'
 
 export const convert: Command = {
@@ -22,25 +21,25 @@ export const convert: Command = {
   },
   async run(args, terminal) {
     const out = args.required('out')
-    const base = await openBase(args.required('base'), args)
-    const imported = await importAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal), {
-      ...importFacts(args),
-      base,
-    })
-    const dtype = storedAs(imported, parseDtype(args))
-    const rank = parseShrinkRank(args)
-    const source = rank === undefined ? imported : (await shrinkRank(imported, rank)).source
-    const report = await verifyAdapter(source, base, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })
+    const progress = terminalProgress(terminal.stderr)
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
     const partial = `${out}.partial`
     try {
-      const digest = await writeDelta(partial, encodeDeltaStream(source, base, dtype))
+      progress.update('reading', 0, 1)
+      const base = await openBase(args.required('base'), args)
+      const files = await openAdapter(onlyOperand(args, 'folder or file'), terminal)
+      const imported = await importAdapter(files, { ...importFacts(args), base })
+      const { source, dtype, report } = await checkAdapter(imported, base, args, progress)
+      const onWritten = (bytes: number) => progress.update('writing', bytes, report.bytes)
+      const digest = await writeDelta(partial, encodeDeltaStream(source, base, dtype), onWritten)
       await rename(partial, out)
+      progress.finish()
       const lines = [...formatReport(report), `written   ${out}`, `digest    ${digest}`]
       terminal.stdout.write(
         args.flag('json') ? `${JSON.stringify({ ...report, digest, out })}\n` : `${lines.join('\n')}\n`,
       )
     } finally {
+      progress.finish()
       await rm(partial, { force: true })
     }
   },

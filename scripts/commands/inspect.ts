@@ -1,17 +1,15 @@
 // `polylora inspect`: what an adapter's files hold and whether they could be published; no server needed.
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { MAX_RANK } from '../../adapters/canonical.ts'
-import { storedAs } from '../../adapters/delta-source.ts'
 import { identifyAdapter } from '../../adapters/import-adapter.ts'
 import { inferBase } from '../../adapters/infer-base.ts'
-import { shrinkRank } from '../../adapters/shrink-rank.ts'
 import type { TensorFile } from '../../adapters/source-tensor.ts'
-import { verifyAdapter } from '../../adapters/verify.ts'
+import { checkAdapter } from '../check-adapter.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
 import { formatReport } from '../format-report.ts'
-import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
+import { importFacts } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
+import { terminalProgress } from '../progress.ts'
 
 export const inspect: Command = {
   summary: 'Reports what an adapter is, without a server: format, ranks, scale, norms, and what would be refused.',
@@ -19,15 +17,19 @@ export const inspect: Command = {
   options: { ...BASE_OPTIONS, ...FACT_OPTIONS },
   notes: ["Without --base, sizes are compared among the adapter's own tensors only; a fused layer needs --base."],
   async run(args, terminal) {
-    const adapter = await identifyAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal))
-    const model = args.text('base')
-    const base = model === undefined ? shownBase(adapter.weights) : await openBase(model, args)
-    const imported = await adapter.read({ ...importFacts(args), base })
-    const dtype = storedAs(imported, parseDtype(args))
-    const rank = parseShrinkRank(args)
-    const source = rank === undefined ? imported : (await shrinkRank(imported, rank)).source
-    const report = await verifyAdapter(source, base, dtype, { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY })
-    terminal.stdout.write(args.flag('json') ? `${JSON.stringify(report)}\n` : `${formatReport(report).join('\n')}\n`)
+    const progress = terminalProgress(terminal.stderr)
+    try {
+      progress.update('reading', 0, 1)
+      const adapter = await identifyAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal))
+      const model = args.text('base')
+      const base = model === undefined ? shownBase(adapter.weights) : await openBase(model, args)
+      const imported = await adapter.read({ ...importFacts(args), base })
+      const { report } = await checkAdapter(imported, base, args, progress)
+      progress.finish()
+      terminal.stdout.write(args.flag('json') ? `${JSON.stringify(report)}\n` : `${formatReport(report).join('\n')}\n`)
+    } finally {
+      progress.finish()
+    }
   },
 }
 

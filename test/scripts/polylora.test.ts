@@ -8,24 +8,15 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openAdapterPath } from '../../scripts/directory-files.ts'
-import { polylora } from '../../scripts/polylora.ts'
 import { publishAdapter } from '../../scripts/publish.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+import { runPolylora as run } from '../support/run-polylora.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
 import { FORMATS } from '../support/tiny-base.ts'
 
 const PATHS = ['model.layers.0.self_attn.q_proj', 'model.layers.1.mlp.down_proj']
-
-/** Runs one command line; what it wrote and its exit code. */
-async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ['', '']
-  const write = (add: (text: string) => void) => ({ isTTY: false, write: (text: string) => add(text) })
-  const terminal = { stdout: write((text) => (out += text)), stderr: write((text) => (err += text)), env: {} }
-  const code = await polylora(argv, terminal)
-  return { code, out, err }
-}
 
 const data = temporaryDir()
 

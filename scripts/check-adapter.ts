@@ -1,0 +1,32 @@
+// An adapter as the options want it, and looked through: what `inspect` and `convert` do without a server.
+import type { BaseModel } from '../adapters/base-model.ts'
+import { MAX_RANK } from '../adapters/canonical.ts'
+import type { DeltaDtype } from '../adapters/delta.ts'
+import { type DeltaSource, storedAs } from '../adapters/delta-source.ts'
+import { shrinkRank } from '../adapters/shrink-rank.ts'
+import { type AdapterReport, verifyAdapter } from '../adapters/verify.ts'
+import type { Arguments } from './command.ts'
+import { parseDtype, parseShrinkRank } from './import-facts.ts'
+import type { Progress } from './progress.ts'
+
+export interface CheckedAdapter {
+  readonly source: DeltaSource
+  readonly dtype: DeltaDtype
+  readonly report: AdapterReport
+}
+
+/** Follows --shrink-rank and --dtype. Throws CliError and AdapterError. */
+export async function checkAdapter(
+  imported: DeltaSource,
+  base: BaseModel,
+  args: Arguments,
+  progress: Progress,
+): Promise<CheckedAdapter> {
+  const dtype = storedAs(imported, parseDtype(args))
+  const rank = parseShrinkRank(args)
+  const onShrunk = (done: number, total: number) => progress.update('shrinking', done, total)
+  const source = rank === undefined ? imported : (await shrinkRank(imported, rank, onShrunk)).source
+  progress.update('checking', 0, 1)
+  const limits = { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY }
+  return { source, dtype, report: await verifyAdapter(source, base, dtype, limits) }
+}

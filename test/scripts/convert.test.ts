@@ -1,0 +1,25 @@
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import { runOnTerminal, runPolylora } from '../support/run-polylora.ts'
+import { temporaryDir } from '../support/temporary-dir.ts'
+
+const data = temporaryDir()
+const ADAPTER = 'adapters/samples/forno'
+/** The line is empty again. */
+const CLEARED = '\r\x1b[K'
+
+describe('polylora convert', () => {
+  test('shows how far it has come, on a terminal alone', async () => {
+    const shrink = ['--base', EMBEDDED_MODEL, '--shrink-rank', '8']
+    const converted = await runOnTerminal('convert', ADAPTER, ...shrink, '--out', join(data, 'small.safetensors'))
+    expect(converted).toMatchObject({ code: 0 })
+    for (const step of ['reading ...', 'shrinking  [', 'checking ...', 'writing    ['])
+      expect(converted.err).toContain(step)
+    expect(converted.err.endsWith(CLEARED)).toBe(true)
+    const inspected = await runOnTerminal('inspect', ADAPTER, ...shrink)
+    for (const step of ['reading ...', 'shrinking  [', 'checking ...']) expect(inspected.err).toContain(step)
+    expect(inspected.err.endsWith(CLEARED)).toBe(true)
+    expect(await runPolylora('inspect', ADAPTER, ...shrink)).toMatchObject({ code: 0, err: '' })
+  })
+})
