@@ -44,6 +44,11 @@ With --engine vllm:
 export const EMBEDDED_MODEL = fileURLToPath(new URL('./base-model', import.meta.url))
 export const EMBEDDED_NAME = 'polylora-base'
 
+/** What clients call the model at an absolute `path` where no other name is given. */
+export function modelNameOf(path: string): string {
+  return path === EMBEDDED_MODEL ? EMBEDDED_NAME : (path.split(/[\\/]/).filter(Boolean).at(-1) ?? 'model')
+}
+
 const count = z.pipe(z.string().check(z.regex(/^\d+$/, 'must be a whole number')), z.transform(Number))
 const size = z.pipe(
   z.string().check(z.regex(/^\d+(\.\d+)?\s*(KB|MB|GB|TB)?$/i, 'must be a size like 512MB or 4GB')),
@@ -143,13 +148,11 @@ export function parseConfig(
   const vllmArguments = args.slice(end + 1)
   checkUse(flags, options, vllmArguments)
   checkUrls(options, env.POLYLORA_VLLM_API_KEY)
-  const embedded = options.model === EMBEDDED_MODEL
-  const directoryName = options.model.split(/[\\/]/).filter(Boolean).at(-1) ?? 'model'
   return Object.freeze({
     ...options,
     ...engineOptions(options),
     secret: secret.data,
-    modelName: options['served-model-name'] ?? (embedded ? EMBEDDED_NAME : directoryName),
+    modelName: options['served-model-name'] ?? modelNameOf(options.model),
     maxRank: options['max-rank'] ?? DEFAULT_MAX_RANK[options.engine],
     vllmApiKey: env.POLYLORA_VLLM_API_KEY,
     vllmArguments,

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import { parseHeader } from '../../adapters/safetensors.ts'
+import { EMBEDDED_MODEL, EMBEDDED_NAME } from '../../gpu-backend/config.ts'
 import { runOnTerminal, runPolylora } from '../support/run-polylora.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
 
@@ -10,6 +12,13 @@ const ADAPTER = 'adapters/samples/forno'
 const CLEARED = '\r\x1b[K'
 
 describe('polylora convert', () => {
+  test('names the embedded base as it is served, so that publishing the same files gives the same digest', async () => {
+    const out = join(data, 'forno.safetensors')
+    expect(await runPolylora('convert', ADAPTER, '--base', EMBEDDED_MODEL, '--out', out)).toMatchObject({ code: 0 })
+    const bytes = readFileSync(out)
+    expect(parseHeader(bytes, bytes.byteLength, out).metadata.get('base_name')).toBe(EMBEDDED_NAME)
+  })
+
   test('shows how far it has come, on a terminal alone', async () => {
     const shrink = ['--base', EMBEDDED_MODEL, '--shrink-rank', '8']
     const converted = await runOnTerminal('convert', ADAPTER, ...shrink, '--out', join(data, 'small.safetensors'))
