@@ -26,9 +26,12 @@ export async function callEdge(
   const headers = new Headers(init.headers)
   headers.set('authorization', `Bearer ${edge.apiKey}`)
   if (typeof init.body === 'string') headers.set('content-type', 'application/json')
-  const response = await fetch(edgeUrl(edge, path), { ...init, headers }).catch((error: unknown) => {
-    throw unreachable(edge, error)
-  })
+  const response = await fetch(edgeUrl(edge, path), { ...init, headers, redirect: 'manual' }).catch(
+    (error: unknown) => {
+      throw unreachable(edge, error)
+    },
+  )
+  if (isRedirect(response.status)) throw redirected(edge, path, response.headers.get('location'))
   if (!response.ok && !accepted.includes(response.status)) throw refused(edge, response.status, await response.text())
   return response
 }
@@ -40,7 +43,25 @@ export async function callEdgeJson<Value>(
   schema: { parse(value: unknown): Value },
   init?: RequestInit,
 ): Promise<Value> {
-  const response = await callEdge(edge, path, init)
+  return parseAnswer(edge, path, await callEdge(edge, path, init), schema)
+}
+
+/** As `callEdgeJson`; undefined where the edge has nothing under that path. */
+export async function tryCallEdgeJson<Value>(
+  edge: EdgeAddress,
+  path: string,
+  schema: { parse(value: unknown): Value },
+): Promise<Value | undefined> {
+  const response = await callEdge(edge, path, {}, [404])
+  return response.status === 404 ? undefined : parseAnswer(edge, path, response, schema)
+}
+
+async function parseAnswer<Value>(
+  edge: EdgeAddress,
+  path: string,
+  response: Response,
+  schema: { parse(value: unknown): Value },
+): Promise<Value> {
   const body: unknown = await response.json().catch(() => undefined)
   try {
     return schema.parse(body)
@@ -61,13 +82,18 @@ interface Upload {
   readonly end: number
   readonly headers: Readonly<Record<string, string>>
   readonly onProgress?: ((sentBytes: number) => void) | undefined
+  /** How long the connection may stand still. */
+  readonly silenceMs?: number | undefined
 }
+
+/** As long as `fetch` waits for an answer. */
+const SILENCE_MS = 300_000
 
 /** PUTs a range of a file with its Content-Length, a piece at a time. Throws CliError. */
 export async function uploadToEdge(
   edge: EdgeAddress,
   path: string,
-  { file, start, end, headers, onProgress }: Upload,
+  { file, start, end, headers, onProgress, silenceMs = SILENCE_MS }: Upload,
 ): Promise<string> {
   const url = edgeUrl(edge, path)
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest
@@ -80,13 +106,17 @@ export async function uploadToEdge(
       'content-length': end - start,
     },
   })
-  const answered = new Promise<{ status: number; body: string }>((resolve, reject) => {
+  request.setTimeout(silenceMs, () => request.destroy(Object.assign(new Error('silent'), { code: 'ETIMEDOUT' })))
+  const answered = new Promise<{ status: number; location: string | undefined; body: string }>((resolve, reject) => {
     request.on('error', reject)
     request.on('response', (response) => {
       const pieces: Buffer[] = []
       response.on('data', (piece: Buffer) => pieces.push(piece))
       response.on('error', reject)
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString() }))
+      response.on('end', () => {
+        const { statusCode: status = 0, headers } = response
+        resolve({ status, location: headers.location, body: Buffer.concat(pieces).toString() })
+      })
     })
   })
   let sent = 0
@@ -99,12 +129,12 @@ export async function uploadToEdge(
   })
   // An edge that refuses answers before it has read everything and closes: its answer matters more than the broken pipe.
   const sending = pipeline(createReadStream(file, { start, end: end - 1 }), meter, request).catch(() => undefined)
-  const { status, body } = await answered.catch((error: unknown) => {
+  const { status, location, body } = await answered.catch((error: unknown) => {
     throw unreachable(edge, error)
   })
   if (status < 200 || status > 299) {
     request.destroy()
-    throw refused(edge, status, body)
+    throw isRedirect(status) ? redirected(edge, path, location) : refused(edge, status, body)
   }
   await sending
   return body
@@ -116,6 +146,16 @@ function edgeUrl(edge: EdgeAddress, path: string): URL {
   } catch {
     throw new CliError(`--edge ${edge.url} is not a URL; give something like http://127.0.0.1:8787.`, 2)
   }
+}
+
+function isRedirect(status: number): boolean {
+  return status >= 300 && status < 400
+}
+
+/** Followed, it would lose the key, which is for one server alone, or the body. */
+function redirected(edge: EdgeAddress, path: string, location: string | null | undefined): CliError {
+  const target = location ? URL.parse(location, edge.url)?.href : undefined
+  return new CliError(`${edge.url} redirects ${path} to ${target ?? 'nowhere'}; give --edge the server that answers.`)
 }
 
 function unreachable(edge: EdgeAddress, error: unknown): CliError {

@@ -9,7 +9,7 @@ import {
   publishAdapter as publish,
 } from '../functions/client/publish-adapter.ts'
 import type { PublishHost, SpooledDelta } from '../functions/client/publish-host.ts'
-import { callEdge, callEdgeJson, type EdgeAddress } from './edge-client.ts'
+import { callEdge, callEdgeJson, type EdgeAddress, tryCallEdgeJson } from './edge-client.ts'
 import { renderChatTemplate } from './render-chat-template.ts'
 import { type UploadSettings, uploadDelta } from './upload.ts'
 import { writeDelta } from './write-delta.ts'
@@ -30,10 +30,7 @@ function nodeHost(edge: EdgeAddress, settings: UploadSettings | undefined): Publ
   return {
     call: (path, init) => callEdge(edge, path, init),
     read: (path, schema) => callEdgeJson(edge, path, schema),
-    tryReadAdapter: async (path, schema) => {
-      const response = await callEdge(edge, path, {}, [404])
-      return response.status === 404 ? undefined : schema.parse(await response.json())
-    },
+    tryReadAdapter: (path, schema) => tryCallEdgeJson(edge, path, schema),
     spool: (pieces) => spoolToDisk(edge, settings, pieces),
     renderTemplate: renderChatTemplate,
   }
