@@ -129,11 +129,18 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     await this.#wake(nowMs + FLUSH_AFTER_MS)
   }
 
-  /** Adds to the balance (nano units, may be negative); once for each `id`. Returns the balance. */
-  async credit(id: string, amountNano: number, nowMs: number): Promise<number> {
+  /**
+   * Adds to the balance (nano units, may be negative); once for each `id`. Returns the balance; undefined where another amount
+   * came under this `id` before.
+   */
+  async credit(id: string, amountNano: number, nowMs: number): Promise<number | undefined> {
     return this.ctx.storage.transactionSync(() => {
-      const { rowsWritten } = this.#sql.exec('INSERT OR IGNORE INTO credits VALUES (?, ?, ?)', id, amountNano, nowMs)
-      if (rowsWritten > 0) this.#pay(-amountNano)
+      const known = this.#sql
+        .exec<{ amount_nano: number }>('SELECT amount_nano FROM credits WHERE id = ?', id)
+        .toArray()[0]
+      if (known) return known.amount_nano === amountNano ? this.#balance() : undefined
+      this.#sql.exec('INSERT INTO credits VALUES (?, ?, ?)', id, amountNano, nowMs)
+      this.#pay(-amountNano)
       return this.#balance()
     })
   }

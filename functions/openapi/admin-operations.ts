@@ -51,7 +51,7 @@ export const ADMIN_OPERATIONS: readonly Operation[] = [
   ),
   post('/admin/v1/tenants/{tenant}/credits', 'admin', 'Adds to the balance, once for each id.', {
     body: Credit,
-    answers: { 200: json('The balance.', Credited) },
+    answers: { 200: json('The balance.', Credited), 422: 'Another amount came under this id before.' },
   }),
   get(
     '/admin/v1/tenants/{tenant}/adapters',

@@ -42,6 +42,10 @@ export const adminTenants = new Hono<EdgeEnv>()
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
     const credit = await readJson(c.req.raw, Credit, MAX_ADMIN_BYTES)
     const balance = await meterOf(c.env, id).credit(credit.id, credit.amount_nano, Date.now())
+    if (balance === undefined) {
+      const message = `The payment '${credit.id}' came with another amount before: use a new id for a new payment.`
+      throw new ApiError(422, 'payment_id_reused', message, { param: 'id' })
+    }
     return c.json<Credited>({ tenant: id, balance_nano: balance })
   })
   .get('/:tenant/adapters', async (c) => {

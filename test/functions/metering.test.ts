@@ -105,6 +105,9 @@ describe('a prepaid balance', () => {
     expect((await edge.admin('POST', '/tenants/prepaid/credits', credit)).body).toMatchObject({ balance_nano: 20_000 })
     // The same payment again counts once.
     expect((await edge.admin('POST', '/tenants/prepaid/credits', credit)).body).toMatchObject({ balance_nano: 20_000 })
+    // With another amount it is no repetition, and whoever sent it must hear of it.
+    const other = await edge.admin('POST', '/tenants/prepaid/credits', { ...credit, amount_nano: 30_000 })
+    expect(other).toMatchObject({ status: 422, body: { error: { code: 'payment_id_reused', param: 'id' } } })
     const answer = await (await ask(key)).json()
     // 5 prompt tokens, 2 cached ones, 5 of the answer.
     const price = 5 * 100 + 2 * 10 + 5 * 1000
