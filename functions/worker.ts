@@ -2,6 +2,7 @@
 // Invariant: every answer has an x-request-id, and every failure is OpenAI's error JSON.
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
+import { methodNotAllowed } from 'hono/method-not-allowed'
 import * as z from 'zod/mini'
 import english from 'zod/v4/locales/en.js'
 import { REQUEST_ID_HEADER } from '../gpu-backend/protocol.ts'
@@ -56,6 +57,17 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
     if (!c.var.rate) return
     for (const [name, value] of Object.entries(rateHeaders(c.var.rate))) c.header(name, value)
   })
+
+  app.use(
+    methodNotAllowed({
+      app,
+      onMethodNotAllowed: ({ req }, methods) => {
+        const allow = methods.join(', ')
+        const message = `${req.path} does not take ${req.method}: use ${allow}.`
+        return errorResponse(new ApiError(405, 'method_not_allowed', message, { headers: { allow } }))
+      },
+    }),
+  )
 
   app.get('/healthz', (c) => c.json({ status: 'ok' }))
 

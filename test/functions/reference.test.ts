@@ -70,13 +70,32 @@ test.each([
   expect((await edge.call('key-acme', path, { method: 'POST', body: whole })).status).toBe(200)
 })
 
+const urlOf = (path: string) => path.replaceAll('{tenant}', 'acme').replaceAll(/\{\w+\}/g, 'x')
+
 test('every operation in the document is a route', async () => {
   for (const { method, path, scope } of OPERATIONS) {
-    const url = path.replaceAll('{tenant}', 'acme').replaceAll(/\{\w+\}/g, 'x')
     const init = { method: method.toUpperCase(), ...(method === 'get' ? {} : { body: '{' }) }
-    const response = await edge.call(scope === 'admin' ? ADMIN_KEY : 'key-acme', url, init)
-    expect(await response.text(), `${method} ${path}`).not.toContain('unknown_url')
+    const response = await edge.call(scope === 'admin' ? ADMIN_KEY : 'key-acme', urlOf(path), init)
+    expect(await response.text(), `${method} ${path}`).not.toMatch(/unknown_url|method_not_allowed/)
   }
+})
+
+test('every other method on a path of the document is refused with those that it takes', async () => {
+  await edge.addTenant('wrong-methods', 'key-methods')
+  for (const [path, operations] of Map.groupBy(OPERATIONS, (operation) => operation.path)) {
+    const known = operations.map((operation) => operation.method.toUpperCase())
+    const taken = known.includes('GET') ? [...known, 'HEAD'] : known
+    const key = operations[0]?.scope === 'admin' ? ADMIN_KEY : 'key-methods'
+    for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].filter((name) => !taken.includes(name))) {
+      const response = await edge.call(key, urlOf(path), { method })
+      expect(response.status, `${method} ${path}`).toBe(405)
+      expect(response.headers.get('allow')?.split(', ').sort()).toEqual(taken.toSorted())
+      expect(response.headers.get('x-request-id')).toMatch(/^req_/)
+      const error = { type: 'invalid_request_error', code: 'method_not_allowed', param: null }
+      expect(await response.json()).toMatchObject({ error })
+    }
+  }
+  expect((await edge.call('wrong', '/v1/chat/completions')).status).toBe(401)
 })
 
 test('the reference page names every operation and runs no script', async () => {
