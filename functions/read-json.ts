@@ -3,7 +3,8 @@ import type * as z from 'zod/mini'
 import { ApiError, invalidRequest } from './errors.ts'
 
 /**
- * The body of `request`, parsed by `schema`. `onText` sees what has been read so far, as it grows.
+ * The body of `request`, parsed by `schema`, which may have a default for a request without one. `onText` sees what has been
+ * read so far, as it grows.
  * @throws ApiError 413 past `maxBytes`, 400 where it isn't JSON or not what the schema says
  */
 export async function readJson<Schema extends z.ZodMiniType>(
@@ -12,9 +13,10 @@ export async function readJson<Schema extends z.ZodMiniType>(
   maxBytes: number,
   onText: (text: string) => void = () => undefined,
 ): Promise<z.output<Schema>> {
-  const parsed = schema.safeParse(parseJson(await readText(request, maxBytes, onText)))
-  if (!parsed.success) throw invalidRequest(parsed.error)
-  return parsed.data
+  const text = await readText(request, maxBytes, onText)
+  const parsed = schema.safeParse(text === '' ? undefined : parseJson(text))
+  if (parsed.success) return parsed.data
+  throw text === '' ? notJson() : invalidRequest(parsed.error)
 }
 
 async function readText(request: Request, maxBytes: number, onText: (text: string) => void): Promise<string> {
@@ -36,6 +38,10 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw new ApiError(400, 'invalid_json', 'The request body is not valid JSON.')
+    throw notJson()
   }
+}
+
+function notJson(): ApiError {
+  return new ApiError(400, 'invalid_json', 'The request body is not valid JSON.')
 }

@@ -69,7 +69,9 @@ function describeOperation({ method, path, summary, scope, body, query, headers,
     ...(scope === 'admin' ? { security: [{ adminKey: [] }] } : {}),
     ...(scope && scope !== 'admin' ? { description: `Needs the scope \`${scope}\`.` } : {}),
     parameters: [...inPath, ...inQuery, ...inHeader],
-    ...(content || fileContent ? { requestBody: { required: true, content: content || fileContent } } : {}),
+    ...(content || fileContent
+      ? { requestBody: { required: !body?.safeParse(undefined).success, content: content || fileContent } }
+      : {}),
     responses: {
       ...Object.fromEntries(Object.entries(answers).map(([status, said]) => answer(status, said))),
       default: failure(),

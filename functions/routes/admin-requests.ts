@@ -12,12 +12,18 @@ const MAX_CREDIT_NANO = Number.MAX_SAFE_INTEGER
 
 export const NewTenant = z.strictObject({ id: Name, ...TermsChange.shape })
 
-export const NewKey = z.strictObject({
-  scopes: z._default(z.array(Scope).check(z.minLength(1)), ['inference']),
-  expires_ms: z._default(z.nullable(z.int()), null),
-})
+export const NewKey = z.prefault(
+  z.strictObject({
+    scopes: z._default(z.array(Scope).check(z.minLength(1)), ['inference']),
+    expires_ms: z._default(z.nullable(z.int()), null),
+  }),
+  {},
+)
 
-export const Rotation = z.strictObject({ overlap_seconds: z._default(z.int().check(z.nonnegative()), 0) })
+export const Rotation = z.prefault(
+  z.strictObject({ overlap_seconds: z._default(z.int().check(z.nonnegative()), 0) }),
+  {},
+)
 
 /** What the operator decides of one adapter: whether its deltas may be handed to browsers. */
 export const AdapterTerms = z.strictObject({ may_leave: z.boolean() })

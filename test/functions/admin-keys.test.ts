@@ -48,6 +48,20 @@ describe('the operator', () => {
     expect((await edge.admin('DELETE', '/tenants/rotating/keys/key_none')).status).toBe(404)
   })
 
+  test('makes and rotates a key without a body as with an empty object', async () => {
+    await tenant('bodiless')
+    const made = await edge.admin('POST', '/tenants/bodiless/keys')
+    expect(made).toMatchObject({ status: 201, body: { scopes: ['inference'], expires_ms: null } })
+    const rotated = await edge.admin('POST', `/tenants/bodiless/keys/${made.body.id}/rotate`)
+    expect(rotated).toMatchObject({ status: 201, body: { replaces: made.body.id } })
+    expect((await ask(String(made.body.key), 'tiny-base')).status).toBe(401)
+    expect((await ask(String(rotated.body.key), 'tiny-base')).status).toBe(200)
+    expect(await edge.admin('POST', '/tenants')).toMatchObject({
+      status: 400,
+      body: { error: { code: 'invalid_json' } },
+    })
+  })
+
   test.each([
     { overlap_seconds: 0, kept: 401 },
     { overlap_seconds: 3600, kept: 200 },
