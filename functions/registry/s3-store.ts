@@ -1,7 +1,8 @@
 // Object storage in any S3-compatible store, through the AWS SDK.
 // Method: the payload's SHA-256 is part of an S3 request's signature (AWS Signature Version 4), and here it is the digest
 // that the client declared, so that a store which follows the protocol refuses other bytes. Not all do: the bytes are
-// hashed on the way as well, and what does not match is removed. An object that exists is never written again.
+// hashed on the way as well, and the last one is held back until they match. A store keeps nothing of a request that breaks
+// off, and so neither wrong bytes nor the removal of wrong bytes reaches an object that somebody else has put there meanwhile.
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -72,27 +73,20 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     )
   }
   const put = async (key: string, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number): Promise<void> => {
-    const hash = new crypto.DigestStream('SHA-256')
     const hex = digest.slice('sha256:'.length)
-    if ((await tryGetBytes(key)) !== undefined) {
+    if ((await tryGetBytes(key)) === bytes) {
       // Who publishes a delta must have it, even where it is stored already.
+      const hash = new crypto.DigestStream('SHA-256')
       await body.pipeTo(hash)
       if (hexOf(await hash.digest) !== hex) throw new DigestMismatch()
       return
     }
-    const hashed = copyTo(hash)
-    const stream = body.pipeThrough(hashed.through).pipeThrough(new FixedLengthStream(bytes))
-    const sent = await send(key, digest, stream, bytes).then(
-      () => undefined,
-      (error: unknown) => error ?? new Error('the store failed'),
-    )
-    // Broken off: nobody can say what the rest would have been.
-    if (sent && !hashed.complete()) throw sent
-    const matches = hexOf(await hash.digest) === hex
-    if (sent && matches) throw sent
-    if (matches) return
-    if (!sent) await remove(key)
-    throw new DigestMismatch()
+    const checked = checkedBy(hex)
+    try {
+      await send(key, digest, body.pipeThrough(checked.through).pipeThrough(new FixedLengthStream(bytes)), bytes)
+    } catch (error) {
+      throw checked.mismatches() ? new DigestMismatch() : error
+    }
   }
   const tryOpen = async (Key: string, range?: ByteRange) => {
     try {
@@ -134,21 +128,28 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
   }
 }
 
-/** Passes bytes on, and into `hash`; `complete` once all have passed. */
-function copyTo(hash: DigestStream) {
+/** Passes bytes on, the last one only once all of them hash to `hex`: the stream breaks off where they do not. */
+function checkedBy(hex: string) {
+  const hash = new crypto.DigestStream('SHA-256')
   const writer = hash.getWriter()
-  let complete = false
+  let mismatches = false
+  let last: Uint8Array | undefined
   const through = new TransformStream<Uint8Array, Uint8Array>({
     async transform(piece, controller) {
+      if (piece.byteLength === 0) return
       await writer.write(piece)
-      controller.enqueue(piece)
+      if (last) controller.enqueue(last)
+      controller.enqueue(piece.subarray(0, -1))
+      last = piece.slice(-1)
     },
-    async flush() {
+    async flush(controller) {
       await writer.close()
-      complete = true
+      mismatches = hexOf(await hash.digest) !== hex
+      if (mismatches) throw new DigestMismatch()
+      if (last) controller.enqueue(last)
     },
   })
-  return { through, complete: () => complete }
+  return { through, mismatches: () => mismatches }
 }
 
 /** `otherwise` where the store said 404. The SDK cannot read its XML in a Worker, so the status decides. */

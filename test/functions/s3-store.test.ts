@@ -92,6 +92,21 @@ describe('an upload', () => {
     expect(storage.object(objectKey(digestOf(bytes)))).toEqual(Buffer.from(bytes))
   })
 
+  test('of wrong bytes that is slower than the right ones leaves them be, though the store trusts its hash', async () => {
+    const { storage, edge } = setup
+    storage.server.lenient = true
+    const right = makeDelta(21)
+    const wrong = makeDelta(22)
+    const received = storage.server.receivedBytes
+    const upload = slowPut(edge, 'key-acme', '/v1/adapters/acme/thief', wrong, digestOf(right))
+    await waitFor(async () => storage.server.receivedBytes > received)
+    const digest = await edge.publish('key-acme', 'acme/owner', right)
+    expect(await upload.finish()).toBe(422)
+    expect(storage.object(objectKey(digest))).toEqual(Buffer.from(right))
+    expect((await ask(edge, 'acme/owner')).headers.get('x-polylora-adapter')).toBe(digest)
+    storage.server.lenient = false
+  })
+
   test('that the store does not take fails, and nothing is published', async () => {
     const { storage, edge } = setup
     storage.server.full = true
