@@ -70,11 +70,13 @@ export const SamplingParams = z.strictObject({
   max_tokens: z.optional(z.int().check(z.positive())),
   min_tokens: z._default(z.int().check(z.nonnegative()), 0),
   temperature: z._default(finite.check(z.gte(0), z.lte(2)), 1),
-  top_p: z._default(finite.check(z.gt(0), z.lte(1)), 1),
+  /** 0: the likeliest token alone. */
+  top_p: z._default(finite.check(z.gte(0), z.lte(1)), 1),
   /** 0: off. */
   top_k: z._default(z.int().check(z.nonnegative()), 0),
   min_p: z._default(finite.check(z.gte(0), z.lte(1)), 0),
-  seed: z.optional(z.int()),
+  /** A whole number of 64 bits with a sign, as far as JSON's readers keep it. */
+  seed: z.optional(finite.check(z.multipleOf(1), z.gte(-(2 ** 63)), z.lte(2 ** 63))),
   presence_penalty: z._default(finite.check(z.gte(-2), z.lte(2)), 0),
   frequency_penalty: z._default(finite.check(z.gte(-2), z.lte(2)), 0),
   repetition_penalty: z._default(finite.check(z.gt(0), z.lte(10)), 1),

@@ -13,7 +13,7 @@ export const samplingFields = {
   top_p: z.nullish(shape.top_p),
   top_k: z.nullish(shape.top_k),
   min_p: z.nullish(shape.min_p),
-  seed: z.nullish(z.int()),
+  seed: z.nullish(shape.seed),
   presence_penalty: z.nullish(shape.presence_penalty),
   frequency_penalty: z.nullish(shape.frequency_penalty),
   repetition_penalty: z.nullish(shape.repetition_penalty),

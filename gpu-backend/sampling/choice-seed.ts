@@ -1,6 +1,8 @@
 // The seed that each choice of an answer draws with.
 
-/** Of choice `index`, where the request has `seed`. Beyond 2^53 sums are rounded: two choices would be one. */
+const HALF = 2 ** 51
+
+/** Of choice `index`, where the request has `seed`; positive. Beyond 2^53 sums are rounded: two choices would be one. */
 export function choiceSeed(seed: number, index: number): number {
-  return (Math.abs(seed) % 2 ** 52) + index
+  return (Math.abs(seed) % HALF) + (seed < 0 ? HALF : 0) + index
 }

@@ -85,6 +85,14 @@ describe('the whole answer', () => {
   })
 })
 
+test.each([{ top_p: 0 }, { seed: -5 }, { seed: 2 ** 63 }, { seed: -(2 ** 63) }])(
+  'a parameter at the end of OpenAI’s range reaches the backend: %o',
+  async (extra) => {
+    await client().chat.completions.create({ model: 'tiny-base', messages: QUESTION, ...extra })
+    expect(backend.generations.at(-1)?.request.sampling).toMatchObject(extra)
+  },
+)
+
 describe('the streamed answer', () => {
   test('brings the text piece by piece, a role first and a finish reason last', async () => {
     const stream = await client().chat.completions.create({ model: 'acme/support', messages: QUESTION, stream: true })
@@ -177,7 +185,8 @@ describe('a request that cannot be served', () => {
     [{ model: 'tiny-base', messages: [] }, 'messages'],
     [{ model: 'tiny-base', messages: [{ role: 'robot', content: 'x' }] }, 'messages'],
     [{ model: 'tiny-base', messages: QUESTION, temperature: 3 }, 'temperature'],
-    [{ model: 'tiny-base', messages: QUESTION, top_p: 0 }, 'top_p'],
+    [{ model: 'tiny-base', messages: QUESTION, top_p: -0.1 }, 'top_p'],
+    [{ model: 'tiny-base', messages: QUESTION, seed: 0.5 }, 'seed'],
     [{ model: 'tiny-base', messages: QUESTION, n: 99 }, 'n'],
     [{ model: 'tiny-base', messages: QUESTION, max_tokens: 0 }, 'max_tokens'],
     [{ model: 'tiny-base', messages: QUESTION, tools: [{ type: 'function' }] }, 'tools'],

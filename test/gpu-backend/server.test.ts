@@ -154,7 +154,7 @@ describe('a request that is not as the contract says', () => {
     ['sampling.temperature', { sampling: { temperature: 1e300 } }],
     ['sampling.temperature', { sampling: { temperature: '1' } }],
     ['sampling.temperature', { sampling: { temperature: null } }],
-    ['sampling.top_p', { sampling: { top_p: 0 } }],
+    ['sampling.top_p', { sampling: { top_p: -0.1 } }],
     ['sampling.top_k', { sampling: { top_k: -1 } }],
     ['sampling.top_k', { sampling: { top_k: 2 ** 60 } }],
     ['sampling.min_p', { sampling: { min_p: 1.1 } }],

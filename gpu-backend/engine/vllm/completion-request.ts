@@ -7,6 +7,8 @@ import type { CompletionChunk } from './vllm-client.ts'
 
 /** OpenAI's and vLLM's least value of a logit bias: a token that is never chosen while there is another. */
 const NEVER = -100
+/** vLLM takes no 0. The likeliest token of any vocabulary has more, and so is kept alone. */
+const LEAST_TOP_P = 1e-6
 
 export interface CompletionInput {
   /** The base model's name there, or the adapter's. */
@@ -40,7 +42,7 @@ export function completionRequest(input: CompletionInput): Record<string, unknow
     // A format that is complete can only end, so no more tokens than it has may be asked for.
     min_tokens: held ? 0 : Math.min(sampling.min_tokens, maxTokens),
     temperature: sampling.temperature,
-    top_p: sampling.top_p,
+    top_p: Math.max(sampling.top_p, LEAST_TOP_P),
     top_k: sampling.top_k,
     min_p: sampling.min_p,
     presence_penalty: sampling.presence_penalty,

@@ -40,6 +40,10 @@ describe('a completion', () => {
     expect(body).not.toHaveProperty('seed')
   })
 
+  test('keeps the likeliest token alone where top_p is 0, which vLLM does not take', () => {
+    expect(bodyOf({ top_p: 0 }).top_p).toBe(1e-6)
+  })
+
   test('asks for no more tokens at least than at most', () => {
     expect(bodyOf({ min_tokens: 500 }).min_tokens).toBe(20)
   })
