@@ -19,9 +19,12 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
     }
     case 'unpaid':
       // Trying again doesn't help: OpenAI's clients do so on 429 unless they are told.
-      return new ApiError(429, 'insufficient_quota', 'The balance does not cover this request: top it up.', {
-        headers: { 'x-should-retry': 'false' },
-      })
+      return new ApiError(
+        429,
+        'insufficient_quota',
+        'The balance does not cover the most that this request may cost: top it up, or set a lower max_tokens.',
+        { headers: { 'x-should-retry': 'false' } },
+      )
     case 'in_progress':
       return new ApiError(
         409,

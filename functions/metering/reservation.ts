@@ -7,9 +7,11 @@ import type { UsageRecord } from './usage-record.ts'
 export interface Reservation {
   readonly requestId: string
   readonly nowMs: number
-  /** What it may use at most, as far as can be said before it has run. */
+  /** What it will use, as far as can be said before it has run: what the limits are asked for. */
   readonly promptTokens: number
   readonly completionTokens: number
+  /** The most that it can cost, held while it runs. Absent from an edge of the version before, in a gradual deployment. */
+  readonly mostNano?: number
   readonly terms: Terms
   readonly idempotency: IdempotencyKey | undefined
 }

@@ -86,11 +86,8 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     if (this.#open.has(requestId)) return { kind: 'granted', rate: this.#limits.rate(terms, nowMs) }
     const known = idempotency && this.#answers.find(idempotency, nowMs - REMEMBER_MS, (id) => this.#open.has(id))
     if (known) return known
-    const hold = priceNano(terms, {
-      prompt_tokens: reservation.promptTokens,
-      cached_tokens: 0,
-      completion_tokens: reservation.completionTokens,
-    })
+    const { promptTokens: prompt_tokens, completionTokens: completion_tokens } = reservation
+    const hold = reservation.mostNano ?? priceNano(terms, { prompt_tokens, cached_tokens: 0, completion_tokens })
     if (terms.billing === 'prepaid' && this.#available() < Math.max(1, hold)) return { kind: 'unpaid' }
     // A request larger than a minute's allowance waits for a full bucket.
     const wanted = reservation.promptTokens + reservation.completionTokens

@@ -5,7 +5,8 @@ import { ApiError } from '../errors.ts'
 import type { Embedding } from '../router/forward.ts'
 import type { Account, IdempotencyKey, KeptAnswer, KeptEmbedding, ReserveAnswer, TooLarge } from './reservation.ts'
 import type { TenantMeter } from './tenant-meter.ts'
-import type { Terms } from './terms.ts'
+import { priceNano, type Terms } from './terms.ts'
+import type { TokensWanted } from './tokens-wanted.ts'
 import type { Outcome, UsageRecord } from './usage-record.ts'
 
 type Known = Pick<UsageRecord, 'request_id' | 'tenant' | 'key_id' | 'route' | 'adapter' | 'digest' | 'started_ms'>
@@ -52,10 +53,16 @@ export class Ticket {
   }
 
   /** @throws ApiError 503 where the meter cannot be reached: then nothing may be generated */
-  async reserve(promptTokens: number, completionTokens: number): Promise<ReserveAnswer> {
+  async reserve({ expected, most }: TokensWanted): Promise<ReserveAnswer> {
     const { meter, known, terms, idempotency } = this.#options
     const { request_id: requestId, started_ms: nowMs } = known
-    const reservation = { requestId, nowMs, promptTokens, completionTokens, terms, idempotency }
+    const { prompt: promptTokens, completion: completionTokens } = expected
+    const mostNano = priceNano(terms, {
+      prompt_tokens: most.prompt,
+      cached_tokens: 0,
+      completion_tokens: most.completion,
+    })
+    const reservation = { requestId, nowMs, promptTokens, completionTokens, mostNano, terms, idempotency }
     const ask = async (): Promise<ReserveAnswer> => await meter().reserve(reservation)
     // A second time, since a meter that is being moved or updated answers then; it knows the request if it heard both.
     return await ask()

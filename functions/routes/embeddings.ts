@@ -4,6 +4,7 @@ import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { idempotencyKey } from '../metering/idempotency-key.ts'
 import type { KeptEmbedding, StoredAnswer } from '../metering/reservation.ts'
+import { tokensOfTexts } from '../metering/tokens-wanted.ts'
 import type { EmbeddingList } from '../openai/answer-schemas.ts'
 import {
   decodeVector,
@@ -17,7 +18,7 @@ import { readJson } from '../read-json.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
 import { MAX_REQUEST_BYTES } from './chat-completions.ts'
-import { backendContext, estimateTokens, openTicket, reserve } from './request-account.ts'
+import { backendContext, openTicket, reserve } from './request-account.ts'
 import { warm, warmEarly } from './warm-early.ts'
 
 export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
@@ -30,7 +31,7 @@ export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   // What makes two requests the same: not how the vectors are written.
   const identity = [c.req.path, request.model, input]
   const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity))
-  const stored = await reserve(c, ticket, estimateTokens(input.join('')), 0)
+  const stored = await reserve(c, ticket, tokensOfTexts(input))
   if (stored) return replay(c, request, stored)
   try {
     const context = backendContext(c, c.req.raw.signal, 'input')

@@ -3,12 +3,13 @@
 // request that reached a model is settled once, whichever way it ended.
 import type { Context } from 'hono'
 import * as z from 'zod/mini'
-import { choicesOf, type GenerateEvent, type GenerateRequest, promptsOf } from '../../gpu-backend/protocol.ts'
+import type { GenerateEvent, GenerateRequest } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
 import { idempotencyKey } from '../metering/idempotency-key.ts'
 import type { StoredAnswer } from '../metering/reservation.ts'
 import type { Ticket } from '../metering/ticket.ts'
+import { tokensOfGeneration } from '../metering/tokens-wanted.ts'
 import type { Outcome } from '../metering/usage-record.ts'
 import { type AnswerFrame, ChunkedAnswer, WholeAnswer } from '../openai/answer.ts'
 import type { Dialect } from '../openai/dialect.ts'
@@ -17,7 +18,7 @@ import { type ResolvedModel, resolveModel } from '../registry/resolve-model.ts'
 import type { Warming } from '../router/call-backend.ts'
 import { forwardGenerate, type Generation } from '../router/forward.ts'
 import { BrokenStream } from '../router/generate-events.ts'
-import { backendContext, estimateTokens, openTicket, reserve } from './request-account.ts'
+import { backendContext, openTicket, reserve } from './request-account.ts'
 import { warm } from './warm-early.ts'
 
 export interface GenerateCall {
@@ -38,15 +39,12 @@ const ErrorEvent = z.object({
   param: z._default(z.string(), 'response_format'),
 })
 
-/** Reserved for an answer whose length the request leaves open. */
-const OPEN_ENDED_TOKENS = 512
-
 /** @throws ApiError for every refusal before the first token */
 export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall): Promise<Response> {
   const model = await resolveModel(c, call.model, call.user ?? c.var.requestId)
   const warming = await warm(c, model.digest)
   const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity(c, call)))
-  const stored = await reserve(c, ticket, promptEstimate(call), completionEstimate(call))
+  const stored = await reserve(c, ticket, tokensOfGeneration(call.request, await contextTokens(c, call)))
   if (stored) return replay(c, call, stored)
 
   const left = new AbortController()
@@ -71,6 +69,12 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
     // Nobody reads on, but what is kept must be, and what is not must be ended for its account to be closed.
     c.executionCtx.waitUntil(ticket.isKept ? drain(events) : events.return(undefined))
   })
+}
+
+/** What bounds an answer whose length the request leaves open; undefined where no balance has to cover it. */
+async function contextTokens(c: Context<EdgeEnv>, { request }: GenerateCall): Promise<number | undefined> {
+  if (request.sampling.max_tokens !== undefined || c.var.principal.terms.billing === 'postpaid') return undefined
+  return (await c.var.edge.backends.info(Date.now())).context_tokens
 }
 
 interface Start {
@@ -197,16 +201,4 @@ function answerId(dialect: Dialect, requestId: string): string {
 /** What makes two requests the same to an Idempotency-Key: not whether the answer is streamed. */
 function identity(c: Context<EdgeEnv>, { model, request }: GenerateCall): unknown {
   return [c.req.path, model, request]
-}
-
-function promptEstimate({ request }: GenerateCall): number {
-  const prompts = request.messages?.map(({ content }) => content) ?? promptsOf(request.prompt ?? '')
-  const texts = prompts.filter((prompt) => typeof prompt === 'string')
-  const tokens = prompts.reduce((sum, prompt) => sum + (typeof prompt === 'string' ? 0 : prompt.length), 0)
-  const tools = request.tools ? JSON.stringify(request.tools) : ''
-  return tokens + estimateTokens(texts.join('') + tools)
-}
-
-function completionEstimate({ request }: GenerateCall): number {
-  return (request.sampling.max_tokens ?? OPEN_ENDED_TOKENS) * choicesOf(request)
 }

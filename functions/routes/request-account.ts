@@ -5,15 +5,9 @@ import { meterOf } from '../metering/meter-of.ts'
 import { refusalOf } from '../metering/refusal.ts'
 import type { IdempotencyKey, StoredAnswer } from '../metering/reservation.ts'
 import { Ticket } from '../metering/ticket.ts'
+import type { TokensWanted } from '../metering/tokens-wanted.ts'
 import type { ResolvedModel } from '../registry/resolve-model.ts'
 import type { BackendContext } from '../router/call-backend.ts'
-
-/** Characters that make a token at least: for reservations, before anything is counted. */
-const CHARS_PER_TOKEN = 3
-
-export function estimateTokens(text: string): number {
-  return Math.ceil(text.length / CHARS_PER_TOKEN)
-}
 
 export function openTicket(
   c: Context<EdgeEnv>,
@@ -46,10 +40,9 @@ export function openTicket(
 export async function reserve(
   c: Context<EdgeEnv>,
   ticket: Ticket,
-  promptTokens: number,
-  completionTokens: number,
+  wanted: TokensWanted,
 ): Promise<StoredAnswer | undefined> {
-  const answer = await ticket.reserve(promptTokens, completionTokens)
+  const answer = await ticket.reserve(wanted)
   if ('rate' in answer) c.set('rate', answer.rate)
   const refusal = refusalOf(answer)
   if (refusal) throw refusal

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 
 let backend: ProtocolBackend
 let edge: EdgeHarness
@@ -122,6 +122,31 @@ describe('a prepaid balance', () => {
     })
     expect(records).toMatchObject([{ price_nano: price }])
     expect((await ask(key, { max_tokens: 5000 })).status).toBe(429)
+  })
+
+  test('covers the most that a request may cost, and is never overdrawn by what runs at once', async () => {
+    const key = await tenant('covered', { billing: 'prepaid', prompt_price_nano: 1, completion_price_nano: 100 })
+    // Two answers without max_tokens are covered, though each takes but 5 tokens in the end.
+    const most = BASE_INFO.context_tokens * 100
+    await edge.admin('POST', '/tenants/covered/credits', { id: 'a', amount_nano: 2 * most + 100 })
+    const gate = Promise.withResolvers<void>()
+    backend.behaviour.pace = () => gate.promise
+    const open = { max_tokens: undefined }
+    const before = backend.asked
+    const running = [ask(key, open), ask(key, open)]
+    await waitFor(async () => backend.asked === before + 2)
+    expect(await errorCode(await ask(key, open))).toBe('insufficient_quota')
+    expect((await edge.admin('GET', '/tenants/covered')).body.held_nano).toBe(2 * (most + 'hi'.length + 1))
+    gate.resolve()
+    expect((await Promise.all(running)).map(({ status }) => status)).toEqual([200, 200])
+    const { body } = await edge.admin('GET', '/tenants/covered')
+    expect(body.held_nano).toBe(0)
+    // Characters of three bytes may be three tokens each: 301 for the prompt, and 100 for the answer.
+    const messages = [{ role: 'user', content: '店'.repeat(100) }]
+    await edge.admin('POST', '/tenants/covered/credits', { id: 'b', amount_nano: 400 - Number(body.balance_nano) })
+    expect(await errorCode(await ask(key, { max_tokens: 1, messages }))).toBe('insufficient_quota')
+    await edge.admin('POST', '/tenants/covered/credits', { id: 'c', amount_nano: 1 })
+    expect((await ask(key, { max_tokens: 1, messages })).status).toBe(200)
   })
 
   test('is not charged for an answer that the backend broke off', async () => {

@@ -39,7 +39,7 @@ export const BASE_INFO: BackendInfo = {
   engine: 'scripted',
   device: 'none',
   weights: 'none',
-  context_tokens: 512,
+  context_tokens: 2048,
   max_batch: 8,
   max_delta_bytes: 1_000_000,
   max_rank: 64,
