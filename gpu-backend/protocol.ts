@@ -213,6 +213,8 @@ export const GenerateEvent = z.discriminatedUnion('event', [
     delta: z.nullable(Digest),
     tier: z.nullable(Tier),
     prompt_tokens: z.int(),
+    /** Of the first prompt's tokens, those that are not computed again; absent where the engine says it at the end alone. */
+    cached_tokens: z.optional(z.int()),
   }),
   /** Text of choice `index` that is now certain: possibly of several tokens, possibly empty (with logprobs). */
   z.object({

@@ -37,9 +37,9 @@ export async function streamAnswer(exchange: Exchange, generation: Generation, c
 function onTheWire(event: EngineEvent, { engine, request }: Generation, meter: AnswerMeter): GenerateEvent {
   switch (event.event) {
     case 'started': {
-      const { tier, promptTokens } = event
+      const { tier, promptTokens: prompt_tokens, cachedTokens: cached_tokens } = event
       const { fingerprint: base } = engine.info.base
-      return { event: 'started', base, delta: request.delta, tier, prompt_tokens: promptTokens }
+      return { event: 'started', base, delta: request.delta, tier, prompt_tokens, cached_tokens }
     }
     case 'text': {
       const { logprobs, ...text } = event

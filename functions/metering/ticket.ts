@@ -79,6 +79,7 @@ export class Ticket {
     this.#cold = cold ? 1 : 0
     this.#started = started
     this.#usage.prompt_tokens = started.prompt_tokens
+    this.#usage.cached_tokens = started.cached_tokens ?? 0
     this.#keep(started)
     this.#hear(nowMs)
   }

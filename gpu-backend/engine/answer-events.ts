@@ -16,7 +16,13 @@ export interface EndOfSequence {
 
 /** What an engine says of one sequence; `ended` and `embedded` are the last. */
 export type SequenceMessage =
-  | { readonly type: 'started'; readonly tier: Tier | null; readonly loadMs?: number | undefined }
+  | {
+      readonly type: 'started'
+      readonly tier: Tier | null
+      /** Absent where only the end tells. */
+      readonly cachedTokens?: number | undefined
+      readonly loadMs?: number | undefined
+    }
   | { readonly type: 'token'; readonly token: Sampled }
   | { readonly type: 'ended'; readonly end: EndOfSequence }
   | { readonly type: 'embedded'; readonly embedding: Float32Array }
@@ -39,10 +45,12 @@ export async function* answerEvents(
   for await (const [id, message] of messages) {
     const choice = choices.get(id)!
     switch (message.type) {
-      case 'started':
-        if (!started) yield { event: 'started', promptTokens, tier: message.tier, loadMs: message.loadMs }
+      case 'started': {
+        const { tier, cachedTokens, loadMs } = message
+        if (!started) yield { event: 'started', promptTokens, cachedTokens, tier, loadMs }
         started = true
         break
+      }
       case 'token': {
         if (choice.isStopped) break
         completionTokens++

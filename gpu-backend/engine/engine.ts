@@ -26,6 +26,8 @@ export type EngineEvent =
   | {
       readonly event: 'started'
       readonly promptTokens: number
+      /** Of the first prompt's tokens, those that are not computed again; absent where only the end tells. */
+      readonly cachedTokens?: number | undefined
       readonly tier: Tier | null
       /** How long the delta took to come from disk, where this request set the reading off. */
       readonly loadMs?: number | undefined

@@ -306,7 +306,7 @@ describe('the usage record', () => {
     const generation = backend.generations.find((candidate) => candidate.requestId === requestId)!
     await waitFor(async () => generation.closed)
     gate.resolve()
-    expect(await usageOf(requestId)).toMatchObject({ outcome: 'cut', completion_tokens: 2 })
+    expect(await usageOf(requestId)).toMatchObject({ outcome: 'cut', cached_tokens: 2, completion_tokens: 2 })
   })
 
   test('does not exist for a request that no backend took', async () => {

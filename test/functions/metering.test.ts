@@ -332,8 +332,8 @@ describe('a request of which nothing is heard for too long', () => {
   test('is closed with what was heard of it last, and put right by what comes after all', async () => {
     const key = await tenant('vanished', { tokens_per_minute: 1000, billing: 'prepaid', ...PRICES })
     const { lost, finish } = await lose(key)
-    expect(lost).toMatchObject({ prompt_tokens: 7, completion_tokens: 0, price_nano: 7 * 100 })
-    expect(await balanceOf(key)).toBe(CREDIT_NANO - 7 * 100)
+    expect(lost).toMatchObject({ prompt_tokens: 7, completion_tokens: 0, price_nano: 5 * 100 + 2 * 10 })
+    expect(await balanceOf(key)).toBe(CREDIT_NANO - 5 * 100 - 2 * 10)
     await finish()
     await waitFor(async () => (await recordsOf(key)).some(({ outcome }) => outcome === 'complete'))
     expect(await recordsOf(key)).toMatchObject([{ completion_tokens: 5, price_nano: PRICE_NANO }])

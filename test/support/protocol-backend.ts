@@ -230,6 +230,7 @@ export class ProtocolBackend {
       delta: body.delta,
       tier: body.delta ? 'host' : null,
       prompt_tokens: 7,
+      cached_tokens: 2,
     })
     const words = [...(body.delta ? [body.delta] : []), ...behaviour.words]
     const wanted = Math.min(words.length, body.sampling.max_tokens ?? words.length)

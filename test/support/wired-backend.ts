@@ -130,6 +130,7 @@ export class WiredBackend {
       if (event.event === 'started') {
         this.generations.push(generation)
         generation.usage.prompt_tokens = event.prompt_tokens
+        generation.usage.cached_tokens = event.cached_tokens ?? 0
       } else if (event.event === 'text') {
         generation.usage.completion_tokens += event.tokens
         if (event.text) passed++

@@ -67,6 +67,7 @@ export type FromWorker =
       readonly type: 'started'
       readonly id: number
       readonly tier: Tier | null
+      readonly cachedTokens: number
       readonly loadMs: number | undefined
     }
   /** Everything that one step brought. */

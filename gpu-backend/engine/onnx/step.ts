@@ -138,7 +138,8 @@ export class Step {
     }
     // Embeddings pool over every token's hidden state: those of a cached prefix are not kept.
     if (sequence.maxTokens > 0) this.#restorePrompt(sequence)
-    this.#post({ type: 'started', id: sequence.id, tier: sequence.tier, loadMs: sequence.loadMs })
+    const { id, tier, numCachedTokens: cachedTokens, loadMs } = sequence
+    this.#post({ type: 'started', id, tier, cachedTokens, loadMs })
   }
 
   #restorePrompt(sequence: Sequence): void {

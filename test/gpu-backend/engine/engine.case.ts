@@ -35,6 +35,8 @@ export interface EngineUnderTest {
   readonly slow?: boolean
   /** Why prompts that were seen before are computed again, where they are. */
   readonly noPrefixCache?: string
+  /** Why only the end of an answer tells how much of its prompt was cached, where it is so. */
+  readonly cachedAtTheEnd?: string
   /** Why it makes no embeddings, where it does not: then it says so. */
   readonly noEmbeddings?: string
   /** Why JSON on a random model may never end, or numbers in it be of any length, where they may: then what ends is checked and nothing needs to. */
@@ -545,6 +547,9 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(first.usage?.cached_tokens).toBe(0)
       expect(second.usage?.cached_tokens).toBeGreaterThan(0)
       expect(second.usage?.cached_tokens).toBeLessThan(second.usage!.prompt_tokens)
+      // Before the end, too, where the engine knows: an answer that is cut is paid for by it.
+      const known = underTest.cachedAtTheEnd ? {} : { cachedTokens: second.usage?.cached_tokens }
+      expect(second.events[0]).toMatchObject({ event: 'started', ...known })
       expect(second.choices).toEqual(first.choices)
       const other = await ask(engine, { ...question, prompt: `${longPrompt} And on Sundays?` })
       expect(other.usage?.cached_tokens).toBeGreaterThan(0)

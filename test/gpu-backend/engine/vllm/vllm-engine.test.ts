@@ -44,6 +44,7 @@ describe.skipIf(vllm === undefined)('the vllm engine', { timeout: SLOW_MS }, () 
     workloads: 1,
     slow: true,
     noEmbeddings: 'a server that generates has no pooler',
+    cachedAtTheEnd: "vLLM's stream tells of the prompt's cached tokens in its last chunk",
     endlessJson: "vLLM's grammar allows white space and numbers without end",
     admittedTier: 'host',
   })
