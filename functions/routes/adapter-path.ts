@@ -1,7 +1,7 @@
 // What the routes under `/v1/adapters` share: the adapter in the path, and an adapter as JSON.
 import type { Context } from 'hono'
 import type { EdgeEnv } from '../edge-env.ts'
-import { adapterNotFound, invalidRequest } from '../errors.ts'
+import { ApiError, adapterNotFound } from '../errors.ts'
 import type { AdapterName, AdapterRow, VersionRow } from '../registry/adapters.ts'
 import { Name } from '../registry/names.ts'
 import { type AdapterSummary, DeltaSummary, type Version } from './adapter-answers.ts'
@@ -22,13 +22,14 @@ export function describeAdapter(tenant: string, row: AdapterRow): AdapterSummary
   return { ...describe(tenant, row.name, row), updated_ms: row.updated_ms, may_leave: row.may_leave === 1 }
 }
 
-/** The adapter in the path. @throws ApiError 404 where it is another tenant's, as where it doesn't exist */
+/** The adapter in the path. @throws ApiError 404 where it is another tenant's, as where it doesn't exist; 400 where it is no name */
 export function ownAdapter(c: Context<EdgeEnv, `/:tenant/:name${string}`>): AdapterName {
   const [tenant, name] = [c.req.param('tenant'), c.req.param('name')]
   if (tenant !== c.var.principal.tenant) throw adapterNotFound(`${tenant}/${name}`)
   const parsed = Name.safeParse(name)
-  if (!parsed.success) throw invalidRequest(parsed.error)
-  return { tenant, name }
+  if (parsed.success) return { tenant, name }
+  const message = `The adapter's name '${name}' ${parsed.error.issues[0]?.message}.`
+  throw new ApiError(400, 'invalid_value', message, { param: 'name' })
 }
 
 export function fullName({ tenant, name }: AdapterName): string {

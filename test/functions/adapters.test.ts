@@ -120,7 +120,10 @@ describe('publishing', () => {
 
   test('names, digests and sizes that make no sense are refused', async () => {
     const bytes = makeDelta(1)
-    expect((await put('acme/Not%20a%20name', bytes)).status).toBe(400)
+    const unnamed = await put('acme/Not%20a%20name', bytes)
+    expect(unnamed.status).toBe(400)
+    const message = expect.stringMatching(/^The adapter's name 'Not a name' must be 1 to 64 of a-z, /)
+    expect(await unnamed.json()).toMatchObject({ error: { message, param: 'name' } })
     expect((await put('acme/x', bytes, 'sha256:short')).status).toBe(400)
     const stream = new ReadableStream({
       start(controller) {
