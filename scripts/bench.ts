@@ -1,6 +1,6 @@
 // npm run bench: the real server, the bare decode loop of the same graph and the peers, in one run and in turns.
 // Every figure is the median over rounds whose order is turned each time; what is compared was measured side by side.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { EMBEDDED_MODEL } from '../gpu-backend/config.ts'
@@ -9,11 +9,12 @@ import { Tokenizer } from '../gpu-backend/model/tokenizer.ts'
 import { WEIGHT_FORMATS } from '../gpu-backend/model/weight-formats.ts'
 import { readBandwidth } from './bench/bandwidth.ts'
 import { coldStart, disturbed, zipf } from './bench/cold.ts'
-import { adaptersOf, type Contender, MODES, type Prompt } from './bench/contender.ts'
-import { type Extras, goals, type Row, verdict } from './bench/goals.ts'
-import { requirePeers, startPeers } from './bench/peers.ts'
-import { picture } from './bench/picture.ts'
+import { adaptersOf, type Contender, MODES, type Mode, type Prompt } from './bench/contender.ts'
+import type { Row } from './bench/goals.ts'
+import { Peers, requirePeers } from './bench/peers.ts'
+import { HEADER, Report } from './bench/report.ts'
 import {
+  CONTEXT_TOKENS,
   deltaBytes,
   packedBytes,
   type Server,
@@ -23,7 +24,6 @@ import {
   startServer,
 } from './bench/servers.ts'
 import { type Figures, median, summarize } from './bench/timing.ts'
-import { CliError } from './cli-error.ts'
 import { outFile, parseFlags, someOf, text, wholeNumber, wholeNumbers } from './parse-flags.ts'
 import { runScript } from './run-script.ts'
 
@@ -73,18 +73,10 @@ interface Setup extends ServerSetup {
   readonly longPrompt: Prompt
 }
 
-interface Report {
-  readonly model: string
-  readonly rows: Row[]
-  readonly extras: Extras
-}
-
 async function main(): Promise<void> {
   if (flags.peers) requirePeers(flags.peers)
   const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
-  const report: Report = { model: basename(model), rows: [], extras: {} }
-  // What the file holds is wanted at the end; that it cannot be read is told now.
-  if (flags.json) known(flags.json, report)
+  const report = new Report(basename(model), RANK, flags)
   const dataDir = mkdtempSync(join(tmpdir(), 'polylora-bench-'))
   try {
     const tokenizer = new Tokenizer((await openModelSource(model)).tokenizer)
@@ -101,10 +93,11 @@ async function main(): Promise<void> {
     process.stdout.write(`read bandwidth ${(report.extras.readBytesPerSecond / 1e9).toFixed(1)} GB/s\n\n`)
     if (only.some((part) => part !== 'zipf')) await measure(setup, only, report)
     if (only.includes('zipf')) await measureZipf(setup, report)
+    report.save()
   } finally {
     rmSync(dataDir, { recursive: true, force: true })
   }
-  printGoals(save(report))
+  process.stdout.write(report.goals())
 }
 
 async function measure(setup: Setup, only: readonly string[], report: Report): Promise<void> {
@@ -118,13 +111,9 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
     }
     const [{ backend, base, digests, deltas }] = servers as [Server]
     report.extras.deltaBytes = deltaBytes(base, RANK)
-    if (flags.peers) {
-      const workDir = join(setup.dataDir, 'peers')
-      const options = { ...setup, venv: flags.peers, workDir, deltas }
-      contenders.push(...(await startPeers(options, (line) => void process.stdout.write(`${line}\n`))))
-    } else process.stdout.write('vLLM, PEFT and llama.cpp are skipped: name their folder with --peers.\n\n')
-    if (only.includes('decode')) await measureDecode(contenders, setup, report)
-    if (only.includes('prefill')) await measurePrefill(contenders, setup, report)
+    const peers = await preparePeers(setup, deltas)
+    if (only.includes('decode')) await measureDecode(contenders, peers, setup, report)
+    if (only.includes('prefill')) await measurePrefill(contenders[0]!, peers, setup, report)
     if (only.includes('cold')) {
       const { addedTtftMs, memoryOverBytes } = await coldStart(backend, base, RANK)
       report.extras.coldTtftMs = addedTtftMs
@@ -137,40 +126,72 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
   }
 }
 
-async function measureDecode(contenders: readonly Contender[], setup: Setup, report: Report): Promise<void> {
-  process.stdout.write('who                 mode           streams  tokens/s  TTFT ms  p50 ms  p99 ms\n')
+async function preparePeers(setup: Setup, deltas: readonly Uint8Array[]): Promise<Peers | undefined> {
+  if (flags.peers) {
+    const workDir = join(setup.dataDir, 'peers')
+    const options = { ...setup, venv: flags.peers, workDir, deltas, contextTokens: CONTEXT_TOKENS }
+    return Peers.prepare(options, (line) => void process.stdout.write(`${line}\n`))
+  }
+  process.stdout.write('vLLM, PEFT and llama.cpp are skipped: name their folder with --peers.\n\n')
+  return undefined
+}
+
+async function measureDecode(
+  ours: readonly Contender[],
+  peers: Peers | undefined,
+  setup: Setup,
+  report: Report,
+): Promise<void> {
+  process.stdout.write(HEADER)
   for (const mode of flags.modes) {
-    for (const count of setup.streams) {
-      const taking = contenders.filter((one) => one.modes.includes(mode) && one.streams(mode).includes(count))
-      const load = { adapters: adaptersOf(mode, count), prompt: setup.prompt, tokens: flags.tokens }
-      const figures = new Map<Contender, Figures[]>(taking.map((one) => [one, []]))
-      // Once to warm up: adapters are read, operators choose their paths.
-      for (const one of taking) await one.generate({ ...load, tokens: 4 })
-      for (let round = 0; round < flags.rounds; round++) {
-        for (const one of round % 2 === 0 ? taking : taking.toReversed())
-          figures.get(one)!.push(summarize(await one.generate({ ...load, tokens: tokensFor(one, count) })))
-      }
-      for (const [{ name }, measured] of figures) {
-        const row: Row = { contender: name, mode, streams: count, ...medians(measured) }
-        report.rows.push(row)
-        process.stdout.write(`${formatRow(row)}\n`)
-      }
-      save(report)
+    const theirs = (await peers?.start(mode)) ?? []
+    try {
+      await measureMode(mode, [...ours, ...theirs], setup, report)
+    } finally {
+      for (const contender of theirs) await contender.stop()
     }
   }
 }
 
-async function measurePrefill(contenders: readonly Contender[], { longPrompt }: Setup, report: Report): Promise<void> {
-  const rate = async (name: string) => {
-    const one = contenders.find((contender) => contender.name === name)
+async function measureMode(mode: Mode, contenders: readonly Contender[], setup: Setup, report: Report): Promise<void> {
+  for (const count of setup.streams) {
+    const taking = contenders.filter(({ streams }) => streams.includes(count))
+    const load = { adapters: adaptersOf(mode, count), prompt: setup.prompt, tokens: flags.tokens }
+    const figures = new Map<Contender, Figures[]>(taking.map((one) => [one, []]))
+    // Once to warm up: adapters are read, operators choose their paths.
+    for (const one of taking) await one.generate({ ...load, tokens: 4 })
+    for (let round = 0; round < flags.rounds; round++) {
+      for (const one of round % 2 === 0 ? taking : taking.toReversed())
+        figures.get(one)!.push(summarize(await one.generate({ ...load, tokens: tokensFor(one, count) })))
+    }
+    for (const [{ name }, measured] of figures) {
+      const row: Row = { contender: name, mode, streams: count, ...medians(measured) }
+      process.stdout.write(`${report.add(row)}\n`)
+    }
+    report.save()
+  }
+}
+
+async function measurePrefill(
+  server: Contender,
+  peers: Peers | undefined,
+  { longPrompt }: Setup,
+  report: Report,
+): Promise<void> {
+  const rate = async (one: Contender | undefined) => {
     if (!one) return undefined
     const waits: number[] = []
     for (let i = 0; i < 5; i++)
       waits.push(summarize(await one.generate({ adapters: [0], prompt: longPrompt, tokens: 2 })).ttftMs)
     return longPrompt.ids.length / (median(waits) / 1000)
   }
-  report.extras.prefillTokensPerSecond = await rate(contenders[0]!.name)
-  report.extras.peerPrefillTokensPerSecond = await rate('vLLM with LoRA')
+  report.extras.prefillTokensPerSecond = await rate(server)
+  const theirs = (await peers?.start('all different')) ?? []
+  try {
+    report.extras.peerPrefillTokensPerSecond = await rate(theirs.find(({ name }) => name === 'vLLM engine with LoRA'))
+  } finally {
+    for (const contender of theirs) await contender.stop()
+  }
 }
 
 async function measureZipf(setup: Setup, report: Report): Promise<void> {
@@ -207,65 +228,6 @@ function medians(measured: readonly Figures[]): Figures {
     interTokenP50Ms: of('interTokenP50Ms'),
     interTokenP99Ms: of('interTokenP99Ms'),
   }
-}
-
-/** Writes what was measured so far; with it, what --json's file holds of the same model and was not measured now. */
-function save(report: Report): Report {
-  const whole = flags.json ? { ...report, ...known(flags.json, report) } : report
-  if (flags.json) writeFileSync(flags.json, `${JSON.stringify({ ...whole, rank: RANK }, null, 2)}\n`)
-  // One kind of weights and the peers: more lines could not be told apart.
-  const server = `server ${flags.weights[0]}`
-  const isDrawn = ({ contender }: Row) => contender === server || !/^(server|loop) /.test(contender)
-  if (flags.svg) writeFileSync(flags.svg, picture(whole.rows.filter(isDrawn)))
-  return whole
-}
-
-function known(path: string, { model, rows, extras }: Report): Pick<Report, 'rows' | 'extras'> {
-  const file = existsSync(path) ? parseReport(path) : undefined
-  if (file?.model !== model) return { rows, extras }
-  const sameRow = (x: Row) => (y: Row) => x.contender === y.contender && x.mode === y.mode && x.streams === y.streams
-  return {
-    rows: [...file.rows.filter((row) => !rows.some(sameRow(row))), ...rows],
-    extras: { ...file.extras, ...extras },
-  }
-}
-
-function parseReport(path: string): Report {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Report
-  } catch {
-    throw new CliError(`--json ${path}: what is there is not of this benchmark; give another file, or remove it.`, 2)
-  }
-}
-
-function formatRow(row: Row): string {
-  const number = (value: number, width: number, digits = 0) => value.toFixed(digits).padStart(width)
-  return [
-    row.contender.padEnd(18),
-    row.mode.padEnd(14),
-    number(row.streams, 8),
-    number(row.tokensPerSecond, 9, 1),
-    number(row.ttftMs, 8),
-    number(row.interTokenP50Ms, 7, 1),
-    number(row.interTokenP99Ms, 7, 1),
-  ].join(' ')
-}
-
-/** For each kind of weights: whether a figure reaches its goal, at least its floor, or falls short. */
-function printGoals({ rows, extras }: Report): void {
-  for (const [i, weights] of flags.weights.entries()) {
-    process.stdout.write(`\n${weights.padEnd(53)}  floor   goal  measured\n`)
-    // What was measured beside the rows was measured with the first.
-    for (const goal of goals(rows, i === 0 ? extras : machineOf(extras), `server ${weights}`, `loop ${weights}`)) {
-      if (goal.value === undefined) continue
-      const numbers = [String(goal.floor).padStart(6), String(goal.goal).padStart(6), goal.value.toFixed(2).padStart(9)]
-      process.stdout.write(`${goal.name.padEnd(53)} ${numbers.join(' ')}  ${verdict(goal)}\n`)
-    }
-  }
-}
-
-function machineOf({ readBytesPerSecond, deltaBytes }: Extras): Extras {
-  return { readBytesPerSecond, deltaBytes }
 }
 
 await runScript(main)

@@ -1,13 +1,13 @@
 // Starts a real backend as a process of its own and talks to it as the edge does.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { Agent, type IncomingMessage, request as post } from 'node:http'
+import { Agent } from 'node:http'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
 import { BackendInfo, GenerateEvent, type GenerateRequest, SamplingParams } from '../../gpu-backend/protocol.ts'
 import { CliError } from '../cli-error.ts'
 import { endProcess } from './end-process.ts'
+import { postTimed } from './post-timed.ts'
 import type { Timing } from './timing.ts'
 
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
@@ -58,31 +58,16 @@ export class BackendProcess {
     if (!response.ok) throw new Error(`The backend refused a delta: ${await response.text()}`)
   }
 
-  /**
-   * Generates and reports when each token came. The client shares the server's cores here, so it only notes when a piece
-   * came and reads it once all have.
-   */
+  /** Generates and reports when each token came. */
   async generate(request: GenerateRequest): Promise<Timing> {
     const headers = { authorization: `Bearer ${await this.#token(request.delta)}` }
-    const sentMs = performance.now()
-    const sent = post(`${this.#url}/v1/generate`, { method: 'POST', headers, agent: this.#agent })
-    sent.end(JSON.stringify(request))
-    const [response] = (await once(sent, 'response')) as [IncomingMessage]
-    const pieces: { readonly ms: number; readonly bytes: Buffer }[] = []
-    response.on('data', (bytes: Buffer) => pieces.push({ ms: performance.now(), bytes }))
-    await once(response, 'end')
+    const { sentMs, lines } = await postTimed(`${this.#url}/v1/generate`, { headers, agent: this.#agent }, request)
     const tokenTimesMs: number[] = []
-    let rest = ''
-    for (const { ms, bytes } of pieces) {
-      const lines = (rest + bytes.toString('latin1')).split('\n')
-      rest = lines.pop()!
-      for (const line of lines) {
-        const event = GenerateEvent.parse(JSON.parse(Buffer.from(line, 'latin1').toString()))
-        if (event.event === 'error') throw new Error(`The backend failed: ${event.message}`)
-        if (event.event === 'text') for (let i = 0; i < event.tokens; i++) tokenTimesMs.push(ms)
-      }
+    for (const { ms, line } of lines) {
+      const event = GenerateEvent.parse(JSON.parse(line))
+      if (event.event === 'error') throw new Error(`The backend failed: ${event.message}`)
+      if (event.event === 'text') for (let i = 0; i < event.tokens; i++) tokenTimesMs.push(ms)
     }
-    if (response.statusCode !== 200) throw new Error(`The backend refused a request: ${rest}`)
     return { sentMs, tokenTimesMs }
   }
 

@@ -22,9 +22,8 @@ export interface Load {
 
 export interface Contender {
   readonly name: string
-  readonly modes: readonly Mode[]
   /** Numbers of streams that it is asked for: a slow one not for all. */
-  streams(mode: Mode): readonly number[]
+  readonly streams: readonly number[]
   /** Whether it computes one prompt after another while others decode: streams must last until the last has begun. */
   readonly promptsInTurn?: boolean
   generate(load: Load): Promise<readonly Timing[]>
@@ -40,7 +39,7 @@ const Answer = z.object({ sentMs: z.number(), tokenTimesMs: z.array(z.array(z.nu
 
 /** A process of its own that takes `{adapters, prompt, tokens}` as a line and answers with the times of its tokens. */
 export async function processContender(
-  description: Pick<Contender, 'name' | 'modes' | 'streams' | 'promptsInTurn'>,
+  description: Pick<Contender, 'name' | 'streams' | 'promptsInTurn'>,
   command: readonly [string, ...string[]],
   env: Record<string, string> = {},
 ): Promise<Contender> {

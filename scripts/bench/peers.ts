@@ -1,4 +1,5 @@
-// The peers on the same weights, adapters, prompt and lengths: vLLM's CPU engine, PEFT's mixed batch, llama.cpp.
+// The peers on the same weights, adapters, prompt and lengths: vLLM's server and its engine alone, PEFT's mixed batch,
+// llama.cpp.
 // Reads what scripts/bench/peers/setup.sh made; knows their programs, not their insides.
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -7,7 +8,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { CliError } from '../cli-error.ts'
-import { type Contender, processContender } from './contender.ts'
+import { type Contender, type Mode, processContender } from './contender.ts'
+import { startVllmServer } from './vllm-server.ts'
 
 const SCRIPTS = fileURLToPath(new URL('./peers', import.meta.url))
 
@@ -21,6 +23,7 @@ export interface PeerOptions {
   /** Canonical deltas, which are PEFT's own format, by adapter. */
   readonly deltas: readonly Uint8Array[]
   readonly rank: number
+  readonly contextTokens: number
   readonly streams: readonly number[]
 }
 
@@ -37,46 +40,88 @@ function pythonOf(venv: string): string {
   return join(venv, 'bin', 'python')
 }
 
-/** Starts every peer; one that does not start is left out, and `skipped` is told why. */
-export async function startPeers(options: PeerOptions, skipped: (line: string) => void): Promise<Contender[]> {
-  const { venv, workDir, model, deltas, rank, streams } = options
-  for (const [i, bytes] of deltas.entries()) writeAdapter(join(workDir, `adapter-${i}`), bytes, rank)
-  const python = pythonOf(venv)
-  await promisify(execFile)(python, [join(SCRIPTS, 'prepare.py'), model, workDir])
-  const [rows, dtype] = [String(deltas.length), { PEER_DTYPE: bestType() }]
-  const crowds = streams.filter((count) => count >= 8)
-  const vllm = join(SCRIPTS, 'vllm_peer.py')
-  const llama = [join(SCRIPTS, 'llama-cpp-peer.mjs'), join(venv, 'node'), model, workDir, rows]
-  const peers: [Parameters<typeof processContender>[0], [string, ...string[]]][] = [
-    [{ name: 'vLLM', modes: ['bare base'], streams: () => streams }, [python, vllm, workDir, rows, 'bare']],
-    [
-      { name: 'vLLM with LoRA', modes: ['all different'], streams: () => crowds },
-      [python, vllm, workDir, rows, 'lora'],
-    ],
-    [
-      { name: 'PEFT', modes: ['all different'], streams: () => streams.filter((count) => count >= 32) },
-      [python, join(SCRIPTS, 'peft_peer.py'), workDir, rows],
-    ],
-    [
-      // One by one, more streams only take longer.
-      {
-        name: 'llama.cpp',
-        modes: ['bare base', 'all different'],
-        streams: (mode) => (mode === 'bare base' ? crowds : crowds.slice(0, 1)),
-      },
-      [process.execPath, ...llama, String(availableParallelism())],
-    ],
-  ]
-  const started: Contender[] = []
-  for (const [description, command] of peers) {
-    try {
-      started.push(await processContender(description, command, dtype))
-    } catch (error) {
-      skipped(`${description.name} is skipped: ${error instanceof Error ? error.message : String(error)}`)
+export class Peers {
+  readonly #options: PeerOptions
+  readonly #skipped: (line: string) => void
+
+  private constructor(options: PeerOptions, skipped: (line: string) => void) {
+    this.#options = options
+    this.#skipped = skipped
+  }
+
+  /** Writes the model and the adapters as they read them. `skipped` is told which of them does not start, and why. */
+  static async prepare(options: PeerOptions, skipped: (line: string) => void): Promise<Peers> {
+    const { venv, workDir, model, deltas, rank } = options
+    for (const [i, bytes] of deltas.entries()) writeAdapter(join(workDir, `adapter-${i}`), bytes, rank)
+    await promisify(execFile)(pythonOf(venv), [join(SCRIPTS, 'prepare.py'), model, workDir])
+    return new Peers(options, skipped)
+  }
+
+  /** Those that are compared in `mode`: all of all modes would not fit into the memory together. */
+  async start(mode: Mode): Promise<Contender[]> {
+    if (mode === 'one shared') return []
+    const started: Contender[] = []
+    for (const [name, start] of Object.entries(mode === 'bare base' ? this.#bare() : this.#different())) {
+      try {
+        started.push(await start(name))
+      } catch (error) {
+        this.#skipped(`${name} is skipped: ${error instanceof Error ? error.message : String(error)}`)
+      }
+    }
+    return started
+  }
+
+  #bare(): Starts {
+    return {
+      vLLM: (name) => this.#vllmServer(name, false),
+      'vLLM engine': (name) => this.#vllmEngine(name, false),
+      'llama.cpp': (name) => this.#llama(name, this.#crowds()),
     }
   }
-  return started
+
+  #different(): Starts {
+    const { venv, workDir, deltas, streams } = this.#options
+    const args = [join(SCRIPTS, 'peft_peer.py'), workDir, String(deltas.length)]
+    const most = streams.filter((count) => count >= 32)
+    return {
+      'vLLM with LoRA': (name) => this.#vllmServer(name, true),
+      'vLLM engine with LoRA': (name) => this.#vllmEngine(name, true),
+      PEFT: (name) => this.#process(name, most, [pythonOf(venv), ...args]),
+      // One by one, more streams only take longer.
+      'llama.cpp': (name) => this.#llama(name, this.#crowds().slice(0, 1)),
+    }
+  }
+
+  /** As its users run it. */
+  #vllmServer(name: string, withLora: boolean): Promise<Contender> {
+    const { deltas, streams } = this.#options
+    const options = { ...this.#options, rows: deltas.length, dtype: bestType(), withLora }
+    return startVllmServer({ name, streams: withLora ? this.#crowds() : streams }, options)
+  }
+
+  /** At its best: on every core, in a process that does nothing else. */
+  #vllmEngine(name: string, withLora: boolean): Promise<Contender> {
+    const { venv, workDir, deltas, streams } = this.#options
+    const args = [join(SCRIPTS, 'vllm_peer.py'), workDir, String(deltas.length), withLora ? 'lora' : 'bare']
+    return this.#process(name, withLora ? this.#crowds() : streams, [pythonOf(venv), ...args])
+  }
+
+  #llama(name: string, streams: readonly number[]): Promise<Contender> {
+    const { venv, workDir, model, deltas } = this.#options
+    const args = [join(SCRIPTS, 'llama-cpp-peer.mjs'), join(venv, 'node'), model, workDir, String(deltas.length)]
+    return this.#process(name, streams, [process.execPath, ...args, String(availableParallelism())])
+  }
+
+  #process(name: string, streams: readonly number[], command: readonly [string, ...string[]]): Promise<Contender> {
+    return processContender({ name, streams }, command, { PEER_DTYPE: bestType() })
+  }
+
+  #crowds(): readonly number[] {
+    return this.#options.streams.filter((count) => count >= 8)
+  }
 }
+
+type Starts = Readonly<Record<string, (name: string) => Promise<Contender>>>
 
 /** The number type that torch is fastest in: without AVX-512's bf16 it converts every product. */
 function bestType(): string {

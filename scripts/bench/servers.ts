@@ -11,11 +11,13 @@ import type { WeightFormat } from '../../gpu-backend/model/weight-formats.ts'
 import { packedValues } from '../../gpu-backend/residency/packed-delta.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
 import type { BareLoop } from './bare-loop.ts'
-import { type Contender, MODES, processContender } from './contender.ts'
+import { type Contender, processContender } from './contender.ts'
 import { randomDelta } from './random-delta.ts'
 
 const BARE_LOOP = fileURLToPath(new URL('./bare-loop.ts', import.meta.url))
-const CONTEXT_TOKENS = 1024
+/** Of every contender. */
+export const CONTEXT_TOKENS = 1024
+
 export interface ServerSetup {
   readonly model: string
   readonly dataDir: string
@@ -45,8 +47,7 @@ export async function startServer(setup: ServerSetup, weights: WeightFormat): Pr
   }
   const contender: Contender = {
     name: `server ${weights}`,
-    modes: MODES,
-    streams: () => setup.streams,
+    streams: setup.streams,
     promptsInTurn: true,
     generate: ({ adapters, prompt, tokens }) => {
       const delta = (adapter: number | null) => (adapter === null ? null : digests[adapter]!)
@@ -76,7 +77,7 @@ export function startLoop({ model, dataDir, rank, streams }: ServerSetup, weight
     maxRows: Math.max(...streams),
     rank,
   }
-  const description = { name: `loop ${weights}`, modes: MODES, streams: () => streams, promptsInTurn: true }
+  const description = { name: `loop ${weights}`, streams, promptsInTurn: true }
   return processContender(description, [process.execPath, BARE_LOOP, JSON.stringify(options)])
 }
 

