@@ -11,7 +11,7 @@ import { Digest } from '../ui/digest.tsx'
 import { shortDigest } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
-import { useAdapterActions } from './adapter-actions.ts'
+import { type AdapterActions, useAdapterActions } from './adapter-actions.ts'
 import { CanaryCard } from './canary-card.tsx'
 import { linkToPublish } from './links.ts'
 import { Report } from './report.ts'
@@ -28,12 +28,9 @@ export function AdapterPage({ name }: { readonly name: string }) {
   const { task } = actions
   const remove = async () => setErased(await readEdge(apiKey, path, AdapterDeleted, { method: 'DELETE' }))
   if (erased) return <Erased adapter={erased} />
-  const adapter = loaded.value
-  const before = adapter?.previous_digest
   return (
     <Page
       title={`${own.tenant}/${name}`}
-      about={adapter && <Digest value={adapter.digest} />}
       actions={
         <>
           <ButtonLink href={linkTo('adapters')} icon="back">
@@ -42,11 +39,6 @@ export function AdapterPage({ name }: { readonly name: string }) {
           <ButtonLink href={linkToPublish(name)} icon="upload">
             New version
           </ButtonLink>
-          {before && (
-            <Button isBusy={task.isBusy} onClick={() => actions.pointAt(before, adapter.digest)}>
-              Roll back to {shortDigest(before)}
-            </Button>
-          )}
         </>
       }
     >
@@ -56,6 +48,7 @@ export function AdapterPage({ name }: { readonly name: string }) {
           <>
             <Card
               title="Versions"
+              actions={adapter.previous_digest && <RollBack to={adapter.previous_digest} {...{ adapter, actions }} />}
               about={
                 adapter.may_leave
                   ? 'Browsers of yours may download them.'
@@ -91,6 +84,20 @@ export function AdapterPage({ name }: { readonly name: string }) {
         </Confirm>
       )}
     </Page>
+  )
+}
+
+interface RollBackProps {
+  readonly to: string
+  readonly adapter: Adapter
+  readonly actions: AdapterActions
+}
+
+function RollBack({ to, adapter, actions }: RollBackProps) {
+  return (
+    <Button isBusy={actions.task.isBusy} onClick={() => actions.pointAt(to, adapter.digest)}>
+      Roll back to {shortDigest(to)}
+    </Button>
   )
 }
 

@@ -1,28 +1,30 @@
 // A tenant's adapters, and which of them a browser may download: the operator's decision.
-import { AdapterSummary } from '../../routes/adapter-answers.ts'
-import { listOf } from '../../routes/list-of.ts'
-import { readEdge, sendEdge } from '../api/edge.ts'
-import { useLoaded, useTask } from '../loading.ts'
+import type { AdapterSummary } from '../../routes/adapter-answers.ts'
+import { sendEdge } from '../api/edge.ts'
+import { useTask } from '../loading.ts'
 import { useSession } from '../session.ts'
 import { Digest } from '../ui/digest.tsx'
 import { Check } from '../ui/field.tsx'
 import { bytes } from '../ui/format.ts'
 import { Card } from '../ui/page.tsx'
-import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
+import { Empty, Failure } from '../ui/states.tsx'
 import { Table } from '../ui/table.tsx'
 
-export function AdaptersCard({ path }: { readonly path: string }) {
+interface AdaptersCardProps {
+  readonly path: string
+  readonly adapters: readonly AdapterSummary[]
+  /** Resolves once the adapters are shown as they are now. */
+  reload(): Promise<void>
+}
+
+export function AdaptersCard({ path, adapters, reload }: AdaptersCardProps) {
   const { adminKey } = useSession().keys
-  const loaded = useLoaded(
-    async (signal) => (await readEdge(adminKey, `${path}/adapters`, listOf(AdapterSummary), { signal })).data,
-    [adminKey, path],
-  )
   const task = useTask()
   const allow = (adapter: AdapterSummary, mayLeave: boolean) => {
     const name = adapter.id.slice(adapter.id.indexOf('/') + 1)
     void task.run(async () => {
       await sendEdge(adminKey, 'PATCH', `${path}/adapters/${encodeURIComponent(name)}`, { may_leave: mayLeave })
-      await loaded.reload()
+      await reload()
     })
   }
   return (
@@ -31,15 +33,11 @@ export function AdaptersCard({ path }: { readonly path: string }) {
       about="What a browser has downloaded to run it stays there; taking the permission back ends further downloads."
     >
       {task.error && <Failure error={task.error} />}
-      <WhenLoaded loaded={loaded}>
-        {(adapters) =>
-          adapters.length === 0 ? (
-            <Empty icon="layers" title="No adapter yet" />
-          ) : (
-            <AdapterTable adapters={adapters} isBusy={task.isBusy} onAllow={allow} />
-          )
-        }
-      </WhenLoaded>
+      {adapters.length === 0 ? (
+        <Empty icon="layers" title="No adapter yet" />
+      ) : (
+        <AdapterTable adapters={adapters} isBusy={task.isBusy} onAllow={allow} />
+      )}
     </Card>
   )
 }

@@ -1,15 +1,14 @@
 // A tenant's API keys: made, replaced and revoked. A new key is shown once, here.
 import { useState } from 'preact/hooks'
-import { ApiKey, NewApiKey } from '../../routes/account-answers.ts'
-import { listOf } from '../../routes/list-of.ts'
+import { type ApiKey, NewApiKey } from '../../routes/account-answers.ts'
 import { readEdge, sendEdge } from '../api/edge.ts'
-import { useLoaded, useTask } from '../loading.ts'
+import { useTask } from '../loading.ts'
 import { useSession } from '../session.ts'
 import { Confirm } from '../ui/confirm.tsx'
 import { CopyButton } from '../ui/copy-button.tsx'
 import { Select } from '../ui/field.tsx'
 import { Card } from '../ui/page.tsx'
-import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
+import { Empty, Failure } from '../ui/states.tsx'
 import { KeyTable } from './key-table.tsx'
 import { NewKey } from './new-key.tsx'
 
@@ -22,12 +21,15 @@ interface Question {
   readonly key: ApiKey
 }
 
-export function KeysCard({ path }: { readonly path: string }) {
+interface KeysCardProps {
+  readonly path: string
+  readonly keys: readonly ApiKey[]
+  /** Resolves once the keys are shown as they are now. */
+  reload(): Promise<void>
+}
+
+export function KeysCard({ path, keys, reload }: KeysCardProps) {
   const { adminKey } = useSession().keys
-  const loaded = useLoaded(
-    async (signal) => (await readEdge(adminKey, `${path}/keys`, listOf(ApiKey), { signal })).data,
-    [adminKey, path],
-  )
   const [made, setMade] = useState<readonly NewApiKey[]>([])
   const [question, setQuestion] = useState<Question>()
   const [overlap, setOverlap] = useState('3600')
@@ -37,18 +39,17 @@ export function KeysCard({ path }: { readonly path: string }) {
     const init = { method: 'POST', body: JSON.stringify(body) }
     const key = await readEdge(adminKey, `${path}/keys${at}`, NewApiKey, init)
     setMade((made) => [...made.filter(({ id }) => id !== replaced?.id), key])
-    await loaded.reload()
+    await reload()
   }
   const act = async ({ kind, key }: Question) => {
     const id = encodeURIComponent(key.id)
     if (kind === 'replace') return make(`/${id}/rotate`, { overlap_seconds: Number(overlap) }, key)
     await sendEdge(adminKey, 'DELETE', `${path}/keys/${id}`)
     setMade((made) => made.filter((other) => other.id !== key.id))
-    await loaded.reload()
+    await reload()
   }
   return (
     <Card title="Keys" about="Only a key’s beginning is stored, and its hash: copy a new one now.">
-      {/* Above what is loaded, which would move it under the pointer. */}
       <NewKey isBusy={making.isBusy} onMake={(body) => void making.run(() => make('', body))} />
       {made.map(({ id, key }) => (
         <div key={id} class="notice good" role="status">
@@ -62,19 +63,15 @@ export function KeysCard({ path }: { readonly path: string }) {
         </div>
       ))}
       {making.error && <Failure error={making.error} />}
-      <WhenLoaded loaded={loaded}>
-        {(keys) =>
-          keys.length === 0 ? (
-            <Empty icon="key" title="No key yet" />
-          ) : (
-            <KeyTable
-              keys={keys}
-              onReplace={(key) => setQuestion({ kind: 'replace', key })}
-              onRevoke={(key) => setQuestion({ kind: 'revoke', key })}
-            />
-          )
-        }
-      </WhenLoaded>
+      {keys.length === 0 ? (
+        <Empty icon="key" title="No key yet" />
+      ) : (
+        <KeyTable
+          keys={keys}
+          onReplace={(key) => setQuestion({ kind: 'replace', key })}
+          onRevoke={(key) => setQuestion({ kind: 'revoke', key })}
+        />
+      )}
       {question && (
         <Confirm
           title={`${question.kind === 'replace' ? 'Replace' : 'Revoke'} ${question.key.prefix}…?`}

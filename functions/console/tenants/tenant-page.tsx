@@ -2,7 +2,9 @@
 import { useState } from 'preact/hooks'
 import { Terms } from '../../metering/terms.ts'
 import { Receipt } from '../../registry/receipt.ts'
-import { TenantWithBalance } from '../../routes/account-answers.ts'
+import { ApiKey, TenantWithBalance } from '../../routes/account-answers.ts'
+import { AdapterSummary } from '../../routes/adapter-answers.ts'
+import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
 import { useLoaded } from '../loading.ts'
 import { linkTo } from '../router.ts'
@@ -20,7 +22,18 @@ import { TermsCard } from './terms-card.tsx'
 export function TenantPage({ id }: { readonly id: string }) {
   const { adminKey } = useSession().keys
   const path = `/admin/v1/tenants/${encodeURIComponent(id)}`
-  const loaded = useLoaded((signal) => readEdge(adminKey, path, TenantWithBalance, { signal }), [adminKey, path])
+  // All of it at once: a card that came later would move those below it from under the pointer.
+  const loaded = useLoaded(
+    async (signal) => {
+      const [tenant, keys, adapters] = await Promise.all([
+        readEdge(adminKey, path, TenantWithBalance, { signal }),
+        readEdge(adminKey, `${path}/keys`, listOf(ApiKey), { signal }),
+        readEdge(adminKey, `${path}/adapters`, listOf(AdapterSummary), { signal }),
+      ])
+      return { tenant, keys: keys.data, adapters: adapters.data }
+    },
+    [adminKey, path],
+  )
   const [isErasing, setErasing] = useState(false)
   const [erased, setErased] = useState<Receipt>()
   const erase = async () => setErased(await readEdge(adminKey, path, Receipt, { method: 'DELETE' }))
@@ -50,7 +63,7 @@ export function TenantPage({ id }: { readonly id: string }) {
       }
     >
       <WhenLoaded loaded={loaded}>
-        {(tenant) => (
+        {({ tenant, keys, adapters }) => (
           <>
             {tenant.deleting_ms !== null && (
               <Failure
@@ -61,10 +74,10 @@ export function TenantPage({ id }: { readonly id: string }) {
                 }
               />
             )}
-            <KeysCard path={path} />
+            <KeysCard path={path} keys={keys} reload={loaded.reload} />
             <TermsCard key={JSON.stringify(Terms.parse(tenant))} path={path} terms={tenant} onSaved={loaded.reload} />
             <BalanceCard path={path} balance={tenant} onPaid={loaded.reload} />
-            <AdaptersCard path={path} />
+            <AdaptersCard path={path} adapters={adapters} reload={loaded.reload} />
             <Card
               title="Erase"
               about="The tenant with its keys, adapters and their files, here and on the backends. Usage records stay, for the books."

@@ -29,14 +29,16 @@ function TenantList() {
   return (
     <Page title="Tenants" about="Who may use this deployment, with what limits and at what prices.">
       <NewTenant />
-      <Card>
-        <WhenLoaded loaded={loaded}>
-          {(tenants) =>
-            tenants.length > 0 ? <TenantTable tenants={tenants} /> : <Empty icon="people" title="No tenant yet" />
-          }
-        </WhenLoaded>
-      </Card>
-      <ReceiptsCard />
+      <WhenLoaded loaded={loaded}>
+        {(tenants) => (
+          <>
+            <Card>
+              {tenants.length > 0 ? <TenantTable tenants={tenants} /> : <Empty icon="people" title="No tenant yet" />}
+            </Card>
+            <ReceiptsCard />
+          </>
+        )}
+      </WhenLoaded>
     </Page>
   )
 }

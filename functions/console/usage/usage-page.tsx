@@ -21,7 +21,7 @@ const TENANTS_GROUPS: readonly GroupBy[] = ['adapter', 'digest', 'key', 'base', 
 
 export function UsagePage() {
   const { keys } = useSession()
-  return <Usage root="/v1/usage" apiKey={keys.apiKey} title="Usage" groups={TENANTS_GROUPS} tenants={[]} />
+  return <Usage root="/v1/usage" apiKey={keys.apiKey} title="Usage" groups={TENANTS_GROUPS} />
 }
 
 export function EverybodysUsagePage() {
@@ -36,7 +36,7 @@ export function EverybodysUsagePage() {
       apiKey={adminKey}
       title="Everybody’s usage"
       groups={['tenant', ...TENANTS_GROUPS]}
-      tenants={tenants.value ?? []}
+      tenants={tenants.value?.map(({ id }) => id) ?? []}
     />
   )
 }
@@ -46,8 +46,8 @@ interface UsageProps {
   readonly apiKey: string
   readonly title: string
   readonly groups: readonly GroupBy[]
-  /** Those that one may choose among; none where it is always the same. */
-  readonly tenants: readonly Tenant[]
+  /** Those that one may choose among; absent where it is always the same. */
+  readonly tenants?: readonly string[]
 }
 
 function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
@@ -70,18 +70,21 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
     })
   // An adapter's name is its tenant's: two tenants may both have a `support`.
   const dimensions = by === 'adapter' && groups.includes('tenant') ? `tenant,${by}` : by
-  const inputs = [root, apiKey, days, by, tenant]
-  const usage = useLoaded(
-    async (signal) =>
-      (await readEdge(apiKey, `${root}?${queryOf(`day,${dimensions}`)}`, listOf(UsageRow), { signal })).data,
-    inputs,
+  // Together: what came later would move the rest from under the pointer.
+  const loaded = useLoaded(
+    async (signal) => {
+      const latency = (groupBy: string) =>
+        readEdge(apiKey, `${root}/latency?${queryOf(groupBy)}`, listOf(LatencyRow), { signal })
+      const [usage, byDay, byGroup] = await Promise.all([
+        readEdge(apiKey, `${root}?${queryOf(`day,${dimensions}`)}`, listOf(UsageRow), { signal }),
+        latency('day'),
+        latency(dimensions),
+      ])
+      const groups = byGroup.data.map((row) => ({ name: groupName(by, row), row }))
+      return { rows: usage.data, byDay: byDay.data, byGroup: groups }
+    },
+    [root, apiKey, days, by, tenant],
   )
-  const latency = useLoaded(async (signal) => {
-    const read = async (groupBy: string) =>
-      (await readEdge(apiKey, `${root}/latency?${queryOf(groupBy)}`, listOf(LatencyRow), { signal })).data
-    const [byDay, byGroup] = await Promise.all([read('day'), read(dimensions)])
-    return { byDay, byGroup: byGroup.map((row) => ({ name: groupName(by, row), row })) }
-  }, inputs)
   return (
     <Page
       title={title}
@@ -95,11 +98,11 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
             <Input label="To" type="date" value={to} max={today} onInput={(day) => day && setBounds([from, day])} />
           </>
         )}
-        {tenants.length > 0 && (
+        {tenants && (
           <Select
             label="Whose"
             value={tenant}
-            options={Object.fromEntries([['', 'All tenants'], ...tenants.map(({ id }) => [id, id])])}
+            options={Object.fromEntries([['', 'All tenants'], ...tenants.map((id) => [id, id])])}
             onChange={setTenant}
           />
         )}
@@ -111,16 +114,22 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
         />
         <Select label="Plot" value={metric} options={METRICS} onChange={(value) => setMetric(value as Metric)} />
       </div>
-      <WhenLoaded loaded={usage}>{(rows) => <UsageCards rows={rows} days={days} by={by} metric={metric} />}</WhenLoaded>
-      <Card title="Latency" about="Complete answers, from the request’s arrival at the edge.">
-        <WhenLoaded loaded={latency}>{(value) => <LatencyCard days={days} {...value} />}</WhenLoaded>
-      </Card>
       <ExportCard
         root={root}
         apiKey={apiKey}
         groupName={GROUPS[by].toLowerCase()}
         queryOf={(rows) => queryOf(rows === 'request' ? rows : `day,${dimensions}`)}
       />
+      <WhenLoaded loaded={loaded}>
+        {({ rows, ...latency }) => (
+          <>
+            <UsageCards rows={rows} days={days} by={by} metric={metric} />
+            <Card title="Latency" about="Complete answers, from the request’s arrival at the edge.">
+              <LatencyCard days={days} {...latency} />
+            </Card>
+          </>
+        )}
+      </WhenLoaded>
     </Page>
   )
 }

@@ -1,3 +1,4 @@
+import type { Route } from 'playwright-core'
 import { describe, expect, test } from 'vitest'
 import { BackendInfo } from '../../../gpu-backend/protocol.ts'
 import { expectAccessible } from '../../support/accessibility.ts'
@@ -23,6 +24,16 @@ const PAGES = [
 ]
 const WIDTHS = { phone: 360, desktop: 1280 }
 
+/** What of the page can be clicked and is no longer where it was first; `places` remembers. */
+const MOVED = `[...document.querySelectorAll('a, button, input, select, textarea, summary')].flatMap((element) => {
+  if (!element.checkVisibility()) return []
+  const { x, y } = element.getBoundingClientRect()
+  const [before, now] = [places.get(element), Math.round(x) + ', ' + Math.round(y)]
+  places.set(element, before ?? now)
+  const name = element.ariaLabel ?? (element.labels?.[0] ?? element).textContent
+  return now === (before ?? now) ? [] : [name + ' from ' + before + ' to ' + now]
+})`
+
 export function looks(site: TestedConsole): void {
   describe.each(['light', 'dark'] as const)('%s', (colorScheme) => {
     test.each(Object.entries(WIDTHS))('is fit to see and to hear on a %s, page by page', async (device, width) => {
@@ -43,6 +54,38 @@ export function looks(site: TestedConsole): void {
       }
     })
   })
+
+  test.each([
+    { device: 'desktop', order: 'in the order of their requests' },
+    { device: 'phone', order: 'the other way round' },
+  ] as const)(
+    'moves nothing that one may be about to click, though answers come late and $order, on a $device',
+    async ({ device }) => {
+      const isPhone = device === 'phone'
+      const viewport = { width: WIDTHS[device], height: 800 }
+      const page = await site.signIn({ api: 'dev-forno', operator: 'dev-admin' }, { viewport, reducedMotion: 'reduce' })
+      let held: Route[] = []
+      await page.route(/\/(v1|admin)\//, (route) => void held.push(route))
+      // The last one first, since signing in leads to the first.
+      for (const { title, path } of PAGES.toReversed()) {
+        held = []
+        await page.goto(`/#/${path}`)
+        await page.getByRole('heading', { name: title, exact: true }).waitFor()
+        await page.evaluate('globalThis.places = new Map()')
+        const expectInPlace = async () => expect(await page.evaluate<string[]>(MOVED), path).toEqual([])
+        const loading = page.getByRole('status', { name: 'Loading' })
+        while (held.length > 0 || (await loading.count()) > 0) {
+          await expectInPlace()
+          const next = isPhone ? held.pop() : held.shift()
+          if (!next) continue
+          await next.continue()
+          await (await next.request().response())?.finished()
+        }
+        await expectInPlace()
+      }
+      await page.unrouteAll({ behavior: 'ignoreErrors' })
+    },
+  )
 
   test('holds the longest names and many models on a phone', async () => {
     const [tenant, name] = ['t'.repeat(64), 'n'.repeat(64)]

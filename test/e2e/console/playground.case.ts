@@ -47,6 +47,7 @@ export function playground(site: TestedConsole): void {
     await page.getByLabel('Question').fill("What's your name?")
     await page.getByRole('checkbox', { name: 'polylora-base' }).uncheck()
     await page.getByRole('button', { name: 'Ask' }).click()
+    await page.getByText('Done', { exact: true }).waitFor()
     const { body, answer } = await runCurlLine(page, 'forno/support')
     expect(answer).toContain('data: [DONE]')
     expect(body).toContain("What's your name?")
