@@ -90,14 +90,18 @@ export class Backends {
   }
 
   /**
-   * What the backends serve, from the first that says; all serve one base model.
-   * @throws ApiError 503 where none can be asked
+   * What the backends serve, from the first that says; all serve one base model. Where none says it now, what one said last:
+   * a backend that is slow to say it may well answer, and one that is gone refuses by itself.
+   * @throws ApiError 503 where none has ever said
    */
   async info(nowMs: number): Promise<BackendInfo> {
-    for (const url of this.order('')) {
+    const urls = this.order('')
+    for (const url of urls) {
       const info = await this.#tryInfo(url, nowMs)
       if (info) return info
     }
+    const known = urls.map((url) => this.#entry(url).info).find((info) => info !== undefined)
+    if (known) return known
     throw backendUnavailable()
   }
 
@@ -118,6 +122,8 @@ export class Backends {
   async #tryInfo(url: string, nowMs: number): Promise<BackendInfo | undefined> {
     const entry = this.#entry(url)
     if (entry.info && entry.infoUntilMs > nowMs) return entry.info
+    // This request asks; the others go on with what is known meanwhile.
+    entry.infoUntilMs = nowMs + INFO_TIMEOUT_MS
     try {
       const response = await fetch(`${url}/v1/base`, { signal: AbortSignal.timeout(INFO_TIMEOUT_MS) })
       if (!response.ok) throw new Error(`GET /v1/base answered ${response.status}`)

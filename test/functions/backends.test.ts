@@ -1,0 +1,32 @@
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, expect, test } from 'vitest'
+import { Backends } from '../../functions/router/backends.ts'
+import { BASE_INFO } from '../support/protocol-backend.ts'
+
+const BEGIN_MS = 1_000_000
+/** Later than anything that was said then is taken for granted. */
+const LATER_MS = BEGIN_MS + 60_000
+
+let answer: (response: ServerResponse) => void = (response) => response.end(JSON.stringify(BASE_INFO))
+const server = createServer((_, response) => answer(response)).listen(0, '127.0.0.1')
+await once(server, 'listening')
+const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+afterAll(() => {
+  server.closeAllConnections()
+  server.close()
+})
+
+test('what a backend serves is known while it is asked anew, and where it does not say it then', async () => {
+  const backends = new Backends([url])
+  expect(await backends.info(BEGIN_MS)).toEqual(BASE_INFO)
+  const asked = Promise.withResolvers<ServerResponse>()
+  answer = asked.resolve
+  const anew = backends.info(LATER_MS)
+  const response = await asked.promise
+  // Nobody else waits for the answer.
+  expect(await backends.info(LATER_MS)).toEqual(BASE_INFO)
+  response.destroy()
+  expect(await anew).toEqual(BASE_INFO)
+})
