@@ -1,24 +1,14 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { digestOf, type EdgeHarness, makeDelta, startEdge } from '../support/edge-harness.ts'
-import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+import { describe, expect, test } from 'vitest'
+import { digestOf, makeDelta } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
+import { BASE_INFO } from '../support/protocol-backend.ts'
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-  await edge.addTenant('acme', 'key-acme')
-  await edge.addTenant('acme', 'key-reader', 'inference')
-  await edge.addTenant('globex', 'key-globex')
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { edge } = await edgeOnBackends()
+await edge.addTenant('acme', 'key-acme')
+await edge.addTenant('acme', 'key-reader', 'inference')
+await edge.addTenant('globex', 'key-globex')
 
 const put = (name: string, body: Uint8Array<ArrayBuffer>, digest = digestOf(body), key = 'key-acme') =>
   edge.call(key, `/v1/adapters/${name}`, { method: 'PUT', headers: { 'x-polylora-digest': digest }, body })

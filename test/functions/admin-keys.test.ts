@@ -1,21 +1,9 @@
 // A tenant's keys at the admin API: made, shown once, rotated, revoked.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type EdgeHarness, startEdge } from '../support/edge-harness.ts'
+import { describe, expect, test } from 'vitest'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 import { askEdge, madeTenant } from '../support/made-tenant.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { edge } = await edgeOnBackends()
 
 const ask = (key: string, model: string) => askEdge(edge, key, model)
 const tenant = (id: string) => madeTenant(edge, id)

@@ -1,20 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ADMIN_KEY, type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { describe, expect, test } from 'vitest'
+import { ADMIN_KEY, startEdge, waitFor } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 import { askEdge, madeTenant } from '../support/made-tenant.ts'
-import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
+import { BACKEND_SECRET } from '../support/protocol-backend.ts'
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { backend, edge } = await edgeOnBackends()
 
 const ask = (key: string, model: string) => askEdge(edge, key, model)
 const tenant = (id: string) => madeTenant(edge, id)

@@ -1,30 +1,16 @@
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import { embedMany, generateText, streamText } from 'ai'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type EdgeHarness, startEdge } from '../support/edge-harness.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { expect, test } from 'vitest'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-let digest: string
-let polylora: ReturnType<typeof createOpenAICompatible>
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-  await edge.addTenant('acme', 'key-acme')
-  digest = await edge.publish('key-acme', 'acme/support')
-  polylora = createOpenAICompatible({
-    name: 'polylora',
-    baseURL: `${edge.url}/v1`,
-    apiKey: 'key-acme',
-    includeUsage: true,
-  })
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
+const { edge } = await edgeOnBackends()
+await edge.addTenant('acme', 'key-acme')
+const digest = await edge.publish('key-acme', 'acme/support')
+const polylora = createOpenAICompatible({
+  name: 'polylora',
+  baseURL: `${edge.url}/v1`,
+  apiKey: 'key-acme',
+  includeUsage: true,
 })
 
 test('the Vercel AI SDK gets whole answers with usage', async () => {

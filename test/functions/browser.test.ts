@@ -1,25 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type BrowserModel, modelFiles } from '../../gpu-backend/browser/manifest.ts'
-import { ADMIN_KEY, digestOf, type EdgeHarness, makeDelta, startEdge } from '../support/edge-harness.ts'
-import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+import { ADMIN_KEY, digestOf, makeDelta } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
+import { BASE_INFO } from '../support/protocol-backend.ts'
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-let digest: string
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-  await edge.addTenant('acme', 'key-acme')
-  await edge.addTenant('acme', 'key-usage', 'usage adapters')
-  await edge.addTenant('other', 'key-other')
-  digest = await edge.publish('key-acme', 'acme/support')
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { edge } = await edgeOnBackends()
+await edge.addTenant('acme', 'key-acme')
+await edge.addTenant('acme', 'key-usage', 'usage adapters')
+await edge.addTenant('other', 'key-other')
+const digest = await edge.publish('key-acme', 'acme/support')
 
 const fileOf = (seed: number) => Uint8Array.from({ length: 1000 + seed }, (_, i) => (i * 31 + seed) % 256)
 const namedFile = (bytes: Uint8Array) => ({ digest: digestOf(bytes), bytes: bytes.byteLength })

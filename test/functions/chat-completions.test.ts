@@ -1,28 +1,17 @@
 import { once } from 'node:events'
 import { request } from 'node:http'
 import OpenAI from 'openai'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
-import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { waitFor } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
+import { BASE_INFO } from '../support/protocol-backend.ts'
 
 const QUESTION = [{ role: 'user' as const, content: 'What is your return policy?' }]
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-let digest: string
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-  await edge.addTenant('acme', 'key-acme')
-  await edge.addTenant('globex', 'key-globex')
-  digest = await edge.publish('key-acme', 'acme/support')
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { backend, edge } = await edgeOnBackends()
+await edge.addTenant('acme', 'key-acme')
+await edge.addTenant('globex', 'key-globex')
+const digest = await edge.publish('key-acme', 'acme/support')
 
 beforeEach(() => backend.reset())
 

@@ -1,25 +1,12 @@
 import OpenAI from 'openai'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { expect, test } from 'vitest'
+import { waitFor } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-let client: OpenAI
-let digest: string
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-  await edge.addTenant('acme', 'key-acme')
-  digest = await edge.publish('key-acme', 'acme/support')
-  client = new OpenAI({ apiKey: 'key-acme', baseURL: `${edge.url}/v1`, maxRetries: 0 })
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { backend, edge } = await edgeOnBackends()
+await edge.addTenant('acme', 'key-acme')
+const digest = await edge.publish('key-acme', 'acme/support')
+const client = new OpenAI({ apiKey: 'key-acme', baseURL: `${edge.url}/v1`, maxRetries: 0 })
 
 test('a text completion continues a bare prompt, whole and streamed', async () => {
   const request = { model: 'acme/support', prompt: 'Once upon a time', max_tokens: 3, logprobs: 1 }

@@ -1,19 +1,8 @@
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { afterEach, expect, test } from 'vitest'
+import { waitFor } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 
-let backends: ProtocolBackend[]
-let edge: EdgeHarness
-
-beforeAll(async () => {
-  backends = await Promise.all([new ProtocolBackend().listen(), new ProtocolBackend().listen()])
-  edge = await startEdge(backends.map(({ url }) => url).join(','))
-})
-
-afterAll(async () => {
-  await edge?.close()
-  for (const backend of backends ?? []) await backend.close()
-})
+const { backends, edge } = await edgeOnBackends(2)
 
 afterEach(() => {
   for (const backend of backends) backend.deltas.clear()

@@ -1,23 +1,11 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
-import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
-import { BACKEND_SECRET, BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+import { startEdge, waitFor } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
+import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 
-let backends: ProtocolBackend[]
-let edge: EdgeHarness
-
-beforeAll(async () => {
-  backends = await Promise.all([new ProtocolBackend().listen(), new ProtocolBackend().listen()])
-  edge = await startEdge(JSON.stringify(backends.map(({ url }) => url)))
-  await edge.addTenant('acme', 'key-acme')
-})
-
-afterAll(async () => {
-  await edge?.close()
-  for (const backend of backends ?? []) await backend.close()
-})
+const { backends, edge } = await edgeOnBackends(2)
+await edge.addTenant('acme', 'key-acme')
 
 afterEach(() => {
   for (const backend of backends) backend.reset()
@@ -71,32 +59,6 @@ describe('before the first token', () => {
     expect(response.headers.get('retry-after')).toBe('1')
     await two.close()
   })
-
-  test.each(['breaks off', 'falls silent'])(
-    'a backend that %s in the middle of vectors is passed over',
-    async (how) => {
-      const sick = createServer((request, response) => {
-        request.resume()
-        if (request.url === '/readyz') return void response.writeHead(200).end()
-        if (request.url === '/v1/base') return void response.writeHead(200).end(JSON.stringify(BASE_INFO))
-        response.writeHead(200, { 'content-type': 'application/json' }).write('{"embeddings":[[1,2')
-        if (how === 'breaks off') setTimeout(() => response.destroy(), 20)
-      })
-      await new Promise<void>((resolve) => sick.listen(0, '127.0.0.1', resolve))
-      const urls = `http://127.0.0.1:${(sick.address() as AddressInfo).port},${backends[0]!.url}`
-      const two = await startEdge(urls, { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, BACKEND_PATIENCE_MS: '500' })
-      await two.addTenant('acme', 'key-acme')
-      const body = JSON.stringify({ model: 'tiny-base', input: 'hi' })
-      for (let i = 0; i < 4; i++) {
-        const response = await two.call('key-acme', '/v1/embeddings', { method: 'POST', body })
-        expect(response.status).toBe(200)
-        await response.text()
-      }
-      await two.close()
-      sick.closeAllConnections()
-      sick.close()
-    },
-  )
 
   test('an adapter is pushed to whichever backend takes the request', async () => {
     const digest = await edge.publish('key-acme', 'acme/wanders', 7)
@@ -203,7 +165,7 @@ describe('after the first token', () => {
 
 test('a meter that cannot be reached is a 503, and nothing is generated', async () => {
   const unmetered = await startEdge(
-    backends.map(({ url }) => url).join(','),
+    JSON.stringify(backends.map(({ url }) => url)),
     { POLYLORA_BACKEND_SECRET: BACKEND_SECRET },
     { meter: 'MeterThatIsDown' },
   )

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { ApiError } from '../../functions/errors.ts'
 import { Backends } from '../../functions/router/backends.ts'
 import { importCapabilityKey } from '../../gpu-backend/capability.ts'
@@ -25,6 +25,7 @@ afterEach(() => {
 /** A backend that answers as `answer` says, and its address. */
 async function listen(answer: (response: ServerResponse) => void): Promise<string> {
   const server = createServer((request, response) => {
+    request.resume()
     if (request.method === 'POST') answer(response)
     else response.writeHead(200).end()
   })
@@ -34,6 +35,10 @@ async function listen(answer: (response: ServerResponse) => void): Promise<strin
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
+const PATIENCE_MS = 60_000
+/** In so many turns patience is over; an answer needs a few. */
+const TURNS = 200
+
 /** A request's way to the backends; deltas are not its concern. */
 async function contextOf(urls: string[], signal: AbortSignal) {
   return {
@@ -42,7 +47,7 @@ async function contextOf(urls: string[], signal: AbortSignal) {
     tenant: 'acme',
     requestId: 'req_1',
     promptField: 'prompt',
-    patienceMs: 60_000,
+    patienceMs: PATIENCE_MS,
     signal,
     waitUntil: (promise: Promise<unknown>) => void promise.catch(() => undefined),
     nowMs: Date.now,
@@ -83,4 +88,45 @@ test.each([
   const context = await contextOf([url], new AbortController().signal)
   await expect(forwardGenerate(context, REQUEST, undefined)).rejects.toBeInstanceOf(ApiError)
   await left.promise
+})
+
+describe('a backend is passed over for another', () => {
+  const STARTED = { event: 'started', base: 'b', delta: null, tier: null, prompt_tokens: 1 }
+  const VECTORS = { embeddings: [[1, 2]], prompt_tokens: 1 }
+  const write = (text: string) => (response: ServerResponse) => void response.writeHead(200).write(text)
+  const embedding = { forward: forwardEmbed, request: { delta: null, input: ['hi'] }, answer: VECTORS }
+  const generation = { forward: forwardGenerate, request: REQUEST, answer: STARTED }
+
+  test.each([
+    { what: 'does not begin its answer', ...generation, fail: () => {} },
+    { what: 'falls silent before its first event', ...generation, fail: write('{"event":') },
+    { what: 'falls silent in the middle of vectors', ...embedding, fail: write('{"embeddings":[[1,2') },
+  ])('that $what, once patience is over', async ({ forward, request, answer, fail }) => {
+    // Time passes with the turns of this process's event loop, in which both backends live, not with the machine's clock.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const turns = setInterval(() => vi.advanceTimersByTime(PATIENCE_MS / TURNS), 1)
+    onTestFinished(() => {
+      clearInterval(turns)
+      vi.useRealTimers()
+    })
+    let asked = 0
+    const each = (response: ServerResponse) => {
+      if (asked++ > 0) response.end(`${JSON.stringify(answer)}\n`)
+      else fail(response)
+    }
+    const context = await contextOf([await listen(each), await listen(each)], new AbortController().signal)
+    await forward(context, request, undefined)
+    expect(asked).toBe(2)
+  })
+
+  test('that breaks off in the middle of vectors', async () => {
+    let asked = 0
+    const each = (response: ServerResponse) => {
+      if (asked++ > 0) return void response.end(JSON.stringify(VECTORS))
+      response.writeHead(200).write('{"embeddings":[[1,2', () => response.destroy())
+    }
+    const context = await contextOf([await listen(each), await listen(each)], new AbortController().signal)
+    await expect(forwardEmbed(context, embedding.request, undefined)).resolves.toMatchObject({ answer: VECTORS })
+    expect(asked).toBe(2)
+  })
 })

@@ -1,30 +1,16 @@
 import { request as httpRequest } from 'node:http'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { OPERATIONS } from '../../functions/openapi/operations.ts'
-import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 
 // `victim` owns an adapter; `attacker` has a key of all scopes and knows every name, digest and request id of the victim.
-let backend: ProtocolBackend
-let edge: EdgeHarness
-let digest: string
-let ownDigest: string
 const VICTIM_DELTA = makeDelta(1)
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-  await edge.addTenant('victim', 'key-victim')
-  await edge.addTenant('attacker', 'key-attacker')
-  digest = await edge.publish('key-victim', 'victim/secret', 1)
-  ownDigest = await edge.publish('key-attacker', 'attacker/own', 2)
-  await ask('key-victim', { model: 'victim/secret' })
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { backend, edge } = await edgeOnBackends()
+await edge.addTenant('victim', 'key-victim')
+await edge.addTenant('attacker', 'key-attacker')
+const digest = await edge.publish('key-victim', 'victim/secret', 1)
+const ownDigest = await edge.publish('key-attacker', 'attacker/own', 2)
 
 const ask = (key: string, body: object, headers: Record<string, string> = {}) =>
   edge.call(key, '/v1/chat/completions', {
@@ -32,6 +18,7 @@ const ask = (key: string, body: object, headers: Record<string, string> = {}) =>
     headers,
     body: JSON.stringify({ messages: [{ role: 'user', content: 'hi' }], max_tokens: 2, ...body }),
   })
+await ask('key-victim', { model: 'victim/secret' })
 
 /** A request whose path is sent byte for byte, as no well-behaved client would. */
 function raw(method: string, path: string, headers: Record<string, string | string[]> = {}, body?: Uint8Array) {

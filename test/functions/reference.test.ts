@@ -1,24 +1,13 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { OPERATIONS } from '../../functions/openapi/operations.ts'
 import { expectContent } from '../support/documented.ts'
-import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { ADMIN_KEY } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-  await edge.addTenant('acme', 'key-acme')
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { edge } = await edgeOnBackends()
+await edge.addTenant('acme', 'key-acme')
 
 interface Document {
   openapi: string

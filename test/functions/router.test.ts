@@ -1,32 +1,13 @@
 import { request as httpRequest } from 'node:http'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 
 const FLEET = 5
-/** Longer than a stream stays without a sign of life. */
-const PATIENCE_MS = 1_500
 
-let backends: ProtocolBackend[]
-let edge: EdgeHarness
-
-beforeAll(async () => {
-  backends = await Promise.all(Array.from({ length: FLEET }, () => new ProtocolBackend().listen()))
-  edge = await startEdge(
-    // As wrangler.toml may name them; other tests have them as text.
-    backends.map(({ url }) => url),
-    {
-      POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
-      BACKEND_PATIENCE_MS: String(PATIENCE_MS),
-    },
-  )
-  await edge.addTenant('acme', 'key-acme')
-})
-
-afterAll(async () => {
-  await edge?.close()
-  for (const backend of backends ?? []) await backend.close()
-})
+const { backends, edge } = await edgeOnBackends(FLEET)
+await edge.addTenant('acme', 'key-acme')
 
 /** All well again, as far as the edge knows, too. */
 beforeEach(async () => {
@@ -41,7 +22,8 @@ beforeEach(async () => {
 const body = (extra: object) =>
   JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], ...extra })
 
-const ask = (extra: object = {}) => edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body: body(extra) })
+const PATH = '/v1/chat/completions'
+const ask = (extra: object = {}) => edge.call('key-acme', PATH, { method: 'POST', body: body(extra) })
 
 /** URL of the backend that a response came from. */
 async function backendOf(response: Response): Promise<string> {
@@ -137,39 +119,6 @@ describe('a backend', () => {
     await waitFor(async () => (await backendOf(await ask())) === leaving!.url)
   })
 
-  test('that does not begin its answer is given up for the next', async () => {
-    const gate = Promise.withResolvers<void>()
-    const digest = await edge.publish('key-acme', 'acme/patient', 6)
-    const usual = await backendOf(await ask({ model: 'acme/patient' }))
-    const slow = backends.find(({ url }) => url === usual)!
-    slow.behaviour.hold = gate.promise
-    const response = await ask({ model: 'acme/patient' })
-    expect(response.status).toBe(200)
-    expect(await backendOf(response)).not.toBe(usual)
-    gate.resolve()
-    expect(holders(digest)).toHaveLength(2)
-  })
-
-  test('that falls silent in the middle ends the answer with an error, and the request costs nothing', async () => {
-    const gate = Promise.withResolvers<void>()
-    let words = 0
-    for (const backend of backends) {
-      backend.behaviour.pace = async () => {
-        if (words++ === 2) await gate.promise
-      }
-    }
-    const response = await ask({ stream: true })
-    const text = await response.text()
-    gate.resolve()
-    expect(text).toContain('Hello')
-    expect(text).toContain(': still here')
-    expect(text).toContain('"code":"generation_failed"')
-    expect(text).not.toContain('[DONE]')
-    const id = response.headers.get('x-request-id')
-    const record = await waitFor(() => edge.db.prepare('SELECT * FROM usage WHERE request_id = ?').bind(id).first())
-    expect(record).toMatchObject({ outcome: 'failed', completion_tokens: 2, price_nano: 0 })
-  })
-
   test('is one of three at most that a request is tried on', async () => {
     for (const backend of backends) backend.behaviour.refuse = 'unavailable'
     const before = asked()
@@ -177,5 +126,40 @@ describe('a backend', () => {
     expect(response.status).toBe(503)
     expect(response.headers.get('retry-after')).toBe('1')
     expect(asked() - before).toBe(3)
+  })
+})
+
+describe('a backend that falls silent in the middle', () => {
+  /** Longer than a stream stays without a sign of life. */
+  const PATIENCE_MS = 1_500
+
+  test('ends the answer with an error, and the request costs nothing', async () => {
+    const silent = await new ProtocolBackend().listen()
+    const impatient = await startEdge(silent.url, {
+      POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
+      BACKEND_PATIENCE_MS: String(PATIENCE_MS),
+    })
+    onTestFinished(async () => {
+      await impatient.close()
+      await silent.close()
+    })
+    await impatient.addTenant('acme', 'key-acme')
+    const gate = Promise.withResolvers<void>()
+    let words = 0
+    silent.behaviour.pace = async () => {
+      if (words++ === 2) await gate.promise
+    }
+    const response = await impatient.call('key-acme', PATH, { method: 'POST', body: body({ stream: true }) })
+    const text = await response.text()
+    gate.resolve()
+    expect(text).toContain('Hello')
+    expect(text).toContain(': still here')
+    expect(text).toContain('"code":"generation_failed"')
+    expect(text).not.toContain('[DONE]')
+    const id = response.headers.get('x-request-id')
+    const record = await waitFor(() =>
+      impatient.db.prepare('SELECT * FROM usage WHERE request_id = ?').bind(id).first(),
+    )
+    expect(record).toMatchObject({ outcome: 'failed', completion_tokens: 2, price_nano: 0 })
   })
 })

@@ -2,11 +2,10 @@
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import { generateText, stepCountIs, streamText, tool } from 'ai'
 import OpenAI from 'openai'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import type { ToolCall } from '../../gpu-backend/protocol.ts'
-import { type EdgeHarness, startEdge } from '../support/edge-harness.ts'
-import { ProtocolBackend } from '../support/protocol-backend.ts'
+import { edgeOnBackends } from '../support/edge-on-backends.ts'
 
 const QUESTION = [{ role: 'user' as const, content: 'How is the weather in Bern?' }]
 const TOOLS = ['weather', 'time'].map((name) => ({
@@ -20,21 +19,9 @@ const call = (id: string, name: string): ToolCall => ({
 })
 const CALLS = [call('call_1', 'weather'), call('call_2', 'time')]
 
-let backend: ProtocolBackend
-let edge: EdgeHarness
-let client: OpenAI
-
-beforeAll(async () => {
-  backend = await new ProtocolBackend().listen()
-  edge = await startEdge(backend.url)
-  await edge.addTenant('acme', 'key-acme')
-  client = new OpenAI({ apiKey: 'key-acme', baseURL: `${edge.url}/v1`, maxRetries: 0 })
-})
-
-afterAll(async () => {
-  await edge?.close()
-  await backend?.close()
-})
+const { backend, edge } = await edgeOnBackends()
+await edge.addTenant('acme', 'key-acme')
+const client = new OpenAI({ apiKey: 'key-acme', baseURL: `${edge.url}/v1`, maxRetries: 0 })
 
 beforeEach(() => {
   backend.reset()

@@ -40,8 +40,6 @@ export interface EdgeHarness {
 }
 
 export const ADMIN_KEY = 'the-admin-key-that-tests-use'
-/** Short, so that a test can see it end. */
-const LEASE_MS = 1_500
 
 /** A Durable Object that cannot start: every call of it fails. */
 const METER_THAT_IS_DOWN = "\nexport class MeterThatIsDown { constructor() { throw new Error('down') } }"
@@ -57,7 +55,6 @@ export async function startEdge(
   settings: Record<string, string> = {
     POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
     POLYLORA_ADMIN_KEY: ADMIN_KEY,
-    METER_LEASE_MS: String(LEASE_MS),
   },
   { meter = 'TenantMeter', storage }: { meter?: 'TenantMeter' | 'MeterThatIsDown'; storage?: string } = {},
 ): Promise<EdgeHarness> {
