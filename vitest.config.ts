@@ -11,6 +11,8 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 120_000,
     hookTimeout: 240_000,
+    // What is waited for may take as long as its test: a second, which is the default, is short on a busy machine.
+    expect: { poll: { timeout: 110_000 } },
     reporters: resultsFile ? ['default', 'json'] : ['default'],
     ...(resultsFile ? { outputFile: { json: resultsFile } } : {}),
   },

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
+import type { ClientRequest } from 'node:http'
 import fc from 'fast-check'
-import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../adapters/digest.ts'
 import type { Engine } from '../../gpu-backend/engine/engine.ts'
 import {
@@ -28,8 +29,11 @@ const engines = tinyEngines()
 const ROWS = 4
 const QUEUE = 8
 const MISSING = `sha256:${'0'.repeat(64)}`
-/** For what happens in the middle of an answer: it is over in a tenth of a second, which a busy machine may miss. */
-const IN_THE_MIDDLE = { retry: 4 }
+/** For what happens in the middle of answers: these take far longer than all that is done meanwhile. */
+const LONG_TOKENS = 2000
+const LONG_MODEL = { config: { max_position_embeddings: 2 * LONG_TOKENS } }
+const LONG = { sampling: { max_tokens: LONG_TOKENS, min_tokens: LONG_TOKENS } }
+const MAY_BE_LONG = { limits: { max_tokens: LONG_TOKENS, max_delta_bytes: 0 } }
 let engine: Engine
 let client: BackendClient
 let delta: EncodedDelta
@@ -71,15 +75,6 @@ describe('an answer over HTTP', () => {
     const done = events.at(-1)
     if (done?.event === 'done') expect(done.queue_ms).toBeLessThanOrEqual(done.ttft_ms)
     if (done?.event === 'done') expect(done.ttft_ms).toBeLessThanOrEqual(done.total_ms)
-  })
-
-  test('comes while it is made', IN_THE_MIDDLE, async () => {
-    const sent = await client.open('POST', '/v1/generate')
-    sent.end(JSON.stringify(generation({ sampling: { max_tokens: 400, min_tokens: 400 } })))
-    const response = await responseTo(sent)
-    await once(response, 'data')
-    expect((await engine.stats()).running).toBe(1)
-    response.destroy()
   })
 
   test('is the same for a prompt with surrogates, zeros and every script', async () => {
@@ -439,19 +434,6 @@ describe('a client', () => {
     expect(textOf(await eventsOf(await staying))).toBe(wanted)
   })
 
-  test('that disconnects while it waits is taken out of the queue', IN_THE_MIDDLE, async () => {
-    const before = (await engine.stats()).generatedTokens
-    const staying = Array.from({ length: ROWS + QUEUE - 1 }, () => client.generate(long))
-    await Promise.any(staying)
-    const leaving = await client.open('POST', '/v1/generate')
-    leaving.end(JSON.stringify(generation(long)))
-    await vi.waitUntil(async () => (await engine.stats()).waiting === QUEUE, { interval: 5 })
-    leaving.destroy()
-    for (const answer of staying) expect((await eventsOf(await answer)).at(-1)?.event).toBe('done')
-    await idle(engine)
-    expect((await engine.stats()).generatedTokens - before).toBe(staying.length * long.sampling.max_tokens)
-  })
-
   test('that reads slowly, or not at all, slows nobody else down', async () => {
     const sent = await client.open('POST', '/v1/generate')
     sent.end(JSON.stringify(generation({ n: 2, sampling: { ...long.sampling, logprobs: 20 } })))
@@ -474,9 +456,49 @@ describe('a client', () => {
     expect(response.statusCode).toBe(200)
     await response.resume().toArray()
   })
+})
 
-  test('that asks when the queue is full is told to come back, before any work', IN_THE_MIDDLE, async () => {
-    const all = await Promise.all(Array.from({ length: ROWS + QUEUE + 4 }, () => client.generate(long)))
+describe('while long answers are made', () => {
+  let busy: Engine
+  let ask: () => Promise<Response>
+  let open: () => Promise<ClientRequest>
+
+  beforeAll(async () => {
+    busy = await engines.start({ maxBatch: ROWS, maxQueue: QUEUE, contextTokens: 2 * LONG_TOKENS }, LONG_MODEL)
+    const { client } = await serve(busy)
+    ask = () => client.generate(LONG, MAY_BE_LONG)
+    open = async () => {
+      const sent = await client.open('POST', '/v1/generate', MAY_BE_LONG)
+      return sent.end(JSON.stringify(generation(LONG)))
+    }
+  })
+  afterEach(() => idle(busy))
+
+  /** The last of its many events. */
+  const lastOf = async (response: Response): Promise<string> =>
+    JSON.parse((await response.text()).trim().split('\n').at(-1)!).event
+
+  test('their beginning has come', async () => {
+    const response = await responseTo(await open())
+    await once(response, 'data')
+    expect((await busy.stats()).running).toBe(1)
+    response.destroy()
+  })
+
+  test('a client that disconnects while it waits is taken out of the queue', async () => {
+    const before = (await busy.stats()).generatedTokens
+    const staying = Array.from({ length: ROWS + QUEUE - 1 }, ask)
+    await Promise.any(staying)
+    const leaving = await open()
+    await expect.poll(async () => (await busy.stats()).waiting, { interval: 5 }).toBe(QUEUE)
+    leaving.destroy()
+    for (const answer of staying) expect(await lastOf(await answer)).toBe('done')
+    await idle(busy)
+    expect((await busy.stats()).generatedTokens - before).toBe(staying.length * LONG_TOKENS)
+  })
+
+  test('whoever asks when the queue is full is told to come back, before any work', async () => {
+    const all = await Promise.all(Array.from({ length: ROWS + QUEUE + 4 }, ask))
     const refused = all.filter(({ status }) => status !== 200)
     expect(refused.length).toBeGreaterThan(0)
     for (const response of refused) {
@@ -484,7 +506,7 @@ describe('a client', () => {
       await expectRefusal(response, 'overloaded')
     }
     for (const response of all.filter(({ status }) => status === 200)) {
-      expect((await eventsOf(response)).at(-1)?.event).toBe('done')
+      expect(await lastOf(response)).toBe('done')
     }
   })
 })
@@ -579,10 +601,10 @@ describe('a backend that stops', () => {
     await expect(fetch(`${other.url}/healthz`)).rejects.toThrow('fetch failed')
   })
 
-  test('whose engine fails says so in the running stream and is not ready', IN_THE_MIDDLE, async () => {
-    const own = await engines.start()
+  test('whose engine fails says so in the running stream and is not ready', async () => {
+    const own = await engines.start({ contextTokens: 2 * LONG_TOKENS }, LONG_MODEL)
     const { client: other } = await serve(own)
-    const running = await other.generate({ sampling: { max_tokens: 400, min_tokens: 400 } })
+    const running = await other.generate(LONG, MAY_BE_LONG)
     await own.close()
     const last = (await eventsOf(running)).at(-1)
     expect(last).toMatchObject({ event: 'error', error: 'unavailable' })

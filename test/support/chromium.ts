@@ -37,6 +37,9 @@ export function launchChromium(gpu: readonly string[] = WITHOUT_GPU): Promise<Br
   return chromium.launch({ executablePath: EXECUTABLE, args: [...FLAGS, ...gpu] })
 }
 
+/** Nearly what a test may take: on a busy machine half a minute, which is the default, is soon over. */
+const PATIENCE_MS = 110_000
+
 export interface WatchedPage {
   readonly page: Page
   /** Errors and warnings of the console, scripts that threw, requests that failed: empty where all is well. */
@@ -46,6 +49,7 @@ export interface WatchedPage {
 /** A page in a context of its own, so with a storage of its own. */
 export async function openPage(browser: Browser, options: BrowserContextOptions = {}): Promise<WatchedPage> {
   const context = await browser.newContext(options)
+  context.setDefaultTimeout(PATIENCE_MS)
   const page = await context.newPage()
   const complaints: string[] = []
   page.on('console', (message) => {

@@ -114,7 +114,7 @@ export function usage(site: TestedConsole): void {
       await route.continue()
     })
     await page.getByRole('link', { name: 'Backends' }).click()
-    await page.getByRole('heading', { name: site.product.backendUrl }).waitFor({ timeout: 3 * SLOW_MS })
+    await page.getByRole('heading', { name: site.product.backendUrl }).waitFor()
     await page.unrouteAll({ behavior: 'ignoreErrors' })
   })
 }
