@@ -1,7 +1,18 @@
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 // Where the counts go as JSON, beside the readable report.
 const resultsFile = process.env.POLYLORA_TEST_RESULTS
+
+/** The whole product first: as small files they would come last, and the longest of them would have one core to itself. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const { first = [], rest = [] } = Object.groupBy(await super.sort(files), ({ moduleId }) =>
+      moduleId.includes('/test/e2e/') ? 'first' : 'rest',
+    )
+    return [...first, ...rest]
+  }
+}
 
 export default defineConfig({
   test: {
@@ -9,6 +20,7 @@ export default defineConfig({
     globalSetup: 'test/support/build-console.ts',
     // Two cores, which others may share: the engine's threads and the test files would only fight for them.
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     testTimeout: 120_000,
     hookTimeout: 240_000,
     // What is waited for may take as long as its test: a second, which is the default, is short on a busy machine.
