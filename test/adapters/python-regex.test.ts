@@ -1,6 +1,6 @@
-import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { fullMatcher } from '../../adapters/python-regex.ts'
+import fc from '../support/properties.ts'
 
 /** Patterns in the subset, by construction; Python and JavaScript agree on all of it. */
 const pattern = fc.letrec<{ choice: string; sequence: string; atom: string }>((tie) => ({

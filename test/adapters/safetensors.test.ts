@@ -1,9 +1,9 @@
-import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { AdapterError } from '../../adapters/errors.ts'
 import { memoryFile } from '../../adapters/file-set.ts'
 import { MAX_HEADER_BYTES, openSafetensors, writeHeader } from '../../adapters/safetensors.ts'
 import { safetensorsBytes } from '../support/peft-files.ts'
+import fc from '../support/properties.ts'
 
 const open = (bytes: Uint8Array) => openSafetensors(memoryFile('x.safetensors', bytes))
 

@@ -3,6 +3,7 @@ import { ADMIN_KEY, startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
 import { askEdge, madeTenant } from '../support/made-tenant.ts'
 import { BACKEND_SECRET } from '../support/protocol-backend.ts'
+import { sameDay } from '../support/same-day.ts'
 
 const { backend, edge } = await edgeOnBackends()
 
@@ -128,6 +129,7 @@ test('a key can be asked what it is and what was agreed with its tenant', async 
 
 describe('usage', () => {
   test('is summed by day and adapter for its tenant alone, as JSON, CSV and JSON lines', async () => {
+    const day = await sameDay()
     const { key } = await tenant('spender')
     const { key: other } = await tenant('other')
     const digest = await edge.publish(key, 'spender/bot', 300)
@@ -135,7 +137,6 @@ describe('usage', () => {
     await (await ask(key, 'tiny-base')).json()
     await (await ask(other, 'tiny-base')).json()
     const usage = async (query: string, as = key) => (await edge.call(as, `/v1/usage${query}`)).text()
-    const day = new Date().toISOString().slice(0, 10)
     const rows = await waitFor(async () => {
       const { data } = JSON.parse(await usage('')) as { data: { requests: number }[] }
       return data.reduce((sum, row) => sum + row.requests, 0) === 4 && data

@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { refilled, waitMs } from '../../functions/metering/bucket.ts'
 import { chooseVersion } from '../../functions/registry/canary.ts'
 import { type BackendState, chooseBackends } from '../../functions/router/choose.ts'
+import fc from '../support/properties.ts'
 
 const idle = (url: string): BackendState => ({ url, inFlight: 0, ailing: false })
 const fleet = (size: number) => Array.from({ length: size }, (_, index) => idle(`https://backend-${index}.example`))

@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { BrokenStream, readGenerateEvents } from '../../functions/router/generate-events.ts'
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
+import fc from '../support/properties.ts'
 
 const PATIENCE_MS = 60_000
 const text = (value: string): GenerateEvent => ({ event: 'text', index: 0, text: value, tokens: 1 })

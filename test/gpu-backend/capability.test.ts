@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Capability, importCapabilityKey, mintCapability, verifyCapability } from '../../gpu-backend/capability.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
+import fc from '../support/properties.ts'
 
 const NOW_MS = 1_000_000
 const key = await importCapabilityKey('k'.repeat(32))

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import type { ClientRequest } from 'node:http'
-import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../adapters/digest.ts'
 import type { Engine } from '../../gpu-backend/engine/engine.ts'
@@ -22,6 +21,7 @@ import {
   token,
 } from '../support/backend-client.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
+import fc from '../support/properties.ts'
 import { type EncodedDelta, encodedRandomDelta } from '../support/random-delta.ts'
 import { tinyEngines } from '../support/tiny-engine.ts'
 

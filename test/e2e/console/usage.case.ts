@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { expectAccessible } from '../../support/accessibility.ts'
 import { screenshot } from '../../support/chromium.ts'
 import type { TestedConsole } from '../../support/console.ts'
+import { sameDay } from '../../support/same-day.ts'
 
 /** The page asks every three seconds; the edge waits five for a backend. */
 const SLOW_MS = 4_000
@@ -52,11 +53,11 @@ export function usage(site: TestedConsole): void {
   })
 
   test('shows chosen days, and saves sums or every request as a file', async () => {
+    const today = await sameDay()
     const page = await site.signIn({ api: 'dev-forno' })
     await askBoth(page)
     await page.getByRole('link', { name: 'Usage', exact: true }).click()
     await page.getByLabel('Days').selectOption('From … to …')
-    const today = new Date().toISOString().slice(0, 10)
     const thisDay = new Date().toLocaleDateString('en', { month: 'short', day: 'numeric', timeZone: 'UTC' })
     expect(await page.getByLabel('From', { exact: true }).inputValue()).toBe(today)
     await page

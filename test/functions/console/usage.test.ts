@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { daysBetween, lastDays } from '../../../functions/console/usage/days.ts'
 import { groupName, seriesOf, sumGroups } from '../../../functions/console/usage/stack.ts'
 import type { UsageRow } from '../../../functions/registry/usage-rows.ts'
+import fc from '../../support/properties.ts'
 
 const NOTHING = {
   requests: 0,

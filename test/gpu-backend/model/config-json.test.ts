@@ -1,9 +1,9 @@
 // A config.json with a value that is not supported, or none, is refused by field and value; what it leaves out is transformers'.
-import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { StartupError } from '../../../gpu-backend/errors.ts'
 import { parseModelConfig } from '../../../gpu-backend/model/model-config.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
+import fc from '../../support/properties.ts'
 
 const CONFIG = {
   model_type: 'llama',

@@ -1,10 +1,10 @@
-import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import { PromptEncoder } from '../../../gpu-backend/model/prompt-encoder.ts'
 import { longestTokenBytes } from '../../../gpu-backend/model/token-bytes.ts'
 import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
+import fc from '../../support/properties.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 
 const files = embeddedTokenizerFiles()

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { quantizeBlocks, quantizeColumns, STEPS, ZERO } from '../../../gpu-backend/model/quantize.ts'
+import fc from '../../support/properties.ts'
 
 const BLOCK = 32
 

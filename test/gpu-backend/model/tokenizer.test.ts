@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import { TextStream, Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
+import fc from '../../support/properties.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 
 const files = embeddedTokenizerFiles()

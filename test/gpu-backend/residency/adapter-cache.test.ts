@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { AdapterCache } from '../../../gpu-backend/residency/adapter-cache.ts'
 import type { PackedDelta } from '../../../gpu-backend/residency/packed-delta.ts'
+import fc from '../../support/properties.ts'
 
 function packed(digest: string, bytes: number): PackedDelta {
   return { digest, bytes, groups: [], embedding: undefined }

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { targetModules } from '../../../adapters/base-model.ts'
 import type { Delta } from '../../../adapters/delta.ts'
@@ -12,6 +11,7 @@ import {
   viewPacked,
 } from '../../../gpu-backend/residency/packed-delta.ts'
 import { projectionGroupsOf } from '../../support/projection-groups.ts'
+import fc from '../../support/properties.ts'
 import { randomDelta } from '../../support/random-delta.ts'
 import { tinyBase } from '../../support/tiny-base.ts'
 

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import { tokenBytes } from '../../../gpu-backend/model/token-bytes.ts'
@@ -7,6 +6,7 @@ import { buildTokenTrie } from '../../../gpu-backend/sampling/token-trie.ts'
 import { checkAgainst, JSON_SCHEMAS } from '../../support/json-answers.ts'
 import { seededRandom } from '../../support/mutate.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
+import fc from '../../support/properties.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 
 type Schema = Readonly<Record<string, unknown>>

@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { SamplingParams } from '../../../gpu-backend/protocol.ts'
 import { type SampleContext, type Sampled, sample } from '../../../gpu-backend/sampling/sampler.ts'
+import fc from '../../support/properties.ts'
 
 type Options = Partial<SamplingParams> & Partial<Omit<SampleContext, 'params'>>
 

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { StopMatcher } from '../../../gpu-backend/sampling/stop.ts'
+import fc from '../../support/properties.ts'
 
 /** Everything shown for text that arrives in these pieces. */
 function shown(stops: readonly string[], pieces: readonly string[]): { text: string; stopped: boolean } {

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { FairQueue } from '../../../gpu-backend/scheduler/fair-queue.ts'
+import fc from '../../support/properties.ts'
 
 interface Item {
   readonly id: number

@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Scheduler } from '../../../gpu-backend/scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence } from '../../../gpu-backend/scheduler/sequence.ts'
+import fc from '../../support/properties.ts'
 import { sequenceRequest } from '../../support/sequence-request.ts'
 
 const always = () => true

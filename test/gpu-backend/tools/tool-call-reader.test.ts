@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ToolCallReader } from '../../../gpu-backend/tools/tool-call-reader.ts'
 import { type ToolFormat, toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
+import fc from '../../support/properties.ts'
 import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
 
 const format = (family: keyof typeof TOOL_TEMPLATES): ToolFormat => toolFormatOf(TOOL_TEMPLATES[family])!

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { smoothingFactors } from '../../../../gpu-backend/engine/onnx/calibration.ts'
+import fc from '../../../support/properties.ts'
 
 describe('the smoothing of an input', () => {
   test('gives a channel of sixteen times the size a quarter of the factor', () => {

@@ -1,10 +1,10 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { kvBytesPerToken } from '../../../../gpu-backend/engine/onnx/kv-cache.ts'
 import { planMemory } from '../../../../gpu-backend/engine/onnx/memory.ts'
 import { prefillChunkTokens } from '../../../../gpu-backend/engine/onnx/prefill-chunk.ts'
 import { StartupError } from '../../../../gpu-backend/errors.ts'
 import { parseModelConfig } from '../../../../gpu-backend/model/model-config.ts'
+import fc from '../../../support/properties.ts'
 
 const SMOLLM2 = {
   model_type: 'llama',

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { PrefixCache } from '../../../../gpu-backend/engine/onnx/prefix-cache.ts'
+import fc from '../../../support/properties.ts'
 
 const CHUNK = 4
 const BYTES_PER_TOKEN = 4

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { choosePlace, type Place } from '../../../../gpu-backend/engine/vllm/placement.ts'
+import fc from '../../../support/properties.ts'
 
 const LIMITS = { rows: 4, slots: 2 }
 const D = Array.from({ length: 40 }, (_, i) => `sha256:${i}`)
