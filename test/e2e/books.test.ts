@@ -13,7 +13,7 @@ const STREAMS = 16
 const FAULT_EVERY = 10
 const MAX_TOKENS = 6
 /** On a machine that others share. */
-const TIMEOUT = { timeout: 300_000 }
+const TIMEOUT = { timeout: 600_000 }
 const TENANTS = ['books-a', 'books-b', 'books-c']
 const PRICES = { prompt_price_nano: 100, cached_price_nano: 10, completion_price_nano: 1000 }
 const CREDIT_NANO = 1_000_000_000

@@ -38,7 +38,7 @@ export function launchChromium(gpu: readonly string[] = WITHOUT_GPU): Promise<Br
 }
 
 /** Nearly what a test may take: on a busy machine half a minute, which is the default, is soon over. */
-const PATIENCE_MS = 110_000
+const PATIENCE_MS = 280_000
 
 export interface WatchedPage {
   readonly page: Page
