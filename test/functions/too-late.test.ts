@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnStore } from '../support/edge-on-store.ts'
+import { KEPT_CONNECTIONS } from '../support/kept-connections.ts'
 import { ProtocolBackend } from '../support/protocol-backend.ts'
 import { slowPut } from '../support/slow-put.ts'
 
@@ -91,7 +92,7 @@ describe('of a deleted tenant whose name is in use again', () => {
   /** Between the edge and the backend: its deletions wait for this. */
   let eviction: Promise<void> | undefined
   let evictions: number
-  const front = createServer((request, response) => {
+  const front = createServer(KEPT_CONNECTIONS, (request, response) => {
     const target = new URL(request.url ?? '/', backend.url)
     const forward = async () => {
       if (request.method === 'DELETE' && evictions++ === 0) await eviction

@@ -19,6 +19,7 @@ import {
   GenerateRequest,
   type ToolCall,
 } from '../../gpu-backend/protocol.ts'
+import { KEPT_CONNECTIONS } from './kept-connections.ts'
 
 export const BACKEND_SECRET = 'a secret that only tests know, 32+'
 
@@ -111,7 +112,7 @@ export class ProtocolBackend {
   embedded = 0
 
   constructor() {
-    this.#server = createServer((request, response) => {
+    this.#server = createServer(KEPT_CONNECTIONS, (request, response) => {
       this.#answer(request, response).catch(() => response.destroy())
     })
   }

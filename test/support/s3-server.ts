@@ -3,6 +3,7 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { KEPT_CONNECTIONS } from './kept-connections.ts'
 
 export const S3_KEYS = { S3_ACCESS_KEY_ID: 'AKIDTEST', S3_SECRET_ACCESS_KEY: 'the secret of the store' }
 const AUTHORIZATION =
@@ -24,7 +25,7 @@ export interface S3Server {
 export async function startS3(): Promise<S3Server> {
   const objects = new Map<string, Buffer>()
   const pieces = new Map<string, Map<number, Buffer>>()
-  const server = createServer((request, response) => {
+  const server = createServer(KEPT_CONNECTIONS, (request, response) => {
     answer(request, response).catch(() => response.destroy())
   })
   const answer = async (request: IncomingMessage, response: ServerResponse) => {

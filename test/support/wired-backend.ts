@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { GenerateEvent, type GenerateRequest, REQUEST_ID_HEADER, type Usage } from '../../gpu-backend/protocol.ts'
 import { SECRET } from './backend-client.ts'
+import { KEPT_CONNECTIONS } from './kept-connections.ts'
 
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
 
@@ -45,7 +46,7 @@ export class WiredBackend {
 
   private constructor(args: readonly string[]) {
     this.#args = args
-    this.#wire = createServer((incoming, outgoing) => {
+    this.#wire = createServer(KEPT_CONNECTIONS, (incoming, outgoing) => {
       this.#carry(incoming, outgoing).catch(() => outgoing.destroy())
     })
   }
