@@ -54,6 +54,12 @@ export class GraphWriter implements OnnxGraph {
     return name
   }
 
+  /** The shape [rows of x, tokens of x, what remains]. */
+  rowsOf(x: string, shape: string): string {
+    const rows = this.node('Shape', [x], `${shape}.sizes`, { start: 0, end: 2 })
+    return this.node('Concat', [rows, this.shape(`${shape}.rest`, [-1])], shape, { axis: 0 })
+  }
+
   /** A constant of the graph's own float type. */
   floats(name: string, dims: readonly number[], values: Float32Array): Promise<string> {
     return this.constant(name, this.floatType, dims, this.floatType === 'f32' ? values : new Float16Array(values))

@@ -1,14 +1,14 @@
 // How a projection of the base model is written into the graph: x Wᵀ with weights as floats, in blocks, or in columns.
 // Knows no projection but the head, and no deltas. Invariant: a row's result depends on that row alone.
-import { GraphWriter } from './graph-writer.ts'
+import type { GraphWriter } from './graph-writer.ts'
 import { HEAD, type ProjectionGroup } from './projection-groups.ts'
 import { quantizeBlocks, quantizeColumns, STEPS, ZERO } from './quantize.ts'
-import { floatTypeOf, type WeightFormat } from './weight-formats.ts'
+import type { WeightFormat } from './weight-formats.ts'
 
 /** What a graph is built for: one of the backend's devices, or a browser without WebGPU. */
 export type GraphTarget = 'cpu' | 'cuda' | 'webgpu' | 'wasm'
 
-export interface LinearWriterOptions {
+export interface LinearOptions {
   readonly format: WeightFormat
   readonly target: GraphTarget
   /** How weights in columns are written: `i8` where the CPU multiplies signed bytes without loss, see `multipliesSignedBytes`. */
@@ -51,46 +51,45 @@ export function hasColumns(format: WeightFormat, target: GraphTarget): boolean {
   return target === 'cpu' && (format === 'int8' || format === 'int4')
 }
 
-export class LinearWriter extends GraphWriter {
-  readonly target: GraphTarget
-  readonly #format: WeightFormat
-  readonly #columnType: 'u8' | 'i8'
+/** Writes the base's products of one graph. */
+export class LinearWriter {
+  readonly #graph: GraphWriter
+  readonly #options: LinearOptions
   #hasSteps = false
 
-  constructor({ format, target, columnType = 'u8' }: LinearWriterOptions, write: (bytes: Uint8Array) => Promise<void>) {
-    super(floatTypeOf(format), write)
-    this.target = target
-    this.#format = format
-    this.#columnType = columnType
+  constructor(graph: GraphWriter, options: LinearOptions) {
+    this.#graph = graph
+    this.#options = options
   }
 
   /**
    * The name of y; `weight` is [out, in] as Hugging Face stores it. x is rounded, with the group's smoothing, where
    * `inColumns` says so; y is then in units of each row's largest value.
    */
-  linear(x: string | Rounded, weight: Float32Array, linear: Linear): Promise<string> {
+  write(x: string | Rounded, weight: Float32Array, linear: Linear): Promise<string> {
     if (typeof x !== 'string') return this.#inUnits(x, weight, linear)
-    if (this.#format === 'f32' || this.#format === 'f16') return this.#inFloats(x, weight, linear)
-    const format = formatOf(linear.group.name, this.#format)
+    const { target, format } = this.#options
+    if (format === 'f32' || format === 'f16') return this.#inFloats(x, weight, linear)
     // In blocks of 32 a CPU sums one row in another order than several, and would round it otherwise.
-    const block = this.target === 'cpu' ? 16 : 32
+    const block = target === 'cpu' ? 16 : 32
     // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
     if (linear.group.in % block !== 0) return this.#inFloats(x, weight, linear)
-    return this.#inBlocks(x, weight, linear, format === 'int8' ? 8 : 4, block)
+    const bits = formatOf(linear.group.name, format) === 'int8' ? 8 : 4
+    return this.#inBlocks(x, weight, linear, bits, block)
   }
 
   async #inFloats(x: string, weight: Float32Array, { name, group, out }: Linear): Promise<string> {
-    await this.floats(`${name}.weight`, [group.in, out], transpose(weight, out, group.in))
-    return this.node('MatMul', [x, `${name}.weight`], `${name}.base`)
+    await this.#graph.floats(`${name}.weight`, [group.in, out], transpose(weight, out, group.in))
+    return this.#graph.node('MatMul', [x, `${name}.weight`], `${name}.base`)
   }
 
   async #inBlocks(x: string, weight: Float32Array, linear: Linear, bits: 4 | 8, block: number): Promise<string> {
     const { name, group, out } = linear
     const inSize = group.in
     const { values, scales } = quantizeBlocks(weight, bits, block)
-    await this.constant(`${name}.weight`, 'u8', [out, inSize / block, (block * bits) / 8], values)
-    await this.floats(`${name}.scales`, [scales.length], scales)
-    return this.node(
+    await this.#graph.constant(`${name}.weight`, 'u8', [out, inSize / block, (block * bits) / 8], values)
+    await this.#graph.floats(`${name}.scales`, [scales.length], scales)
+    return this.#graph.node(
       'MatMulNBits',
       [x, `${name}.weight`, `${name}.scales`],
       `${name}.base`,
@@ -105,10 +104,11 @@ export class LinearWriter extends GraphWriter {
    */
   async #inUnits(x: Rounded, weight: Float32Array, { name, group, out }: Linear): Promise<string> {
     const { values, scales } = quantizeColumns(weight, group.in, group.smoothing)
-    const bytes = this.#columnType === 'i8' ? values.map((value) => value - ZERO) : values
-    await this.constant(`${name}.weight`, this.#columnType, [group.in, out], bytes)
-    await this.floats(`${name}.scales`, [out], scales)
-    return this.integerProduct(x, `${name}.weight`, `${name}.scales`, `${name}.units`, this.#columnType)
+    const { columnType = 'u8' } = this.#options
+    const bytes = columnType === 'i8' ? values.map((value) => value - ZERO) : values
+    await this.#graph.constant(`${name}.weight`, columnType, [group.in, out], bytes)
+    await this.#graph.floats(`${name}.scales`, [out], scales)
+    return this.integerProduct(x, `${name}.weight`, `${name}.scales`, `${name}.units`, columnType)
   }
 
   /**
@@ -118,22 +118,27 @@ export class LinearWriter extends GraphWriter {
   async round(x: string, group: string): Promise<Rounded> {
     if (!this.#hasSteps) {
       this.#hasSteps = true
-      await this.floats('unit', [], Float32Array.of(1 / STEPS))
-      await this.constant('zero', 'u8', [], Uint8Array.of(ZERO))
+      await this.#graph.floats('unit', [], Float32Array.of(1 / STEPS))
+      await this.#graph.constant('zero', 'u8', [], Uint8Array.of(ZERO))
     }
-    const sizes = this.node('Abs', [x], `${group}.sizes`)
-    const largest = this.node('ReduceMax', [sizes, this.shape(`${group}.channels`, [-1])], `${group}.largest`, {
-      keepdims: 1,
-    })
-    const shares = this.node('Div', [x, largest], `${group}.shares`)
-    return { units: this.node('QuantizeLinear', [shares, 'unit', 'zero'], `${group}.bytes`), largest }
+    const sizes = this.#graph.node('Abs', [x], `${group}.sizes`)
+    const largest = this.#graph.node(
+      'ReduceMax',
+      [sizes, this.#graph.shape(`${group}.channels`, [-1])],
+      `${group}.largest`,
+      {
+        keepdims: 1,
+      },
+    )
+    const shares = this.#graph.node('Div', [x, largest], `${group}.shares`)
+    return { units: this.#graph.node('QuantizeLinear', [shares, 'unit', 'zero'], `${group}.bytes`), largest }
   }
 
   /** x times bytes [.., in, out] with a scale for each column [.., out], in units of each row's largest value. */
   integerProduct({ units }: Rounded, bytes: string, scales: string, output: string, type: 'u8' | 'i8' = 'u8'): string {
     // Signed bytes are around 0, which is what a zero point left out is.
     const inputs = [units, bytes, 'unit', scales, 'zero', ...(type === 'u8' ? ['zero'] : [])]
-    return this.node('MatMulIntegerToFloat', inputs, output, {}, MICROSOFT)
+    return this.#graph.node('MatMulIntegerToFloat', inputs, output, {}, MICROSOFT)
   }
 }
 
