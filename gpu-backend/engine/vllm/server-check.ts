@@ -153,11 +153,13 @@ function tryRead(file: string): Probe | undefined {
  */
 async function loadBare(client: VllmClient, { base, sharedDir }: ServerRequirements): Promise<string> {
   const path = join(sharedDir, BARE)
+  // First, and whatever the server knows: one that has lost an adapter from its memory reads the files again, and dies
+  // where there are none.
+  await blankAdapter(path, base, PROJECTION, 1)
   // Loaded by an earlier life of ours or by another backend of the same server, it may be at work.
   const known = (await client.models()).find(({ id, root }) => id.startsWith(BARE) && root === path)
   if (known) return known.id
   const name = `${BARE}-${crypto.randomUUID().slice(0, 8)}`
-  await blankAdapter(path, base, PROJECTION, 1)
   await client.loadAdapter(name, path)
   return name
 }

@@ -1,6 +1,6 @@
 // The vllm engine against a real vLLM, its build for CPUs, on a tiny model: what every engine must do, and what only
 // this one can get wrong, its servers being programs of their own.
-import { readdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { BackendError, StartupError } from '../../../../gpu-backend/errors.ts'
@@ -131,6 +131,17 @@ describe.skipIf(vllm === undefined)('the vllm engine', { timeout: SLOW_MS }, () 
     await expect(ask(engine, { delta: digest })).rejects.toMatchObject({ code: 'adapter_missing' })
     await engine.admit(digest, body(bytes), 1e9)
     expect((await ask(engine, { delta: digest })).tokens).toEqual(before.tokens)
+  })
+
+  test('gives a server that it connects to again what the server may read again, where that was removed', async () => {
+    const dataDir = join(server.root, 'removed')
+    await (await server.connect({ dataDir })).close()
+    const [dir] = readdirSync(join(dataDir, 'vllm'))
+    const bare = join(dataDir, 'vllm', dir!, 'polylora-bare')
+    expect(existsSync(bare)).toBe(true)
+    rmSync(dataDir, { recursive: true })
+    await server.connect({ dataDir })
+    expect(existsSync(bare)).toBe(true)
   })
 
   test('does not use a server of another base model, and says so in one sentence', async () => {
