@@ -9,6 +9,7 @@ import type { Tokenizer } from '../model/tokenizer.ts'
 import { type ChatMessage, type GenerateRequest, promptsOf, type Tool } from '../protocol.ts'
 import type { ResponseFormat } from '../sampling/grammar.ts'
 import { type ToolUse, toolUse } from '../tools/tool-use.ts'
+import { checkNamedTokens } from './named-tokens.ts'
 import { tokensLeft } from './tokens-left.ts'
 
 export class Prompts {
@@ -32,7 +33,10 @@ export class Prompts {
     return toolUse(request, adapterTemplate ?? this.#tokenizer.source.files.chatTemplate, checkFormat)
   }
 
-  /** Token ids of the request's messages, or of each of its prompts. @throws BackendError as PromptEncoder and AdapterTemplates */
+  /**
+   * Token ids of the request's messages, or of each of its prompts.
+   * @throws BackendError as PromptEncoder and AdapterTemplates, or where the request names tokens that there are not
+   */
   async encode(
     request: GenerateRequest,
     tenant: string,
@@ -40,6 +44,7 @@ export class Prompts {
     tools: ToolUse | undefined,
   ): Promise<Int32Array[]> {
     const { messages, prompt } = request
+    checkNamedTokens(request.sampling, this.#tokenizer.source.vocabSize)
     if (messages) {
       const text = await this.#render(messages, request.tools, tenant, adapterTemplate)
       return this.#encoder.encode([text + (tools?.promptEnd ?? '')], 'rendered')

@@ -604,6 +604,21 @@ export function engineConformance(underTest: EngineUnderTest): void {
       }
     })
 
+    test('a token that the model does not have is refused in logit_bias and stop_token_ids', async () => {
+      const last = engine.info.base.vocab_size - 1
+      const ofToken = (id: number): [string, Partial<SamplingParams>][] => [
+        ['logit_bias', { logit_bias: { 0: 1, [id]: 1 } }],
+        ['stop_token_ids', { stop_token_ids: [0, id] }],
+      ]
+      for (const [, sampling] of ofToken(last)) await ask(engine, { sampling })
+      for (const [param, sampling] of ofToken(last + 1)) {
+        const { code, message, param: named } = await refusal(ask(engine, { sampling }))
+        expect({ code, named }).toEqual({ code: 'bad_request', named: param })
+        expectOneSentence(message)
+        expect(message).toContain(`token ${last + 1}`)
+      }
+    })
+
     test('a token that allows nothing is refused', async () => {
       expect((await refusal(ask(engine, { allowedTokens: 0 }))).code).toBe('forbidden')
     })
