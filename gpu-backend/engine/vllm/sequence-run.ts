@@ -2,6 +2,7 @@
 // Knows no other sequences. Invariants: after its last message nothing more is said; its delta is held until vLLM has
 // let go of it; a server that is lost before the first token costs it nothing but time.
 import { BackendError } from '../../errors.ts'
+import { log } from '../../log.ts'
 import type { FinishReason, SamplingParams, Tier } from '../../protocol.ts'
 import { adapterMissing } from '../../residency/receive-delta.ts'
 import type { EndOfSequence, SequenceMessage } from '../answer-events.ts'
@@ -159,15 +160,14 @@ export class SequenceRun implements Dispatched {
       else replica.adapters.lost(this.digest, model)
     } else if (error instanceof VllmRefusal) {
       const code = error.status === 404 ? 'unavailable' : error.status < 500 ? 'bad_request' : 'internal'
-      this.fail(new BackendError(code, `vLLM refuses the request: ${error.message.replace(/\.?$/, '.')}`))
+      this.fail(new BackendError(code, `vLLM refuses the request: ${error.message}.`))
       return
     } else if (error instanceof VllmLost) {
       await replica.suspect(error)
       if (this.#isOver) return
       if (this.#tokens > 0 || ++this.#moves > MAX_MOVES) {
-        this.fail(
-          new BackendError('unavailable', `The vLLM server was lost in the middle of the answer: ${error.message}.`),
-        )
+        log('error', 'vllm_answer_lost', { replica: replica.name, reason: error.message })
+        this.fail(new BackendError('unavailable', 'The vLLM server was lost in the middle of the answer: ask again.'))
         return
       }
     } else if (error instanceof BackendError) {

@@ -169,8 +169,7 @@ async function checkAdapters(client: VllmClient, name: string, required: ServerR
   const { base, maxRank, sharedDir } = required
   const reason = await tryAdapter(client, required, PROJECTION, maxRank)
   if (reason instanceof VllmRefusal) {
-    const what = reason.message.replace(/\.?$/, '')
-    if (/No adapter found/.test(what)) {
+    if (/No adapter found/.test(reason.message)) {
       throw new StartupError(
         `The vLLM server at ${name} does not see ${sharedDir}: mount that directory there under the same path, or give another with --vllm-shared-dir.`,
       )
@@ -181,7 +180,7 @@ async function checkAdapters(client: VllmClient, name: string, required: ServerR
       )
     }
     throw new StartupError(
-      `The vLLM server at ${name} refuses an adapter of rank ${maxRank}: ${what}; start it with a larger --max-lora-rank or this backend with a smaller --max-rank.`,
+      `The vLLM server at ${name} refuses an adapter of rank ${maxRank}: ${reason.message}; start it with a larger --max-lora-rank or this backend with a smaller --max-rank.`,
     )
   }
   const fixed: string[] = []

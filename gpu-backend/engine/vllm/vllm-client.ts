@@ -6,7 +6,7 @@ import * as z from 'zod/mini'
 /** Where a server listens: a URL, or a socket in a directory that only this user may enter. */
 export type VllmAddress = { readonly url: string } | { readonly socketPath: string }
 
-/** vLLM understood the request and will not do it. */
+/** vLLM understood the request and will not do it. Its message is a part of a sentence. */
 export class VllmRefusal extends Error {
   override readonly name = 'VllmRefusal'
   readonly status: number
@@ -155,7 +155,7 @@ export class VllmClient {
   /** Whose fault an error is: a 4xx, or any while the server is well, is the request's. */
   async #failure(status: number, text: string, path?: string): Promise<VllmRefusal | VllmLost> {
     const parsed = ErrorAnswer.safeParse(tryParseJson(text))
-    const message = parsed.success ? parsed.data.error.message : `status ${status}`
+    const message = parsed.success ? clause(parsed.data.error.message) : `status ${status}`
     if (status >= 400 && status < 500) return new VllmRefusal(status, message)
     if (path === '/health') return new VllmLost(message)
     return this.health().then(
@@ -182,6 +182,14 @@ export class VllmClient {
       sent.end(text)
     })
   }
+}
+
+/** What vLLM says in several sentences or lines, to go on with in one of ours. */
+function clause(text: string): string {
+  return text
+    .trim()
+    .replace(/[.;:]?\s*\n\s*|\.\s+/g, '; ')
+    .replace(/[.;:\s]+$/, '')
 }
 
 async function readText(response: IncomingMessage): Promise<string> {

@@ -192,7 +192,7 @@ export class VllmEngine implements Engine {
       // A server that was lost meanwhile says nothing of the delta.
       if (!(error instanceof VllmRefusal)) return
       this.#adapters.forgetSoon(digest)
-      throw new BackendError('invalid_delta', `vLLM cannot apply the delta: ${error.message.replace(/\.?$/, '.')}`)
+      throw new BackendError('invalid_delta', `vLLM cannot apply the delta: ${error.message}.`)
     }
   }
 

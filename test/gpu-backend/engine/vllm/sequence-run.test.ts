@@ -7,6 +7,7 @@ import { Replica } from '../../../../gpu-backend/engine/vllm/replica.ts'
 import { type SequenceOptions, SequenceRun } from '../../../../gpu-backend/engine/vllm/sequence-run.ts'
 import { VllmClient } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
 import { SamplingParams } from '../../../../gpu-backend/protocol.ts'
+import { expectOneSentence } from '../../../support/one-sentence.ts'
 
 const CHUNK = {
   choices: [{ token_ids: [7], logprobs: { token_logprobs: [-1], top_logprobs: [{}] }, finish_reason: 'length' }],
@@ -19,6 +20,8 @@ const answer = (response: ServerResponse) => {
 let completions: ((response: ServerResponse) => void)[] = []
 let isWell = true
 let asked = 0
+/** What failures said. */
+let said: string[] = []
 const http = createServer((request, response) => {
   if (request.url === '/v1/completions') {
     asked++
@@ -34,7 +37,7 @@ let watched: Promise<void>
 beforeAll(() => new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve)))
 afterAll(() => http.close())
 beforeEach(async () => {
-  ;[completions, isWell, asked] = [[], true, 0]
+  ;[completions, isWell, asked, said] = [[], true, 0, []]
   replica = new Replica({
     name: 'tested',
     client: new VllmClient({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, undefined),
@@ -67,7 +70,10 @@ function endsOf(count: number): Promise<string[]> {
       maxTokens: 1,
       deadlineMs: undefined,
       onMessage: (message) => message.type === 'ended' && resolve(message.end.reason),
-      onFailure: ({ code }) => resolve(code),
+      onFailure: ({ code, message }) => {
+        said.push(message)
+        resolve(code)
+      },
       onUnreadable: () => {},
       onSettled: () => {},
     }
@@ -89,6 +95,38 @@ test('a sequence whose connections break again and again fails, and the others g
   const ends = await endsOf(1)
   expect(ends).toEqual(['unavailable'])
   expect(await endsOf(2)).toEqual(['length', 'length'])
+})
+
+/** An error as vLLM answers with: its own sentences, several of them. */
+const failure = (status: number, message: string) => (response: ServerResponse) => {
+  response.writeHead(status, { 'content-type': 'application/json' })
+  response.end(JSON.stringify({ error: { message, type: 'BadRequestError', code: status } }))
+}
+
+test("a refusal of vLLM's is one sentence, whatever its own words are", async () => {
+  completions = [
+    failure(400, 'The schema is too deep. At most 64 levels (parameter=response_format).'),
+    failure(400, 'Validation failed:\n  max_tokens\n    must be at least 1.\n'),
+  ]
+  expect(await endsOf(2)).toEqual(['bad_request', 'bad_request'])
+  expect(said).toEqual([
+    'vLLM refuses the request: The schema is too deep; At most 64 levels (parameter=response_format).',
+    'vLLM refuses the request: Validation failed; max_tokens; must be at least 1.',
+  ])
+})
+
+test('an answer that is lost says in one sentence what to do, and nothing of the reason', async () => {
+  completions = [
+    (response) => {
+      isWell = false
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      response.write(`data: ${JSON.stringify({ choices: [{ ...CHUNK.choices[0], finish_reason: null }] })}\n\n`)
+      response.end('data: {"error": {"message": "EngineCore died. See stack trace (above).", "code": 500}}\n\n')
+    },
+  ]
+  expect(await endsOf(1)).toEqual(['unavailable'])
+  for (const message of said) expectOneSentence(message)
+  expect(said.join()).not.toContain('stack trace')
 })
 
 test('a connection that breaks with its server fails what waits for it at once', async () => {
