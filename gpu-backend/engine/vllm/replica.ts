@@ -7,7 +7,7 @@ import { log } from '../../log.ts'
 import type { Place } from './placement.ts'
 import { ResidentAdapters } from './resident-adapters.ts'
 import type { SharedAdapter } from './shared-adapters.ts'
-import type { VllmClient } from './vllm-client.ts'
+import { STALL_MS, type VllmClient } from './vllm-client.ts'
 
 /** What must hold of a server before it is used; returns the base's name there. @throws StartupError where it is the wrong one */
 export type CheckServer = () => Promise<string>
@@ -21,12 +21,16 @@ export interface ReplicaOptions {
   readonly check: CheckServer
   readonly findAdapter: (digest: string) => SharedAdapter | undefined
   readonly onChange: () => void
+  /** It was well, was lost a while ago, and has not come back since. */
+  readonly onHung?: () => void
 }
 
 const WELL_CHECK_MS = 2_000
 const UNWELL_CHECK_MS = 500
 /** A busy server may be late once or twice. */
 const MAX_FAILED_CHECKS = 3
+/** One that pauses, as a machine that is moved does, comes back by itself. */
+const HUNG_MS = 60_000
 /** One that is up, but fails its check so often in a row, is not the right one. */
 const MAX_FAILED_STARTS = 10
 
@@ -55,6 +59,9 @@ export class Replica implements Place {
   #baseName = ''
   #failedStarts = 0
   #unwell: unknown
+  /** When a part of an answer last came from it. */
+  #heardMs = 0
+  #hung: NodeJS.Timeout | undefined
 
   constructor(options: ReplicaOptions) {
     this.name = options.name
@@ -128,8 +135,8 @@ export class Replica implements Place {
         failed = 0
       } catch (error) {
         failed++
-        if (!this.#isReady || failed >= MAX_FAILED_CHECKS) this.lost(error)
-        if (failed >= MAX_FAILED_CHECKS) this.#life.abort()
+        if (failed >= MAX_FAILED_CHECKS) this.#giveUp(error)
+        else if (!this.#isReady) this.lost(error)
       }
       await this.#pause(this.#isReady ? WELL_CHECK_MS : UNWELL_CHECK_MS)
     }
@@ -140,6 +147,16 @@ export class Replica implements Place {
     if (this.#isReady) await this.client.health().catch(() => this.lost(reason))
   }
 
+  /** A part of an answer has come from there. */
+  heard(): void {
+    this.#heardMs = Date.now()
+  }
+
+  /** A call has waited in vain. Where nothing else came meanwhile, its engine hangs, which its health does not tell. */
+  stalled(reason: unknown): void {
+    if (this.#isReady && Date.now() - this.#heardMs > STALL_MS / 2) this.#giveUp(reason)
+  }
+
   /** Something says that the server is gone: it is not used again before it has been checked anew. */
   lost(reason: unknown): void {
     const text = messageOf(reason)
@@ -148,7 +165,10 @@ export class Replica implements Place {
     const wasReady = this.#isReady
     this.#isReady = false
     this.#unwell = reason
-    if (wasReady) this.#wake.abort()
+    if (wasReady) {
+      this.#wake.abort()
+      this.#hung = setTimeout(() => this.#options.onHung?.(), HUNG_MS)
+    }
     this.#options.onChange()
   }
 
@@ -159,8 +179,15 @@ export class Replica implements Place {
 
   close(): void {
     this.#isReady = false
+    clearTimeout(this.#hung)
     this.#closed.abort()
     this.#wake.abort()
+  }
+
+  /** What runs there would wait for it in vain. */
+  #giveUp(reason: unknown): void {
+    this.lost(reason)
+    this.#life.abort()
   }
 
   async #become(): Promise<void> {
@@ -168,6 +195,7 @@ export class Replica implements Place {
     this.#baseName = await this.#check()
     this.adapters.restart(await this.client.models(), this.#options.findAdapter)
     this.#unwell = undefined
+    clearTimeout(this.#hung)
     if (this.#life.signal.aborted) this.#life = new AbortController()
     this.#isReady = true
     log('info', 'vllm_ready', { replica: this.name })

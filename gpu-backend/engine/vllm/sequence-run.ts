@@ -10,7 +10,7 @@ import { completionRequest, sampledTokens } from './completion-request.ts'
 import type { Dispatched, Dispatcher } from './dispatcher.ts'
 import type { Replica } from './replica.ts'
 import type { SharedAdapter } from './shared-adapters.ts'
-import { VllmLost, VllmRefusal } from './vllm-client.ts'
+import { VllmLost, VllmRefusal, VllmStalled } from './vllm-client.ts'
 
 export interface SequenceOptions {
   readonly id: number
@@ -137,6 +137,7 @@ export class SequenceRun implements Dispatched {
     this.#hasStarted = true
     let reason: FinishReason | undefined
     for await (const chunk of chunks) {
+      replica.heard()
       if (this.#isOver) return
       this.#cachedTokens = chunk.usage?.prompt_tokens_details?.cached_tokens ?? this.#cachedTokens
       for (const token of sampledTokens(chunk, sampling.logprobs)) {
@@ -163,6 +164,7 @@ export class SequenceRun implements Dispatched {
       this.fail(new BackendError(code, `vLLM refuses the request: ${error.message}.`))
       return
     } else if (error instanceof VllmLost) {
+      if (error instanceof VllmStalled) replica.stalled(error)
       await replica.suspect(error)
       if (this.#isOver) return
       if (this.#tokens > 0 || ++this.#moves > MAX_MOVES) {

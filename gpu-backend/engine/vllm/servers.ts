@@ -85,7 +85,6 @@ export class Servers {
           throw new StartupError(`No vLLM server came up in ${MAX_START_MS / 60_000} minutes: ${said}.`)
         await sleep(START_POLL_MS)
       }
-      this.#process?.keepAlive()
     } catch (error) {
       await this.close()
       throw error
@@ -122,7 +121,11 @@ export class Servers {
         return checked.baseName
       },
       findAdapter: options.findAdapter,
-      onChange: options.onChange,
+      onChange: () => {
+        if (this.#process && this.areReady) this.#process.foundWell()
+        options.onChange()
+      },
+      onHung: () => this.#process?.hangs(),
     })
   }
 

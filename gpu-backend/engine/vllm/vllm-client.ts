@@ -22,12 +22,15 @@ export class VllmLost extends Error {
   override readonly name = 'VllmLost'
 }
 
+/** The server took the call and has said nothing since, for as long as one waits. */
+export class VllmStalled extends VllmLost {}
+
 /** Longest answer of a call that is not a stream, and longest event of one that is. */
 const MAX_ANSWER_BYTES = 64 * 2 ** 20
 /** For calls that only ask. */
 const ASK_TIMEOUT_MS = 10_000
 /** Loading and generating take as long as they take; but a server that says nothing for so long has come to a standstill. */
-const STALL_MS = 5 * 60_000
+export const STALL_MS = 5 * 60_000
 
 const ErrorAnswer = z.object({ error: z.object({ message: z.string(), code: z.optional(z.nullable(z.number())) }) })
 const Models = z.object({
@@ -73,9 +76,11 @@ export type CompletionChunk = z.infer<typeof CompletionChunk>
 export class VllmClient {
   readonly #address: VllmAddress
   readonly #headers: Readonly<Record<string, string>>
+  readonly #stallMs: number
 
-  constructor(address: VllmAddress, apiKey: string | undefined) {
+  constructor(address: VllmAddress, apiKey: string | undefined, stallMs = STALL_MS) {
     this.#address = address
+    this.#stallMs = stallMs
     this.#headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
   }
 
@@ -173,12 +178,22 @@ export class VllmClient {
     // A connection for each request: kept ones are closed by the server just as they are used again.
     const options = { method, headers, agent: false as const, ...(signal ? { signal } : {}) }
     return new Promise((resolve, reject) => {
+      let answer: IncomingMessage | undefined
+      const onAnswer = (response: IncomingMessage) => {
+        answer = response
+        resolve(response)
+      }
       const sent: ClientRequest =
         'url' in this.#address
-          ? request(new URL(path, this.#address.url), options, resolve)
-          : request({ ...options, path, socketPath: this.#address.socketPath }, resolve)
-      sent.once('error', (error) => reject(new VllmLost(error.message)))
-      sent.setTimeout(STALL_MS, () => sent.destroy(new VllmLost(`the server said nothing for ${STALL_MS / 1000} s`)))
+          ? request(new URL(path, this.#address.url), options, onAnswer)
+          : request({ ...options, path, socketPath: this.#address.socketPath }, onAnswer)
+      sent.once('error', (error) => reject(error instanceof VllmLost ? error : new VllmLost(error.message)))
+      sent.setTimeout(this.#stallMs, () => {
+        const stalled = new VllmStalled(`the server said nothing for ${this.#stallMs / 1000} s`)
+        // Whoever reads an answer that has begun hears of it there.
+        answer?.destroy(stalled)
+        sent.destroy(stalled)
+      })
       sent.end(text)
     })
   }
@@ -202,7 +217,7 @@ async function readText(response: IncomingMessage): Promise<string> {
       pieces.push(piece)
     }
   } catch (error) {
-    throw new VllmLost((error as Error).message)
+    throw error instanceof VllmLost ? error : new VllmLost((error as Error).message)
   }
   return Buffer.concat(pieces).toString()
 }

@@ -59,6 +59,8 @@ export class VllmProcess {
   readonly #lastLines: string[] = []
   #child: ChildProcess | undefined
   #isKept = false
+  /** This life of it. */
+  #wasWell = false
   #ended: Promise<void> = Promise.resolve()
 
   constructor(options: VllmProcessOptions) {
@@ -72,8 +74,16 @@ export class VllmProcess {
   }
 
   /** The server has been found well: from now on, until `close`, it is started again whenever it ends. */
-  keepAlive(): void {
+  foundWell(): void {
     this.#isKept = true
+    this.#wasWell = true
+  }
+
+  /** Kills a server that was well and answers no more, so that it is started again; one that still starts is left alone. */
+  hangs(): void {
+    if (!this.#wasWell || this.#child?.pid === undefined) return
+    log('error', 'vllm_hangs', {})
+    killGroup(this.#child.pid)
   }
 
   /** Why the server has ended, as its last lines say. */
@@ -105,6 +115,7 @@ export class VllmProcess {
   /** One life of the server. */
   async #once(): Promise<void> {
     rmSync(this.socketPath, { force: true })
+    this.#wasWell = false
     this.#lastLines.length = 0
     const args = ['serve', ...this.#options.args, '--uds', this.socketPath]
     // A group of its own, so that nothing of it outlives it.

@@ -1,10 +1,11 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import { Replica } from '../../../../gpu-backend/engine/vllm/replica.ts'
-import { VllmClient, VllmLost } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
+import { VllmClient, VllmLost, VllmStalled } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
 
 const SOON = { timeout: 60_000, interval: 50 }
+const HOUR_MS = 3_600_000
 let isWell = true
 const http = createServer(({ url }, response) => {
   // It takes the call and never comes to it.
@@ -15,6 +16,7 @@ const http = createServer(({ url }, response) => {
 
 let replica: Replica
 let watched: Promise<void>
+let hung = 0
 
 beforeAll(() => new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve)))
 afterAll(() => {
@@ -22,7 +24,7 @@ afterAll(() => {
   http.close()
 })
 beforeEach(async () => {
-  isWell = true
+  ;[isWell, hung] = [true, 0]
   const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`
   replica = new Replica({
     name: 'tested',
@@ -31,6 +33,7 @@ beforeEach(async () => {
     check: async () => 'base',
     findAdapter: () => undefined,
     onChange: () => {},
+    onHung: () => hung++,
   })
   watched = replica.watch()
   await vi.waitFor(() => expect(replica.isReady).toBe(true), SOON)
@@ -48,6 +51,36 @@ test('a server that stops answering is given up with all that runs there, and us
   isWell = true
   await vi.waitFor(() => expect(replica.isReady).toBe(true), SOON)
   expect(replica.gone.aborted).toBe(false)
+})
+
+test('a server that is lost and does not come back hangs, one that comes back does not', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const [isUp, isDown] = [
+    async () => expect(replica.isReady).toBe(true),
+    async () => expect(replica.isReady).toBe(false),
+  ]
+  replica.lost('a while')
+  await isDown()
+  await vi.waitFor(isUp, SOON)
+  vi.advanceTimersByTime(HOUR_MS)
+  expect(hung).toBe(0)
+  isWell = false
+  replica.lost('for ever')
+  vi.advanceTimersByTime(HOUR_MS)
+  expect(hung).toBe(1)
+})
+
+test('a server whose answers stall is given up, whatever its health says, unless others go on there', async () => {
+  const { gone } = replica
+  replica.heard()
+  replica.stalled(new VllmStalled('nothing came'))
+  expect(gone.aborted).toBe(false)
+  vi.setSystemTime(Date.now() + HOUR_MS)
+  onTestFinished(() => void vi.useRealTimers())
+  replica.stalled(new VllmStalled('nothing came'))
+  expect(gone.aborted).toBe(true)
+  expect(replica.isReady).toBe(false)
 })
 
 test('a load that such a server does not come to is over with it', async () => {

@@ -84,11 +84,29 @@ describe('a vLLM server of our own', () => {
     const lives = join(root, 'more-lives')
     const launched = launch(script('again', `echo alive >> ${lives}`))
     const ended = launched.run()
-    launched.keepAlive()
+    launched.foundWell()
     await vi.waitFor(() => expect(readFileSync(lives, 'utf8')).toBe('alive\nalive\n'), SOON)
     // It waits for its next life, or lives: either way closing ends it.
     await launched.close()
     await ended
+  })
+
+  test('that was found well and hangs is killed and started again, but not while it starts', async () => {
+    const lives = join(root, 'hung-lives')
+    const count = () => readFileSync(lives, 'utf8').split('\n').length - 1
+    const launched = launch(script('hang', `echo alive >> ${lives}; exec sleep 1000`))
+    void launched.run()
+    const first = await group()
+    await vi.waitFor(() => expect(count()).toBe(1), SOON)
+    launched.hangs()
+    launched.foundWell()
+    process.kill(-first, 'SIGSTOP')
+    expect(processesOf(first)).not.toEqual([])
+    launched.hangs()
+    await vi.waitFor(() => expect(count()).toBe(2), SOON)
+    expect(processesOf(first)).toEqual([])
+    launched.hangs()
+    expect(await group()).not.toBe(first)
   })
 
   test('ends even where a process that has left its group keeps its output open', async () => {

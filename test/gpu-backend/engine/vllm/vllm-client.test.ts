@@ -1,0 +1,37 @@
+// Calls that a server takes and does not come to, with HTTP as vLLM speaks it.
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { VllmClient, VllmStalled } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
+
+const STALL_MS = 200
+/** What becomes of the next call. */
+let begin: (response: ServerResponse) => void
+const http = createServer((_, response) => begin(response))
+let client: VllmClient
+
+beforeAll(async () => {
+  await new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve))
+  client = new VllmClient({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, undefined, STALL_MS)
+})
+afterAll(() => {
+  http.closeAllConnections()
+  http.close()
+})
+
+async function readAll(): Promise<void> {
+  for await (const _ of await client.complete({}, new AbortController().signal)) {
+  }
+}
+
+test('an answer that stops coming has stalled, before it begins and in the middle', async () => {
+  begin = () => {}
+  await expect(readAll()).rejects.toThrow(VllmStalled)
+  begin = (response) => response.write('data: {"choices": []}\n\n')
+  await expect(readAll()).rejects.toThrow(VllmStalled)
+})
+
+test('so has a load that stops in its answer', async () => {
+  begin = (response) => response.write('{')
+  await expect(client.loadAdapter('one', '/shared/one')).rejects.toThrow(VllmStalled)
+})
