@@ -8,13 +8,14 @@ import { parseArgs } from 'node:util'
 import { StartupError } from '../gpu-backend/errors.ts'
 import { CliError } from './cli-error.ts'
 import type { Terminal } from './command.ts'
+import { followProxy } from './follow-proxy.ts'
 import { describeModel } from './model/describe-model.ts'
 import { bytesPresent, downloadFile } from './model/download-file.ts'
 import { type Hub, type HubFile, type HubRevision, hubFromEnvironment, listRevision } from './model/hub.ts'
 import { ggufFile, huggingFaceFiles, INDEX, shardFiles } from './model/model-files.ts'
 import { wrongOptions } from './parse-flags.ts'
 import { formatBytes, terminalProgress } from './progress.ts'
-import { isSystemError } from './run-script.ts'
+import { isSystemError, runScript } from './run-script.ts'
 
 const HELP = `npm run model -- pull <hub id | path> [options]
 
@@ -182,9 +183,8 @@ function shown(path: string): string {
 }
 
 if (import.meta.main) {
-  process.exitCode = await model(process.argv.slice(2), {
-    stdout: process.stdout,
-    stderr: process.stderr,
-    env: process.env,
+  await runScript(async () => {
+    followProxy(process.env)
+    process.exitCode = await model(process.argv.slice(2), process)
   })
 }

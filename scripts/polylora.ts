@@ -20,7 +20,8 @@ import { remove } from './commands/remove.ts'
 import { rollback } from './commands/rollback.ts'
 import { show } from './commands/show.ts'
 import { usage } from './commands/usage.ts'
-import { isSystemError } from './run-script.ts'
+import { followProxy } from './follow-proxy.ts'
+import { isSystemError, runScript } from './run-script.ts'
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   publish,
@@ -109,9 +110,8 @@ if (import.meta.main) {
     if (error.code !== 'EPIPE') throw error
     process.exit(0)
   })
-  process.exitCode = await polylora(process.argv.slice(2), {
-    stdout: process.stdout,
-    stderr: process.stderr,
-    env: process.env,
+  await runScript(async () => {
+    followProxy(process.env)
+    process.exitCode = await polylora(process.argv.slice(2), process)
   })
 }

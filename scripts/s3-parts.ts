@@ -2,6 +2,8 @@
 // storage, as AWS's own variables and profiles name it (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL_S3, AWS_REGION, ...).
 // Knows no delta. Invariant: nothing is published by it; the edge hashes what it finds before a name moves.
 import { createReadStream } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
 import { S3Client, S3ServiceException } from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
 import { partKey } from '../functions/registry/objects.ts'
@@ -11,9 +13,12 @@ import type { SendPart } from './upload.ts'
 
 /** Of one part, several at once; S3 takes none below 5 MiB but the last. */
 const CHUNK_BYTES = 8 * 1024 ** 2
+const CONNECT_MS = 10_000
+/** How long a connection may stand still. */
+const SILENCE_MS = 300_000
 
 /** `s3://bucket` as a place for `tenant`'s parts. Throws CliError (exit code 2) for anything else. */
-export function s3Parts(location: string, tenant: string): SendPart {
+export function s3Parts(location: string, tenant: string, silenceMs = SILENCE_MS): SendPart {
   const Bucket = /^s3:\/\/([\w.-]+)\/?$/.exec(location)?.[1]
   if (Bucket === undefined) throw new CliError(`--via ${location} is not of the form s3://bucket.`, 2)
   const client = new S3Client({
@@ -22,6 +27,13 @@ export function s3Parts(location: string, tenant: string): SendPart {
     forcePathStyle: true,
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
+    // By itself it would pass a proxy by, and wait for ever.
+    requestHandler: {
+      httpAgent: http.globalAgent,
+      httpsAgent: https.globalAgent,
+      connectionTimeout: CONNECT_MS,
+      socketTimeout: silenceMs,
+    },
   })
   return async ({ file, digest }, { part, start, end }, onProgress) => {
     const Key = partKey({ tenant, digest: Digest.parse(digest), part })

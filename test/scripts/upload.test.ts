@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, setGlobalProxyFromEnv } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -27,13 +29,15 @@ beforeEach(async () => {
 afterEach(() => edge.close())
 
 const progress: number[] = []
+const delta = (): FileUpload => {
+  const onProgress = (sent: number) => progress.push(sent)
+  return { file: join(folder, 'delta'), bytes: bytes.length, digest, path: PATH, moveName: true, onProgress }
+}
 const upload = (settings: UploadSettings = {}, change: Partial<FileUpload> = {}) => {
   progress.length = 0
-  const onProgress = (sent: number) => progress.push(sent)
-  const file = join(folder, 'delta')
   return uploadDelta(
     { url: edge.url, apiKey: 'k' },
-    { file, bytes: bytes.length, digest, path: PATH, moveName: true, onProgress, ...change },
+    { ...delta(), ...change },
     { oneRequestBytes: 2000, retryDelayMs: () => 0, ...settings },
   )
 }
@@ -148,5 +152,39 @@ describe('parts put straight into the bucket', () => {
       /^s3:\/\/bucket refused the upload \(SignatureDoesNotMatch\)/,
     )
     expect(() => s3Parts('bucket', 'acme')).toThrow(/s3:\/\/bucket/)
+  })
+
+  test('reach a bucket behind a proxy', async () => {
+    vi.stubEnv('AWS_ENDPOINT_URL_S3', 'http://s3.invalid')
+    const asked: string[] = []
+    const proxy = createServer((request, response) => {
+      asked.push(`${request.method} ${new URL(request.url!).origin}`)
+      request.resume()
+      response.writeHead(200, { etag: '"1"' }).end()
+    })
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+    const restore = setGlobalProxyFromEnv({ http_proxy: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}` })
+    try {
+      await s3Parts('s3://bucket', 'acme')(delta(), { part: 1, start: 0, end: 100 }, () => undefined)
+      expect(asked).toEqual(['PUT http://s3.invalid'])
+    } finally {
+      restore()
+      proxy.close()
+    }
+  })
+
+  test('are given up where the bucket stands still', async () => {
+    const silent = createServer((request) => void request.resume())
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    vi.stubEnv('AWS_ENDPOINT_URL_S3', `http://127.0.0.1:${(silent.address() as AddressInfo).port}`)
+    try {
+      const put = s3Parts('s3://bucket', 'acme', 100)
+      await expect(put(delta(), { part: 1, start: 0, end: 100 }, () => undefined)).rejects.toMatchObject({
+        exitCode: 3,
+      })
+    } finally {
+      silent.closeAllConnections()
+      silent.close()
+    }
   })
 })
