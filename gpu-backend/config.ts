@@ -9,7 +9,7 @@ import { WEIGHT_FORMATS } from './model/weight-formats.ts'
 
 export const HELP = `Serves many LoRA adapters on one base model.
 
-Usage: node gpu-backend/main.ts [options] [-- arguments for vllm serve]
+Usage: npx node gpu-backend/main.ts [options] [-- arguments for vllm serve]
        (secret shared with the edge: POLYLORA_BACKEND_SECRET)
 
   --host HOST             address to listen on (default 127.0.0.1)

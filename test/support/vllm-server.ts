@@ -28,7 +28,7 @@ export function tryFindVllm(): string | undefined {
   const command = process.env.POLYLORA_VLLM ?? VLLM_COMMAND
   if (existsSync(command)) return command
   process.stderr.write(
-    `\nNOT TESTED: the vllm engine. There is no vLLM at ${command}: run "node scripts/install-vllm.ts" or name one in POLYLORA_VLLM.\n\n`,
+    `\nNOT TESTED: the vllm engine. There is no vLLM at ${command}: run "npx node scripts/install-vllm.ts" or name one in POLYLORA_VLLM.\n\n`,
   )
   return undefined
 }
