@@ -46,7 +46,7 @@ async function spoolToDisk(
     rmSync(folder, { recursive: true, force: true })
     process.kill(process.pid, signal)
   }
-  const signals = ['SIGINT', 'SIGTERM'] as const
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.once(signal, interrupted)
   const release = async () => {
     for (const signal of signals) process.off(signal, interrupted)
