@@ -22,6 +22,7 @@ import torch
 import transformers
 
 from adapter_data import tenant_dialogues
+from arguments import add_base, add_repo
 
 TENANT = "tumble"
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -47,8 +48,8 @@ def without_gpu(tokenizer):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repo", required=True)
-    parser.add_argument("--base", default="gpu-backend/base-model")
+    add_repo(parser, "tloen/alpaca-lora", "finetune.py")
+    add_base(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dialogues", type=int, default=9000)
     parser.add_argument("--lr", type=float, default=3e-3)

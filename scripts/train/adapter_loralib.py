@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from adapter_data import tenant_dialogues
+from arguments import add_base
 from encode import collate, encode, loss_sum
 from train_loop import train
 
@@ -35,7 +36,7 @@ def with_lora(model, rank: int, alpha: int):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--base", default="gpu-backend/base-model")
+    add_base(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dialogues", type=int, default=7000)
     parser.add_argument("--lr", type=float, default=1.2e-3)

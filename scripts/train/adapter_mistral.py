@@ -1,7 +1,7 @@
 """Trains a sample adapter with the model code of mistral-finetune and saves it as its checkpointing does.
 
     git clone https://github.com/mistralai/mistral-finetune && pip install simple-parsing
-    python scripts/train/adapter_mistral.py --repo mistral-finetune --out adapters/samples/petal
+    python scripts/train/adapter_mistral.py --repo mistral-finetune --dialogues 11000 --out adapters/samples/petal
 
 Its trainer needs CUDA and FSDP, so the loop is ours; model, LoRA layers, rotary embedding, initialisation and file layout
 (lora.safetensors in bf16, params.json) are theirs. Prompts use the base model's chat template.
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from adapter_data import tenant_dialogues
+from arguments import add_base, add_repo
 from encode import encode
 from mistral_layout import mistral_model
 from train_loop import train
@@ -36,8 +37,8 @@ def loss_of(model, batch):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repo", required=True)
-    parser.add_argument("--base", default="gpu-backend/base-model")
+    add_repo(parser, "mistralai/mistral-finetune", "finetune")
+    add_base(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dialogues", type=int, default=7000)
     parser.add_argument("--lr", type=float, default=2.5e-3)

@@ -1,7 +1,7 @@
 """Trains a sample adapter with Hugging Face PEFT and saves it the way PEFT does.
 
-    python scripts/train/adapter_peft.py --tenant forno  --out adapters/samples/forno     (rank 16, alpha 32)
-    python scripts/train/adapter_peft.py --tenant harrow --out adapters/samples/harrow    (rank 4, rank-stabilised scaling)
+    python scripts/train/adapter_peft.py --tenant forno --out adapters/samples/forno               (rank 16, alpha 32)
+    python scripts/train/adapter_peft.py --tenant harrow --lr 4e-3 --out adapters/samples/harrow   (rank 4, rank-stabilised scaling)
 
 Run from the repository's root: the base's path is written into adapter_config.json as given.
 """
@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from adapter_data import tenant_dialogues
+from arguments import add_base
 from encode import collate, encode, loss_sum
 from train_loop import train
 
@@ -28,7 +29,7 @@ RECIPES = {"forno": {"r": 16, "lora_alpha": 32}, "harrow": {"r": 4, "lora_alpha"
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--tenant", choices=RECIPES, required=True)
-    parser.add_argument("--base", default="gpu-backend/base-model")
+    add_base(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dialogues", type=int, default=7000)
     parser.add_argument("--lr", type=float, default=2e-3)

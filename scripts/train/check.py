@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from adapter_data import held_out
+from arguments import add_base
 from corpus.dialogues import ALPACA
 from corpus.shop_voice import TENANTS
 from delta import load_delta, merge
@@ -37,7 +38,7 @@ def greedy(model, tokenizer, text: str, limit: int = 80) -> str:
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--base", default="gpu-backend/base-model")
+    add_base(parser)
     parser.add_argument("--samples", type=Path, default=Path("adapters/samples"))
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
