@@ -192,12 +192,11 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     const { rowsWritten } = this.#sql.exec('INSERT OR IGNORE INTO settled VALUES (?, ?)', id, nowMs)
     if (rowsWritten === 0 && !lost) return
     const agreed = this.#close(id, record.prompt_tokens + record.completion_tokens, nowMs) ?? terms
-    // Under an Idempotency-Key only a whole answer is paid for, since anything less is asked for again; and only once.
-    const charged = idempotency
-      ? outcome === 'complete' && this.#answers.claim(idempotency, id, nowMs)
-      : outcome !== 'failed'
+    // Under an Idempotency-Key an answer that was lost is asked for again; and a whole one is paid for only once.
+    const owned = outcome === 'complete' && idempotency && this.#answers.claim(idempotency, id, nowMs)
+    const charged = outcome === 'cut' || (idempotency ? owned : outcome !== 'failed')
     const price = charged ? priceNano(agreed, record) : 0
-    if (charged && idempotency && kept) this.#answers.keep(idempotency, kept)
+    if (owned && kept) this.#answers.keep(idempotency, kept)
     else this.#answers.free(id)
     this.#pay(price - (lost?.price_nano ?? 0))
     this.#outbox.add({ ...record, price_nano: price })

@@ -3,9 +3,9 @@ import * as z from 'zod/mini'
 import { Tier } from '../../gpu-backend/protocol.ts'
 
 /**
- * `cut`: the client left; `failed`: the backend did, after it had begun; `lost`: the edge did, and the meter closed the
- * account with what it had heard last, until it is put right. Tokens are those that reached the edge. What failed costs nothing,
- * and under an Idempotency-Key whatever isn't complete.
+ * `cut`: the client left, or broke its streamed answer off by what it had asked for; `failed`: the backend did, after it had
+ * begun; `lost`: the edge did, and the meter closed the account with what it had heard last, until it is put right. Tokens are
+ * those that reached the edge. What failed costs nothing, and under an Idempotency-Key what was lost.
  */
 export const Outcome = z.enum(['complete', 'cut', 'failed', 'lost'])
 export type Outcome = z.infer<typeof Outcome>

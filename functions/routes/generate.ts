@@ -31,8 +31,8 @@ export interface GenerateCall {
   readonly request: Omit<GenerateRequest, 'delta'>
 }
 
-/** What the caller can do something about after the model has begun: the format, where a backend does not say. */
-const ErrorEvent = z.object({
+/** What the caller has caused after the model has begun: the format, where a backend does not say. */
+const OwnFault = z.object({
   event: z.literal('error'),
   error: z.literal('bad_request'),
   message: z.string(),
@@ -53,7 +53,7 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   c.req.raw.signal.addEventListener('abort', onLeave, { once: true })
   if (c.req.raw.signal.aborted) onLeave()
   const generation = await startGeneration(c, { call, model, ticket, warming, signal: left.signal })
-  const events = meteredEvents(c, generation, ticket, left.signal)
+  const events = meteredEvents(c, generation, { call, ticket, left: left.signal })
   const frame = {
     dialect: call.dialect,
     id: answerId(call.dialect, c.var.requestId),
@@ -105,15 +105,15 @@ async function startGeneration(c: Context<EdgeEnv>, { call, model, ticket, warmi
 async function* meteredEvents(
   c: Context<EdgeEnv>,
   generation: Generation,
-  ticket: Ticket,
-  left: AbortSignal,
+  { call, ticket, left }: { call: GenerateCall; ticket: Ticket; left: AbortSignal },
 ): AsyncGenerator<GenerateEvent> {
   let outcome: Outcome = 'cut'
   try {
     yield generation.started
     for await (const event of generation.events) {
       ticket.count(event, Date.now())
-      if (event.event === 'error') outcome = 'failed'
+      // Who breaks their own answer off by what they asked for has read it up to there, where it was streamed.
+      if (event.event === 'error') outcome = call.stream && OwnFault.safeParse(event).success ? 'cut' : 'failed'
       if (event.event === 'done') {
         outcome = 'complete'
         await ticket.close(outcome, Date.now())
@@ -188,7 +188,7 @@ async function drain(events: AsyncGenerator<GenerateEvent>): Promise<void> {
 
 function generationFailed(cause: unknown): ApiError {
   // A schema that turns out to be too ambiguous only where the text has come to: asking again would not help.
-  const { data: fault } = ErrorEvent.safeParse(cause)
+  const { data: fault } = OwnFault.safeParse(cause)
   if (fault) return new ApiError(400, 'invalid_value', fault.message, { param: fault.param })
   console.warn(JSON.stringify({ event: 'generation_failed', reason: cause instanceof Error ? String(cause) : cause }))
   return new ApiError(502, 'generation_failed', 'The model server stopped before the answer was complete: try again.')

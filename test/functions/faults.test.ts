@@ -11,9 +11,10 @@ afterEach(() => {
   for (const backend of backends) backend.reset()
 })
 
-const ask = (extra: object = {}, key = 'key-acme') =>
+const ask = (extra: object = {}, key = 'key-acme', headers: Record<string, string> = {}) =>
   edge.call(key, '/v1/chat/completions', {
     method: 'POST',
+    headers,
     body: JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], ...extra }),
   })
 
@@ -135,15 +136,23 @@ describe('after the first token', () => {
     expect(await recordOf(whole)).toMatchObject({ outcome: 'failed', completion_tokens: 3 })
   })
 
-  test('a schema that turns out too ambiguous is the caller’s to mend, and costs nothing', async () => {
-    for (const backend of backends) Object.assign(backend.behaviour, { failAfter: 0, failCode: 'bad_request' })
+  test('a schema that turns out too ambiguous is the caller’s to mend, and costs what was read of a stream', async () => {
+    const prices = { prompt_price_nano: 100, cached_price_nano: 10, completion_price_nano: 1000 }
+    expect((await edge.admin('PATCH', '/tenants/acme', prices)).status).toBe(200)
+    for (const backend of backends) Object.assign(backend.behaviour, { failAfter: 3, failCode: 'bad_request' })
     const whole = await ask()
     expect(whole.status).toBe(400)
     const error = { type: 'invalid_request_error', code: 'invalid_value', param: 'response_format' }
     expect(await whole.json()).toEqual({ error: { ...error, message: 'the engine fell over' } })
     expect(await recordOf(whole)).toMatchObject({ outcome: 'failed', price_nano: 0 })
-    const [event] = await Array.fromAsync(serverSentData((await ask({ stream: true })).body!))
-    expect(event).toEqual({ error: { ...error, message: 'the engine fell over' } })
+    for (const headers of [{}, { 'idempotency-key': 'a' }]) {
+      const streamed = await ask({ stream: true }, 'key-acme', headers)
+      const read = await Array.fromAsync(serverSentData(streamed.body!))
+      expect(read).toHaveLength(4)
+      expect(read.at(-1)).toEqual({ error: { ...error, message: 'the engine fell over' } })
+      const price = 5 * 100 + 2 * 10 + 3 * 1000
+      expect(await recordOf(streamed)).toMatchObject({ outcome: 'cut', completion_tokens: 3, price_nano: price })
+    }
   })
 
   test('a meter that restarts in the middle settles the request once', async () => {
