@@ -13,8 +13,12 @@ import { Uploads, uploadBytes } from './uploads.ts'
 
 type Route = (exchange: Exchange, match: RegExpExecArray) => Promise<void>
 
-/** Longer than proxies and edges keep an idle connection: a request on one that is closed here at that moment is lost. */
-const KEEP_ALIVE_MS = 75_000
+const TIMEOUTS = {
+  /** Longer than proxies and edges keep an idle connection: a request on one that is closed here at that moment is lost. */
+  keepAliveTimeout: 75_000,
+  /** An edge sends two gigabytes at 1 MB/s rather than not at all. Whoever has no token is refused before there is a body. */
+  requestTimeout: 3_600_000,
+}
 
 export interface BackendServer {
   readonly http: Server
@@ -126,7 +130,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     ],
   ]
 
-  const http = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, async (request, response) => {
+  const http = createServer(TIMEOUTS, async (request, response) => {
     const given = request.headers[REQUEST_ID_HEADER]
     const requestId = typeof given === 'string' && /^[\w-]{1,128}$/.test(given) ? given : crypto.randomUUID()
     const exchange = { request, response, requestId }

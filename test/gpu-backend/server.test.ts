@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { ClientRequest } from 'node:http'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../adapters/digest.ts'
+import { MAX_DELTA_BYTES } from '../../functions/registry/objects.ts'
 import type { Engine } from '../../gpu-backend/engine/engine.ts'
 import {
   BackendInfo,
@@ -328,6 +329,11 @@ describe('a capability token', () => {
 })
 
 describe('a delta', () => {
+  test('has as long to arrive as the edge takes to send the largest at 1 MB/s, where Node gives five minutes', async () => {
+    const { server } = await serve(engine)
+    expect(server.http.requestTimeout).toBeGreaterThan(120_000 + MAX_DELTA_BYTES / 1000)
+  })
+
   test('that is not here is asked for at once, and works when it has come', async () => {
     const other = await encodedRandomDelta(engine.info.base, { seed: 2, rank: 2 })
     const refused = await expectRefusal(await client.generate({ delta: other.digest }), 'adapter_missing')
