@@ -15,6 +15,7 @@ import { type AnswerFrame, ChunkedAnswer, WholeAnswer } from '../openai/answer.t
 import type { Dialect } from '../openai/dialect.ts'
 import { eventStream } from '../openai/event-stream.ts'
 import { type ResolvedModel, resolveModel } from '../registry/resolve-model.ts'
+import { refusal } from '../router/backend-refusal.ts'
 import type { Warming } from '../router/call-backend.ts'
 import { forwardGenerate, type Generation } from '../router/forward.ts'
 import { BrokenStream } from '../router/generate-events.ts'
@@ -31,10 +32,10 @@ export interface GenerateCall {
   readonly request: Omit<GenerateRequest, 'delta'>
 }
 
-/** What the caller has caused after the model has begun: the format, where a backend does not say. */
+/** What the caller has caused after the model has begun: by the format, where a backend does not say, or by the adapter. */
 const OwnFault = z.object({
   event: z.literal('error'),
-  error: z.literal('bad_request'),
+  error: z.enum(['bad_request', 'invalid_delta']),
   message: z.string(),
   param: z._default(z.string(), 'response_format'),
 })
@@ -108,12 +109,14 @@ async function* meteredEvents(
   { call, ticket, left }: { call: GenerateCall; ticket: Ticket; left: AbortSignal },
 ): AsyncGenerator<GenerateEvent> {
   let outcome: Outcome = 'cut'
+  let isRead = false
   try {
     yield generation.started
     for await (const event of generation.events) {
       ticket.count(event, Date.now())
-      // Who breaks their own answer off by what they asked for has read it up to there, where it was streamed.
-      if (event.event === 'error') outcome = call.stream && OwnFault.safeParse(event).success ? 'cut' : 'failed'
+      if (event.event === 'text') isRead = call.stream
+      // Who breaks their own answer off pays for what was read of it.
+      if (event.event === 'error') outcome = isRead && OwnFault.safeParse(event).success ? 'cut' : 'failed'
       if (event.event === 'done') {
         outcome = 'complete'
         await ticket.close(outcome, Date.now())
@@ -189,7 +192,8 @@ async function drain(events: AsyncGenerator<GenerateEvent>): Promise<void> {
 function generationFailed(cause: unknown): ApiError {
   // A schema that turns out to be too ambiguous only where the text has come to: asking again would not help.
   const { data: fault } = OwnFault.safeParse(cause)
-  if (fault) return new ApiError(400, 'invalid_value', fault.message, { param: fault.param })
+  const own = fault && refusal(fault, fault.param)
+  if (own instanceof ApiError) return own
   console.warn(JSON.stringify({ event: 'generation_failed', reason: cause instanceof Error ? String(cause) : cause }))
   return new ApiError(502, 'generation_failed', 'The model server stopped before the answer was complete: try again.')
 }

@@ -155,6 +155,15 @@ describe('after the first token', () => {
     }
   })
 
+  test('an adapter whose numbers overflow is said to be at fault, since trying again would not help', async () => {
+    for (const backend of backends) Object.assign(backend.behaviour, { failAfter: 0, failCode: 'invalid_delta' })
+    const whole = await ask()
+    expect(whole.status).toBe(500)
+    const error = { code: 'adapter_invalid', message: 'The adapter cannot be applied: the engine fell over' }
+    expect(await whole.json()).toMatchObject({ error })
+    expect(await recordOf(whole)).toMatchObject({ outcome: 'failed', price_nano: 0 })
+  })
+
   test('a meter that restarts in the middle settles the request once', async () => {
     await edge.addTenant('restarting', 'key-restarting')
     const gate = Promise.withResolvers<void>()
