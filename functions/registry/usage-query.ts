@@ -1,5 +1,6 @@
 // What may be asked of the usage records: days, a grouping from a fixed list, a format; and how much is answered at once.
-// Invariant: every value reaches SQL as a bound parameter.
+// Invariant: every value reaches SQL as a bound parameter, and a parameter that is not known is refused: a bill for a misspelt
+// `from` would be one for all time.
 import * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
 
@@ -24,7 +25,7 @@ type DayRange = z.infer<typeof DayRange>
 
 const areDimensions = (text: string) => text.split(',').every((name) => names.includes(name as Dimension))
 
-export const UsageQuery = z.object({
+export const UsageQuery = z.strictObject({
   ...DayRange.shape,
   /** Dimensions separated by commas; `request`: no sums, every record. */
   group_by: z._default(
@@ -39,7 +40,7 @@ export const UsageQuery = z.object({
 })
 export type UsageQuery = z.infer<typeof UsageQuery>
 
-export const LatencyQuery = z.object({
+export const LatencyQuery = z.strictObject({
   ...DayRange.shape,
   /** Dimensions separated by commas; absent: one row for all. */
   group_by: z.optional(

@@ -4,7 +4,7 @@ import { Hono } from 'hono'
 import type * as z from 'zod/mini'
 import { type Principal, requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
-import { invalidRequest } from '../errors.ts'
+import { ApiError, invalidRequest } from '../errors.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { queryUsage, toCsv } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery, type UsageScope } from '../registry/usage-query.ts'
@@ -29,8 +29,11 @@ function own({ tenant }: Principal): UsageScope {
 /** @throws ApiError 400 naming the parameter at fault */
 export function parseUsageQuery<Query>(schema: z.ZodMiniType<Query>, parameters: Record<string, string>): Query {
   const parsed = schema.safeParse(parameters)
-  if (!parsed.success) throw invalidRequest(parsed.error)
-  return parsed.data
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  if (issue?.code !== 'unrecognized_keys') throw invalidRequest(parsed.error)
+  const [param] = issue.keys
+  throw new ApiError(400, 'unknown_parameter', `There is no query parameter '${param}' here: see /docs.`, { param })
 }
 
 export function usageResponse({ format }: UsageQuery, rows: UsageRow[] | OwnUsageRecord[]): Response {

@@ -249,6 +249,12 @@ describe('usage', () => {
     for (const query of ['?group_by=tenant%3B--', '?from=yesterday', '?format=xml']) {
       expect((await edge.call(key, `/v1/usage${query}`)).status).toBe(400)
     }
+    // A misspelt day: all that was ever used would look like the bill that was asked for.
+    for (const path of ['/v1/usage', '/v1/usage/latency', '/admin/v1/usage', '/admin/v1/usage/latency']) {
+      const response = await edge.call(path.startsWith('/admin') ? ADMIN_KEY : key, `${path}?form=2026-01-01`)
+      expect(response.status).toBe(400)
+      expect(await response.json()).toMatchObject({ error: { code: 'unknown_parameter', param: 'form' } })
+    }
     await edge.addTenant('asker', 'key-without', 'inference')
     expect((await edge.call('key-without', '/v1/usage')).status).toBe(403)
   })
