@@ -32,16 +32,21 @@ export interface IncomingDelta {
 
 /**
  * Checks the header, stores the bytes under their digest and moves the name to them; `?alias=keep` leaves the name where it
- * points. Answers 201. @throws ApiError 413, 422 for a delta that cannot be served, 409 where the same bytes are being deleted
+ * points. Answers 201. @throws ApiError 400 for another `alias`, 413, 422 for a delta that cannot be served, 409 where the same bytes are being deleted
  */
 export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, delta: IncomingDelta): Promise<Response> {
   const { digest, bytes } = delta
+  const alias = c.req.query('alias')
+  if (alias !== undefined && alias !== 'keep') {
+    const message = `The query's alias is '${alias}': it must be keep, or absent where the name is to move.`
+    throw new ApiError(400, 'invalid_value', message, { param: 'alias' })
+  }
   const info = await c.var.edge.backends.info(Date.now())
   checkBytes(bytes, Math.min(info.max_delta_bytes, MAX_DELTA_BYTES), 'delta')
   const { header, body } = await checkedDelta(delta.body, bytes, info)
 
   // A version for a canary: a name that points nowhere yet has nothing to keep.
-  const keepsAlias = c.req.query('alias') === 'keep' && (await tryGetAlias(c.env.DB, adapter)) !== undefined
+  const keepsAlias = alias === 'keep' && (await tryGetAlias(c.env.DB, adapter)) !== undefined
   const nowMs = Date.now()
   const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }
   if (!(await beginVersion(c.env.DB, version))) {

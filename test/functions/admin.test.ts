@@ -328,6 +328,8 @@ describe('versions', () => {
   test('can share a name by weight, each user always on the same side', async () => {
     const { key } = await tenant('canary')
     const stable = await edge.publish(key, 'canary/bot', 500)
+    // A misspelt `keep` must not move the name.
+    await expect(edge.publish(key, 'canary/bot?alias=kept', 501)).rejects.toThrow(/400 .*"param":"alias"/)
     const candidate = await edge.publish(key, 'canary/bot?alias=keep', 501)
     expect(await digestOfAnswer(key, 'canary/bot', 'anyone')).toBe(stable)
     const split = await put(key, '/v1/adapters/canary/bot/canary', { digest: candidate, weight: 0.3 })
