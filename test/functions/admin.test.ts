@@ -321,6 +321,8 @@ describe('versions', () => {
     expect(await moved.json()).toMatchObject({ digest: first, previous_digest: second })
     const stale = await put(key, '/v1/adapters/roller/bot/alias', { digest: first, from: second })
     expect(stale.status).toBe(409)
+    const misspelt = await put(key, '/v1/adapters/roller/bot/alias', { digest: first, form: first })
+    expect(misspelt.status).toBe(400)
     const unknown = await put(key, '/v1/adapters/roller/bot/alias', { digest: `sha256:${'0'.repeat(64)}` })
     expect(unknown.status).toBe(404)
   })
