@@ -32,6 +32,9 @@ const Settings = z.object({
   S3_SECRET_ACCESS_KEY: z.string().check(z.minLength(1)),
 })
 
+/** So long a store may take to begin an answer, where it is sent no body first: the SDK by itself waits for ever. */
+const SOON = { requestTimeout: 10_000 }
+
 /** @throws ConfigError naming the variable or secret that is missing */
 export function s3Store(env: Bindings, folder: Folder): ObjectStore {
   const parsed = Settings.safeParse(env)
@@ -64,10 +67,10 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     )
     return client.send(command)
   }
-  const remove = (Key: string) => client.send(new DeleteObjectCommand({ Bucket, Key }))
+  const remove = (Key: string) => client.send(new DeleteObjectCommand({ Bucket, Key }), SOON)
   const tryGetBytes = async (Key: string): Promise<number | undefined> => {
     const head = new HeadObjectCommand({ Bucket, Key })
-    return await client.send(head).then(
+    return await client.send(head, SOON).then(
       ({ ContentLength = 0 }) => ContentLength,
       (error: unknown) => absent(error, undefined),
     )
@@ -91,7 +94,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
   const tryOpen = async (Key: string, range?: ByteRange) => {
     try {
       const wanted = range ? { Range: `bytes=${range.start}-${range.end}` } : {}
-      const { Body, ContentLength } = await client.send(new GetObjectCommand({ Bucket, Key, ...wanted }))
+      const { Body, ContentLength } = await client.send(new GetObjectCommand({ Bucket, Key, ...wanted }), SOON)
       if (!Body || ContentLength === undefined) return undefined
       return { body: Body.transformToWebStream() as ReadableStream<Uint8Array>, bytes: ContentLength }
     } catch (error) {

@@ -111,7 +111,21 @@ describe('an upload', () => {
     const { storage, edge } = setup
     storage.server.full = true
     expect((await put(edge, 'acme/unlucky', makeDelta(9), digestOf(makeDelta(9)))).status).toBe(500)
+    storage.server.full = false
     expect((await ask(edge, 'acme/unlucky')).status).toBe(404)
+  })
+
+  test('and whatever else waits for a store that says nothing ends with an error', async () => {
+    const { storage, edge } = setup
+    storage.server.silent = true
+    const digest = digestOf(makeDelta(23))
+    const answers = await Promise.all([
+      put(edge, 'acme/unheard', makeDelta(23), digest),
+      edge.call('key-acme', `/v1/adapters/acme/unheard/uploads/${digest}`),
+    ])
+    storage.server.silent = false
+    expect(answers.map(({ status }) => status)).toEqual([500, 500])
+    expect((await put(edge, 'acme/unheard', makeDelta(23), digest)).status).toBe(201)
   })
 
   test.each(['S3_BUCKET', 'S3_ACCESS_KEY_ID', 'S3_SECRET_ACCESS_KEY'])(

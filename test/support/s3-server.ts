@@ -19,6 +19,8 @@ export interface S3Server {
   lenient: boolean
   /** Refuses every write. */
   full: boolean
+  /** Takes requests, and never answers. */
+  silent: boolean
   close(): Promise<void>
 }
 
@@ -34,6 +36,7 @@ export async function startS3(): Promise<S3Server> {
       chunks.push(chunk)
       s3.receivedBytes += chunk.byteLength
     }
+    if (s3.silent) return
     const body = Buffer.concat(chunks)
     const declared = String(request.headers['x-amz-content-sha256'])
     if (!signatureMatches(request, declared)) return refuse(response, 403, 'SignatureDoesNotMatch')
@@ -78,6 +81,7 @@ export async function startS3(): Promise<S3Server> {
     multipartUploads: 0,
     lenient: false,
     full: false,
+    silent: false,
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections()
