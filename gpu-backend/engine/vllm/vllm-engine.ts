@@ -15,11 +15,8 @@ import {
   type EmbedResponse,
   type GenerateRequest,
   type ResidencyEntry,
-  type SamplingParams,
 } from '../../protocol.ts'
 import { choiceSeed } from '../../sampling/choice-seed.ts'
-import { compileResponseFormat } from '../../sampling/grammar.ts'
-import type { ToolUse } from '../../tools/tool-use.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
 import { ChoiceStream } from '../choice-stream.ts'
@@ -29,10 +26,11 @@ import { Preparation } from '../preparation.ts'
 import { Prompts } from '../prompts.ts'
 import { Dispatcher, noServer } from './dispatcher.ts'
 import { choosePlace } from './placement.ts'
+import { type PreparedRequest, type PreparedWith, prepareRequest } from './prepared-request.ts'
 import type { Replica } from './replica.ts'
 import { type SequenceOptions, SequenceRun } from './sequence-run.ts'
 import { Servers, type ServersOptions } from './servers.ts'
-import { type SharedAdapter, SharedAdapters } from './shared-adapters.ts'
+import { SharedAdapters } from './shared-adapters.ts'
 import { VllmRefusal } from './vllm-client.ts'
 
 export interface VllmEngineOptions {
@@ -64,22 +62,12 @@ export interface VllmEngineOptions {
   readonly sharedDir: string | undefined
 }
 
-/** A request, ready to run. */
-interface Prepared {
-  readonly adapter: SharedAdapter | undefined
-  readonly tools: ToolUse | undefined
-  readonly sampling: SamplingParams
-  readonly prompts: readonly Pick<SequenceOptions, 'promptTokens' | 'maxTokens'>[]
-  readonly endTokenIds: readonly number[]
-  /** Milliseconds since the epoch. */
-  readonly deadlineMs: number | undefined
-}
-
 export class VllmEngine implements Engine {
   readonly info: BackendInfo
   readonly #tokenizer: Tokenizer
   readonly #prompts: Prompts
   readonly #preparation = new Preparation()
+  readonly #preparedWith: PreparedWith
   readonly #adapters: SharedAdapters
   readonly #servers: Servers
   readonly #dispatcher: Dispatcher
@@ -101,6 +89,7 @@ export class VllmEngine implements Engine {
     this.info = info
     this.#tokenizer = tokenizer
     this.#prompts = new Prompts(tokenizer, info.context_tokens)
+    this.#preparedWith = { adapters, tokenizer, prompts: this.#prompts, checkOpen: () => this.#checkOpen() }
     this.#adapters = adapters
     this.#servers = servers
     this.#dispatcher = dispatcher
@@ -147,7 +136,9 @@ export class VllmEngine implements Engine {
     // Before any work.
     const count = choicesOf(request)
     this.#checkCapacity(count)
-    const prepared = await this.#preparation.run(context.tenant, count, () => this.#prepare(request, context))
+    const prepared = await this.#preparation.run(context.tenant, count, () =>
+      prepareRequest(request, context, this.#preparedWith),
+    )
     const { prompts, sampling, tools, endTokenIds } = prepared
     const promptTokens = prompts.map((prompt) => prompt.promptTokens.length)
     const ids = Array.from({ length: count }, () => ++this.#lastId)
@@ -256,34 +247,10 @@ export class VllmEngine implements Engine {
     await this.#servers.close()
   }
 
-  /** What the choices of a request share; its delta is held once for each of them. */
-  async #prepare(request: GenerateRequest, context: RequestContext): Promise<Prepared> {
-    const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
-    // What one engine cannot hold to is refused by both.
-    if (request.sampling.response_format) compileResponseFormat(request.sampling.response_format)
-    const count = choicesOf(request)
-    const held = request.delta === null ? undefined : this.#adapters.hold(request.delta, count)
-    try {
-      const tools = this.#prompts.toolUse(request, held?.chatTemplate, compileResponseFormat)
-      const sampling = tools?.sampling ?? request.sampling
-      const encoded = await this.#prompts.encode(request, context.tenant, held?.chatTemplate, tools)
-      const prompts = encoded.map((promptTokens) => ({
-        promptTokens,
-        maxTokens: this.#prompts.maxTokens(promptTokens.length, sampling.max_tokens, context.maxTokens),
-      }))
-      this.#checkOpen()
-      const endTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
-      return { adapter: held?.adapter, tools, sampling, prompts, endTokenIds, deadlineMs }
-    } catch (error) {
-      if (held) this.#adapters.release(held.adapter, count)
-      throw error
-    }
-  }
-
   #run(
     id: number,
     index: number,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     { n }: GenerateRequest,
     { tenant }: RequestContext,
     inbox: Inbox,
