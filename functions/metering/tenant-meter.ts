@@ -15,6 +15,8 @@ const FLUSH_AFTER_MS = 500
 const RETRY_FLUSH_MS = 2_000
 /** A request of which nothing was heard for so long has lost its edge. */
 const LEASE_MS = 180_000
+/** Before it runs nothing is heard of it: three backends are tried, one after another, and each may be silent for long. */
+const LEASES_TO_BEGIN = 3
 /** How long settled requests and stored answers are remembered. */
 const REMEMBER_MS = 24 * 3_600_000
 const FORGET_EVERY_MS = 600_000
@@ -172,8 +174,8 @@ export class TenantMeter extends DurableObject<MeterBindings> {
       console.error(JSON.stringify({ event: 'usage_flush_failed', reason: String(error) }))
       await this.#wake(nowMs + RETRY_FLUSH_MS)
     }
-    const heard = [...this.#open.values()].map(({ heardMs }) => heardMs)
-    if (heard.length > 0) await this.#wake(Math.min(...heard) + this.#leaseMs)
+    const lost = [...this.#open.values()].map((open) => this.#lostMs(open))
+    if (lost.length > 0) await this.#wake(Math.min(...lost))
     const oldestMs = this.#answers.oldestMs()
     if (oldestMs !== undefined) await this.#wake(Math.max(oldestMs + REMEMBER_MS, nowMs + FORGET_EVERY_MS))
   }
@@ -232,8 +234,9 @@ export class TenantMeter extends DurableObject<MeterBindings> {
   }
 
   #closeLost(nowMs: number): void {
-    for (const [requestId, { heardMs, account, terms }] of this.#open) {
-      if (heardMs > nowMs - this.#leaseMs) continue
+    for (const [requestId, open] of this.#open) {
+      if (this.#lostMs(open) > nowMs) continue
+      const { account, terms } = open
       this.ctx.storage.transactionSync(() => {
         if (account) this.#settle({ ...account, terms, record: { ...account.record, outcome: 'lost' } }, nowMs)
         else this.#release(requestId, nowMs)
@@ -241,13 +244,17 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     }
   }
 
+  /** When a request counts as lost, unless more is heard of it. */
+  #lostMs({ heardMs, account }: OpenRequest): number {
+    return heardMs + (account ? 1 : LEASES_TO_BEGIN) * this.#leaseMs
+  }
+
   /** Reservations that never came to run set no alarm: the next one sweeps them up. */
   #releaseUnheard(nowMs: number): void {
-    const before = nowMs - this.#leaseMs
-    for (const [requestId, { heardMs, account }] of this.#open) {
+    for (const [requestId, open] of this.#open) {
       // In the order of their beginning: behind the first young one are only younger ones, or ones that run.
-      if (heardMs > before) break
-      if (!account) this.#release(requestId, nowMs)
+      if (this.#lostMs(open) > nowMs) break
+      if (!open.account) this.#release(requestId, nowMs)
     }
   }
 

@@ -10,8 +10,9 @@ const LEASE_MS = 1_500
 const { backend, edge } = await edgeOnBackends(1, { METER_LEASE_MS: String(LEASE_MS) })
 const { tenant, ask, recordsOf } = meteredBy(edge)
 
+const PRICES = { prompt_price_nano: 100, cached_price_nano: 10, completion_price_nano: 1000 }
+
 describe('a request of which nothing is heard for too long', () => {
-  const PRICES = { prompt_price_nano: 100, cached_price_nano: 10, completion_price_nano: 1000 }
   /** 5 prompt tokens, 2 cached ones, 5 of the answer. */
   const PRICE_NANO = 5 * 100 + 2 * 10 + 5 * 1000
   const CREDIT_NANO = 1_000_000
@@ -74,4 +75,21 @@ describe('a request of which nothing is heard for too long', () => {
     expect(await again.json()).toMatchObject({ choices: [{ message: { content: 'Hello from the model.' } }] })
     expect(await balanceOf(key)).toBe(CREDIT_NANO - PRICE_NANO)
   })
+})
+
+test('a balance is held for a request that waits for a backend longer than one that runs may be silent', async () => {
+  const key = await tenant('waiting', { billing: 'prepaid', ...PRICES })
+  await edge.admin('POST', '/tenants/waiting/credits', { id: 'a', amount_nano: 15_000 })
+  const gate = Promise.withResolvers<void>()
+  backend.behaviour.hold = gate.promise
+  const before = backend.asked
+  const first = ask(key)
+  await waitFor(async () => backend.asked > before)
+  backend.reset()
+  await new Promise((resolve) => setTimeout(resolve, 1.2 * LEASE_MS))
+  const unpaid = await ask(key)
+  expect(await unpaid.json()).toMatchObject({ error: { code: 'insufficient_quota' } })
+  gate.resolve()
+  expect((await first).status).toBe(200)
+  expect((await edge.admin('GET', '/tenants/waiting')).body).toMatchObject({ held_nano: 0 })
 })
