@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import type { SamplingParams } from '../../protocol.ts'
 import { overflow, type Sampled } from '../../sampling/sampler.ts'
+import { describedSchema } from './described-schema.ts'
 import type { CompletionChunk } from './vllm-client.ts'
 
 /** OpenAI's and vLLM's least value of a logit bias: a token that is never chosen while there is another. */
@@ -72,7 +73,10 @@ function namedSchema({
   readonly name?: unknown
   readonly schema: Readonly<Record<string, unknown>>
 }) {
-  return { type: 'json_schema', json_schema: { name: typeof name === 'string' ? name : 'answer', schema } }
+  return {
+    type: 'json_schema',
+    json_schema: { name: typeof name === 'string' ? name : 'answer', schema: describedSchema(schema) },
+  }
 }
 
 /**

@@ -740,6 +740,16 @@ export function engineConformance(underTest: EngineUnderTest): void {
       },
     )
 
+    test('of names that are required, and described by nothing, has them all', async () => {
+      const boolean = { type: 'boolean' }
+      const schema = { type: 'object', properties: { a: boolean }, required: ['a', 'b'], additionalProperties: boolean }
+      const { choices } = await ask(engine, { n: 8, sampling: format(schema) })
+      const ended = choices.filter(({ reason }) => reason === 'stop')
+      expect(ended.length).toBeGreaterThan(0)
+      const both = { a: expect.any(Boolean), b: expect.any(Boolean) }
+      for (const { text } of ended) expect(JSON.parse(text)).toMatchObject(both)
+    })
+
     test('of any JSON object is one', async () => {
       const sampling = { ...format({}), response_format: { type: 'json_object' as const } }
       const { choices } = await ask(engine, { n: 8, sampling })
