@@ -1,8 +1,19 @@
 // Tokens/s against streams as an SVG: one line for each contender and mode.
 import type { Row } from './goals.ts'
 
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [860, 460, 60, 240, 20, 45] as const
-const COLOURS = ['#2563eb', '#dc2626', '#059669', '#d97706', '#7c3aed', '#0891b2', '#be185d', '#4d7c0f', '#475569']
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [900, 460, 60, 280, 20, 45] as const
+const COLOURS = [
+  '#2563eb',
+  '#dc2626',
+  '#059669',
+  '#d97706',
+  '#7c3aed',
+  '#0891b2',
+  '#be185d',
+  '#4d7c0f',
+  '#475569',
+  '#f472b6',
+]
 
 export function picture(rows: readonly Row[]): string {
   const series = [...new Set(rows.map(({ contender, mode }) => `${contender}, ${mode}`))]
