@@ -36,7 +36,7 @@ With --engine vllm:
   --vllm-url URL          a running server, given once for each; otherwise one is started
                           (its key: POLYLORA_VLLM_API_KEY)
   --vllm-command PATH     the vllm to start (default vllm)
-  --vllm-shared-dir DIR   where deltas lie for vLLM, which sees it under the same path (default: in --data-dir)
+  --vllm-shared-dir DIR   where this backend's deltas lie for vLLM, which sees them under the same path (default: in --data-dir)
   --max-loras N           different deltas in one batch (default 8)
 `
 
