@@ -67,8 +67,10 @@ export function usage(site: TestedConsole): void {
     await page.evaluate(NOTE_DRAWN_TEXTS)
     await page.getByLabel('Plot').selectOption('Tokens')
     await page.getByRole('img', { name: /^Tokens by day/ }).waitFor()
-    await page.waitForFunction('drawnTexts.length > 0')
-    const named = (await page.evaluate<string[]>('drawnTexts')).filter((text) => /^[A-Z][a-z]+ \d+$/.test(text))
+    // From here and not by the page, whose policy forbids it to evaluate text.
+    const drawnTexts = () => page.evaluate<string[]>('drawnTexts')
+    await expect.poll(drawnTexts).not.toEqual([])
+    const named = (await drawnTexts()).filter((text) => /^[A-Z][a-z]+ \d+$/.test(text))
     expect([...new Set(named)]).toEqual([thisDay])
     const save = async (rows: RegExp, format: string) => {
       const option = await page.getByLabel('Rows').locator('option', { hasText: rows }).getAttribute('value')
