@@ -1,9 +1,9 @@
 // Texts to tokens without holding the server's thread up: short ones at once, long ones in a thread of their own.
 // Knows the tokenizer's files and nothing of requests. Invariant: a text that cannot fit the context whatever its tokens
 // are is refused before it is tokenised, which for some texts takes seconds.
-import { Worker } from 'node:worker_threads'
 import { BackendError } from '../errors.ts'
-import type { EncodeAnswer, EncodeRequest } from './encoder-thread.ts'
+import { TaskThread } from '../task-thread.ts'
+import type { EncodeRequest } from './encoder-thread.ts'
 import { longestTokenBytes } from './token-bytes.ts'
 import type { PromptKind, Tokenizer } from './tokenizer.ts'
 
@@ -15,20 +15,23 @@ export class PromptEncoder {
   readonly #contextTokens: number
   readonly #maxBytes: number
   readonly #maxInlineChars: number
-  readonly #calls = new Map<number, PromiseWithResolvers<Int32Array[]>>()
-  #worker: Worker | undefined
-  #lastCall = 0
+  readonly #thread: TaskThread<EncodeRequest, Int32Array[]>
 
   constructor(tokenizer: Tokenizer, contextTokens: number, maxInlineChars: number = MAX_INLINE_CHARS) {
     this.#tokenizer = tokenizer
     this.#contextTokens = contextTokens
     this.#maxBytes = contextTokens * (longestTokenBytes(tokenizer.source.files.tokenizer) ?? Number.POSITIVE_INFINITY)
     this.#maxInlineChars = maxInlineChars
+    this.#thread = new TaskThread(
+      new URL('./encoder-thread.ts', import.meta.url),
+      tokenizer.source,
+      'tokenises prompts',
+    )
   }
 
   /**
    * Token ids of each text.
-   * @throws BackendError `context_length_exceeded` or, as the tokenizer does, `bad_request`
+   * @throws BackendError `context_length_exceeded`, as the tokenizer does `bad_request`, or as its thread does `unavailable`
    */
   async encode(texts: readonly string[], kind: PromptKind): Promise<Int32Array[]> {
     for (const text of texts) {
@@ -40,38 +43,10 @@ export class PromptEncoder {
     }
     const chars = texts.reduce((sum, text) => sum + text.length, 0)
     if (chars <= this.#maxInlineChars) return texts.map((text) => this.#tokenizer.encodeAs(text, kind))
-    const call = ++this.#lastCall
-    const answer = Promise.withResolvers<Int32Array[]>()
-    this.#calls.set(call, answer)
-    this.#worker ??= this.#start()
-    this.#worker.postMessage({ call, texts, kind } satisfies EncodeRequest)
-    return answer.promise
+    return this.#thread.run({ texts, kind })
   }
 
   async close(): Promise<void> {
-    await this.#worker?.terminate()
-  }
-
-  #start(): Worker {
-    const worker = new Worker(new URL('./encoder-thread.ts', import.meta.url), { workerData: this.#tokenizer.source })
-    // It does not keep the process alive.
-    worker.unref()
-    worker.on('message', (answer: EncodeAnswer) => {
-      const call = this.#calls.get(answer.call)
-      this.#calls.delete(answer.call)
-      if ('tokens' in answer) call?.resolve(answer.tokens)
-      else call?.reject(new BackendError(answer.code, answer.message))
-    })
-    let reason = 'it was closed'
-    worker.on('error', (error) => {
-      reason = error.message
-    })
-    worker.once('exit', () => {
-      this.#worker = undefined
-      const failure = new BackendError('unavailable', `The thread that tokenises prompts has ended: ${reason}.`)
-      for (const call of this.#calls.values()) call.reject(failure)
-      this.#calls.clear()
-    })
-    return worker
+    await this.#thread.close()
   }
 }

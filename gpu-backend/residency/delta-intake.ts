@@ -1,12 +1,12 @@
 // Takes in deltas without holding the server's thread up: they are hashed, checked and packed in a thread of their own.
 // Knows neither where they come from nor where they are kept. Invariant: one delta at a time, from its check until it is
 // kept, so that memory holds what is made of one, however many have arrived.
-import { Worker } from 'node:worker_threads'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { ModuleLimits } from '../../adapters/limits.ts'
 import { BackendError } from '../errors.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
-import type { CheckedFile, IntakeAnswer, IntakeOptions, IntakeRequest, PackedFile } from './intake-thread.ts'
+import { TaskThread } from '../task-thread.ts'
+import type { CheckedFile, IntakeOptions, IntakeRequest, PackedFile } from './intake-thread.ts'
 import { receiveDelta } from './receive-delta.ts'
 
 /** Where the deltas are kept. */
@@ -16,16 +16,14 @@ export interface DeltaStore<Taken> {
 }
 
 export class DeltaIntake<Taken extends CheckedFile | PackedFile> {
-  readonly #options: IntakeOptions
+  readonly #thread: TaskThread<IntakeRequest, Taken | undefined>
   readonly #store: DeltaStore<Taken>
   /** Ends when the delta before is kept or refused. */
   #previous: Promise<unknown> = Promise.resolve()
-  #worker: Worker | undefined
-  #answer: PromiseWithResolvers<IntakeAnswer> | undefined
   #isClosed = false
 
   private constructor(options: IntakeOptions, store: DeltaStore<Taken>) {
-    this.#options = options
+    this.#thread = new TaskThread(new URL('./intake-thread.ts', import.meta.url), options, 'checks deltas')
     this.#store = store
   }
 
@@ -60,37 +58,15 @@ export class DeltaIntake<Taken extends CheckedFile | PackedFile> {
   /** What is being checked, or waits for it, is refused. */
   async close(): Promise<void> {
     this.#isClosed = true
-    await this.#worker?.terminate()
+    await this.#thread.close()
   }
 
-  /** The delta as the thread gives it back; undefined where it is known. */
-  async #check(request: IntakeRequest): Promise<Taken | undefined> {
+  /** The delta as the thread gives it back, packed where it was told to, and only there; undefined where it is known. */
+  #check(request: IntakeRequest): Promise<Taken | undefined> {
     if (this.#isClosed) throw new BackendError('unavailable', 'This backend takes no deltas: the engine has stopped.')
-    this.#answer = Promise.withResolvers()
-    this.#worker ??= this.#start()
-    this.#worker.postMessage(
+    return this.#thread.run(
       request,
       request.blocks.map(({ buffer }) => buffer),
     )
-    const answer = await this.#answer.promise
-    if ('code' in answer) throw new BackendError(answer.code, answer.message)
-    // The thread packs where it was told to, and only there.
-    return answer.delta as Taken | undefined
-  }
-
-  #start(): Worker {
-    const worker = new Worker(new URL('./intake-thread.ts', import.meta.url), { workerData: this.#options })
-    // It does not keep the process alive.
-    worker.unref()
-    worker.on('message', (answer: IntakeAnswer) => this.#answer?.resolve(answer))
-    let reason = 'it was closed'
-    worker.on('error', (error) => {
-      reason = error.message
-    })
-    worker.once('exit', () => {
-      this.#worker = undefined
-      this.#answer?.reject(new BackendError('unavailable', `The thread that checks deltas has ended: ${reason}.`))
-    })
-    return worker
   }
 }

@@ -1,12 +1,12 @@
-// The thread that hashes, checks and packs deltas: a file's blocks in, what is kept of it or a refusal out, in order.
+// The thread that hashes, checks and packs deltas: a file's blocks in, what is kept of it or a refusal out.
 // Invariant: it holds one file and what it makes of it, and neither once it has answered.
 import { createHash } from 'node:crypto'
-import { parentPort, workerData } from 'node:worker_threads'
+import { workerData } from 'node:worker_threads'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { ModuleLimits } from '../../adapters/limits.ts'
 import { BackendError } from '../errors.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
-import type { ErrorCode } from '../protocol.ts'
+import { runTasks } from '../task-thread.ts'
 import { checkedDelta } from './checked-delta.ts'
 import { type PackedShape, packDelta } from './packed-delta.ts'
 
@@ -39,10 +39,6 @@ export interface PackedFile {
   readonly values: Float32Array<ArrayBuffer>
 }
 
-export type IntakeAnswer =
-  /** undefined: it was known. */
-  { readonly delta: CheckedFile | PackedFile | undefined } | { readonly code: ErrorCode; readonly message: string }
-
 const { base, groups } = workerData as IntakeOptions
 
 /** The file in one piece of memory, and its digest. */
@@ -64,8 +60,12 @@ function free({ buffer }: Uint8Array<ArrayBuffer>): void {
   buffer.transfer(0)
 }
 
-/** @throws BackendError `digest_mismatch`, `invalid_delta` */
-function checked(request: IntakeRequest, bytes: Uint8Array<ArrayBuffer>, actual: string) {
+/** undefined: it is known. @throws BackendError `digest_mismatch`, `invalid_delta` */
+function checked(
+  request: IntakeRequest,
+  bytes: Uint8Array<ArrayBuffer>,
+  actual: string,
+): CheckedFile | PackedFile | undefined {
   const { digest, limits, isKnown } = request
   if (actual !== digest) {
     throw new BackendError(
@@ -80,26 +80,19 @@ function checked(request: IntakeRequest, bytes: Uint8Array<ArrayBuffer>, actual:
   return { chatTemplate, ranks: new Map(Array.from(delta.modules, ([path, { rank }]) => [path, rank])), bytes }
 }
 
-function answerTo(request: IntakeRequest, bytes: Uint8Array<ArrayBuffer>, actual: string): IntakeAnswer {
+function taken(request: IntakeRequest): CheckedFile | PackedFile | undefined {
+  const { bytes, actual } = joined(request.blocks)
+  let isGiven = false
   try {
-    return { delta: checked(request, bytes, actual) }
-  } catch (error) {
-    if (!(error instanceof BackendError)) throw error
-    return { code: error.code, message: error.message }
+    const delta = checked(request, bytes, actual)
+    isGiven = delta !== undefined && 'bytes' in delta
+    return delta
+  } finally {
+    if (!isGiven) free(bytes)
   }
 }
 
-/** The memory that goes with the answer instead of being copied. */
-function givenWith(answer: IntakeAnswer): ArrayBuffer[] {
-  if (!('delta' in answer) || !answer.delta) return []
-  return ['bytes' in answer.delta ? answer.delta.bytes.buffer : answer.delta.values.buffer]
-}
-
-parentPort!.on('message', (request: IntakeRequest) => {
-  const { bytes, actual } = joined(request.blocks)
-  const answer = answerTo(request, bytes, actual)
-  const given = givenWith(answer)
-  const isGiven = given.includes(bytes.buffer)
-  parentPort!.postMessage(answer, given)
-  if (!isGiven) free(bytes)
+runTasks(taken, (delta) => {
+  if (!delta) return []
+  return ['bytes' in delta ? delta.bytes.buffer : delta.values.buffer]
 })
