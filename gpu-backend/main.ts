@@ -100,8 +100,8 @@ async function startEngine(config: Config): Promise<Engine> {
       progress,
     )
   }
-  const { OnnxEngine } = await import('./engine/onnx/onnx-engine.ts')
-  return OnnxEngine.start(
+  const { startOnnxEngine } = await import('./engine/onnx/start-onnx-engine.ts')
+  return startOnnxEngine(
     {
       modelPath: config.model,
       modelName: config.modelName,

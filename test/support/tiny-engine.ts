@@ -2,7 +2,8 @@
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
-import { OnnxEngine, type OnnxEngineOptions } from '../../gpu-backend/engine/onnx/onnx-engine.ts'
+import type { OnnxEngine } from '../../gpu-backend/engine/onnx/onnx-engine.ts'
+import { type OnnxEngineOptions, startOnnxEngine } from '../../gpu-backend/engine/onnx/start-onnx-engine.ts'
 import { temporaryDir } from './temporary-dir.ts'
 import { type TinyModelOptions, writeTinyModel } from './tiny-model.ts'
 
@@ -19,7 +20,7 @@ export function tinyEngines(): {
   return {
     root,
     async start(options = {}, model) {
-      const engine = await OnnxEngine.start(
+      const engine = await startOnnxEngine(
         {
           modelPath: options.modelPath ?? writeTinyModel(mkdtempSync(join(root, 'model-')), model),
           modelName: 'tiny',

@@ -2,15 +2,8 @@
 // Knows the tokenizer and the disk tier; batching, the graph and the other tiers are the engine's thread's.
 // Invariant: nothing is sent to the thread beyond the queue's bound, and what cannot be answered is refused before that.
 import { randomInt } from 'node:crypto'
-import { join } from 'node:path'
 import { BackendError } from '../../errors.ts'
-import { graphGroups } from '../../model/delta-layout.ts'
-import { identify } from '../../model/identify.ts'
-import { contextOf } from '../../model/model-config.ts'
-import { openModelSource } from '../../model/open-model.ts'
-import { tokenBytes } from '../../model/token-bytes.ts'
-import { Tokenizer } from '../../model/tokenizer.ts'
-import { floatTypeOf, type WeightFormat } from '../../model/weight-formats.ts'
+import type { Tokenizer } from '../../model/tokenizer.ts'
 import {
   type BackendInfo,
   choicesOf,
@@ -20,10 +13,9 @@ import {
   type ResidencyEntry,
   SamplingParams,
 } from '../../protocol.ts'
-import { DiskTier } from '../../residency/disk-tier.ts'
+import type { DiskTier } from '../../residency/disk-tier.ts'
 import { choiceSeed } from '../../sampling/choice-seed.ts'
-import { Grammars } from '../../sampling/grammar.ts'
-import { buildTokenTrie } from '../../sampling/token-trie.ts'
+import type { Grammars } from '../../sampling/grammar.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
@@ -31,29 +23,15 @@ import { ChoiceStream } from '../choice-stream.ts'
 import type { Engine, EngineEvent, EngineStats, RequestContext } from '../engine.ts'
 import { Preparation } from '../preparation.ts'
 import { Prompts } from '../prompts.ts'
-import { graphPath } from './built-graph.ts'
-import { EngineThread } from './engine-thread.ts'
-import { planMemory } from './memory.ts'
-import type { WorkerOptions } from './messages.ts'
-import type { Device } from './ort.ts'
+import type { EngineThread } from './engine-thread.ts'
 
-export interface OnnxEngineOptions {
-  /** A Hugging Face directory or a GGUF file. */
-  readonly modelPath: string
-  /** The base model's name for clients. */
-  readonly modelName: string
-  readonly dataDir: string
-  readonly weights: WeightFormat
-  readonly device: Device
-  readonly threads: number
-  readonly memoryBytes: number
-  readonly maxBatch: number
-  /** undefined: as much as the model allows, up to 4096. */
-  readonly contextTokens: number | undefined
-  readonly diskBytes: number
-  readonly maxDeltaBytes: number
-  /** The largest rank of a module that is taken in. */
-  readonly maxRank: number
+/** What an engine is put together from, started. */
+export interface OnnxEngineParts {
+  readonly info: BackendInfo
+  readonly thread: EngineThread
+  readonly tokenizer: Tokenizer
+  readonly disk: DiskTier
+  readonly grammars: Grammars
   /** Sequences that may wait; beyond it requests are refused. */
   readonly maxQueue: number
 }
@@ -70,78 +48,14 @@ export class OnnxEngine implements Engine {
   readonly #maxSequences: number
   readonly #preparation = new Preparation()
 
-  private constructor(
-    thread: EngineThread,
-    tokenizer: Tokenizer,
-    disk: DiskTier,
-    grammars: Grammars,
-    info: BackendInfo,
-    maxQueue: number,
-  ) {
+  constructor({ info, thread, tokenizer, disk, grammars, maxQueue }: OnnxEngineParts) {
+    this.info = info
     this.#thread = thread
     this.#tokenizer = tokenizer
     this.#disk = disk
     this.#grammars = grammars
-    this.info = info
     this.#maxSequences = info.max_batch + maxQueue
     this.#prompts = new Prompts(tokenizer, info.context_tokens)
-  }
-
-  /**
-   * Loads the base model and starts the engine's thread.
-   * @throws StartupError when the model, the device or the options cannot be used
-   */
-  static async start(options: OnnxEngineOptions, progress: (line: string) => void): Promise<OnnxEngine> {
-    const cacheDir = join(options.dataDir, 'models')
-    const source = await openModelSource(options.modelPath)
-    const base = await identify(source, options.modelName, cacheDir)
-    const { config } = source
-    const floatType = floatTypeOf(options.weights)
-    const contextTokens = contextOf(config, options.contextTokens)
-    const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens, floatType)
-    const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
-    progress(`preparing the ${options.weights} graph of ${base.name}`)
-    const path = await graphPath(
-      source,
-      base.fingerprint,
-      { format: options.weights, target: options.device, positions: contextTokens },
-      cacheDir,
-    )
-    const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
-    const disk = new DiskTier(deltaDir, base, graphGroups(config, path), options.diskBytes, options.maxRank)
-    progress(
-      `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
-        `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,
-    )
-    const workerOptions: WorkerOptions = {
-      graphPath: path,
-      config,
-      floatType,
-      base,
-      device: options.device,
-      threads: options.threads,
-      maxRows: plan.maxRows,
-      contextTokens,
-      hostDeltaBytes: plan.hostDeltaBytes,
-      prefixCacheBytes: plan.prefixCacheBytes,
-      deltaDir,
-    }
-    const { thread, vocabulary } = await EngineThread.start(workerOptions, () => {
-      const bytes = tokenBytes(source.tokenizer.tokenizer)
-      return bytes && buildTokenTrie(bytes)
-    })
-    const info: BackendInfo = {
-      base,
-      engine: 'onnx',
-      device: options.device,
-      weights: options.weights,
-      context_tokens: contextTokens,
-      max_batch: plan.maxRows,
-      max_delta_bytes: options.maxDeltaBytes,
-      max_rank: options.maxRank,
-      fixed_modules: [],
-    }
-    return new OnnxEngine(thread, tokenizer, disk, new Grammars(vocabulary), info, options.maxQueue)
   }
 
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
@@ -319,8 +233,4 @@ export class OnnxEngine implements Engine {
 /** Milliseconds since the epoch, for a request that has just come. */
 function deadlineOf({ deadline_ms: afterMs }: Pick<GenerateRequest, 'deadline_ms'>): number | undefined {
   return afterMs === undefined ? undefined : Date.now() + afterMs
-}
-
-function megabytes(bytes: number): string {
-  return `${Math.round(bytes / 1e6)} MB`
 }

@@ -1,5 +1,5 @@
 // An onnx engine as the suite that every engine passes asks for it: within limits, of a device and weights.
-import type { OnnxEngineOptions } from '../../../../gpu-backend/engine/onnx/onnx-engine.ts'
+import type { OnnxEngineOptions } from '../../../../gpu-backend/engine/onnx/start-onnx-engine.ts'
 import type { tinyEngines } from '../../../support/tiny-engine.ts'
 import type { EngineUnderTest } from '../engine.case.ts'
 

@@ -1,0 +1,111 @@
+// From a model's path to an engine that answers: model, plan of the memory, graph, disk tier, and the engine's thread.
+import { join } from 'node:path'
+import { graphGroups } from '../../model/delta-layout.ts'
+import { identify } from '../../model/identify.ts'
+import { contextOf } from '../../model/model-config.ts'
+import { openModelSource } from '../../model/open-model.ts'
+import { tokenBytes } from '../../model/token-bytes.ts'
+import { Tokenizer } from '../../model/tokenizer.ts'
+import { floatTypeOf, type WeightFormat } from '../../model/weight-formats.ts'
+import type { BackendInfo } from '../../protocol.ts'
+import { DiskTier } from '../../residency/disk-tier.ts'
+import { Grammars } from '../../sampling/grammar.ts'
+import { buildTokenTrie } from '../../sampling/token-trie.ts'
+import { graphPath } from './built-graph.ts'
+import { EngineThread } from './engine-thread.ts'
+import { planMemory } from './memory.ts'
+import type { WorkerOptions } from './messages.ts'
+import { OnnxEngine } from './onnx-engine.ts'
+import type { Device } from './ort.ts'
+
+export interface OnnxEngineOptions {
+  /** A Hugging Face directory or a GGUF file. */
+  readonly modelPath: string
+  /** The base model's name for clients. */
+  readonly modelName: string
+  readonly dataDir: string
+  readonly weights: WeightFormat
+  readonly device: Device
+  readonly threads: number
+  readonly memoryBytes: number
+  readonly maxBatch: number
+  /** undefined: as much as the model allows, up to 4096. */
+  readonly contextTokens: number | undefined
+  readonly diskBytes: number
+  readonly maxDeltaBytes: number
+  /** The largest rank of a module that is taken in. */
+  readonly maxRank: number
+  /** Sequences that may wait; beyond it requests are refused. */
+  readonly maxQueue: number
+}
+
+/**
+ * Loads the base model and starts the engine's thread.
+ * @throws StartupError when the model, the device or the options cannot be used
+ */
+export async function startOnnxEngine(
+  options: OnnxEngineOptions,
+  progress: (line: string) => void,
+): Promise<OnnxEngine> {
+  const cacheDir = join(options.dataDir, 'models')
+  const source = await openModelSource(options.modelPath)
+  const base = await identify(source, options.modelName, cacheDir)
+  const { config } = source
+  const floatType = floatTypeOf(options.weights)
+  const contextTokens = contextOf(config, options.contextTokens)
+  const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens, floatType)
+  const tokenizer = new Tokenizer(source.tokenizer, config.vocabSize)
+  progress(`preparing the ${options.weights} graph of ${base.name}`)
+  const path = await graphPath(
+    source,
+    base.fingerprint,
+    { format: options.weights, target: options.device, positions: contextTokens },
+    cacheDir,
+  )
+  const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
+  const disk = new DiskTier(deltaDir, base, graphGroups(config, path), options.diskBytes, options.maxRank)
+  progress(
+    `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
+      `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,
+  )
+  const workerOptions: WorkerOptions = {
+    graphPath: path,
+    config,
+    floatType,
+    base,
+    device: options.device,
+    threads: options.threads,
+    maxRows: plan.maxRows,
+    contextTokens,
+    hostDeltaBytes: plan.hostDeltaBytes,
+    prefixCacheBytes: plan.prefixCacheBytes,
+    deltaDir,
+  }
+  const { thread, vocabulary } = await EngineThread.start(workerOptions, () => {
+    const bytes = tokenBytes(source.tokenizer.tokenizer)
+    return bytes && buildTokenTrie(bytes)
+  })
+  const info: BackendInfo = {
+    base,
+    engine: 'onnx',
+    device: options.device,
+    weights: options.weights,
+    context_tokens: contextTokens,
+    max_batch: plan.maxRows,
+    max_delta_bytes: options.maxDeltaBytes,
+    max_rank: options.maxRank,
+    fixed_modules: [],
+  }
+  return new OnnxEngine({
+    info,
+    thread,
+    tokenizer,
+    disk,
+    grammars: new Grammars(vocabulary),
+    maxQueue: options.maxQueue,
+  })
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.round(bytes / 1e6)} MB`
+}
