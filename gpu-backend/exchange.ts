@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as z from 'zod/mini'
 import { BackendError } from './errors.ts'
 import { log } from './log.ts'
-import { ERROR_STATUS, type ErrorCode, type GenerateEvent, REQUEST_ID_HEADER } from './protocol.ts'
+import { ERROR_STATUS, type GenerateEvent, REQUEST_ID_HEADER } from './protocol.ts'
 
 // zod/mini speaks no language by itself, and refusals quote its messages.
 z.config(z.locales.en())
@@ -56,11 +56,13 @@ export async function send(response: ServerResponse, event: GenerateEvent): Prom
   })
 }
 
+/** Answers with `body`; undefined: with the status alone. */
 export function sendJson({ response, requestId }: Exchange, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json', [REQUEST_ID_HEADER]: requestId })
   response.end(JSON.stringify(body))
 }
 
+/** Answers with the error, unless an answer has begun or the client has left. */
 export function sendError(exchange: Exchange, error: BackendError): void {
   const { response, request } = exchange
   if (response.headersSent || response.destroyed) return
@@ -77,6 +79,7 @@ export function sendError(exchange: Exchange, error: BackendError): void {
   sendJson(exchange, status, body)
 }
 
+/** What a client is told of `error`: a BackendError as it is; of any other the log has the reason, the client its request. */
 export function toBackendError(error: unknown, { requestId, request }: Exchange): BackendError {
   if (error instanceof BackendError) return error
   log('error', 'request_failed', {
@@ -84,6 +87,5 @@ export function toBackendError(error: unknown, { requestId, request }: Exchange)
     route: request.url,
     reason: error instanceof Error ? (error.stack ?? error.message) : String(error),
   })
-  const code: ErrorCode = 'internal'
-  return new BackendError(code, `The backend failed; its log has the reason under request ${requestId}.`)
+  return new BackendError('internal', `The backend failed; its log has the reason under request ${requestId}.`)
 }

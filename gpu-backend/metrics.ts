@@ -45,6 +45,9 @@ export class Metrics {
   readonly #firstToken = this.#histogram('polylora_time_to_first_token_seconds', 'From arrival to the first text.')
   readonly #nextToken = this.#histogram('polylora_inter_token_seconds', 'Between one text of an answer and the next.')
 
+  /** Reads the engine's figures, and what else it has to say. */
+  readonly #refresh: () => Promise<string>
+
   constructor(engine: Engine) {
     const gauges = GAUGES.map(([name, help, read]) => {
       const gauge = new Gauge({ name, help, registers: [this.#registry] })
@@ -64,9 +67,7 @@ export class Metrics {
     }
   }
 
-  /** Reads the engine's figures, and what else it has to say. */
-  readonly #refresh: () => Promise<string>
-
+  /** A request has been answered. */
   request(route: string, status: number): void {
     this.#requests.inc({ route, status: String(status) })
   }
@@ -79,14 +80,17 @@ export class Metrics {
     if (loadMs !== undefined) this.#loads.observe({ adapter }, loadMs / 1000)
   }
 
+  /** The first text of an answer has left, `ms` after the request arrived. */
   firstToken(delta: string | null, ms: number): void {
     this.#firstToken.observe({ adapter: this.#label(delta) }, ms / 1000)
   }
 
+  /** Another text of an answer has left, `ms` after the one before. */
   nextToken(delta: string | null, ms: number): void {
     this.#nextToken.observe({ adapter: this.#label(delta) }, ms / 1000)
   }
 
+  /** A request is over: tokens of its prompt, those of them that were cached, and tokens that it was answered with. */
   tokens(delta: string | null, prompt: number, cached: number, output: number): void {
     const adapter = this.#label(delta)
     this.#promptTokens.inc({ adapter }, prompt)
@@ -94,6 +98,7 @@ export class Metrics {
     this.#outputTokens.inc({ adapter }, output)
   }
 
+  /** Everything, in Prometheus' text format. */
   async render(): Promise<string> {
     const more = await this.#refresh()
     return (await this.#registry.metrics()) + more

@@ -9,6 +9,7 @@ export interface TemplateInput {
   readonly eos_token: string
 }
 
+/** `tools`: those that the template shall offer; undefined: none. */
 export function templateInput(
   messages: readonly ChatMessage[],
   tools: readonly Tool[] | undefined,

@@ -38,6 +38,7 @@ export class AdapterCache {
     this.#onEvict = onEvict
   }
 
+  /** Whether the delta is in memory. */
   has(digest: string): boolean {
     return this.#entries.has(digest)
   }
@@ -74,6 +75,7 @@ export class AdapterCache {
     return entry.delta
   }
 
+  /** Undoes one `tryPin`; what is over the capacity goes once nothing pins it. */
   unpin(digest: string): void {
     const entry = this.#entries.get(digest)
     if (!entry || entry.pins === 0) throw new Error(`${digest} is not pinned`)
@@ -111,6 +113,7 @@ export class AdapterCache {
     return true
   }
 
+  /** Of what is in memory, the least recently used first. */
   digests(): string[] {
     return [...this.#entries.keys()]
   }

@@ -3,6 +3,7 @@
 import { BackendError } from '../errors.ts'
 import { log } from '../log.ts'
 
+/** Whether it says that the disk, or the share of it that this user may fill, is full. */
 export function isDiskFull(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 }

@@ -88,6 +88,7 @@ export interface NoChange {
   readonly zeros: Float32Array<ArrayBuffer>
 }
 
+/** The change that is none for any of `groups`, which share its zeros. */
 export function noChange(groups: readonly ProjectionGroup[], rank: NoChange['rank']): NoChange {
   const sizes = groups.flatMap((group) => [group.in, ...group.parts.map((part) => part.out)])
   return { rank, zeros: new Float32Array(Math.max(...sizes)) }

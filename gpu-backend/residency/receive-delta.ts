@@ -33,6 +33,7 @@ export async function receiveDelta(
   return blocks.map((one) => (one === block ? one.subarray(0, filled) : one))
 }
 
+/** What asks for a delta: the edge sends it and repeats the request. */
 export function adapterMissing(digest: string): BackendError {
   return new BackendError(
     'adapter_missing',

@@ -26,6 +26,7 @@ export interface Bound {
   readonly exclusive: boolean
 }
 
+/** Adds the rules to `automaton`, once for a grammar. */
 export function jsonText(automaton: Automaton): JsonText {
   const space = spaceRule(automaton)
   const character = addCharacter(automaton, automaton.node(), END)

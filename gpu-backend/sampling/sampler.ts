@@ -30,7 +30,7 @@ export interface Sampled {
 const NEGLIGIBLE = 24
 
 /**
- * `logits` [vocab] f32 is changed in place.
+ * The next token; `logits` [vocab] f32 is changed in place.
  * @throws BackendError where the grammar allows no token at all, or the logits are no numbers
  */
 export function sample(logits: Float32Array, context: SampleContext): Sampled {
@@ -56,7 +56,7 @@ export function overflow(): BackendError {
 }
 
 /** Near the largest f32. */
-const LARGEST = 3.4e38
+const MAX_LOGIT = 3.4e38
 
 /** Bias, penalties and forbidden tokens, as OpenAI (presence, frequency) and CTRL (repetition, arXiv 1909.05858) define them. */
 function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds, grammar }: SampleContext): void {
@@ -67,7 +67,8 @@ function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds, gr
     for (const id of new Set([...Array.from(prompt), ...output])) {
       const logit = logits[id]!
       // A penalty near zero would make it infinite, which no distribution can be made of.
-      logits[id] = logit > 0 ? Math.min(logit / params.repetition_penalty, LARGEST) : logit * params.repetition_penalty
+      logits[id] =
+        logit > 0 ? Math.min(logit / params.repetition_penalty, MAX_LOGIT) : logit * params.repetition_penalty
     }
   }
   if (params.presence_penalty !== 0 || params.frequency_penalty !== 0) {
@@ -80,6 +81,10 @@ function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds, gr
   for (const id of stopTokenIds) logits[id] = Number.NEGATIVE_INFINITY
 }
 
+/**
+ * A token drawn at the temperature among those that top-k, top-p (nucleus sampling, arXiv 1904.09751) and min-p (arXiv
+ * 2407.01082) leave; the best is always left.
+ */
 function draw(logits: Float32Array, { params, seed, output }: SampleContext): number {
   const inverse = 1 / params.temperature
   const best = logits[argmax(logits)]!
@@ -128,6 +133,7 @@ function argmax(logits: Float32Array): number {
   return best
 }
 
+/** log of the sum of e^logit: what a logit less it is the logarithm of a probability. */
 function logSumExp(logits: Float32Array): number {
   const best = logits[argmax(logits)]!
   let sum = 0

@@ -29,10 +29,12 @@ export function formatRefused(message: string): BackendError {
   return new BackendError('bad_request', message, { param: 'response_format' })
 }
 
+/** `place` in the schema is a JSON pointer; `problem` goes on from it. */
 export function refusal(place: string, problem: string): BackendError {
   return formatRefused(`The response_format schema at ${place} ${problem}.`)
 }
 
+/** Whether it is a schema with keywords, which `true` and `false` are not. */
 export function isSchema(value: unknown): value is Schema {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
@@ -104,8 +106,10 @@ export function tighter(
   return { value: isTighter ? exclusive : inclusive, exclusive: isTighter }
 }
 
+/** A property's name as a part of a JSON pointer (RFC 6901). */
 export const escapePointer = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1')
 
+/** The name that a part of a JSON pointer in a URI fragment stands for; undefined: its percent-encoding is broken. */
 export function unescapePointer(part: string): string | undefined {
   try {
     return decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')

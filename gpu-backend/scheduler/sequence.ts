@@ -20,7 +20,7 @@ export interface SequenceRequest {
 }
 
 export interface Sequence extends SequenceRequest {
-  /** Row of the batch, once admitted. */
+  /** Row of the batch; -1 before it is admitted. */
   row: number
   /** Tokens of the sequence that are in the KV cache. */
   numComputedTokens: number
@@ -35,6 +35,7 @@ export interface Sequence extends SequenceRequest {
   maxBatchDeltas: number
 }
 
+/** One that has just arrived. */
 export function newSequence(request: SequenceRequest): Sequence {
   return {
     ...request,

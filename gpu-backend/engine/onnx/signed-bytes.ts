@@ -11,6 +11,7 @@ const COLUMNS = 83
 /** One row alone is summed by other code than several. */
 const ROW_COUNTS = [1, 7]
 
+/** Whether products and sums of the largest bytes come out exact. @throws OrtError */
 export function multipliesSignedBytes(): boolean {
   const right = new Int8Array(DEPTH * COLUMNS).fill(127)
   return ROW_COUNTS.every((rows) => {
