@@ -90,7 +90,7 @@ export class Metrics {
     this.#nextToken.observe({ adapter: this.#label(delta) }, ms / 1000)
   }
 
-  /** A request is over: tokens of its prompt, those of them that were cached, and tokens that it was answered with. */
+  /** As they come: tokens of a prompt, those of them that were cached, and tokens of an answer. */
   tokens(delta: string | null, prompt: number, cached: number, output: number): void {
     const adapter = this.#label(delta)
     this.#promptTokens.inc({ adapter }, prompt)
