@@ -1,10 +1,10 @@
 // Grouped-query attention with its KV cache, as the graph computes it. Knows no projections.
 // Invariant: a row's result depends on that row alone, and K and V of its tokens are written into its own cache.
 import type { GraphWriter } from './graph-writer.ts'
-import { MICROSOFT } from './linear.ts'
 import type { ModelConfig } from './model-config.ts'
 import type { Weights } from './model-source.ts'
 import { norm } from './norm.ts'
+import { MICROSOFT } from './onnx-file.ts'
 import { ropeTables } from './rope.ts'
 
 export class AttentionWriter {

@@ -1,7 +1,8 @@
 // How a LoRA delta is written into the graph: B (A x) beside a projection, with A and B as inputs, for every target.
 // Knows neither which projections there are nor whose delta it is. Invariant: a row's change depends on that row alone.
 import type { GraphWriter } from './graph-writer.ts'
-import { type GraphTarget, type LinearWriter, MICROSOFT, type Rounded } from './linear.ts'
+import type { GraphTarget, LinearWriter, Rounded } from './linear.ts'
+import { MICROSOFT } from './onnx-file.ts'
 import type { ProjectionGroup } from './projection-groups.ts'
 
 export interface DeltaOptions {

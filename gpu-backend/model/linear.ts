@@ -1,6 +1,7 @@
 // How a projection of the base model is written into the graph: x Wᵀ with weights as floats, in blocks, or in columns.
 // Knows no projection but the head, and no deltas. Invariant: a row's result depends on that row alone.
 import type { GraphWriter } from './graph-writer.ts'
+import { MICROSOFT } from './onnx-file.ts'
 import { HEAD, type ProjectionGroup } from './projection-groups.ts'
 import { quantizeBlocks, quantizeColumns, STEPS, ZERO } from './quantize.ts'
 import type { WeightFormat } from './weight-formats.ts'
@@ -24,7 +25,6 @@ export interface Linear {
   readonly out: number
 }
 
-export const MICROSOFT = 'com.microsoft'
 /** 4: activations are rounded to 8 bits row by row, which keeps rows independent and uses the integer instructions. */
 const ACCURACY_LEVEL = 4
 /** Sums of more products of two bytes than this could leave 32 bits. */

@@ -1,7 +1,7 @@
 // Root-mean-square norms, as the graph computes them.
 import type { GraphWriter } from './graph-writer.ts'
-import { MICROSOFT } from './linear.ts'
 import type { Weights } from './model-source.ts'
+import { MICROSOFT } from './onnx-file.ts'
 import type { ProjectionGroup } from './projection-groups.ts'
 
 /** A norm's weights `<path>.weight` [size], and how much is added to the mean of squares. */

@@ -3,6 +3,9 @@
 // It knows nothing of what the nodes mean.
 import protobuf from 'protobufjs/minimal.js'
 
+/** The domain of ONNX Runtime's own operators. */
+export const MICROSOFT = 'com.microsoft'
+
 /** onnx.proto's TensorProto.DataType. */
 export const DATA_TYPE = { f32: 1, u8: 2, i8: 3, i32: 6, i64: 7, bool: 9, f16: 10 } as const
 export type DataType = keyof typeof DATA_TYPE
@@ -42,7 +45,7 @@ export interface OnnxGraph {
 const IR_VERSION = 9
 const OPSETS = [
   { domain: '', version: 18 },
-  { domain: 'com.microsoft', version: 1 },
+  { domain: MICROSOFT, version: 1 },
 ]
 const ATTRIBUTE_TYPE = { float: 1, int: 2, ints: 7 } as const
 const EXTERNAL = 1

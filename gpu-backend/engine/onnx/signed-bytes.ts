@@ -1,7 +1,7 @@
 // Whether this CPU multiplies unsigned by signed bytes without loss, found out by multiplying the largest ones.
 // With instructions for it (VNNI) ONNX Runtime's product of u8 and i8 is exact, and on AMD's Zen 4 twice as fast as that of
 // u8 and u8; on older ones (AVX2 alone) pairs of products are added in 16 bits, which they may exceed.
-import { encodeModel } from '../../model/onnx-file.ts'
+import { encodeModel, MICROSOFT } from '../../model/onnx-file.ts'
 import { floats } from './host-arrays.ts'
 import { OnnxRuntime } from './ort.ts'
 
@@ -29,7 +29,7 @@ export function signedProduct(
   const inputs = ['left', 'right', 'one', 'one']
   const graph = encodeModel(
     {
-      nodes: [{ op: 'MatMulIntegerToFloat', domain: 'com.microsoft', inputs, outputs: ['product'], attributes: {} }],
+      nodes: [{ op: 'MatMulIntegerToFloat', domain: MICROSOFT, inputs, outputs: ['product'], attributes: {} }],
       inputs: [{ name: 'left', type: 'u8', dims: [rows, depth] }],
       outputs: [{ name: 'product', type: 'f32', dims: [rows, columns] }],
       initializers: [
