@@ -144,12 +144,8 @@ async function measureDecode(
 ): Promise<void> {
   process.stdout.write(HEADER)
   for (const mode of flags.modes) {
-    const theirs = (await peers?.start(mode)) ?? []
-    try {
-      await measureMode(mode, [...ours, ...theirs], setup, report)
-    } finally {
-      for (const contender of theirs) await contender.stop()
-    }
+    const measure = (theirs: readonly Contender[]) => measureMode(mode, [...ours, ...theirs], setup, report)
+    await (peers ? peers.during(mode, measure) : measure([]))
   }
 }
 
@@ -186,12 +182,8 @@ async function measurePrefill(
     return longPrompt.ids.length / (median(waits) / 1000)
   }
   report.extras.prefillTokensPerSecond = await rate(server)
-  const theirs = (await peers?.start('all different')) ?? []
-  try {
-    report.extras.peerPrefillTokensPerSecond = await rate(theirs.find(({ name }) => name === 'vLLM engine with LoRA'))
-  } finally {
-    for (const contender of theirs) await contender.stop()
-  }
+  const theirs = peers?.during('all different', ([engine]) => rate(engine), 'vLLM engine with LoRA')
+  report.extras.peerPrefillTokensPerSecond = await theirs
 }
 
 async function measureZipf(setup: Setup, report: Report): Promise<void> {

@@ -57,18 +57,34 @@ export class Peers {
     return new Peers(options, skipped)
   }
 
-  /** Those that are compared in `mode`: all of all modes would not fit into the memory together. */
-  async start(mode: Mode): Promise<Contender[]> {
-    if (mode === 'one shared') return []
+  /**
+   * Runs `work` beside those that are compared in `mode`, or the one of them that `only` names, and stops them: all of all
+   * modes would not fit into the memory together.
+   */
+  async during<Result>(
+    mode: Mode,
+    work: (peers: readonly Contender[]) => Promise<Result>,
+    only?: string,
+  ): Promise<Result> {
     const started: Contender[] = []
-    for (const [name, start] of Object.entries(mode === 'bare base' ? this.#bare() : this.#different())) {
-      try {
-        started.push(await start(name))
-      } catch (error) {
-        this.#skipped(`${name} is skipped: ${error instanceof Error ? error.message : String(error)}`)
+    try {
+      for (const [name, start] of Object.entries(this.#starts(mode))) {
+        if (only !== undefined && name !== only) continue
+        try {
+          started.push(await start(name))
+        } catch (error) {
+          this.#skipped(`${name} is skipped: ${error instanceof Error ? error.message : String(error)}`)
+        }
       }
+      return await work(started)
+    } finally {
+      for (const contender of started) await contender.stop()
     }
-    return started
+  }
+
+  #starts(mode: Mode): Starts {
+    if (mode === 'one shared') return {}
+    return mode === 'bare base' ? this.#bare() : this.#different()
   }
 
   #bare(): Starts {
