@@ -26,6 +26,11 @@ export async function identify(source: ModelSource, name: string, cacheDir: stri
   }
 }
 
+/** The name of a folder for what belongs to one base model: the first 16 digits of its fingerprint. */
+export function folderOf(fingerprint: string): string {
+  return fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)
+}
+
 /** sha256 over the weight files' hashes and the configuration that gives them meaning. */
 async function fingerprintOf(files: readonly string[], config: ModelConfig, cacheDir: string): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(config))

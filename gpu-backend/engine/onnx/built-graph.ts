@@ -4,6 +4,7 @@ import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeSmoothing } from '../../model/delta-layout.ts'
 import { buildGraph, type GraphOptions, groupsFor, WEIGHTS_FILE } from '../../model/graph.ts'
+import { folderOf } from '../../model/identify.ts'
 import { hasColumns } from '../../model/linear.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { ModelSource, Weights } from '../../model/model-source.ts'
@@ -33,7 +34,7 @@ export async function graphPath(
   const { format, target, positions } = options
   const columnType = hasColumns(format, target) ? (multipliesSignedBytes() ? 'i8' : 'u8') : undefined
   const kind = [format, positions, target, ...(columnType ? [columnType] : []), `v${GRAPH_VERSION}`].join('-')
-  const id = `${fingerprint.slice('sha256:'.length, 'sha256:'.length + 16)}-${kind}`
+  const id = `${folderOf(fingerprint)}-${kind}`
   const dir = join(cacheDir, 'graphs', id)
   const path = join(dir, GRAPH_FILE)
   if (existsSync(path)) return path

@@ -1,7 +1,7 @@
 // From a model's path to an engine that answers: model, plan of the memory, graph, disk tier, and the engine's thread.
 import { join } from 'node:path'
 import { graphGroups } from '../../model/delta-layout.ts'
-import { identify } from '../../model/identify.ts'
+import { folderOf, identify } from '../../model/identify.ts'
 import { contextOf } from '../../model/model-config.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { tokenBytes } from '../../model/token-bytes.ts'
@@ -62,7 +62,7 @@ export async function startOnnxEngine(
     { format: options.weights, target: options.device, positions: contextTokens },
     cacheDir,
   )
-  const deltaDir = join(options.dataDir, 'deltas', base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
+  const deltaDir = join(options.dataDir, 'deltas', folderOf(base.fingerprint))
   const disk = new DiskTier(deltaDir, base, graphGroups(config, path), options.diskBytes, options.maxRank)
   progress(
     `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +

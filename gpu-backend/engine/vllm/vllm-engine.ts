@@ -4,7 +4,7 @@
 import { join, resolve } from 'node:path'
 import type { BaseModel } from '../../../adapters/base-model.ts'
 import { BackendError } from '../../errors.ts'
-import { identify } from '../../model/identify.ts'
+import { folderOf, identify } from '../../model/identify.ts'
 import { contextOf } from '../../model/model-config.ts'
 import { openModelSource } from '../../model/open-model.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
@@ -293,5 +293,5 @@ export class VllmEngine implements Engine {
 }
 
 function sharedDirectory({ sharedDir, dataDir }: VllmEngineOptions, base: BaseModel): string {
-  return resolve(sharedDir ?? join(dataDir, 'vllm'), base.fingerprint.slice('sha256:'.length, 'sha256:'.length + 16))
+  return resolve(sharedDir ?? join(dataDir, 'vllm'), folderOf(base.fingerprint))
 }
