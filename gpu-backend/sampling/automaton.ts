@@ -11,6 +11,20 @@ const MAX_COPIED = 4_000_000
 
 export class GrammarTooLarge extends Error {}
 
+/** Numbers by node, one node's after another's: those of node i are `numbers` from `starts[i]` up to `starts[i + 1]`. */
+export interface ByNode {
+  readonly starts: Int32Array
+  readonly numbers: Int32Array
+}
+
+/** An automaton that is complete, as it is kept: a tenth of the memory that it is built in. */
+export interface CompactAutomaton {
+  readonly ranges: ByNode
+  readonly jumps: ByNode
+  readonly calls: ByNode
+  readonly bytes: number
+}
+
 export class Automaton {
   /** By node: (lowest byte, highest byte, next node) again and again. */
   readonly ranges: number[][] = [[]]
@@ -121,6 +135,13 @@ export class Automaton {
     return alive[root] === 1
   }
 
+  /** What has been built. */
+  compact(): CompactAutomaton {
+    const parts = { ranges: byNode(this.ranges), jumps: byNode(this.jumps), calls: byNode(this.calls) }
+    const bytes = Object.values(parts).reduce((sum, part) => sum + part.starts.byteLength + part.numbers.byteLength, 0)
+    return { ...parts, bytes }
+  }
+
   /** By node: whether it can reach an end. From the end backwards, so that each edge is followed once. */
   #productive(): Uint8Array {
     const leadingTo: number[][] = Array.from(this.ranges, () => [])
@@ -158,4 +179,12 @@ function grouped(flat: readonly number[], size: number, keep: (group: readonly n
     if (keep(group)) kept.push(...group)
   }
   return kept
+}
+
+function byNode(lists: readonly (readonly number[])[]): ByNode {
+  const starts = new Int32Array(lists.length + 1)
+  for (const [node, { length }] of lists.entries()) starts[node + 1] = starts[node]! + length
+  const numbers = new Int32Array(starts.at(-1)!)
+  for (const [node, list] of lists.entries()) numbers.set(list, starts[node])
+  return { starts, numbers }
 }

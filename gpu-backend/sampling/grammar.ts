@@ -2,7 +2,7 @@
 // The masks are found when they are first needed, in one walk over the vocabulary's trie, so that compiling costs next to
 // nothing and the running batch does not wait; the same state has the same mask for every sequence.
 import type { SamplingParams } from '../protocol.ts'
-import { type Automaton, END } from './automaton.ts'
+import { type CompactAutomaton, END } from './automaton.ts'
 import { anyJsonObject, compileJsonSchema, type Rules } from './json-schema.ts'
 import { formatRefused } from './schema-keywords.ts'
 import type { TokenTrie } from './token-trie.ts'
@@ -11,7 +11,7 @@ export type ResponseFormat = NonNullable<SamplingParams['response_format']>
 
 /** Compiled grammars that are kept for the next request with the same format. */
 const MAX_GRAMMARS = 64
-/** States and masks that are kept, of all grammars together and of one that is at work. */
+/** What all that are kept take, and states and masks of one that is at work. */
 const MAX_CACHE_BYTES = 128 * 2 ** 20
 const MAX_GRAMMAR_BYTES = 32 * 2 ** 20
 /** Ways to read the text so far, and steps for one mask: beyond them a grammar is ambiguous on purpose. */
@@ -20,6 +20,7 @@ const MAX_WORK = 1_000_000
 const BYTES_PER_STATE = 4096
 /** Beyond the first few of a state. */
 const BYTES_PER_READING = 64
+const BYTES_PER_CHAR = 2
 
 /** Where the callers of a rule go on, innermost first; the same stack is always the same object. */
 interface Stack {
@@ -76,10 +77,16 @@ export class Grammars {
     const grammar = this.#grammars.get(key) ?? this.#compile(format)
     this.#grammars.delete(key)
     this.#grammars.set(key, grammar)
-    if (this.#grammars.size > MAX_GRAMMARS) this.#grammars.delete(this.#grammars.keys().next().value!)
-    const bytes = this.#grammars.values().reduce((sum, { cachedBytes }) => sum + cachedBytes, 0)
-    if (bytes > MAX_CACHE_BYTES) for (const other of this.#grammars.values()) other.forget()
+    for (const old of this.#grammars.keys()) {
+      if (this.#grammars.size <= MAX_GRAMMARS && this.keptBytes <= MAX_CACHE_BYTES) break
+      this.#grammars.delete(old)
+    }
     return new GrammarMatcher(grammar, stopTokenIds)
+  }
+
+  /** What the grammars that are kept take; a sequence that runs has its own besides, where that is kept no longer. */
+  get keptBytes(): number {
+    return this.#grammars.entries().reduce((sum, [key, { bytes }]) => sum + BYTES_PER_CHAR * key.length + bytes, 0)
   }
 
   #compile(format: ResponseFormat): Grammar {
@@ -94,7 +101,7 @@ export class Grammars {
 /** One grammar over one vocabulary: its states, found as texts reach them. */
 class Grammar {
   readonly trie: TokenTrie
-  readonly #automaton: Automaton
+  readonly #automaton: CompactAutomaton
   readonly #root: number
   #states = new Map<string, State>()
   #stacks = new Map<string, Stack>()
@@ -111,7 +118,12 @@ class Grammar {
     this.trie = trie
   }
 
-  get cachedBytes(): number {
+  get bytes(): number {
+    return this.#automaton.bytes + this.#foundBytes
+  }
+
+  /** Of what texts have reached so far. */
+  get #foundBytes(): number {
     return (
       this.#states.size * BYTES_PER_STATE +
       this.#readings * BYTES_PER_READING +
@@ -120,7 +132,7 @@ class Grammar {
   }
 
   /** Lets go of what was found; sequences that run keep their own states. */
-  forget(): void {
+  #forget(): void {
     this.#states = new Map()
     this.#stacks = new Map()
     this.#masks = 0
@@ -137,10 +149,10 @@ class Grammar {
     if (known !== undefined) return known
     this.#work += state.readings.length
     const targets: Reading[] = []
+    const { starts, numbers } = this.#automaton.ranges
     for (const { node, stack } of state.readings) {
-      const ranges = this.#automaton.ranges[node]!
-      for (let i = 0; i < ranges.length; i += 3) {
-        if (byte >= ranges[i]! && byte <= ranges[i + 1]!) targets.push({ node: ranges[i + 2]!, stack })
+      for (let i = starts[node]!; i < starts[node + 1]!; i += 3) {
+        if (byte >= numbers[i]! && byte <= numbers[i + 1]!) targets.push({ node: numbers[i + 2]!, stack })
       }
     }
     const next = targets.length === 0 ? null : this.#state(targets)
@@ -151,7 +163,7 @@ class Grammar {
   /** The tokens that may come next, without the ends. */
   mask(state: State): Uint32Array {
     if (state.mask) return state.mask
-    if (this.cachedBytes > MAX_GRAMMAR_BYTES) this.forget()
+    if (this.#foundBytes > MAX_GRAMMAR_BYTES) this.#forget()
     this.#work = 0
     const { bytes, depths, ends, firstToken, tokens, textStart, maxDepth } = this.trie
     const mask = new Uint32Array(Math.ceil((textStart.length - 1) / 32))
@@ -179,9 +191,9 @@ class Grammar {
     const { readings, mayEnd } = this.#closure(kernel)
     // Most bytes lead nowhere: known from the start, they cost a mask nothing, however many readings there are.
     const next: State['next'] = new Array(256).fill(null)
+    const { starts, numbers } = this.#automaton.ranges
     for (const { node } of readings) {
-      const ranges = this.#automaton.ranges[node]!
-      for (let i = 0; i < ranges.length; i += 3) next.fill(undefined, ranges[i], ranges[i + 1]! + 1)
+      for (let i = starts[node]!; i < starts[node + 1]!; i += 3) next.fill(undefined, numbers[i], numbers[i + 1]! + 1)
     }
     const state: State = { readings, mayEnd, next, mask: undefined }
     this.#states.set(key, state)
@@ -191,6 +203,7 @@ class Grammar {
 
   /** Follows jumps, calls and returns up to where a byte is read. */
   #closure(kernel: readonly Reading[]): { readings: Reading[]; mayEnd: boolean } {
+    const { ranges, jumps, calls } = this.#automaton
     const seen = new Set<string>()
     const readings: Reading[] = []
     const open = [...kernel]
@@ -208,12 +221,11 @@ class Grammar {
         else mayEnd = true
         continue
       }
-      for (const to of this.#automaton.jumps[node]!) open.push({ node: to, stack })
-      const calls = this.#automaton.calls[node]!
-      for (let i = 0; i < calls.length; i += 2) {
-        open.push({ node: calls[i]!, stack: this.#push(calls[i + 1]!, stack) })
+      for (let i = jumps.starts[node]!; i < jumps.starts[node + 1]!; i++) open.push({ node: jumps.numbers[i]!, stack })
+      for (let i = calls.starts[node]!; i < calls.starts[node + 1]!; i += 2) {
+        open.push({ node: calls.numbers[i]!, stack: this.#push(calls.numbers[i + 1]!, stack) })
       }
-      if (this.#automaton.ranges[node]!.length > 0) readings.push(reading)
+      if (ranges.starts[node]! < ranges.starts[node + 1]!) readings.push(reading)
     }
     return { readings, mayEnd }
   }

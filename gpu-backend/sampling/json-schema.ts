@@ -1,7 +1,7 @@
 // A JSON Schema as a grammar of JSON text. What the grammar accepts satisfies the schema; a keyword that it cannot hold
 // to is refused, never ignored. Narrower than the schema on purpose: properties come in the schema's order, none that is
 // not named unless additionalProperties says so, and numbers have at most 15 digits.
-import { Automaton, END, GrammarTooLarge } from './automaton.ts'
+import { Automaton, type CompactAutomaton, END, GrammarTooLarge } from './automaton.ts'
 import { decimalRange, type JsonText, jsonText, otherKey } from './json-text.ts'
 import {
   ALONE,
@@ -27,7 +27,7 @@ const MAX_NAME_CHARS = 1000
 
 /** A grammar and where it starts. */
 export interface Rules {
-  readonly automaton: Automaton
+  readonly automaton: CompactAutomaton
   readonly root: number
 }
 
@@ -36,7 +36,7 @@ export function anyJsonObject(): Rules {
   const automaton = new Automaton()
   const { object } = jsonText(automaton)
   automaton.prune(object)
-  return { automaton, root: object }
+  return { automaton: automaton.compact(), root: object }
 }
 
 /** @throws BackendError `bad_request` naming the place and the keyword that cannot be held to */
@@ -45,7 +45,7 @@ export function compileJsonSchema(schema: Schema): Rules {
     const compiler = new SchemaCompiler(schema)
     const root = compiler.value(schema, '#', END)
     if (!compiler.automaton.prune(root)) throw refusal('#', 'accepts no JSON value that can be written down')
-    return { automaton: compiler.automaton, root }
+    return { automaton: compiler.automaton.compact(), root }
   } catch (error) {
     if (!(error instanceof GrammarTooLarge)) throw error
     throw formatRefused('The response_format schema is too large: make it smaller.')

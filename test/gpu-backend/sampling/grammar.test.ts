@@ -318,6 +318,18 @@ describe('a schema that cannot be held to', () => {
     expectOneSentence((error as Error).message)
   })
 
+  test('of the largest that are taken is kept within bounds, and so is its text', () => {
+    const own = new Grammars(buildTokenTrie(vocabulary))
+    const heapBytes = () => process.memoryUsage().heapUsed + process.memoryUsage().arrayBuffers
+    const before = heapBytes()
+    for (let i = 0; i < 24; i++) {
+      const schema = i % 2 === 0 ? { const: `${i}`.padEnd(190_000) } : { type: 'null', description: `${i}`.padEnd(4e6) }
+      own.check(ofSchema(schema))
+    }
+    expect(heapBytes() - before).toBeLessThan(512 * 2 ** 20)
+    expect(own.keptBytes).toBeLessThan(128 * 2 ** 20)
+  }, 60_000)
+
   test('is refused or compiled, whatever it looks like, and never breaks anything', () => {
     const keyword = fc.constantFrom(
       ...'type properties required items enum const anyOf $ref minimum maxLength $defs'.split(' '),
