@@ -25,7 +25,7 @@ Usage: npx node gpu-backend/main.ts [options] [-- arguments for vllm serve]
   --memory SIZE           budget for KV cache, deltas and prefixes, like 2GB (default: a quarter of this machine's or container's)
   --max-batch N           sequences in one batch at most (default 32)
   --context N             tokens of context (default: the model's, at most 4096)
-  --max-queue N           sequences that may wait; beyond it 429 (default 1024)
+  --max-queue N           sequences that may wait; beyond it 429 to who has a batch of them (default 1024)
   --max-adapter-size S    largest delta taken in (default 1GB)
   --max-rank N            largest rank of a delta's module (default 1024; with vllm 64, where memory follows it)
   --disk SIZE             deltas kept on disk (default 20GB)

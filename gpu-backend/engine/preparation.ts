@@ -5,11 +5,13 @@
 export class Preparation {
   /** By tenant: settles when its latest request has been prepared, and every one before. */
   readonly #latest = new Map<string, Promise<unknown>>()
-  #places = 0
+  /** Of each request that is being prepared. */
+  readonly #places = new Set<{ readonly tenant: string; readonly count: number }>()
 
-  /** Places in the queue that requests being prepared will take. */
-  get places(): number {
-    return this.#places
+  /** Places in the queue that requests being prepared will take, of all tenants or of one. */
+  places(tenant?: string): number {
+    const own = this.#places.values().filter((one) => tenant === undefined || one.tenant === tenant)
+    return own.reduce((sum, { count }) => sum + count, 0)
   }
 
   /**
@@ -18,7 +20,7 @@ export class Preparation {
    */
   run<T>(tenant: string, places: number, work: () => Promise<T>): Promise<T> {
     const before = this.#latest.get(tenant)
-    const prepared = this.#after(before, places, work)
+    const prepared = this.#after(before, { tenant, count: places }, work)
     // The next one goes on when this settles, which is after whoever awaits `prepared` has gone on.
     const latest = Promise.allSettled([before, prepared])
     this.#latest.set(tenant, latest)
@@ -28,14 +30,18 @@ export class Preparation {
     return prepared
   }
 
-  async #after<T>(before: Promise<unknown> | undefined, places: number, work: () => Promise<T>): Promise<T> {
-    this.#places += places
+  async #after<T>(
+    before: Promise<unknown> | undefined,
+    places: { readonly tenant: string; readonly count: number },
+    work: () => Promise<T>,
+  ): Promise<T> {
+    this.#places.add(places)
     try {
       const made = await work()
       await before
       return made
     } finally {
-      this.#places -= places
+      this.#places.delete(places)
     }
   }
 }

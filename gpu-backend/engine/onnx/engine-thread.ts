@@ -11,6 +11,7 @@ import type { FromWorker, ToWorker, WorkerOptions, WorkerReport } from './messag
 
 /** Where the messages for one sequence go. */
 interface Listener {
+  readonly tenant: string
   onMessage(message: SequenceMessage): void
   onFailure(error: BackendError): void
 }
@@ -61,9 +62,10 @@ export class EngineThread {
     return { thread: new EngineThread(worker), vocabulary }
   }
 
-  /** Sequences that wait or run. */
-  get sequences(): number {
-    return this.#listeners.size
+  /** Sequences that wait or run, of all or of one tenant. */
+  sequences(tenant?: string): number {
+    if (tenant === undefined) return this.#listeners.size
+    return this.#listeners.values().reduce((sum, listener) => sum + Number(listener.tenant === tenant), 0)
   }
 
   /** @throws BackendError `unavailable` when the thread has failed or was closed */
@@ -88,8 +90,9 @@ export class EngineThread {
     if (signal.aborted) return
     this.checkAlive()
     const inbox = new Inbox(sequences.map(({ id }) => id))
-    for (const { id } of sequences) {
+    for (const { id, tenant } of sequences) {
       this.#listeners.set(id, {
+        tenant,
         onMessage: (message) => inbox.push(id, message),
         onFailure: (error) => inbox.fail(error),
       })

@@ -61,7 +61,7 @@ export class OnnxEngine implements Engine {
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
     // Before any work.
     const count = choicesOf(request)
-    this.#checkCapacity(count)
+    this.#checkCapacity(context.tenant, count)
     const prepare = () => this.#sequences(request, context)
     const { sequences, tools, promptTokens } = await this.#preparation.run(context.tenant, count, prepare)
     const choices = sequences.map(({ id, sampling, stopTokenIds }, index) => {
@@ -79,7 +79,7 @@ export class OnnxEngine implements Engine {
   async embed(request: EmbedRequest, context: RequestContext): Promise<EmbedResponse> {
     const { delta, input } = request
     const deadlineMs = deadlineOf(request)
-    this.#checkCapacity(input.length)
+    this.#checkCapacity(context.tenant, input.length)
     const sequences = await this.#preparation.run(context.tenant, input.length, async () => {
       if (delta !== null) await this.#disk.use(delta)
       const inputs = await this.#prompts.encodeInputs(input)
@@ -224,9 +224,13 @@ export class OnnxEngine implements Engine {
   }
 
   /** @throws BackendError where so many sequences more are too many now (`overloaded`) or always (`bad_request`) */
-  #checkCapacity(count: number): void {
+  #checkCapacity(tenant: string, count: number): void {
     this.#thread.checkAlive()
-    checkCapacity(this.#thread.sequences + this.#preparation.places, count, this.#maxSequences)
+    const open = {
+      all: this.#thread.sequences() + this.#preparation.places(),
+      own: this.#thread.sequences(tenant) + this.#preparation.places(tenant),
+    }
+    checkCapacity(open, count, { sequences: this.#maxSequences, batch: this.info.max_batch })
   }
 }
 

@@ -135,7 +135,7 @@ export class VllmEngine implements Engine {
   async *generate(request: GenerateRequest, context: RequestContext): AsyncGenerator<EngineEvent> {
     // Before any work.
     const count = choicesOf(request)
-    this.#checkCapacity(count)
+    this.#checkCapacity(context.tenant, count)
     const prepared = await this.#preparation.run(context.tenant, count, () =>
       prepareRequest(request, context, this.#preparedWith),
     )
@@ -281,10 +281,14 @@ export class VllmEngine implements Engine {
     return run
   }
 
-  #checkCapacity(count: number): void {
+  #checkCapacity(tenant: string, count: number): void {
     this.#checkOpen()
-    const open = this.#dispatcher.waiting + this.#dispatcher.running + this.#preparation.places
-    checkCapacity(open, count, this.#maxSequences)
+    const running = this.#runs.values().filter((run) => run.tenant === tenant)
+    const open = {
+      all: this.#dispatcher.waiting + this.#dispatcher.running + this.#preparation.places(),
+      own: [...running].length + this.#preparation.places(tenant),
+    }
+    checkCapacity(open, count, { sequences: this.#maxSequences, batch: this.info.max_batch })
   }
 
   #checkOpen(): void {

@@ -637,6 +637,22 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect((await ask(small, { n: 5 })).choices).toHaveLength(5)
     })
 
+    test('a tenant that fills the queue keeps nobody else out', async () => {
+      const small = await start({ rows: 2, queue: 3 })
+      const outcomes = (tenant: string, count: number) =>
+        Array.from({ length: count }, () => {
+          const answer = ask(small, { tenant, sampling: { max_tokens: 20 } })
+          return answer.then(
+            () => tenant,
+            (error) => error.code,
+          )
+        })
+      const hog = outcomes('hog', 7)
+      const modest = outcomes('modest', 3)
+      expect((await Promise.all(hog)).sort()).toEqual([...Array(5).fill('hog'), ...Array(2).fill('overloaded')])
+      expect((await Promise.all(modest)).sort()).toEqual(['modest', 'modest', 'overloaded'])
+    })
+
     test('more tenants than rows take turns, and a tenant keeps its order', async () => {
       const small = await start({ rows: 2, queue: 100 })
       const order: string[] = []
