@@ -47,17 +47,17 @@ export class Prompts {
     checkNamedTokens(request.sampling, this.#tokenizer.source.vocabSize)
     if (messages) {
       const text = await this.#render(messages, request.tools, tenant, adapterTemplate)
-      return this.#encoder.encode([text + (tools?.promptEnd ?? '')], 'rendered')
+      return this.#encoder.encode([text + (tools?.promptEnd ?? '')], 'rendered', tenant)
     }
     const prompts = promptsOf(prompt ?? '')
     const texts = prompts.filter((one) => typeof one === 'string')
-    const encoded = (await this.#encoder.encode(texts, 'plain')).values()
+    const encoded = (await this.#encoder.encode(texts, 'plain', tenant)).values()
     return prompts.map((one) => (typeof one === 'string' ? encoded.next().value! : this.#tokenizer.known(one)))
   }
 
   /** Token ids of each text by itself. @throws BackendError as PromptEncoder, or where one does not fit the context */
-  async encodeInputs(texts: readonly string[]): Promise<Int32Array[]> {
-    const inputs = await this.#encoder.encode(texts, 'plain')
+  async encodeInputs(texts: readonly string[], tenant: string): Promise<Int32Array[]> {
+    const inputs = await this.#encoder.encode(texts, 'plain', tenant)
     for (const { length } of inputs) tokensLeft(this.#contextTokens, length, undefined)
     return inputs
   }

@@ -7,7 +7,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { BackendError } from '../errors.ts'
-import { FairQueue } from '../scheduler/fair-queue.ts'
+import { Turns } from '../scheduler/turns.ts'
 import type { TemplateInput } from './template-input.ts'
 
 const RENDERER = fileURLToPath(new URL('./render-adapter-template.ts', import.meta.url))
@@ -35,9 +35,7 @@ export interface Rendered {
   readonly cpuMs: number
 }
 
-/** A rendering that waits for its turn. */
-interface Rendering extends PromiseWithResolvers<string> {
-  readonly id: number
+interface Rendering {
   readonly tenant: string
   readonly template: string
   readonly input: TemplateInput
@@ -45,9 +43,7 @@ interface Rendering extends PromiseWithResolvers<string> {
 
 export class AdapterTemplates {
   #renderer: ChildProcess | undefined
-  readonly #waiting = new FairQueue<Rendering>()
-  #isRendering = false
-  #lastId = 0
+  readonly #turns = new Turns()
   /** How often in turn each tenant's template was stopped. */
   readonly #stops = new Map<string, number>()
   readonly #maxRenderMs: number
@@ -61,26 +57,13 @@ export class AdapterTemplates {
    * @throws BackendError `bad_request` when the template refuses these messages, or takes too much time or memory
    */
   render(tenant: string, template: string, input: TemplateInput): Promise<string> {
-    const rendering = { id: ++this.#lastId, tenant, template, input, ...Promise.withResolvers<string>() }
-    this.#waiting.push(rendering)
-    if (!this.#isRendering) void this.#renderAll()
-    return rendering.promise
+    return this.#turns.run(tenant, () => this.#render({ tenant, template, input }))
   }
 
   /** What waits is refused. */
   close(): void {
-    for (const { reject } of this.#waiting.remove(() => true)) reject(closed())
+    this.#turns.clear(closed())
     this.#end()
-  }
-
-  async #renderAll(): Promise<void> {
-    this.#isRendering = true
-    for (let next = this.#next(); next; next = this.#next()) await this.#render(next).then(next.resolve, next.reject)
-    this.#isRendering = false
-  }
-
-  #next(): Rendering | undefined {
-    return this.#waiting.take(() => true)
   }
 
   #end(): void {

@@ -4,11 +4,11 @@ import { runTasks } from '../task-thread.ts'
 import { type PromptKind, Tokenizer, type TokenizerSource } from './tokenizer.ts'
 
 export interface EncodeRequest {
-  readonly texts: readonly string[]
+  readonly text: string
   readonly kind: PromptKind
 }
 
 const { files, vocabSize } = workerData as TokenizerSource
 const tokenizer = new Tokenizer(files, vocabSize)
 
-runTasks(({ texts, kind }: EncodeRequest) => texts.map((text) => tokenizer.encodeAs(text, kind)))
+runTasks(({ text, kind }: EncodeRequest) => tokenizer.encodeAs(text, kind))

@@ -1,7 +1,9 @@
 // Texts to tokens without holding the server's thread up: short ones at once, long ones in a thread of their own.
-// Knows the tokenizer's files and nothing of requests. Invariant: a text that cannot fit the context whatever its tokens
-// are is refused before it is tokenised, which for some texts takes seconds.
+// Knows the tokenizer's files and nothing of requests. Invariants: a text that cannot fit the context whatever its tokens
+// are is refused before it is tokenised, which for some texts takes seconds; long texts are made one by one, tenants in turn,
+// and none after one that does not fit.
 import { BackendError } from '../errors.ts'
+import { Turns } from '../scheduler/turns.ts'
 import { TaskThread } from '../task-thread.ts'
 import type { EncodeRequest } from './encoder-thread.ts'
 import { longestTokenBytes } from './token-bytes.ts'
@@ -15,7 +17,8 @@ export class PromptEncoder {
   readonly #contextTokens: number
   readonly #maxBytes: number
   readonly #maxInlineChars: number
-  readonly #thread: TaskThread<EncodeRequest, Int32Array[]>
+  readonly #thread: TaskThread<EncodeRequest, Int32Array>
+  readonly #turns = new Turns()
 
   constructor(tokenizer: Tokenizer, contextTokens: number, maxInlineChars: number = MAX_INLINE_CHARS) {
     this.#tokenizer = tokenizer
@@ -30,23 +33,31 @@ export class PromptEncoder {
   }
 
   /**
-   * Token ids of each text.
+   * Token ids of each text; long ones when it is the turn of `tenant`.
    * @throws BackendError `context_length_exceeded`, as the tokenizer does `bad_request`, or as its thread does `unavailable`
    */
-  async encode(texts: readonly string[], kind: PromptKind): Promise<Int32Array[]> {
-    for (const text of texts) {
-      if (Buffer.byteLength(text) <= this.#maxBytes) continue
-      throw new BackendError(
-        'context_length_exceeded',
-        `The context of this model is ${this.#contextTokens} tokens, but a prompt of ${text.length} characters has more: shorten it.`,
-      )
-    }
+  async encode(texts: readonly string[], kind: PromptKind, tenant: string): Promise<Int32Array[]> {
+    for (const text of texts) if (Buffer.byteLength(text) > this.#maxBytes) throw this.#tooLong(text, 'more')
     const chars = texts.reduce((sum, text) => sum + text.length, 0)
     if (chars <= this.#maxInlineChars) return texts.map((text) => this.#tokenizer.encodeAs(text, kind))
-    return this.#thread.run({ texts, kind })
+    const encoded: Int32Array[] = []
+    for (const text of texts) {
+      const ids = await this.#turns.run(tenant, () => this.#thread.run({ text, kind }))
+      if (ids.length >= this.#contextTokens) throw this.#tooLong(text, `${ids.length}`)
+      encoded.push(ids)
+    }
+    return encoded
+  }
+
+  #tooLong(text: string, tokens: string): BackendError {
+    return new BackendError(
+      'context_length_exceeded',
+      `The context of this model is ${this.#contextTokens} tokens, but a prompt of ${text.length} characters has ${tokens}: shorten it.`,
+    )
   }
 
   async close(): Promise<void> {
+    this.#turns.clear(new BackendError('unavailable', 'This backend tokenises no prompts: the engine has stopped.'))
     await this.#thread.close()
   }
 }

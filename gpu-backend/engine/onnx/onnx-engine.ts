@@ -82,7 +82,7 @@ export class OnnxEngine implements Engine {
     this.#checkCapacity(context.tenant, input.length)
     const sequences = await this.#preparation.run(context.tenant, input.length, async () => {
       if (delta !== null) await this.#disk.use(delta)
-      const inputs = await this.#prompts.encodeInputs(input)
+      const inputs = await this.#prompts.encodeInputs(input, context.tenant)
       return inputs.map((promptTokens) => this.#embedding(promptTokens, delta, context, deadlineMs))
     })
     const embeddings = new Map<number, number[]>()

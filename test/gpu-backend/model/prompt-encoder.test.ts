@@ -28,8 +28,8 @@ describe('texts to tokens', () => {
     const texts = ['', 'Hello', '<|im_start|>user\nGrüße 🙂 漢字<|im_end|>\n', 'a\u0000b \ud83d', 'word '.repeat(400)]
     for (const kind of ['plain', 'rendered'] as const) {
       const wanted = texts.map((text) => tokenizer.encodeAs(text, kind))
-      expect(await threaded.encode(texts, kind)).toEqual(wanted)
-      expect(await inline.encode(texts, kind)).toEqual(wanted)
+      expect(await threaded.encode(texts, kind, 'acme')).toEqual(wanted)
+      expect(await inline.encode(texts, kind, 'acme')).toEqual(wanted)
     }
   })
 
@@ -38,21 +38,21 @@ describe('texts to tokens', () => {
     setImmediate(() => {
       turned = true
     })
-    await inline.encode(['word '.repeat(1500)], 'plain')
+    await refusal(inline.encode(['word '.repeat(1500)], 'plain', 'acme'))
     expect(turned).toBe(true)
   })
 
   test('are refused by the thread as by the tokenizer', async () => {
     const small = new Tokenizer(files, 4)
     const encoders = [0, 4096].map((chars) => new PromptEncoder(small, CONTEXT, chars))
-    const [fromThread, here] = await Promise.all(encoders.map((one) => refusal(one.encode(['hello'], 'plain'))))
+    const [fromThread, here] = await Promise.all(encoders.map((one) => refusal(one.encode(['hello'], 'plain', 'acme'))))
     expect(fromThread).toMatchObject({ code: 'bad_request', message: here!.message })
     for (const one of encoders) await one.close()
   })
 
   test('that cannot fit the context are refused unseen, and none that could', async () => {
     const longest = longestTokenBytes(files.tokenizer)!
-    expect((await refusal(inline.encode(['x'.repeat(CONTEXT * longest + 1)], 'plain'))).code).toBe(
+    expect((await refusal(inline.encode(['x'.repeat(CONTEXT * longest + 1)], 'plain', 'acme'))).code).toBe(
       'context_length_exceeded',
     )
     const special = fc.constantFrom('<|im_start|>', ' ', '  ', 'the', '🙂', '\n\n\n')
@@ -65,13 +65,28 @@ describe('texts to tokens', () => {
     )
   })
 
+  test('of a tenant that sends very many hold up nobody else, and none is made after one that is too long', async () => {
+    const order: string[] = []
+    const made = (tenant: string, text: string, count: number) =>
+      threaded.encode(new Array(count).fill(text), 'plain', tenant).then(
+        () => order.push(tenant),
+        ({ code }: BackendError) => order.push(`${tenant}: ${code}`),
+      )
+    const greedy = Array.from({ length: 10 }, () => made('greedy', 'word '.repeat(400), 2))
+    await Promise.all([...greedy, made('modest', 'word '.repeat(400), 2)])
+    expect(order.slice(0, 3)).toContain('modest')
+    // All of them would take minutes.
+    await made('greedy', 'x'.repeat(4 * CONTEXT), 100_000)
+    expect(order.at(-1)).toBe('greedy: context_length_exceeded')
+  })
+
   test('that are being made when it closes are refused, and a later one is made again', async () => {
     // A new encoder, whose thread cannot have answered before it has started.
     const closing = new PromptEncoder(tokenizer, CONTEXT, 0)
-    const pending = refusal(closing.encode(['word '.repeat(1000)], 'plain'))
+    const pending = refusal(closing.encode(['word '.repeat(1000)], 'plain', 'acme'))
     await closing.close()
     expect((await pending).code).toBe('unavailable')
-    expect(await closing.encode(['Hello'], 'plain')).toEqual([tokenizer.encode('Hello')])
+    expect(await closing.encode(['Hello'], 'plain', 'acme')).toEqual([tokenizer.encode('Hello')])
     await closing.close()
   })
 })
