@@ -4,6 +4,10 @@ import { runInThisContext } from 'node:vm'
 import type { Rendered, RenderRequest } from './adapter-templates.ts'
 import { ChatTemplate } from './chat-template.ts'
 
+/** More than any prompt that fits a context; what is longer stays here, so that nobody else's memory holds it. */
+const MAX_TEXT_CHARS = 8_000_000
+/** A template writes its refusals itself. */
+const MAX_REASON_CHARS = 500
 /** Compiled templates kept, the oldest dropped first. */
 const MAX_COMPILED = 64
 
@@ -32,10 +36,12 @@ function render({ template, input, maxWallMs: timeout }: RenderRequest): Rendere
   try {
     const polyloraRender = () => compile(template).render(input)
     Object.assign(globalThis, { polyloraRender })
-    return end({ text: runInThisContext(SCRIPT, { timeout }) })
+    const text: string = runInThisContext(SCRIPT, { timeout })
+    if (text.length <= MAX_TEXT_CHARS) return end({ text })
+    return end({ error: `it makes ${text.length} characters of them, which fit no context` })
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return end({})
-    return end({ error: error instanceof Error ? error.message : String(error) })
+    return end({ error: (error instanceof Error ? error.message : String(error)).slice(0, MAX_REASON_CHARS) })
   }
 }
 

@@ -33,6 +33,13 @@ describe("an adapter's chat template", () => {
   )
 
   test.each([
+    ['a refusal', '{{ raise_exception("x" | indent(3000000, true)) }}'],
+    ['a prompt', '{{ "x" | indent(30000000, true) }}'],
+  ])('that writes %s of millions of characters is refused in a few', async (_, template) => {
+    expect((await refusal(template)).length).toBeLessThan(1000)
+  })
+
+  test.each([
     ['runs for ever', '{% for i in range(3000) %}{% for j in range(3000) %}{{ i * j }}{% endfor %}{% endfor %}'],
     ['takes all memory', '{% for i in range(1000000000) %}x{% endfor %}'],
   ])('that %s is stopped, and harms nobody', async (_, template) => {
