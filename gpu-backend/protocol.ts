@@ -18,11 +18,14 @@ const MAX_LOGIT_BIASES = 1024
 export const MAX_TOOLS = 128
 const MAX_NAME_CHARS = 256
 const MAX_PROMPTS = 256
+/** Of what is JSON of any shape: whoever walks through it must not run out of stack. */
+const MAX_NESTING = 500
 /** Texts in one request for embeddings; the edge splits larger ones. */
 export const MAX_EMBED_INPUTS = 256
 
 const text = z.string().check(z.maxLength(MAX_TEXT_CHARS))
 const finite = z.number()
+const shallow = z.refine(isShallow, `must not be nested deeper than ${MAX_NESTING} levels`)
 
 /** A model's call of a tool, as OpenAI writes it. */
 export const ToolCall = z.strictObject({
@@ -31,7 +34,7 @@ export const ToolCall = z.strictObject({
   function: z.strictObject({
     name: z.string().check(z.minLength(1), z.maxLength(MAX_NAME_CHARS)),
     /** JSON. */
-    arguments: text.check(z.refine(isJsonObject, 'must be the JSON of an object')),
+    arguments: text.check(z.refine(isJsonObject, 'must be the JSON of an object, and not nested deeply')),
   }),
 })
 export type ToolCall = z.infer<typeof ToolCall>
@@ -96,7 +99,7 @@ export const SamplingParams = z.strictObject({
       z.strictObject({ type: z.literal('json_object') }),
       z.strictObject({
         type: z.literal('json_schema'),
-        json_schema: z.looseObject({ schema: z.record(z.string(), z.unknown()) }),
+        json_schema: z.looseObject({ schema: z.record(z.string(), z.unknown()) }).check(shallow),
       }),
     ]),
   ),
@@ -106,12 +109,14 @@ export type SamplingParams = z.infer<typeof SamplingParams>
 /** What the model may call, as OpenAI writes it. */
 export const Tool = z.strictObject({
   type: z.literal('function'),
-  function: z.looseObject({
-    name: z.string().check(z.regex(/^[\w-]{1,64}$/, 'must be 1 to 64 letters, digits, - and _')),
-    description: z.optional(text),
-    /** JSON Schema of an object. */
-    parameters: z.optional(z.record(z.string(), z.unknown())),
-  }),
+  function: z
+    .looseObject({
+      name: z.string().check(z.regex(/^[\w-]{1,64}$/, 'must be 1 to 64 letters, digits, - and _')),
+      description: z.optional(text),
+      /** JSON Schema of an object. */
+      parameters: z.optional(z.record(z.string(), z.unknown())),
+    })
+    .check(shallow),
 })
 export type Tool = z.infer<typeof Tool>
 
@@ -148,10 +153,17 @@ export type GenerateRequest = z.infer<typeof GenerateRequest>
 function isJsonObject(text: string): boolean {
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
+    return typeof value === 'object' && value !== null && !Array.isArray(value) && isShallow(value)
   } catch {
     return false
   }
+}
+
+function isShallow(value: unknown): boolean {
+  const inside = (one: unknown): unknown[] => (typeof one === 'object' && one !== null ? Object.values(one) : [])
+  let level = [value]
+  for (let depth = 0; depth <= MAX_NESTING && level.length > 0; depth++) level = level.flatMap(inside)
+  return level.length === 0
 }
 
 /** How many choices the answer to a request has. */

@@ -188,6 +188,23 @@ describe('a request that cannot be served', () => {
     expect(await response.json()).toMatchObject({ error: { type: 'invalid_request_error', param } })
   })
 
+  test.each([
+    ['response_format', '{"type":"json_schema","json_schema":{"schema":DEEP}}'],
+    ['response_format', '{"type":"json_schema","json_schema":{"schema":{},"description":DEEP}}'],
+    ['tools', '[{"type":"function","function":{"name":"f","parameters":DEEP}}]'],
+    [
+      'messages',
+      `[{"role":"assistant","tool_calls":[${JSON.stringify({ id: 'c', type: 'function', function: { name: 'f', arguments: 'DEEP' } })}]}]`,
+    ],
+  ])('is 400 where %s is nested beyond what can be walked through: %s', async (param, value) => {
+    const deep = `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`
+    const wanted = value.replace('"DEEP"', JSON.stringify(deep)).replace('DEEP', deep)
+    const body = `{"model":"tiny-base","messages":[{"role":"user","content":"hi"}],"${param}":${wanted}}`
+    const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ error: { param, message: expect.stringContaining('nested') } })
+  })
+
   test('is 400 where the body is no JSON', async () => {
     const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body: '{' })
     expect(response.status).toBe(400)
