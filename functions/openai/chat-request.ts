@@ -1,15 +1,9 @@
 // `POST /v1/chat/completions`: the request as OpenAI defines it, and the backend's messages made from it.
 import * as z from 'zod/mini'
-import {
-  ChatMessage,
-  MAX_TOOLS,
-  SamplingParams as Sampling,
-  type SamplingParams,
-  ToolCall,
-} from '../../gpu-backend/protocol.ts'
+import { ChatMessage, MAX_TOOLS, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
-import { refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
-import { toolFields } from './tools.ts'
+import { keptFormat, refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import { ReturnedToolCall, toolFields } from './tools.ts'
 
 const MAX_MODEL_CHARS = 256
 const MAX_CHOICES = 16
@@ -19,7 +13,7 @@ const TextPart = z.object({ type: z.literal('text', 'only text parts can be read
 const Message = z.object({
   role: ChatMessage.shape.role,
   content: z.nullish(z.union([z.string(), z.array(TextPart)], 'must be a text or a list of text parts')),
-  tool_calls: z.nullish(z.array(ToolCall).check(z.maxLength(MAX_TOOLS))),
+  tool_calls: z.nullish(z.array(ReturnedToolCall).check(z.maxLength(MAX_TOOLS))),
   tool_call_id: z.nullish(z.string()),
 })
 
@@ -79,6 +73,6 @@ export function toChatSampling(request: ChatCompletionRequest): SamplingParams {
   return toSamplingParams(request, {
     ...(maxTokens ? { max_tokens: maxTokens } : {}),
     ...(request.logprobs ? { logprobs: request.top_logprobs ?? 0 } : {}),
-    ...(request.response_format ? { response_format: request.response_format } : {}),
+    ...keptFormat(request.response_format),
   })
 }

@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import { PromptField, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { choicesField, modelField, streamFields } from './chat-request.ts'
-import { refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import { keptFormat, refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
 
 export const CompletionRequest = z.looseObject({
   model: modelField,
@@ -35,6 +35,6 @@ export function toCompletionSampling(request: CompletionRequest): SamplingParams
   return toSamplingParams(request, {
     max_tokens: request.max_tokens ?? DEFAULT_MAX_TOKENS,
     ...(typeof request.logprobs === 'number' ? { logprobs: request.logprobs } : {}),
-    ...(request.response_format ? { response_format: request.response_format } : {}),
+    ...keptFormat(request.response_format),
   })
 }

@@ -28,6 +28,11 @@ type SamplingFields = z.infer<typeof SamplingFields>
 /** What differs between the routes: how they ask for log probabilities and for a format. */
 type SamplingExtras = Partial<Pick<SamplingParams, 'max_tokens' | 'logprobs' | 'response_format'>>
 
+/** What the answer is held to: `text` is what it is anyway, and so no reason to refuse anything. */
+export function keptFormat(format: SamplingParams['response_format'] | null): Pick<SamplingParams, 'response_format'> {
+  return format && format.type !== 'text' ? { response_format: format } : {}
+}
+
 /**
  * The backend's sampling parameters for a request.
  * @throws ApiError 400 naming the parameter that is out of range

@@ -1,10 +1,20 @@
 // Tools as OpenAI's clients send them, and what the backend is told of them.
 import * as z from 'zod/mini'
-import { type GenerateRequest, MAX_TOOLS, Tool } from '../../gpu-backend/protocol.ts'
+import { type GenerateRequest, MAX_TOOLS, Tool, ToolCall } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 
+/** A call as clients send it back: what SDKs add for themselves (`index`, `parsed_arguments`) is left out. */
+export const ReturnedToolCall = z.object({ ...ToolCall.shape, function: z.object(ToolCall.shape.function.shape) })
+
+const { name, description, parameters } = Tool.shape.function.shape
+/** A tool as clients send it: null is absent, and what they say of it beside its function is left out. */
+const OfferedTool = z.object({
+  ...Tool.shape,
+  function: z.looseObject({ name, description: z.nullish(description), parameters: z.nullish(parameters) }),
+})
+
 export const toolFields = {
-  tools: z.nullish(z.array(Tool).check(z.maxLength(MAX_TOOLS))),
+  tools: z.nullish(z.array(OfferedTool).check(z.maxLength(MAX_TOOLS))),
   tool_choice: z.nullish(
     z.union(
       [
@@ -18,16 +28,19 @@ export const toolFields = {
 }
 
 const ToolFields = z.object(toolFields)
-type ToolFields = z.infer<typeof ToolFields> & { readonly response_format?: unknown }
+type ToolFields = z.infer<typeof ToolFields> & {
+  readonly response_format?: { readonly type: string } | null | undefined
+}
 
 /** @throws ApiError 400 where `tool_choice` has nothing to choose from */
 export function toTools({
-  tools,
+  tools: offered,
   tool_choice: choice,
   parallel_tool_calls: parallel,
   response_format: format,
 }: ToolFields): Pick<GenerateRequest, 'tools' | 'must_call' | 'parallel_tool_calls'> {
-  const names = (tools ?? []).map((tool) => tool.function.name)
+  const tools = (offered ?? []).map(toTool)
+  const names = tools.map((tool) => tool.function.name)
   const wanted = typeof choice === 'object' ? choice?.function.name : undefined
   if (wanted !== undefined && !names.includes(wanted)) {
     throw new ApiError(400, 'invalid_value', `'tool_choice' names '${wanted}', which is not among 'tools'.`, {
@@ -39,15 +52,20 @@ export function toTools({
       param: 'tool_choice',
     })
   }
-  if (!tools || names.length === 0 || choice === 'none') return {}
+  if (names.length === 0 || choice === 'none') return {}
   const called = wanted === undefined ? names : [wanted]
   if (wanted === undefined && choice !== 'required') {
     return { tools, ...(parallel === false ? { parallel_tool_calls: false } : {}) }
   }
-  if (format) {
+  if (format && format.type !== 'text') {
     throw new ApiError(400, 'invalid_value', "'response_format' cannot be kept where 'tool_choice' wants a call.", {
       param: 'tool_choice',
     })
   }
   return { tools, must_call: called }
+}
+
+function toTool({ type, function: described }: z.infer<typeof OfferedTool>): Tool {
+  const said = Object.entries(described).filter(([, value]) => value !== null)
+  return { type, function: { name: described.name, ...Object.fromEntries(said) } }
 }

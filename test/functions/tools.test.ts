@@ -2,6 +2,7 @@
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import { generateText, stepCountIs, streamText, tool } from 'ai'
 import OpenAI from 'openai'
+import { zodFunction } from 'openai/helpers/zod'
 import { beforeEach, describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import type { ToolCall } from '../../gpu-backend/protocol.ts'
@@ -100,6 +101,32 @@ describe('a request with tools', () => {
       { role: 'assistant', content: '', tool_calls: [first] },
       { role: 'tool', content: 'sunny', tool_call_id: first!.id },
     ])
+  })
+
+  test('goes on from the messages that OpenAI’s SDK parses, which have keys of its own', async () => {
+    const parsing = { ...ask, tools: [zodFunction({ name: 'weather', parameters: z.object({ city: z.string() }) })] }
+    const parsed = await client.chat.completions.parse(parsing)
+    const streamed = await client.chat.completions.stream(parsing).finalChatCompletion()
+    for (const { choices } of [parsed, streamed]) {
+      const { message } = choices[0]!
+      expect(message).toHaveProperty('tool_calls[0].function.parsed_arguments')
+      await client.chat.completions.create({ ...ask, messages: [...QUESTION, message] })
+      expect(asked().messages?.slice(1)).toEqual([{ role: 'assistant', content: '', tool_calls: CALLS }])
+    }
+  })
+
+  test('may write null for what it leaves out of a tool, and say more of it', async () => {
+    const described = { name: 'time', description: null, parameters: null, strict: null }
+    const tools = [{ type: 'function', function: described, cache_control: { type: 'ephemeral' } }]
+    const body = JSON.stringify({ ...ask, tools })
+    const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
+    expect(response.status).toBe(200)
+    expect(asked().tools).toEqual([{ type: 'function', function: { name: 'time' } }])
+  })
+
+  test('may ask for text, which is no format, where a call is wanted', async () => {
+    await client.chat.completions.create({ ...ask, tool_choice: 'required', response_format: { type: 'text' } })
+    expect(asked()).toMatchObject({ must_call: ['weather', 'time'] })
   })
 
   const noJson = { ...CALLS[0]!, function: { name: 'time', arguments: 'now' } }
