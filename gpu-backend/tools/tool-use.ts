@@ -3,6 +3,7 @@
 import { BackendError } from '../errors.ts'
 import type { GenerateRequest, SamplingParams, Tool } from '../protocol.ts'
 import type { ResponseFormat } from '../sampling/grammar.ts'
+import { ALONE, type Schema } from '../sampling/schema-keywords.ts'
 import { ToolCallReader } from './tool-call-reader.ts'
 import { type ToolFormat, toolFormatOf } from './tool-format.ts'
 
@@ -59,12 +60,19 @@ function callSchema(tools: readonly Tool[], { argumentsKey }: ToolFormat): Recor
     type: 'object',
     properties: {
       name: { const: name },
-      [argumentsKey]: parameters ? rebase(parameters, `#/anyOf/${i}/properties/${argumentsKey}`) : { type: 'object' },
+      [argumentsKey]: rebase(argumentsSchema(parameters), `#/anyOf/${i}/properties/${argumentsKey}`),
     },
     required: ['name', argumentsKey],
     additionalProperties: false,
   }))
   return { anyOf: calls }
+}
+
+/** As OpenAI defines them: a function that says nothing of parameters has none, and arguments are an object's JSON. */
+function argumentsSchema(parameters: Schema | undefined): Schema {
+  if (!parameters) return { type: 'object', properties: {}, additionalProperties: false }
+  // What is said elsewhere says its type there.
+  return ALONE.some((keyword) => keyword in parameters) ? parameters : { ...parameters, type: 'object' }
 }
 
 /** A schema with its references as they are where it lies at `place` of another one. */

@@ -86,6 +86,19 @@ describe('the use of tools', () => {
     })
   })
 
+  test.each([
+    ['no parameters', undefined, { type: 'object', properties: {}, additionalProperties: false }],
+    ['parameters of no type', { properties: { a: {} } }, { type: 'object', properties: { a: {} } }],
+    ['parameters that may be anything', {}, { type: 'object' }],
+    ['parameters that may be null', { type: ['object', 'null'] }, { type: 'object' }],
+    ['parameters by reference', { $ref: '#/$defs/a', $defs: { a: {} } }, undefined],
+  ])('holds a call of a tool with %s to an object', (_, parameters, expected) => {
+    const asked = request({ tools: [tool('time', parameters)], must_call: ['time'] })
+    const { response_format: format } = useOf(asked, TOOL_TEMPLATES.hermes)!.sampling
+    const held = expected ?? { $ref: '#/anyOf/0/properties/arguments/$defs/a', $defs: { a: {} } }
+    expect(format).toMatchObject({ json_schema: { schema: { anyOf: [{ properties: { arguments: held } }] } } })
+  })
+
   test('names the tools where their parameters cannot be held to', () => {
     const tools = [tool('time', { type: 'object', properties: { zone: { type: 'string', pattern: '^x' } } })]
     const error = refusal(() => useOf(request({ tools, must_call: ['time'] }), TOOL_TEMPLATES.hermes))
