@@ -14,6 +14,7 @@ export function tokensLeft(contextTokens: number, promptTokens: number, wanted: 
       : `the prompt has ${promptTokens} tokens and max_tokens is ${wanted}`
   throw new BackendError(
     'context_length_exceeded',
-    `The context of this model is ${contextTokens} tokens, but ${parts}: shorten them.`,
+    // OpenAI's words, by which clients know when to shorten a conversation.
+    `This model's maximum context length is ${contextTokens} tokens, but ${parts}: shorten them.`,
   )
 }

@@ -52,7 +52,7 @@ export class PromptEncoder {
   #tooLong(text: string, tokens: string): BackendError {
     return new BackendError(
       'context_length_exceeded',
-      `The context of this model is ${this.#contextTokens} tokens, but a prompt of ${text.length} characters has ${tokens}: shorten it.`,
+      `This model's maximum context length is ${this.#contextTokens} tokens, but a prompt of ${text.length} characters has ${tokens}: shorten it.`,
     )
   }
 

@@ -242,12 +242,13 @@ describe('a request that is not as the contract says', () => {
     )
   })
 
-  test('is refused when its prompt does not fit the context', async () => {
-    const long = { prompt: 'word '.repeat(2000) }
-    await expectRefusal(await client.generate(long), 'context_length_exceeded')
-    await expectRefusal(await client.generate({ sampling: { max_tokens: 512 } }), 'context_length_exceeded')
+  test('is refused when its prompt does not fit the context, in the words that clients look for', async () => {
     const messages = [{ role: 'user', content: 'word '.repeat(2000) }]
-    await expectRefusal(await client.generate({ messages }), 'context_length_exceeded')
+    const much = [{ prompt: 'word '.repeat(2000) }, { sampling: { max_tokens: 512 } }, { messages }]
+    for (const request of [...much, { prompt: 'x'.repeat(1_000_000) }]) {
+      const { message } = await expectRefusal(await client.generate(request), 'context_length_exceeded')
+      expect(message).toMatch(/^This model's maximum context length is \d+ tokens, but /)
+    }
   })
 
   test('is refused when it is larger than any request can be, without being read', async () => {
