@@ -14,9 +14,9 @@ export async function readJson<Schema extends z.ZodMiniType>(
   onText: (text: string) => void = () => undefined,
 ): Promise<z.output<Schema>> {
   const text = await readText(request, maxBytes, onText)
-  const parsed = schema.safeParse(text === '' ? undefined : parseJson(text))
+  const parsed = schema.safeParse(text === '' ? undefined : parseJson(text, request))
   if (parsed.success) return parsed.data
-  throw text === '' ? notJson() : invalidRequest(parsed.error)
+  throw text === '' ? notJson(request) : invalidRequest(parsed.error)
 }
 
 async function readText(request: Request, maxBytes: number, onText: (text: string) => void): Promise<string> {
@@ -34,14 +34,19 @@ async function readText(request: Request, maxBytes: number, onText: (text: strin
   return text + decoder.decode()
 }
 
-function parseJson(text: string): unknown {
+function parseJson(text: string, request: Request): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw notJson()
+    throw notJson(request)
   }
 }
 
-function notJson(): ApiError {
-  return new ApiError(400, 'invalid_json', 'The request body is not valid JSON.')
+function notJson({ headers }: Request): ApiError {
+  const encoding = headers.get('content-encoding') ?? 'identity'
+  const message =
+    encoding === 'identity'
+      ? 'The request body is not valid JSON.'
+      : `The request body is compressed (${encoding}), which is not understood here: send it as it is.`
+  return new ApiError(400, 'invalid_json', message)
 }

@@ -8,11 +8,20 @@ import { ReturnedToolCall, toolFields } from './tools.ts'
 const MAX_MODEL_CHARS = 256
 const MAX_CHOICES = 16
 
-const TextPart = z.object({ type: z.literal('text', 'only text parts can be read here'), text: z.string() })
+const Part = z.discriminatedUnion(
+  'type',
+  [
+    z.object({ type: z.literal('text'), text: z.string() }),
+    z.object({ type: z.literal('refusal'), refusal: z.string() }),
+  ],
+  'only text parts can be read here',
+)
 
 const Message = z.object({
   role: ChatMessage.shape.role,
-  content: z.nullish(z.union([z.string(), z.array(TextPart)], 'must be a text or a list of text parts')),
+  content: z.nullish(z.union([z.string(), z.array(Part)], 'must be a text or a list of text parts')),
+  /** What an assistant said instead. */
+  refusal: z.nullish(z.string()),
   tool_calls: z.nullish(z.array(ReturnedToolCall).check(z.maxLength(MAX_TOOLS))),
   tool_call_id: z.nullish(z.string()),
 })
@@ -46,7 +55,8 @@ const UNSUPPORTED = ['functions', 'audio', 'prediction', 'web_search_options']
  * @throws ApiError 400 where a message says nothing
  */
 export function toMessages(request: ChatCompletionRequest): ChatMessage[] {
-  return request.messages.map(({ role, content, tool_calls: calls, tool_call_id: id }, i) => {
+  return request.messages.map(({ role, content: said, refusal, tool_calls: calls, tool_call_id: id }, i) => {
+    const content = said ?? (role === 'assistant' ? refusal : null)
     const isCall = role === 'assistant' && calls && calls.length > 0
     if (!isCall && (content === null || content === undefined)) {
       throw new ApiError(400, 'invalid_value', `Invalid value for 'messages.${i}.content': it is missing.`, {
@@ -55,11 +65,15 @@ export function toMessages(request: ChatCompletionRequest): ChatMessage[] {
     }
     return {
       role,
-      content: typeof content === 'string' ? content : (content ?? []).map((part) => part.text).join(''),
+      content: typeof content === 'string' ? content : (content ?? []).map(textOf).join(''),
       ...(isCall ? { tool_calls: calls } : {}),
       ...(role === 'tool' && id ? { tool_call_id: id } : {}),
     }
   })
+}
+
+function textOf(part: z.infer<typeof Part>): string {
+  return part.type === 'text' ? part.text : part.refusal
 }
 
 /** @throws ApiError 400 naming the parameter at fault */

@@ -99,7 +99,10 @@ function completionLogprobs(logprobs: readonly TokenLogprob[] | undefined, offse
   return {
     tokens: logprobs.map(({ token }) => token),
     token_logprobs: logprobs.map(({ logprob }) => logprob),
-    top_logprobs: logprobs.map(({ top }) => Object.fromEntries(top.map(({ token, logprob }) => [token, logprob]))),
+    // The chosen token is always named, as OpenAI has it here, unlike in chats.
+    top_logprobs: logprobs.map((chosen) =>
+      Object.fromEntries([...chosen.top, chosen].map(({ token, logprob }) => [token, logprob])),
+    ),
     text_offset: logprobs.map((named) => {
       // What backends of older versions do not say is counted from the piece's beginning.
       const start = named.offset ?? position

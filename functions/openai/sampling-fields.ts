@@ -11,7 +11,8 @@ export const samplingFields = {
   min_tokens: z.nullish(shape.min_tokens),
   temperature: z.nullish(shape.temperature),
   top_p: z.nullish(shape.top_p),
-  top_k: z.nullish(shape.top_k),
+  /** -1: off, as vLLM writes it; 0 as well. */
+  top_k: z.nullish(z.int().check(z.gte(-1))),
   min_p: z.nullish(shape.min_p),
   seed: z.nullish(shape.seed),
   presence_penalty: z.nullish(shape.presence_penalty),
@@ -38,8 +39,10 @@ export function keptFormat(format: SamplingParams['response_format'] | null): Pi
  * @throws ApiError 400 naming the parameter that is out of range
  */
 export function toSamplingParams(request: SamplingFields, extras: SamplingExtras): SamplingParams {
-  const { stop, ...fields } = SamplingFields.parse(request)
-  const given = Object.entries({ ...fields, ...extras }).filter(([, value]) => value !== null && value !== undefined)
+  const { stop, top_k: topK, ...fields } = SamplingFields.parse(request)
+  const given = Object.entries({ ...fields, top_k: topK === -1 ? 0 : topK, ...extras }).filter(
+    ([, value]) => value !== null && value !== undefined,
+  )
   const params = { ...Object.fromEntries(given), stop: typeof stop === 'string' ? [stop] : (stop ?? []) }
   const parsed = SamplingParams.safeParse(params)
   if (!parsed.success) throw invalidRequest(parsed.error)

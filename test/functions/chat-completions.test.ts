@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { request } from 'node:http'
+import { gzipSync } from 'node:zlib'
 import OpenAI from 'openai'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { waitFor } from '../support/edge-harness.ts'
@@ -81,6 +82,28 @@ test.each([{ top_p: 0 }, { seed: -5 }, { seed: 2 ** 63 }, { seed: -(2 ** 63) }])
     expect(backend.generations.at(-1)?.request.sampling).toMatchObject(extra)
   },
 )
+
+test('top_k may be -1, as vLLM writes that it is off', async () => {
+  const post = (top_k: number) => {
+    const body = JSON.stringify({ model: 'tiny-base', messages: QUESTION, top_k })
+    return edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
+  }
+  expect((await post(-1)).status).toBe(200)
+  expect(backend.generations.at(-1)?.request.sampling.top_k).toBe(0)
+  expect(await (await post(-2)).json()).toMatchObject({ error: { param: 'top_k' } })
+})
+
+test('what an assistant refused before is a part of the conversation', async () => {
+  const refusal = 'I cannot help with that.'
+  const messages = [
+    ...QUESTION,
+    { role: 'assistant' as const, content: [{ type: 'refusal' as const, refusal }] },
+    { role: 'assistant' as const, content: null, refusal },
+  ]
+  await client().chat.completions.create({ model: 'tiny-base', messages })
+  const refused = { role: 'assistant', content: refusal }
+  expect(backend.generations.at(-1)?.request.messages?.slice(1)).toEqual([refused, refused])
+})
 
 describe('the streamed answer', () => {
   test('brings the text piece by piece, a role first and a finish reason last', async () => {
@@ -208,6 +231,16 @@ describe('a request that cannot be served', () => {
   test('is 400 where the body is no JSON', async () => {
     const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body: '{' })
     expect(response.status).toBe(400)
+  })
+
+  test('is 400 where the body is compressed, and says so', async () => {
+    const body = gzipSync(JSON.stringify({ model: 'tiny-base', messages: QUESTION }))
+    const headers = { 'content-encoding': 'gzip' }
+    const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', headers, body })
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({
+      error: { code: 'invalid_json', message: expect.stringContaining('(gzip)') },
+    })
   })
 
   test('is 413 before the body is read where it is announced as too large', async () => {

@@ -33,6 +33,12 @@ test('text completions say the offsets that the backend says, which knows what i
   expect(completionDialect.choice({ ...answer, offset: 18, logprobs }).logprobs?.text_offset).toEqual([20, 23])
 })
 
+test('text completions name the chosen token among the likeliest, as OpenAI’s do, where it is none of them', () => {
+  const unlikely = { ...word('Uhr'), logprob: -9, top: [{ token: 'S', id: 3, logprob: -1 }] }
+  const { logprobs } = completionDialect.choice({ ...answer, logprobs: [unlikely, { ...word('.'), top: [] }] })
+  expect(logprobs?.top_logprobs).toEqual([{ S: -1, Uhr: -9 }, { '.': -1 }])
+})
+
 test('text completions count characters, and keep alternatives apart that are parts of characters', () => {
   const { logprobs } = completionDialect.choice(answer)
   expect(logprobs?.text_offset).toEqual([5, 6, 6, 7])
