@@ -45,6 +45,7 @@ const ConfigJson = z.looseObject({
   rope_scaling: z.nullish(RopeScaling),
   rope_parameters: z.nullish(RopeScaling),
   partial_rotary_factor: z.nullish(z.number()),
+  original_max_position_embeddings: z.nullish(positive),
   rms_norm_eps: z.nullish(z.number().check(z.nonnegative())),
   tie_word_embeddings: z.nullish(z.boolean()),
   attention_bias: z.nullish(z.boolean()),

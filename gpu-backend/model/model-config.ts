@@ -124,9 +124,12 @@ function attentionWindows(
 ): (number | undefined)[] {
   const window = config.sliding_window ?? undefined
   if (modelType === 'llama') return ropeLayers.map(() => undefined)
-  if (modelType === 'mistral') return ropeLayers.map(() => window)
-  if (config.use_sliding_window !== true) return ropeLayers.map(() => undefined)
   const types = config.layer_types
+  // A Mistral with a list is a Ministral to transformers.
+  if (modelType === 'mistral' && !types) return ropeLayers.map(() => window)
+  // SmolLM3's list holds whatever the switch says, Mistral has no switch.
+  const isSwitched = modelType !== 'mistral' && !(modelType === 'smollm3' && types)
+  if (isSwitched && config.use_sliding_window !== true) return ropeLayers.map(() => undefined)
   return ropeLayers.map((rotary, layer) => {
     // Without a list, Qwen's first layers see everything, and SmolLM3's layers without positions are the windowed ones.
     if (!types)
@@ -138,7 +141,10 @@ function attentionWindows(
 
 const ROPE_TYPES = ['default', 'linear', 'llama3', 'yarn']
 
-/** As transformers: the old field before the new one, and the angle's base inside it before the one beside it. */
+/**
+ * As transformers: the old field before the new one, the angle's base inside it before the one beside it, and the original
+ * context beside it before the one inside.
+ */
 function rope(config: ConfigJson, file: string): Pick<ModelConfig, 'ropeTheta' | 'ropeScaling'> {
   const field = config.rope_scaling ? 'rope_scaling' : 'rope_parameters'
   const scaling = config[field] ?? undefined
@@ -157,7 +163,7 @@ function ropeScaling(scaling: RopeScaling, field: string, config: ConfigJson, fi
   const type = scaling.rope_type ?? scaling.type ?? 'default'
   if (!ROPE_TYPES.includes(type)) refuse(file, `${field}.rope_type`, type, `supported are ${ROPE_TYPES.join(', ')}`)
   if (type === 'default') return undefined
-  const original = scaling.original_max_position_embeddings
+  const original = config.original_max_position_embeddings ?? scaling.original_max_position_embeddings
   const factor = scaling.factor ?? (type === 'yarn' && original ? config.max_position_embeddings / original : undefined)
   const needed = { factor, ...(type === 'llama3' ? pick(scaling, ['low_freq_factor', 'high_freq_factor']) : {}) }
   for (const [name, value] of Object.entries(needed)) {
@@ -167,7 +173,7 @@ function ropeScaling(scaling: RopeScaling, field: string, config: ConfigJson, fi
       )
     }
   }
-  return { ...scaling, rope_type: type, factor }
+  return { ...scaling, rope_type: type, factor, original_max_position_embeddings: original }
 }
 
 function pick(scaling: RopeScaling, names: readonly (keyof RopeScaling)[]): Record<string, unknown> {

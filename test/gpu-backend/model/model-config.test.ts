@@ -67,6 +67,16 @@ describe("a model's configuration", () => {
     expect(mixed.attentionWindows).toEqual([undefined, 32, undefined, 32])
   })
 
+  test('looks back as its list of layers says, where transformers asks for no switch', () => {
+    const types = ['full_attention', 'sliding_attention', 'full_attention', 'sliding_attention']
+    for (const model_type of ['mistral', 'smollm3']) {
+      const listed = parse({ model_type, sliding_window: 32, layer_types: types })
+      expect(listed.attentionWindows, model_type).toEqual([undefined, 32, undefined, 32])
+    }
+    const qwen = parse({ model_type: 'qwen2', sliding_window: 32, layer_types: types })
+    expect(qwen.attentionWindows).toEqual([undefined, undefined, undefined, undefined])
+  })
+
   test('may name one end token, several, or none', () => {
     expect(parse({ eos_token_id: 2 }).eosTokenIds).toEqual([2])
     expect(parse({ eos_token_id: [2, 7] }).eosTokenIds).toEqual([2, 7])
@@ -82,6 +92,13 @@ describe("a model's configuration", () => {
       ropeScaling: undefined,
       ropeTheta: 500,
     })
+  })
+
+  test('reads the original context of a stretched one beside the scaling before the one inside, as transformers 5 does', () => {
+    const inside = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64 }
+    expect(parse({ rope_scaling: inside }).ropeScaling?.original_max_position_embeddings).toBe(64)
+    const both = parse({ rope_scaling: inside, original_max_position_embeddings: 32 })
+    expect(both.ropeScaling?.original_max_position_embeddings).toBe(32)
   })
 
   test.each([
