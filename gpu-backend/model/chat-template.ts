@@ -1,6 +1,7 @@
 // A chat template that renders as transformers renders it (utils/chat_template_utils.py): @huggingface/jinja, and what that
 // leaves to do. Knows no tokens. Invariant: a template is a program of bounded power, but its time and memory are not bounded.
 import { Template } from '@huggingface/jinja'
+import { pythonText, type RuntimeValue } from './python-text.ts'
 import type { TemplateInput } from './template-input.ts'
 
 /** Python's methods that take the characters to strip, which @huggingface/jinja ignores: Qwen's and SmolLM's templates need them. */
@@ -14,10 +15,29 @@ const COMPARISONS: Readonly<Record<string, (x: unknown, y: unknown) => boolean>>
   '==': equals,
   '!=': (x, y) => !equals(x, y),
 }
+/** Of one value, in a list. */
+const TEXT = 'str'
+/** Of what stands in the brackets of `dict[key]`. */
+const KEY = 'key'
 /** They go by names that no template can write. */
 const FUNCTIONS = Object.fromEntries(
-  Object.entries({ ...STRIPS, ...COMPARISONS }).map(([name, call]) => [hiddenName(name), call]),
+  Object.entries({
+    ...STRIPS,
+    ...COMPARISONS,
+    [TEXT]: ([value]: readonly [RuntimeValue]) => pythonText(value),
+    // No dictionary has such a key.
+    [KEY]: (key: unknown) => (key === undefined ? hiddenName('undefined') : key),
+  }).map(([name, call]) => [hiddenName(name), call]),
 )
+/** Filters that make a text of what they are given, where @huggingface/jinja wants one or writes JSON. */
+const TEXT_FILTERS = ['string', 'upper', 'lower', 'capitalize', 'title', 'trim', 'replace']
+/** Where a template's syntax tree has what it writes out. */
+const OUTPUTS = ['body', 'alternate', 'defaultBlock']
+/** What stands there and is no value, or a text already. */
+const NO_VALUES = [
+  ...['StringLiteral', 'Program', 'If', 'For', 'Set', 'Macro', 'Break', 'Continue', 'Comment'],
+  ...['CallStatement', 'FilterStatement'],
+]
 
 export class ChatTemplate {
   readonly #template: Template
@@ -48,8 +68,14 @@ function stripEnd(text: string, characters: string): string {
   return text.slice(0, end)
 }
 
-/** Of truth values and numbers, those are 0 and 1; anything else is equal to its own kind alone. */
+/** Of truth values and numbers, those are 0 and 1; anything else is equal to its own kind alone, lists and the like by what they hold. */
 function equals(x: unknown, y: unknown): boolean {
+  if (Array.isArray(x) && Array.isArray(y)) {
+    return x.length === y.length && x.every((item: RuntimeValue, i) => equals(item.value, (y[i] as RuntimeValue).value))
+  }
+  if (x instanceof Map && y instanceof Map) {
+    return x.size === y.size && [...x].every(([key, item]) => y.has(key) && equals(item.value, y.get(key).value))
+  }
   const number = (value: unknown) => (typeof value === 'boolean' ? Number(value) : value)
   return number(x) === number(y)
 }
@@ -63,27 +89,49 @@ interface Node {
   readonly type?: unknown
   readonly value?: unknown
   readonly object?: unknown
+  readonly computed?: boolean
   readonly property?: Node
   readonly callee?: Node
   readonly args?: readonly unknown[]
   readonly operator?: { readonly value: string }
+  readonly operand?: unknown
+  readonly filter?: Node
   readonly left?: unknown
   readonly right?: unknown
 }
 
-/** Every `text.lstrip(characters)` and every comparison of a syntax tree becomes a call of a function above. */
+/** What Python does otherwise becomes calls of the functions above, all over a syntax tree. */
 function rewrite(node: unknown): void {
   if (typeof node !== 'object' || node === null) return
-  const { type, callee, args, operator, left, right }: Node = node
+  const { type, callee, args, operator, left, right, operand, filter, computed, property }: Node = node
   const method = callee?.type === 'MemberExpression' ? String(callee.property?.value) : ''
   if (type === 'CallExpression' && args?.length === 1 && Object.hasOwn(STRIPS, method)) {
     Object.assign(node, call(method, [callee!.object, ...args]))
   } else if (type === 'BinaryExpression' && Object.hasOwn(COMPARISONS, operator!.value)) {
     // Each side is in one place alone: a chain of comparisons would else be walked through twice as often with each of them.
     Object.assign(node, { left: undefined, right: undefined, ...call(operator!.value, [left, right]) })
+  } else if (type === 'BinaryExpression' && operator!.value === '~') {
+    Object.assign(node, { left: textOf(left), right: textOf(right) })
+  } else if (type === 'FilterExpression' && TEXT_FILTERS.includes(String((filter!.callee ?? filter!).value))) {
+    Object.assign(node, { operand: textOf(operand) })
+  } else if (type === 'MemberExpression' && computed && property!.type !== 'SliceExpression') {
+    Object.assign(node, { property: call(KEY, [property]) })
+  }
+  for (const name of OUTPUTS) {
+    const outputs = (node as Record<string, unknown>)[name]
+    if (Array.isArray(outputs)) Object.assign(node, { [name]: outputs.map(written) })
   }
   // An object literal's entries are a Map.
   for (const child of node instanceof Map ? [...node].flat() : Object.values(node)) rewrite(child)
+}
+
+function written(node: Node): Node {
+  return NO_VALUES.includes(String(node.type)) ? node : textOf(node)
+}
+
+/** In a list, since a function is told what kinds of values a list's are, and not of what kind it is given itself. */
+function textOf(value: unknown): Node {
+  return call(TEXT, [{ type: 'ArrayLiteral', value: [value] }])
 }
 
 function call(name: string, args: readonly unknown[]): Node {

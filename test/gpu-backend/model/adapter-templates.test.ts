@@ -53,7 +53,7 @@ describe("an adapter's chat template", () => {
 
   test('sees nothing of the process but what it is given', async () => {
     for (const name of ['process', 'global', 'require', 'constructor', 'env']) {
-      expect(await templates.render('acme', `{{ ${name} is defined }}`, input)).toBe('false')
+      expect(await templates.render('acme', `{{ ${name} is defined }}`, input)).toBe('False')
     }
   })
 

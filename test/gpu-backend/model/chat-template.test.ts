@@ -25,9 +25,44 @@ describe('a chat template', () => {
     const isFalse =
       '{% if messages[0].content == false %}false{% endif %}{% if messages[0].content != false %}text{% endif %}'
     for (const content of ['', '  ', '0', 'x']) expect(render(isFalse, content)).toBe('text')
-    expect(render("{{ '1' == 1 }}{{ 1 == 1.0 }}{{ true == 1 }}{{ 'a' != 'a' }}")).toBe('falsetruetruefalse')
+    expect(render("{{ '1' == 1 }}{{ 1 == 1.0 }}{{ true == 1 }}{{ 'a' != 'a' }}")).toBe('FalseTrueTrueFalse')
     expect(render('{% if (messages[0].role == "user") != (1 % 2 == 0) %}odd{% endif %}')).toBe('odd')
-    expect(render(`{{ 1${' == 1'.repeat(200)} }}`)).toBe('true')
+    expect(render(`{{ 1${' == 1'.repeat(200)} }}`)).toBe('True')
+  })
+
+  test('compares dictionaries and lists by what they hold: tools go before each message that is like the last one of Mistral', () => {
+    const messages = ['yes', 'no', 'yes'].map((content) => ({ role: 'user', content, parts: [1, { a: content }] }))
+    const last = '{% for m in messages %}{{ m.content }}{% if m == messages[-1] %}!{% endif %}{% endfor %}'
+    expect(new ChatTemplate(last).render({ messages, bos_token: '', eos_token: '' })).toBe('yes!noyes!')
+    expect(
+      render("{{ [1, 'a'] == [1, 'a'] }}{{ [1] == [1, 2] }}{{ {'a': 1} == {'a': 2} }}{{ {'a': 1} == {'b': 1} }}"),
+    ).toBe('TrueFalseFalseFalse')
+  })
+
+  test('writes values as Python does: tools of SmolLM3 are dictionaries made texts', () => {
+    const tool = { name: 'a', on: true, no: null, types: ['x', 1, 0.5], more: {} }
+    const messages = [{ role: 'user', content: 'hi', tool }]
+    const withTool = (template: string) => new ChatTemplate(template).render({ messages, bos_token: '', eos_token: '' })
+    const text = "{'name': 'a', 'on': True, 'no': None, 'types': ['x', 1, 0.5], 'more': {}}"
+    expect(
+      withTool("{{ messages[0].tool }}{% for m in messages %}{{ m.tool ~ '!' ~ (m.tool | string) }}{% endfor %}"),
+    ).toBe(`${text}${text}!${text}`)
+    expect(withTool('{{ messages[0].tool.types | upper }}{{ true | string }}')).toBe("['X', 1, 0.5]True")
+    expect(render('{{ none }}{{ none | string }}{{ 1.0 }}{{ 0.0000001 }}')).toBe('NoneNone1.01e-07')
+  })
+
+  test('quotes texts within values as Python does', () => {
+    const content = 'ä\\b\n\u00a0\u200b\u{1f642}\u{e0001}\u0007'
+    expect(render(`{{ ["it's", '"', "it's " ~ '"', messages[0].content] }}`, content)).toBe(
+      String.raw`["it's", '"', 'it\'s "', 'ä\\b\n\xa0\u200b🙂\U000e0001\x07']`,
+    )
+  })
+
+  test('writes nothing for what is not defined, nor fails over it', () => {
+    expect(render("{{ nope }}|{{ 'a' ~ nope }}|{{ nope | upper }}|{{ nope | string }}")).toBe('|a||')
+    expect(render('{% set map = {"a": 1} %}{{ map[messages[0].nope] }}{{ map[nope] is defined }}{{ map["a"] }}')).toBe(
+      'False1',
+    )
   })
 
   test('has no tools and no documents, which are none and not undefined', () => {
@@ -37,6 +72,6 @@ describe('a chat template', () => {
   })
 
   test('has the special tokens and is asked for the start of the answer', () => {
-    expect(render('{{ bos_token }}{{ eos_token }}{{ add_generation_prompt }}')).toBe('<s></s>true')
+    expect(render('{{ bos_token }}{{ eos_token }}{{ add_generation_prompt }}')).toBe('<s></s>True')
   })
 })
