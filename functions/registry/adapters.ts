@@ -135,31 +135,25 @@ export async function abandonVersion(db: D1Database, { tenant, name, digest, now
 }
 
 /**
- * The bytes are stored: the version becomes visible, and the alias stays where it is. False where the claim is gone: the name
- * was deleted meanwhile, or its tenant, and so perhaps were the bytes.
+ * The bytes are stored: the version becomes visible and the alias moves to it, both or neither; with `keepsAlias` only where it
+ * points nowhere yet. False where the claim is gone: the name was deleted meanwhile, or its tenant, and so perhaps were the bytes.
  */
-export async function storeVersion(db: D1Database, version: NewVersion): Promise<boolean> {
-  return (await ready(db, version).run()).meta.changes > 0
-}
-
-function ready(db: D1Database, { tenant, name, digest }: NewVersion): D1PreparedStatement {
-  return db
-    .prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?')
-    .bind(tenant, name, digest)
-}
-
-/** The bytes are stored: the version becomes visible and the alias moves to it, both or neither. False as of `storeVersion`. */
-export async function publishVersion(db: D1Database, version: NewVersion): Promise<boolean> {
-  const { tenant, name, digest, nowMs } = version
+export async function publishVersion(
+  db: D1Database,
+  { tenant, name, digest, nowMs }: NewVersion,
+  keepsAlias: boolean,
+): Promise<boolean> {
+  const move = `UPDATE SET previous_digest = CASE WHEN digest = excluded.digest THEN previous_digest ELSE digest END,
+    digest = excluded.digest, canary_digest = NULL, canary_weight = 0, updated_ms = excluded.updated_ms`
   const [claimed] = await db.batch([
-    ready(db, version),
+    db
+      .prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?')
+      .bind(tenant, name, digest),
     db
       .prepare(
         `INSERT INTO aliases (tenant, name, digest, updated_ms) SELECT ?1, ?2, ?3, ?4
          WHERE EXISTS (SELECT 1 FROM versions WHERE tenant = ?1 AND name = ?2 AND digest = ?3)
-         ON CONFLICT (tenant, name) DO UPDATE SET
-           previous_digest = CASE WHEN digest = excluded.digest THEN previous_digest ELSE digest END,
-           digest = excluded.digest, canary_digest = NULL, canary_weight = 0, updated_ms = excluded.updated_ms`,
+         ON CONFLICT (tenant, name) DO ${keepsAlias ? 'NOTHING' : move}`,
       )
       .bind(tenant, name, digest, nowMs),
   ])

@@ -13,8 +13,6 @@ import {
   abandonVersion,
   beginVersion,
   publishVersion,
-  storeVersion,
-  tryGetAlias,
 } from '../registry/adapters.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
@@ -45,8 +43,6 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
   checkBytes(bytes, Math.min(info.max_delta_bytes, MAX_DELTA_BYTES), 'delta')
   const { header, body } = await checkedDelta(delta.body, bytes, info)
 
-  // A version for a canary: a name that points nowhere yet has nothing to keep.
-  const keepsAlias = alias === 'keep' && (await tryGetAlias(c.env.DB, adapter)) !== undefined
   const nowMs = Date.now()
   const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }
   if (!(await beginVersion(c.env.DB, version))) {
@@ -60,8 +56,8 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
     throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
   }
   try {
-    const isClaimed = keepsAlias ? await storeVersion(c.env.DB, version) : await publishVersion(c.env.DB, version)
-    if (!isClaimed) {
+    // A version for a canary keeps the alias; a name that points nowhere yet has nothing to keep.
+    if (!(await publishVersion(c.env.DB, version, alias === 'keep'))) {
       throw new ApiError(409, 'being_deleted', `'${fullName(adapter)}' was deleted during the upload: publish again.`)
     }
   } catch (error) {

@@ -12,7 +12,7 @@ const DAY_MS = 86_400_000
 
 describe.each(['R2', 'S3'] as const)('with %s', (kind) => {
   const setup = edgeOnStore(kind, async (edge) => {
-    for (const tenant of ['parts', 'given-up', 'gap', 'again', 'staged']) await edge.addTenant(tenant, tenant)
+    for (const tenant of ['parts', 'given-up', 'gap', 'again', 'staged', 'kept']) await edge.addTenant(tenant, tenant)
   })
   let edge: EdgeHarness
   beforeAll(() => {
@@ -72,6 +72,20 @@ describe.each(['R2', 'S3'] as const)('with %s', (kind) => {
     expect(await again.finish()).toBe(409)
     expect(await status('GET', 'again', '/v1/adapters/again/bot')).toBe(404)
     expect(await stored(digestOf(bytes).slice('sha256:'.length))).toEqual([])
+  })
+
+  test('a version for a canary, of a name that somebody else has published meanwhile', async () => {
+    const bytes = makeDelta(107)
+    const staged = slowPut(edge, 'kept', '/v1/adapters/kept/new?alias=keep', bytes)
+    await waitFor(() => edge.db.prepare("SELECT 1 FROM versions WHERE name = 'new' AND ready = 0").first())
+    const live = await edge.publish('kept', 'kept/new', 108)
+    expect(await staged.finish()).toBe(201)
+    const shown = (await (await edge.call('kept', '/v1/adapters/kept/new')).json()) as {
+      digest: string
+      versions: { digest: string }[]
+    }
+    expect(shown.digest).toBe(live)
+    expect(shown.versions.map(({ digest }) => digest).sort()).toEqual([live, digestOf(bytes)].sort())
   })
 
   test('a version for a canary, of a name that is deleted meanwhile', async () => {
