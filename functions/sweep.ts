@@ -1,8 +1,10 @@
-// The cron trigger's work: erases what deletions have left behind, on backends that were down or where the edge died in
-// between, and uploads that nobody goes on with. Every step may be repeated; what has been published since is left alone.
+// The cron trigger's work: erases what deletions, and publications that broke off, have left behind, on backends that were down
+// or where the edge died in between, and uploads that nobody goes on with. Every step may be repeated; what has been published
+// since is left alone.
 import type { Edge } from './edge.ts'
 import type { Bindings } from './env.ts'
 import { eraseTenant } from './erase-tenant.ts'
+import { abandonClaims } from './registry/adapters.ts'
 import { endErasures, takeErasures } from './registry/erasures.ts'
 import { eraseOrphans } from './registry/orphans.ts'
 import { halfDeletedTenants } from './registry/tenants.ts'
@@ -13,6 +15,7 @@ export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<v
   const requestId = `sweep_${crypto.randomUUID().replaceAll('-', '')}`
   const jobs = await Promise.allSettled([
     sweepErasures(edge, env.DB, requestId, nowMs),
+    abandonClaims(env.DB, nowMs),
     ...(await abandonedUploads(env.DB, nowMs)).map((upload) => eraseUpload(env.DB, edge.objects, upload)),
     ...(await halfDeletedTenants(env.DB, nowMs)).map((id) => eraseTenant(edge, env, id, requestId)),
   ])

@@ -2,7 +2,7 @@
 // Knows no bytes. Invariant: an alias points only at a version of the same tenant and name whose object is stored.
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
-import { noteErasures } from './erasures.ts'
+import { noteErasures, type VersionFilter } from './erasures.ts'
 import { MARK_MS } from './orphans.ts'
 
 export interface AdapterName {
@@ -98,6 +98,9 @@ export async function listVersions(db: D1Database, { tenant, name }: AdapterName
   return z.array(VersionRow).parse(results)
 }
 
+/** No upload of one request takes so long. */
+const CLAIM_MS = 24 * 3_600_000
+
 interface NewVersion extends AdapterName {
   readonly digest: Digest
   readonly bytes: number
@@ -126,12 +129,21 @@ export async function beginVersion(db: D1Database, version: NewVersion): Promise
   return (claimed?.results.length ?? 0) > 0
 }
 
-/** Gives up a claim whose bytes never arrived; a version that is already published stays, and a claim of somebody else. */
+/** Gives up a claim that did not come to a version; one that is published already stays, and a claim of somebody else. */
 export async function abandonVersion(db: D1Database, { tenant, name, digest, nowMs }: NewVersion): Promise<void> {
-  await db
-    .prepare('DELETE FROM versions WHERE tenant = ? AND name = ? AND digest = ? AND created_ms = ? AND ready = 0')
-    .bind(tenant, name, digest, nowMs)
-    .run()
+  const own = 'ready = 0 AND tenant = ? AND name = ? AND digest = ? AND created_ms = ?'
+  await removeVersions(db, { where: own, values: [tenant, name, digest, nowMs] }, nowMs)
+}
+
+/** As `abandonVersion`, for the claims of edges that died, or could not say so. */
+export async function abandonClaims(db: D1Database, nowMs: number): Promise<void> {
+  await removeVersions(db, { where: 'ready = 0 AND created_ms < ?', values: [nowMs - CLAIM_MS] }, nowMs)
+}
+
+/** Of bytes that are stored for them, whoever was told so, the sweep takes care. */
+async function removeVersions(db: D1Database, versions: VersionFilter, nowMs: number): Promise<void> {
+  const { where, values } = versions
+  await db.batch([noteErasures(db, versions, nowMs), db.prepare(`DELETE FROM versions WHERE ${where}`).bind(...values)])
 }
 
 /**
@@ -146,9 +158,7 @@ export async function publishVersion(
   const move = `UPDATE SET previous_digest = CASE WHEN digest = excluded.digest THEN previous_digest ELSE digest END,
     digest = excluded.digest, canary_digest = NULL, canary_weight = 0, updated_ms = excluded.updated_ms`
   const [claimed] = await db.batch([
-    db
-      .prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?')
-      .bind(tenant, name, digest),
+    db.prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?').bind(tenant, name, digest),
     db
       .prepare(
         `INSERT INTO aliases (tenant, name, digest, updated_ms) SELECT ?1, ?2, ?3, ?4
@@ -218,7 +228,7 @@ export async function setReport(
 /** Removes the name with all its versions; returns their digests. */
 export async function deleteAdapter(db: D1Database, { tenant, name }: AdapterName, nowMs: number): Promise<Digest[]> {
   const [, removed] = await db.batch([
-    noteErasures(db, tenant, name, nowMs),
+    noteErasures(db, { where: 'tenant = ? AND name = ?', values: [tenant, name] }, nowMs),
     db.prepare('DELETE FROM versions WHERE tenant = ? AND name = ? RETURNING digest').bind(tenant, name),
     db.prepare('DELETE FROM aliases WHERE tenant = ? AND name = ?').bind(tenant, name),
   ])

@@ -14,14 +14,19 @@ const BATCH = 50
 const Erasure = z.object({ digest: Digest, tenant: z.string() })
 export type Erasure = z.infer<typeof Erasure>
 
-/** For the batch that removes the versions, before they are gone: those of one name, or with null all of the tenant's. */
-export function noteErasures(db: D1Database, tenant: string, name: string | null, nowMs: number): D1PreparedStatement {
+/** Of versions: an SQL condition, and its parameters. */
+export interface VersionFilter {
+  readonly where: string
+  readonly values: readonly (string | number)[]
+}
+
+/** For the batch that removes these versions, before they are gone. */
+export function noteErasures(db: D1Database, { where, values }: VersionFilter, nowMs: number): D1PreparedStatement {
   return db
     .prepare(
-      `INSERT OR REPLACE INTO erasures (digest, tenant, due_ms)
-       SELECT DISTINCT digest, tenant, ?1 FROM versions WHERE tenant = ?2 AND (?3 IS NULL OR name = ?3)`,
+      `INSERT OR REPLACE INTO erasures (digest, tenant, due_ms) SELECT DISTINCT digest, tenant, ? FROM versions WHERE ${where}`,
     )
-    .bind(nowMs + SETTLED_MS, tenant, name)
+    .bind(nowMs + SETTLED_MS, ...values)
 }
 
 /** Takes some that are due; they are due again later unless `endErasures` is told of them with the same `nowMs`. */

@@ -132,7 +132,7 @@ export async function isBeingDeleted(db: D1Database, id: string, begunMs: number
 export async function removeTenant(db: D1Database, receipt: Receipt, begunMs: number): Promise<void> {
   const { id, erased_ms: nowMs } = receipt
   await db.batch([
-    noteErasures(db, id, null, nowMs),
+    noteErasures(db, { where: 'tenant = ?', values: [id] }, nowMs),
     hastenUploads(db, id, nowMs),
     keepReceipt(db, receipt, begunMs),
     // Its keys, versions and aliases go with it: they refer to it.

@@ -8,12 +8,7 @@ import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
 import type { BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
-import {
-  type AdapterName,
-  abandonVersion,
-  beginVersion,
-  publishVersion,
-} from '../registry/adapters.ts'
+import { type AdapterName, abandonVersion, beginVersion, publishVersion } from '../registry/adapters.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import { splitHead } from '../split-head.ts'
@@ -61,6 +56,7 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
       throw new ApiError(409, 'being_deleted', `'${fullName(adapter)}' was deleted during the upload: publish again.`)
     }
   } catch (error) {
+    await abandonVersion(c.env.DB, version)
     // The name or its tenant may have been deleted meanwhile: these bytes came too late to be erased with it.
     await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, [digest], Date.now())
     throw error

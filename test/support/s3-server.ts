@@ -21,6 +21,8 @@ export interface S3Server {
   full: boolean
   /** Takes requests, and never answers. */
   silent: boolean
+  /** Whether the connection of a request ends `unheard`, or once the store has done what it asks, `unanswered`. */
+  lose: (method: string) => 'unheard' | 'unanswered' | undefined
   close(): Promise<void>
 }
 
@@ -37,6 +39,10 @@ export async function startS3(): Promise<S3Server> {
       s3.receivedBytes += chunk.byteLength
     }
     if (s3.silent) return
+    const lost = s3.lose(request.method ?? 'GET')
+    if (lost === 'unheard') return response.destroy()
+    // Closed before anything of an answer is sent.
+    if (lost === 'unanswered') response.destroy()
     const body = Buffer.concat(chunks)
     const declared = String(request.headers['x-amz-content-sha256'])
     if (!signatureMatches(request, declared)) return refuse(response, 403, 'SignatureDoesNotMatch')
@@ -82,6 +88,7 @@ export async function startS3(): Promise<S3Server> {
     lenient: false,
     full: false,
     silent: false,
+    lose: () => undefined,
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections()
