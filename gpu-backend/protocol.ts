@@ -10,6 +10,8 @@ export type Digest = z.infer<typeof Digest>
 
 /** Header that carries the edge's request id; it is repeated in the backend's logs. */
 export const REQUEST_ID_HEADER = 'x-request-id'
+/** Header that carries the fingerprint of the base model that is asked for: a backend that serves another refuses. */
+export const BASE_HEADER = 'x-polylora-base'
 
 const MAX_TEXT_CHARS = 2_000_000
 const MAX_STOPS = 16
@@ -288,6 +290,7 @@ export const ERROR_STATUS = {
   forbidden: 403,
   not_found: 404,
   adapter_missing: 409,
+  wrong_base: 412,
   too_large: 413,
   digest_mismatch: 422,
   invalid_delta: 422,

@@ -7,7 +7,7 @@ import { BackendError } from './errors.ts'
 import { type Exchange, readJsonBody, sendError, sendJson, toBackendError } from './exchange.ts'
 import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
-import { Digest, EmbedRequest, GenerateRequest, REQUEST_ID_HEADER } from './protocol.ts'
+import { BASE_HEADER, Digest, EmbedRequest, GenerateRequest, REQUEST_ID_HEADER } from './protocol.ts'
 import { streamAnswer } from './stream-answer.ts'
 import { Uploads, uploadBytes } from './uploads.ts'
 
@@ -38,7 +38,15 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     if (!capability)
       throw new BackendError('unauthorized', 'The capability token is missing, wrong or expired: ask through the edge.')
     if (draining) throw new BackendError('unavailable', 'This backend is shutting down: use another one.')
+    checkBase(request.headers[BASE_HEADER])
     return capability
+  }
+
+  /** Else one base model would answer in the other's place, as while the base is changed on one backend after another. */
+  const checkBase = (asked: string | string[] | undefined): void => {
+    const { name, fingerprint } = engine.info.base
+    if (asked === undefined || asked === fingerprint) return
+    throw new BackendError('wrong_base', `This backend serves ${name}, ${fingerprint}, not ${asked}: use another one.`)
   }
 
   const authorize = (capability: Capability, delta: string | null): Capability => {

@@ -34,7 +34,10 @@ const READY_ADAPTERS = `SELECT a.name, a.digest, a.updated_ms, a.canary_digest, 
 
 const AliasRow = z.object({
   digest: Digest,
+  /** Fingerprint of the base model that the version was made for. */
+  base: z.string(),
   canary_digest: z.nullable(Digest),
+  canary_base: z.nullable(z.string()),
   canary_weight: z.int(),
   previous_digest: z.nullable(Digest),
 })
@@ -42,7 +45,13 @@ export type AliasRow = z.infer<typeof AliasRow>
 
 export async function tryGetAlias(db: D1Database, { tenant, name }: AdapterName): Promise<AliasRow | undefined> {
   const row = await db
-    .prepare('SELECT digest, canary_digest, canary_weight, previous_digest FROM aliases WHERE tenant = ? AND name = ?')
+    .prepare(
+      `SELECT a.digest, v.header ->> '$.base' AS base, a.canary_digest, c.header ->> '$.base' AS canary_base,
+         a.canary_weight, a.previous_digest
+       FROM aliases a JOIN versions v ON v.tenant = a.tenant AND v.name = a.name AND v.digest = a.digest
+       LEFT JOIN versions c ON c.tenant = a.tenant AND c.name = a.name AND c.digest = a.canary_digest
+       WHERE a.tenant = ? AND a.name = ?`,
+    )
     .bind(tenant, name)
     .first()
   return row ? AliasRow.parse(row) : undefined
@@ -56,7 +65,7 @@ export async function tryPinVersion(
 ): Promise<AliasRow | undefined> {
   const row = await db
     .prepare(
-      `SELECT digest, NULL AS canary_digest, 0 AS canary_weight, NULL AS previous_digest
+      `SELECT digest, header ->> '$.base' AS base, NULL AS canary_digest, NULL AS canary_base, 0 AS canary_weight, NULL AS previous_digest
        FROM versions WHERE tenant = ? AND name = ? AND digest = ? AND ready = 1`,
     )
     .bind(tenant, name, digest)

@@ -11,6 +11,8 @@ import { tryParseAdapterName } from './names.ts'
 export interface ResolvedModel {
   readonly adapter: string | null
   readonly digest: Digest | null
+  /** Fingerprint of the base model that it is, or was made for. */
+  readonly base: string
 }
 
 /**
@@ -20,9 +22,13 @@ export interface ResolvedModel {
  */
 export async function resolveModel(c: Context<EdgeEnv>, model: string, unit: string): Promise<ResolvedModel> {
   const own = await tryResolveAlias(c, model)
-  if (own) return { adapter: own.name, digest: chooseVersion(own.alias, unit) }
+  if (own) {
+    const { alias } = own
+    const digest = chooseVersion(alias, unit)
+    return { adapter: own.name, digest, base: (digest === alias.canary_digest && alias.canary_base) || alias.base }
+  }
   const { base } = await c.var.edge.backends.info(Date.now())
-  if (model === base.name) return { adapter: null, digest: null }
+  if (model === base.name) return { adapter: null, digest: null, base: base.fingerprint }
   throw modelNotFound(model)
 }
 

@@ -8,15 +8,22 @@ import { backendUnavailable } from './backends.ts'
 const UNAUTHORIZED =
   "A backend does not take the edge's tokens: give both the same POLYLORA_BACKEND_SECRET, and clocks that agree."
 
+/** As one of all backends' it is no fault while they are changed one after another. */
+const WRONG_BASE =
+  'A backend serves another base model than the request is for: give all backends of an edge the same --model.'
+
+/** What is the matter with a backend: it is not well, has no room, or has another secret or base model than the request. */
+type Hindrance = 'ailing' | 'full' | 'stranger'
+
 /** A failure that another backend may not share. */
 export class TryNext extends Error {
   readonly refusal: ApiError
-  readonly ailing: boolean
+  readonly hindrance: Hindrance
 
-  constructor(refusal: ApiError, ailing: boolean) {
+  constructor(refusal: ApiError, hindrance: Hindrance) {
     super(refusal.message)
     this.refusal = refusal
-    this.ailing = ailing
+    this.hindrance = hindrance
   }
 }
 
@@ -47,22 +54,33 @@ export function refusal({ error: code, message, param }: ErrorBody, promptField:
     case 'deadline_exceeded':
       return new ApiError(504, code, message)
     case 'overloaded':
-      return new TryNext(new ApiError(429, 'overloaded', message, { headers: { 'retry-after': '1' } }), false)
+      return new TryNext(new ApiError(429, 'overloaded', message, { headers: { 'retry-after': '1' } }), 'full')
     case 'unavailable':
-      return new TryNext(backendUnavailable(), true)
+      return new TryNext(backendUnavailable(), 'ailing')
     case 'adapter_missing':
       return new TryNext(
         new ApiError(503, 'adapter_not_resident', 'The adapter could not be kept on the model server: try again.'),
-        false,
+        'full',
       )
     case 'unauthorized':
       // One that has another secret, as while the secret is changed on one backend after another.
       console.error(JSON.stringify({ event: 'backend_refused', code, message: UNAUTHORIZED }))
-      return new TryNext(failed(), false)
+      return new TryNext(failed(), 'stranger')
+    case 'wrong_base':
+      console.warn(JSON.stringify({ event: 'backend_refused', code, message: WRONG_BASE }))
+      return new TryNext(baseNotServed(), 'stranger')
     default:
       console.error(JSON.stringify({ event: 'backend_refused', code, message }))
       return failed()
   }
+}
+
+function baseNotServed(): ApiError {
+  return new ApiError(
+    503,
+    'base_not_served',
+    'No model server has the base model that this is for: an adapter must have been published for the base of GET /v1/base.',
+  )
 }
 
 function failed(): ApiError {

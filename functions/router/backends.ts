@@ -57,6 +57,12 @@ export class Backends {
     this.#entry(url).ailing = true
   }
 
+  /** It has just refused a request as being for another base than its own: what it said before may be out of date. */
+  doesNotServe(url: string, base: string): void {
+    const entry = this.#entry(url)
+    if (entry.info?.base.fingerprint === base) entry.infoUntilMs = 0
+  }
+
   /** As good as a probe that was passed. */
   answered(url: string, nowMs: number): void {
     const entry = this.#entry(url)

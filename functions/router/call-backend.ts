@@ -2,7 +2,7 @@
 // a delta is brought to a backend before the request that needs it is complete.
 // Invariant: bytes reach a backend only from storage, under the digest that the token names.
 import type { CapabilityKey } from '../../gpu-backend/capability.ts'
-import type { Digest } from '../../gpu-backend/protocol.ts'
+import { BASE_HEADER, type Digest } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import type { CachedObjects } from '../registry/cached-objects.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
@@ -19,6 +19,8 @@ export interface BackendContext {
   readonly objects: CachedObjects
   readonly tenant: string
   readonly requestId: string
+  /** Fingerprint of the base model that the request is for; a backend that serves another refuses it. */
+  readonly base: string
   /** What the caller's request names the text that is sent to the model. */
   readonly promptField: 'messages' | 'prompt' | 'input'
   /** How long a backend may be silent; milliseconds. */
@@ -117,10 +119,11 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
   await pushDelta(context, url, digest)
 }
 
-function headersFor(context: BackendContext, delta: Digest | null, maxTokens: number) {
-  const { tenant, requestId, capabilityKey, nowMs } = context
+async function headersFor(context: BackendContext, delta: Digest | null, maxTokens: number) {
+  const { tenant, requestId, base, capabilityKey, nowMs } = context
   const limits = { max_tokens: maxTokens, max_delta_bytes: MAX_DELTA_BYTES }
-  return capabilityHeaders(capabilityKey, { tenant, requestId, delta, nowMs: nowMs(), limits })
+  const permit = await capabilityHeaders(capabilityKey, { tenant, requestId, delta, nowMs: nowMs(), limits })
+  return { ...permit, [BASE_HEADER]: base }
 }
 
 /** @throws TryNext where no answer begins within `patienceMs`, of which sending the body is a part */
@@ -139,7 +142,7 @@ async function send(
     console.warn(
       JSON.stringify({ event: 'backend_unreachable', request_id: context.requestId, url, reason: String(error) }),
     )
-    throw new TryNext(backendUnavailable(), true)
+    throw new TryNext(backendUnavailable(), 'ailing')
   } finally {
     clearTimeout(timer)
   }

@@ -9,6 +9,7 @@ import {
   type GenerateRequest,
   MAX_EMBED_INPUTS,
 } from '../../gpu-backend/protocol.ts'
+import type { ApiError } from '../errors.ts'
 import { tryWithin } from '../try-within.ts'
 import { refusal, TryNext } from './backend-refusal.ts'
 import { backendUnavailable } from './backends.ts'
@@ -87,7 +88,7 @@ function embedAtOnce(context: BackendContext, request: EmbedRequest, warming: Wa
       const { response, cold } = await callBackend(context, backend, work, warming)
       const body = await tryWithin(response.json(), context.patienceMs).catch(() => undefined)
       const answer = EmbedResponse.safeParse(body)
-      if (!answer.success) throw new TryNext(backendUnavailable(), true)
+      if (!answer.success) throw new TryNext(backendUnavailable(), 'ailing')
       return { backend, cold, answer: answer.data }
     } finally {
       release()
@@ -101,12 +102,13 @@ async function onBestBackend<Result>(
   delta: Digest | null,
   work: (backend: string) => Promise<Result>,
 ): Promise<Result> {
-  const { backends, nowMs } = context
+  const { backends, base, nowMs } = context
   context.waitUntil(backends.probe(nowMs()))
-  let refused = backendUnavailable()
-  const urls = backends.order(delta ?? context.requestId).slice(0, MAX_TRIES)
-  for (const [attempt, url] of urls.entries()) {
-    if (attempt > 0) await jitter()
+  let refused: ApiError | undefined
+  let tries = 0
+  for (const url of backends.order(delta ?? context.requestId)) {
+    if (tries === MAX_TRIES) break
+    if (tries > 0) await jitter()
     try {
       const result = await work(url)
       backends.answered(url, nowMs())
@@ -115,18 +117,25 @@ async function onBestBackend<Result>(
       if (!(error instanceof TryNext)) throw error
       // Nobody waits for another backend, and this one has done nothing wrong.
       if (context.signal.aborted) throw error.refusal
-      if (error.ailing) backends.failed(url)
+      if (error.hindrance === 'ailing') backends.failed(url)
+      if (error.hindrance === 'stranger') {
+        // It has done nothing, and says nothing of those that the request is for: any number may be passed.
+        backends.doesNotServe(url, base)
+        refused ??= error.refusal
+        continue
+      }
+      tries++
       refused = error.refusal
     }
   }
-  throw refused
+  throw refused ?? backendUnavailable()
 }
 
 async function begin(
   { body }: Response,
   { patienceMs, promptField }: BackendContext,
 ): Promise<Pick<Generation, 'started' | 'events'>> {
-  if (!body) throw new TryNext(backendUnavailable(), true)
+  if (!body) throw new TryNext(backendUnavailable(), 'ailing')
   const events = readGenerateEvents(body, patienceMs)
   try {
     const { value: first } = await events.next()
@@ -136,7 +145,7 @@ async function begin(
   } catch (error) {
     // Else the backend would go on generating what nobody reads.
     await events.return(undefined)
-    throw error instanceof BrokenStream ? new TryNext(backendUnavailable(), true) : error
+    throw error instanceof BrokenStream ? new TryNext(backendUnavailable(), 'ailing') : error
   }
 }
 

@@ -27,22 +27,21 @@ export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   refuseUnsupported(request, UNSUPPORTED_EMBEDDING)
   const input = toInputs(request)
   const model = await resolveModel(c, request.model, request.user ?? c.var.requestId)
-  const warming = await warm(c, model.digest)
+  const warming = await warm(c, model)
   // What makes two requests the same: not how the vectors are written.
   const identity = [c.req.path, request.model, input]
   const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity))
   const stored = await reserve(c, ticket, tokensOfTexts(input))
   if (stored) return replay(c, request, stored)
   try {
-    const context = backendContext(c, c.req.raw.signal, 'input')
+    const context = backendContext(c, model.base, c.req.raw.signal, 'input')
     const embedding = await forwardEmbed(context, { delta: model.digest, input }, warming)
-    const { base } = await c.var.edge.backends.info(Date.now())
     const answer = {
       digest: model.digest,
       promptTokens: embedding.answer.prompt_tokens,
       vectors: embedding.answer.embeddings.map((vector) => encodeVector(vector)),
     }
-    ticket.embedded(embedding, base.fingerprint, answer)
+    ticket.embedded(embedding, model.base, answer)
     await ticket.close('complete', Date.now())
     return respond(c, request, answer)
   } finally {

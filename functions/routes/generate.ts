@@ -43,7 +43,7 @@ const OwnFault = z.object({
 /** @throws ApiError for every refusal before the first token */
 export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall): Promise<Response> {
   const model = await resolveModel(c, call.model, call.user ?? c.var.requestId)
-  const warming = await warm(c, model.digest)
+  const warming = await warm(c, model)
   const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity(c, call)))
   const stored = await reserve(c, ticket, tokensOfGeneration(call.request, await contextTokens(c, call)))
   if (stored) return replay(c, call, stored)
@@ -90,7 +90,7 @@ async function startGeneration(c: Context<EdgeEnv>, { call, model, ticket, warmi
   try {
     const request = { ...call.request, delta: model.digest }
     const generation = await forwardGenerate(
-      backendContext(c, signal, request.messages ? 'messages' : 'prompt'),
+      backendContext(c, model.base, signal, request.messages ? 'messages' : 'prompt'),
       request,
       warming,
     )

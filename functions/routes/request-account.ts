@@ -51,6 +51,7 @@ export async function reserve(
 
 export function backendContext(
   c: Context<EdgeEnv>,
+  base: string,
   signal: AbortSignal,
   promptField: BackendContext['promptField'],
 ): BackendContext {
@@ -60,6 +61,7 @@ export function backendContext(
     capabilityKey: config.capabilityKey,
     tenant: c.var.principal.tenant,
     requestId: c.var.requestId,
+    base,
     signal,
     promptField,
     objects: cachedObjects,

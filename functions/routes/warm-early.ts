@@ -1,10 +1,9 @@
 // Brings an adapter to its backend while the prompt is still being read: clients write `model` before `messages`, so the
 // name is there with the first bytes. A guess that is wrong (a canary, another backend in the end) costs nothing but work.
 import type { Context } from 'hono'
-import type { Digest } from '../../gpu-backend/protocol.ts'
 import type { EdgeEnv } from '../edge-env.ts'
-import { tryResolveAlias } from '../registry/resolve-model.ts'
-import { type Warming, warmDelta } from '../router/call-backend.ts'
+import { type ResolvedModel, tryResolveAlias } from '../registry/resolve-model.ts'
+import { type BackendContext, type Warming, warmDelta } from '../router/call-backend.ts'
 import { backendContext } from './request-account.ts'
 
 const MODEL_FIRST = /^\s*\{\s*"model"\s*:\s*"([^"\\]*)"/
@@ -27,13 +26,17 @@ export function warmEarly(c: Context<EdgeEnv>): (text: string) => void {
 }
 
 /** What is on its way already, where it is what is needed; else it sets out now. */
-export async function warm(c: Context<EdgeEnv>, digest: Digest | null): Promise<Warming | undefined> {
+export async function warm(c: Context<EdgeEnv>, { digest, base }: ResolvedModel): Promise<Warming | undefined> {
   if (digest === null) return undefined
   const early = await c.var.warming
-  return early?.digest === digest ? early : warmDelta(backendContext(c, c.req.raw.signal, 'messages'), digest)
+  return early?.digest === digest ? early : warmDelta(contextOf(c, base), digest)
 }
 
 async function warmNamed(c: Context<EdgeEnv>, model: string): Promise<Warming | undefined> {
   const own = await tryResolveAlias(c, model)
-  return own && warmDelta(backendContext(c, c.req.raw.signal, 'messages'), own.alias.digest)
+  return own && warmDelta(contextOf(c, own.alias.base), own.alias.digest)
+}
+
+function contextOf(c: Context<EdgeEnv>, base: string): BackendContext {
+  return backendContext(c, base, c.req.raw.signal, 'messages')
 }

@@ -1,8 +1,11 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
+import { BackendInfo } from '../../gpu-backend/protocol.ts'
 import { startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
-import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
+import { BACKEND_SECRET, BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
+
+const OTHER_BASE = `sha256:${'d'.repeat(64)}`
 
 const { backends, edge } = await edgeOnBackends(2)
 await edge.addTenant('acme', 'key-acme')
@@ -41,6 +44,21 @@ describe('before the first token', () => {
       }
     },
   )
+
+  test('any number of backends with another secret are passed over', async () => {
+    const many = await Promise.all(Array.from({ length: 6 }, () => new ProtocolBackend().listen()))
+    const six = await startEdge(many.map(({ url }) => url))
+    await six.addTenant('acme', 'key-acme')
+    for (const { behaviour } of many.slice(1)) behaviour.refuse = 'unauthorized'
+    const body = JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }] })
+    for (let i = 0; i < 12; i++) {
+      const response = await six.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
+      expect(response.status).toBe(200)
+      await response.text()
+    }
+    await six.close()
+    for (const backend of many) await backend.close()
+  })
 
   test('a backend that cannot be reached is passed over', async () => {
     const alone = await new ProtocolBackend().listen()
@@ -120,6 +138,48 @@ describe('before the first token', () => {
     const before = backends.reduce((sum, backend) => sum + backend.asked, 0)
     expect((await ask()).status).toBe(400)
     expect(backends.reduce((sum, backend) => sum + backend.asked, 0)).toBe(before + 1)
+  })
+})
+
+describe('backends of different bases', async () => {
+  const { backends, edge } = await edgeOnBackends(2)
+  await edge.addTenant('acme', 'key-acme')
+  const digest = await edge.publish('key-acme', 'acme/moved', 11)
+
+  const post = (route: string, body: object) =>
+    edge.call('key-acme', `/v1/${route}`, { method: 'POST', body: JSON.stringify(body) })
+  const complete = (model: string) => post('completions', { model, prompt: 'hi' })
+  const servedBase = async () =>
+    BackendInfo.parse(await (await edge.call('key-acme', '/v1/base')).json()).base.fingerprint
+
+  test('answer for their own base alone, the base model by itself and adapters of it', async () => {
+    for (const [other, same] of [backends, backends.toReversed()] as [ProtocolBackend, ProtocolBackend][]) {
+      other.behaviour.base = OTHER_BASE
+      same.behaviour.base = BASE_INFO.base.fingerprint
+      for (let i = 0; i < 6; i++) {
+        const base = await servedBase()
+        expect(await (await complete('tiny-base')).json()).toMatchObject({ polylora: { base } })
+        const adapted = await complete('acme/moved')
+        expect(adapted.headers.get('x-polylora-adapter')).toBe(digest)
+        expect(await adapted.json()).toMatchObject({ polylora: { base: BASE_INFO.base.fingerprint } })
+        const embedded = await post('embeddings', { model: 'acme/moved', input: 'hi' })
+        expect(embedded.status).toBe(200)
+        expect(same.deltas.has(digest)).toBe(true)
+      }
+      expect(other.deltas.has(digest)).toBe(false)
+      same.deltas.clear()
+    }
+  })
+
+  test('refuse in a sentence what none of them serves, and an edge learns of a new base by one refusal', async () => {
+    for (const { behaviour } of backends) behaviour.base = BASE_INFO.base.fingerprint
+    await vi.waitFor(async () => expect((await complete('tiny-base')).status).toBe(200))
+    for (const { behaviour } of backends) behaviour.base = OTHER_BASE
+    const refused = await complete('acme/moved')
+    expect(refused.status).toBe(503)
+    expect(await refused.json()).toMatchObject({ error: { code: 'base_not_served', type: 'server_error' } })
+    await complete('tiny-base')
+    expect(await (await complete('tiny-base')).json()).toMatchObject({ polylora: { base: OTHER_BASE } })
   })
 })
 

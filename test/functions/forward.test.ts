@@ -6,7 +6,7 @@ import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { ApiError } from '../../functions/errors.ts'
 import { Backends } from '../../functions/router/backends.ts'
 import { importCapabilityKey } from '../../gpu-backend/capability.ts'
-import { BACKEND_SECRET } from '../support/protocol-backend.ts'
+import { BACKEND_SECRET, BASE_INFO } from '../support/protocol-backend.ts'
 
 type Forward = (context: object, request: object, warming: undefined) => Promise<unknown>
 
@@ -46,6 +46,7 @@ async function contextOf(urls: string[], signal: AbortSignal) {
     capabilityKey: await importCapabilityKey(BACKEND_SECRET),
     tenant: 'acme',
     requestId: 'req_1',
+    base: BASE_INFO.base.fingerprint,
     promptField: 'prompt',
     patienceMs: PATIENCE_MS,
     signal,

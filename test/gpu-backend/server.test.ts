@@ -307,6 +307,17 @@ describe('a capability token', () => {
     }
   })
 
+  test('opens nothing where the request names another base than the one that is served', async () => {
+    const ask = async (base: string) => {
+      const headers = { authorization: `Bearer ${await token()}`, 'x-polylora-base': base }
+      return fetch(`${client.url}/v1/generate`, { method: 'POST', headers, body: JSON.stringify(generation()) })
+    }
+    const { message } = await expectRefusal(await ask(MISSING), 'wrong_base')
+    expect(message).toContain(engine.info.base.fingerprint)
+    const answer = await ask(engine.info.base.fingerprint)
+    expect((await eventsOf(answer)).at(-1)).toMatchObject({ event: 'done' })
+  })
+
   test('for another delta, or for the base, opens nothing else', async () => {
     await expectRefusal(await client.generate({ delta: delta.digest }, { delta: null }), 'forbidden')
     await expectRefusal(await client.generate({}, { delta: delta.digest }), 'forbidden')

@@ -10,6 +10,7 @@ import {
   verifyCapability,
 } from '../../gpu-backend/capability.ts'
 import {
+  BASE_HEADER,
   type BackendInfo,
   choicesOf,
   EmbedRequest,
@@ -55,6 +56,8 @@ interface Behaviour {
   calls: ToolCall[]
   /** What `/readyz` says. */
   ready: boolean
+  /** Fingerprint of the base that it serves. */
+  base: string
   /** Wait for this before a generation is answered at all. */
   hold: Promise<void> | undefined
   /** Refuse every generation and embedding with this code. */
@@ -78,6 +81,7 @@ function usual(): Behaviour {
     words: ['Hello', ' from', ' the', ' model', '.'],
     calls: [],
     ready: true,
+    base: BASE_INFO.base.fingerprint,
     hold: undefined,
     refuse: undefined,
     param: undefined,
@@ -155,13 +159,18 @@ export class ProtocolBackend {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
-    if (request.method === 'GET' && pathname === '/v1/base') return json(response, 200, BASE_INFO)
+    if (request.method === 'GET' && pathname === '/v1/base') {
+      const base = { ...BASE_INFO.base, fingerprint: this.behaviour.base }
+      return json(response, 200, { ...BASE_INFO, base })
+    }
     if (request.method === 'GET' && pathname === '/readyz') {
       return json(response, this.behaviour.ready ? 200 : 503, {})
     }
     const token = /^Bearer (.*)$/.exec(request.headers.authorization ?? '')?.[1] ?? ''
     const capability = await verifyCapability(this.#key!, token, Date.now())
     if (!capability) return refuse(response, 'unauthorized', 'bad token')
+    const asked = request.headers[BASE_HEADER]
+    if (asked !== undefined && asked !== this.behaviour.base) return refuse(response, 'wrong_base', 'another base')
 
     if (request.method === 'GET' && pathname === '/v1/residency') {
       if (capability.delta !== null) return refuse(response, 'forbidden', 'token is for a delta')
@@ -227,7 +236,7 @@ export class ProtocolBackend {
     const send = (event: GenerateEvent) => response.write(`${JSON.stringify(event)}\n`)
     send({
       event: 'started',
-      base: BASE_INFO.base.fingerprint,
+      base: behaviour.base,
       delta: body.delta,
       tier: body.delta ? 'host' : null,
       prompt_tokens: 7,
