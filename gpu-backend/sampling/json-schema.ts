@@ -3,10 +3,10 @@
 // not named unless additionalProperties says so, and numbers have at most 15 digits.
 import { Automaton, type CompactAutomaton, END, GrammarTooLarge } from './automaton.ts'
 import { decimalRange, type JsonText, jsonText, otherKey } from './json-text.ts'
+import { exclusive } from './one-of.ts'
 import {
   ALONE,
   ANNOTATIONS,
-  areDisjoint,
   count,
   escapePointer,
   formatRefused,
@@ -105,19 +105,22 @@ class SchemaCompiler {
     return literals
   }
 
-  #reference(ref: unknown, place: string): number {
-    if (typeof ref !== 'string' || !/^#(\/|$)/.test(ref)) {
-      throw refusal(
-        place,
-        `has the $ref ${JSON.stringify(ref)}, but only those within the schema ("#/...") are supported`,
-      )
-    }
+  #reference(given: unknown, place: string): number {
+    const ref = this.#checkReference(given, place)
     const known = this.#rules.get(ref)
     if (known !== undefined) return known
     const entry = this.automaton.node()
     this.#rules.set(ref, entry)
     this.automaton.addJump(entry, this.value(this.#resolve(ref, place), ref, END))
     return entry
+  }
+
+  #checkReference(ref: unknown, place: string): string {
+    if (typeof ref === 'string' && /^#(\/|$)/.test(ref)) return ref
+    throw refusal(
+      place,
+      `has the $ref ${JSON.stringify(ref)}, but only those within the schema ("#/...") are supported`,
+    )
   }
 
   #resolve(ref: string, place: string): unknown {
@@ -138,11 +141,16 @@ class SchemaCompiler {
     if (keyword === 'allOf' && list.length > 1) {
       throw refusal(place, 'has an "allOf" of several schemas, which is not supported: write them as one')
     }
-    if (keyword === 'oneOf' && !areDisjoint(list)) {
-      throw refusal(place, 'has a "oneOf" whose schemas are not of different types: use "anyOf"')
+    const alternatives =
+      keyword === 'oneOf' ? exclusive(list, (ref) => this.#resolve(this.#checkReference(ref, place), place)) : list
+    if (!alternatives) {
+      throw refusal(
+        place,
+        'has a "oneOf" whose schemas are neither of different types nor objects with a property that tells them apart: use "anyOf"',
+      )
     }
     const entry = this.automaton.node()
-    for (const [index, schema] of list.entries()) {
+    for (const [index, schema] of alternatives.entries()) {
       this.automaton.addJump(entry, this.value(schema, `${place}/${keyword}/${index}`, to))
     }
     return entry

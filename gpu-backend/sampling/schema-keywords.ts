@@ -6,9 +6,13 @@ export type Schema = Readonly<Record<string, unknown>>
 export type Kind = 'null' | 'boolean' | 'object' | 'array' | 'number' | 'integer' | 'string'
 
 /** Keywords that say nothing about which values are valid. */
-export const ANNOTATIONS = new Set(
-  '$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly'.split(' '),
-)
+export const ANNOTATIONS = new Set([
+  ...'$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly'.split(
+    ' ',
+  ),
+  // OpenAPI's, of which alternative it is; the alternatives say so themselves.
+  'discriminator',
+])
 export const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
   null: [],
   boolean: [],
@@ -67,20 +71,6 @@ export function isOfKind(value: unknown, kind: Kind): boolean {
     default:
       return typeof value === kind
   }
-}
-
-/** Whether no value satisfies two of the schemas: each names its type, and no type comes twice. */
-export function areDisjoint(schemas: readonly unknown[]): boolean {
-  const kinds = schemas.flatMap((schema): unknown[] => {
-    if (!isSchema(schema)) return [undefined]
-    const values = 'const' in schema ? [schema.const] : schema.enum
-    if (Array.isArray(values)) return [...new Set(values.map((value) => JSON.stringify(value)))]
-    return Array.isArray(schema.type) ? schema.type : [schema.type]
-  })
-  const literal = (kind: unknown) => !KINDS.includes(kind as Kind)
-  if (kinds.includes(undefined) || new Set(kinds).size < kinds.length) return false
-  if (kinds.includes('integer') && kinds.includes('number')) return false
-  return kinds.every(literal) || !kinds.some(literal)
 }
 
 /** The count that `key` gives, where it does. */

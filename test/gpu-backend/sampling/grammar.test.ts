@@ -167,6 +167,39 @@ describe('objects', () => {
   })
 })
 
+describe('alternatives of which one must fit', () => {
+  const pet = (kind: string, required: readonly string[]): Schema => ({
+    type: 'object',
+    properties: { [kind]: { type: 'integer' }, kind: { const: kind } },
+    required,
+  })
+  const of = (required: readonly string[]): Schema => ({
+    $defs: { cat: pet('cat', required), dog: pet('dog', required) },
+    oneOf: [{ $ref: '#/$defs/cat' }, { $ref: '#/$defs/dog' }],
+    discriminator: { propertyName: 'kind', mapping: { cat: '#/$defs/cat', dog: '#/$defs/dog' } },
+  })
+
+  test.each([[['kind']], [[]]])('are told apart by a property, which is written: %j of it required', (required) => {
+    expect(accepts(ofSchema(of(required)), '{"cat":1,"kind":"cat"}')).toBe(true)
+    expect(accepts(ofSchema(of(required)), '{"kind":"dog"}')).toBe(true)
+    for (const text of ['{"cat":1,"kind":"dog"}', '{"cat":1}', '{}', '{"kind":"cow"}']) {
+      expect(accepts(ofSchema(of(required)), text)).toBe(false)
+    }
+  })
+
+  test('may hold one another', () => {
+    const expression = { oneOf: [{ $ref: '#/$defs/sum' }, { $ref: '#/$defs/one' }] }
+    const node = (op: string, properties: Schema) => ({
+      type: 'object',
+      properties: { op: { enum: [op] }, ...properties },
+      required: ['op', ...Object.keys(properties)],
+    })
+    const schema = { $defs: { sum: node('sum', { of: expression }), one: node('one', {}) }, ...expression }
+    expect(accepts(ofSchema(schema), '{"op":"sum","of":{"op":"sum","of":{"op":"one"}}}')).toBe(true)
+    expect(accepts(ofSchema(schema), '{"op":"sum","of":{"op":"two"}}')).toBe(false)
+  })
+})
+
 describe('names and values that begin alike', () => {
   const names = ['a', 'ab', 'abc', 'b', 'é', 'è', 'a"b', '']
 
@@ -285,6 +318,7 @@ describe('a schema that cannot be held to', () => {
     ['an empty range', { type: 'integer', minimum: 3, maximum: 2 }, 'accepts no'],
     ['several schemas at once', { allOf: [{ type: 'string' }, { maxLength: 2 }] }, 'allOf'],
     ['one of several that overlap', { oneOf: [{ type: 'integer' }, { type: 'number' }] }, 'oneOf'],
+    ['objects that overlap', { oneOf: [{ type: 'object' }, { type: 'object' }] }, 'tells them apart'],
     ['a bound of many digits', { type: 'number', minimum: 0.1 + 0.2 }, '15 digits'],
     ['a bound that is text', { type: 'number', minimum: '3' }, 'minimum'],
     ['a negative count', { type: 'string', maxLength: -1 }, 'maxLength'],
