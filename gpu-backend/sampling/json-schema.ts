@@ -16,11 +16,13 @@ import {
   KINDS,
   type Kind,
   kindsOf,
+  localReference,
+  referenced,
   refusal,
   type Schema,
   tighter,
-  unescapePointer,
 } from './schema-keywords.ts'
+import { formatRule, isFormat } from './string-formats.ts'
 
 const MAX_DEPTH = 200
 const MAX_NAME_CHARS = 1000
@@ -58,6 +60,8 @@ class SchemaCompiler {
   readonly #root: Schema
   /** Entries of the rules that $refs point at. */
   readonly #rules = new Map<string, number>()
+  /** Entries of the rules of formats. */
+  readonly #formats = new Map<unknown, number>()
   #depth = 0
 
   constructor(root: Schema) {
@@ -94,6 +98,9 @@ class SchemaCompiler {
     if (alone !== undefined) return this.#alternatives(schema[alone], alone, place, to)
     const unknown = keywords.find((key) => key !== 'type' && !KINDS.some((kind) => KEYWORDS[kind].includes(key)))
     if (unknown !== undefined) throw refusal(place, `uses "${unknown}", which is not supported`)
+    if ('format' in schema && !isFormat(schema.format)) {
+      throw refusal(place, `has the format ${JSON.stringify(schema.format)}, which is not supported`)
+    }
     if (keywords.length === 0) return this.automaton.call(this.#text.any, to)
     return this.automaton.choice(...kinds.map((kind) => this.#ofKind(kind, schema, place, to)))
   }
@@ -106,33 +113,13 @@ class SchemaCompiler {
   }
 
   #reference(given: unknown, place: string): number {
-    const ref = this.#checkReference(given, place)
+    const ref = localReference(given, place)
     const known = this.#rules.get(ref)
     if (known !== undefined) return known
     const entry = this.automaton.node()
     this.#rules.set(ref, entry)
-    this.automaton.addJump(entry, this.value(this.#resolve(ref, place), ref, END))
+    this.automaton.addJump(entry, this.value(referenced(this.#root, ref, place), ref, END))
     return entry
-  }
-
-  #checkReference(ref: unknown, place: string): string {
-    if (typeof ref === 'string' && /^#(\/|$)/.test(ref)) return ref
-    throw refusal(
-      place,
-      `has the $ref ${JSON.stringify(ref)}, but only those within the schema ("#/...") are supported`,
-    )
-  }
-
-  #resolve(ref: string, place: string): unknown {
-    let target: unknown = this.#root
-    for (const part of ref.split('/').slice(1)) {
-      const key = unescapePointer(part)
-      if (typeof target !== 'object' || target === null || key === undefined || !Object.hasOwn(target, key)) {
-        throw refusal(place, `has the $ref "${ref}", which points at nothing`)
-      }
-      target = (target as Schema)[key]
-    }
-    return target
   }
 
   #alternatives(list: unknown, keyword: string, place: string, to: number): number {
@@ -142,7 +129,7 @@ class SchemaCompiler {
       throw refusal(place, 'has an "allOf" of several schemas, which is not supported: write them as one')
     }
     const alternatives =
-      keyword === 'oneOf' ? exclusive(list, (ref) => this.#resolve(this.#checkReference(ref, place), place)) : list
+      keyword === 'oneOf' ? exclusive(list, (ref) => referenced(this.#root, localReference(ref, place), place)) : list
     if (!alternatives) {
       throw refusal(
         place,
@@ -191,6 +178,13 @@ class SchemaCompiler {
   #string(schema: Schema, place: string, to: number): number {
     const least = count(schema, 'minLength', place) ?? 0
     const most = count(schema, 'maxLength', place)
+    if ('format' in schema) {
+      const counted = ['minLength', 'maxLength'].find((key) => key in schema)
+      if (counted !== undefined) throw refusal(place, `has "${counted}" beside "format", which is not supported`)
+      const rule = this.#formats.get(schema.format) ?? formatRule(this.automaton, schema.format)
+      this.#formats.set(schema.format, rule)
+      return this.automaton.call(rule, to)
+    }
     if (least === 0 && most === undefined) return this.automaton.call(this.#text.string, to)
     const close = this.automaton.literal('"', to)
     const character = (next: number) => this.automaton.call(this.#text.character, next)

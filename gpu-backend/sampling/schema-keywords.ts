@@ -20,7 +20,7 @@ export const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
   array: ['items', 'prefixItems', 'minItems', 'maxItems'],
   number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
   integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  string: ['minLength', 'maxLength'],
+  string: ['minLength', 'maxLength', 'format'],
 }
 export const KINDS = Object.keys(KEYWORDS) as Kind[]
 /** Keywords that decide alone: beside them only annotations. */
@@ -99,8 +99,27 @@ export function tighter(
 /** A property's name as a part of a JSON pointer (RFC 6901). */
 export const escapePointer = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1')
 
+/** A "$ref" that leads to a place within the schema. */
+export function localReference(ref: unknown, place: string): string {
+  if (typeof ref === 'string' && /^#(\/|$)/.test(ref)) return ref
+  throw refusal(place, `has the $ref ${JSON.stringify(ref)}, but only those within the schema ("#/...") are supported`)
+}
+
+/** What `ref` points at. */
+export function referenced(root: Schema, ref: string, place: string): unknown {
+  let target: unknown = root
+  for (const part of ref.split('/').slice(1)) {
+    const key = unescapePointer(part)
+    if (typeof target !== 'object' || target === null || key === undefined || !Object.hasOwn(target, key)) {
+      throw refusal(place, `has the $ref "${ref}", which points at nothing`)
+    }
+    target = (target as Schema)[key]
+  }
+  return target
+}
+
 /** The name that a part of a JSON pointer in a URI fragment stands for; undefined: its percent-encoding is broken. */
-export function unescapePointer(part: string): string | undefined {
+function unescapePointer(part: string): string | undefined {
   try {
     return decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
   } catch {

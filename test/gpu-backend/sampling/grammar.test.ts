@@ -167,6 +167,110 @@ describe('objects', () => {
   })
 })
 
+describe('strings of a format', () => {
+  const FORMATS: Readonly<Record<string, { readonly is: readonly string[]; readonly isNot: readonly string[] }>> = {
+    'date-time': {
+      is: ['2026-11-27T21:27:22Z', '1999-02-28T00:00:00.123456+14:00', '2024-02-29T23:59:59-05:30'],
+      isNot: [
+        '2026-11-27',
+        '2026-11-27T21:27:22',
+        '2026-11-27 21:27:22Z',
+        '2026-11-27T24:00:00Z',
+        '2025-02-29T00:00:00Z',
+      ],
+    },
+    date: {
+      is: ['2026-01-31', '2026-04-30', '2000-02-29', '2004-02-29', '1996-12-10'],
+      isNot: [
+        '2026-04-31',
+        '2026-00-10',
+        '2026-13-01',
+        '1900-02-29',
+        '2026-02-29',
+        '2026-2-9',
+        '26-02-09',
+        '2026-01-00',
+      ],
+    },
+    time: {
+      is: ['00:00:00Z', '23:59:59.5+01:00'],
+      isNot: ['24:00:00Z', '12:60:00Z', '12:00:00', '12:00Z', '1:00:00Z'],
+    },
+    duration: {
+      is: ['P1D', 'P1Y2M3D', 'PT36H', 'P2W', 'P1DT2H', 'PT1M30S', 'P1M'],
+      isNot: ['P', 'PT', 'P1', '1D', 'P1DT', 'P1D2M', 'PT1H30S', 'P1W2D'],
+    },
+    email: {
+      is: ['a@b.ch', 'first.last+tag@mail.example.com', `${'a'.repeat(64)}@example.org`],
+      isNot: [
+        'a@b',
+        '@b.ch',
+        'a.@b.ch',
+        '.a@b.ch',
+        'a..b@c.ch',
+        'a b@c.ch',
+        'a@-b.ch',
+        'a@b.c',
+        `${'a'.repeat(65)}@b.ch`,
+      ],
+    },
+    hostname: {
+      is: ['localhost', 'a.b-c.example.com', 'xn--bcher-kva.example', '1.2.3'],
+      isNot: ['', '-a', 'a-', 'a..b', '.a', 'a.', 'a_b', 'a.-b', 'a'.repeat(64)],
+    },
+    ipv4: {
+      is: ['0.0.0.0', '255.250.199.9', '10.20.30.40'],
+      isNot: ['256.0.0.1', '1.2.3', '01.2.3.4', '1.2.3.4.5', '1.2.3.'],
+    },
+    ipv6: {
+      is: ['::', '::1', '1::', '2001:db8::8a2E:370:7334', '1:2:3:4:5:6:7:8', '1:2:3:4:5:6:7::', '::2:3:4:5:6:7:8'],
+      isNot: [
+        '',
+        ':',
+        '1',
+        '1:2:3:4:5:6:7',
+        '1:2:3:4:5:6:7:8:9',
+        '1::2::3',
+        '12345::',
+        '1:2:3:4::5:6:7:8',
+        ':1::',
+        'g::',
+      ],
+    },
+    uuid: {
+      is: ['123e4567-e89b-12d3-a456-426614174000', '123E4567-E89B-42D3-B456-426614174000'],
+      isNot: [
+        '123e4567-e89b-02d3-a456-426614174000',
+        '123e4567-e89b-12d3-c456-426614174000',
+        '123e4567e89b12d3a456426614174000',
+      ],
+    },
+  }
+
+  test.each(Object.entries(FORMATS))('as %s are nothing else', (format, { is, isNot }) => {
+    for (const text of is) expect([text, accepts(ofSchema({ format }), JSON.stringify(text))]).toEqual([text, true])
+    for (const text of isNot) expect([text, accepts(ofSchema({ format }), JSON.stringify(text))]).toEqual([text, false])
+  })
+
+  test.each(Object.keys(FORMATS).filter((format) => format !== 'time'))(
+    'as %s satisfy whoever checks them, however they are written',
+    (format) => {
+      for (let seed = 0; seed < 40; seed++) {
+        const text = randomText(ofSchema({ type: 'string', format }), seed)
+        if (text !== undefined) checkAgainst({ type: 'string', format }, text)
+      }
+    },
+  )
+
+  test('may be null, and come in any number', () => {
+    const dates = { type: 'array', items: { type: ['string', 'null'], format: 'date' } }
+    expect(accepts(ofSchema(dates), '["2026-11-27",null,"2024-02-29"]')).toBe(true)
+    expect(accepts(ofSchema(dates), '["x"]')).toBe(false)
+    const properties = Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`p${i}`, { format: 'date-time' }]))
+    expect(thrown(() => grammars.check(ofSchema({ type: 'object', properties })))).toBeUndefined()
+  })
+})
+
 describe('alternatives of which one must fit', () => {
   const pet = (kind: string, required: readonly string[]): Schema => ({
     type: 'object',
@@ -308,6 +412,9 @@ describe('a schema that cannot be held to', () => {
   test.each<[string, Schema, string]>([
     ['an unknown keyword', { type: 'object', properties: { a: { type: 'number', multipleOf: 3 } } }, 'multipleOf'],
     ['a pattern', { type: 'string', pattern: '^a' }, 'pattern'],
+    ['an unknown format', { type: 'string', format: 'uri' }, '"uri"'],
+    ['a format of numbers', { type: 'integer', format: 'int32' }, '"int32"'],
+    ['a count beside a format', { format: 'email', maxLength: 9 }, 'maxLength'],
     ['an unknown type', { type: 'strin' }, 'strin'],
     ['a keyword beside a reference', { $ref: '#', minLength: 2 }, 'minLength'],
     ['a reference to nothing', { $ref: '#/$defs/none' }, '#/$defs/none'],
