@@ -3,14 +3,16 @@ import * as z from 'zod/mini'
 import type { EmbedRequest } from '../../gpu-backend/protocol.ts'
 import { modelField } from './chat-request.ts'
 
-const text = z.string().check(z.minLength(1))
+const text = z
+  .string('must be a text, not token ids, which LangChain leaves out with check_embedding_ctx_length=False')
+  .check(z.minLength(1))
 /** OpenAI's. */
 const MAX_INPUTS = 2048
 
 export const EmbeddingRequest = z.looseObject({
   model: modelField,
   input: z
-    .union([text, z.array(text).check(z.minLength(1))], 'must be a text or a list of texts, not of token ids')
+    .union([text, z.array(text).check(z.minLength(1))], 'must be a text or a list of texts')
     .check(
       z.refine(
         (input) => typeof input === 'string' || input.length <= MAX_INPUTS,

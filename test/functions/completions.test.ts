@@ -103,6 +103,14 @@ test('more texts than a backend takes at once are embedded in their order, and a
   expect(records).toEqual([{ prompt_tokens: 1800 }])
 })
 
+test.each([[[5, 6]], [[[5, 6], [7]]]])('embeddings of token ids are refused as such: %j', async (input) => {
+  await expect(client.embeddings.create({ model: 'tiny-base', input })).rejects.toMatchObject({
+    status: 400,
+    param: 'input',
+    message: expect.stringMatching(/not token ids.*check_embedding_ctx_length=False/),
+  })
+})
+
 test.each([
   [2049, 'at most 2048 texts'],
   [0, '>=1 items'],
