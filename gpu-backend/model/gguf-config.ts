@@ -48,8 +48,8 @@ export function ggufConfig(
       rope_scaling: ropeScaling(get),
       rms_norm_eps: get('attention.layer_norm_rms_epsilon'),
       tie_word_embeddings: !tensors.has('output.weight'),
-      attention_bias: modelType === 'llama' && tensors.has('blk.0.attn_q.bias'),
-      mlp_bias: modelType === 'llama' && tensors.has('blk.0.ffn_gate.bias'),
+      attention_bias: tensors.has('blk.0.attn_q.bias'),
+      mlp_bias: tensors.has('blk.0.ffn_gate.bias'),
       bos_token_id: metadata.get('tokenizer.ggml.bos_token_id'),
       // Any of them ends an answer: of the text, of a turn, of a message.
       eos_token_id: ['eos', 'eot', 'eom']

@@ -77,6 +77,14 @@ test('biases that the file holds are used', async () => {
   expect((await open({}, [...TENSORS, ...biases])).config).toMatchObject({ qkvBias: true, mlpBias: true })
 })
 
+test.each(['qwen3', 'smollm3'])('biases of attention that a %s file holds are used', async (architecture) => {
+  const own = Object.entries(METADATA).map(([key, value]) => [key.replace(/^llama\./, `${architecture}.`), value])
+  const metadata = { ...Object.fromEntries(own), 'general.architecture': architecture }
+  const biases = ['attn_q', 'attn_k', 'attn_v', 'attn_output'].map((name) => tensor(`blk.0.${name}.bias`, 8))
+  expect((await open(metadata, TENSORS)).config).toMatchObject({ qkvBias: false, outputBias: false })
+  expect((await open(metadata, [...TENSORS, ...biases])).config).toMatchObject({ qkvBias: true, outputBias: true })
+})
+
 test('the end of a turn ends an answer as the end of the text does', async () => {
   const ends = { 'tokenizer.ggml.eos_token_id': 2, 'tokenizer.ggml.eot_token_id': 5 }
   expect((await open(ends)).config.eosTokenIds).toEqual([2, 5])
