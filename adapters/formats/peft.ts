@@ -190,9 +190,9 @@ function listed(items: readonly (string | number)[]): string {
   return `${shown.join(', ')}${items.length > MAX_LISTED ? ` and ${items.length - MAX_LISTED} more` : ''}`
 }
 
-/** Whether a tensor lies in the module that modules_to_save calls `module`. */
+/** Whether a tensor lies in a module that modules_to_save means by `module`: each whose path ends so, as `norm` all norms. */
 function belongsTo(tensor: string, module: string): boolean {
-  return `.${tensor}`.includes(`.${module}.`)
+  return tensor.includes(`${module}.`)
 }
 
 /** s = alpha/r, or alpha/sqrt(r) with rsLoRA, with the module's own alpha and its tensors' own r. */

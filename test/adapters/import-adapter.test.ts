@@ -106,6 +106,14 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
     /lm_head\.weight.*modules_to_save/,
   ],
   [
+    'modules_to_save by the end of their names, as PEFT takes them',
+    peftFiles([...PAIR, { name: 'base_model.model.model.layers.0.input_layernorm.weight', shape: [32] }], {
+      modules_to_save: ['norm'],
+    }),
+    'unsupported',
+    /input_layernorm\.weight.*modules_to_save/,
+  ],
+  [
     'modules_to_save without their weights',
     peftFiles(PAIR, { modules_to_save: ['lm_head'] }),
     'missing',
