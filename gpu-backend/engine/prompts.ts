@@ -30,7 +30,8 @@ export class Prompts {
     adapterTemplate: string | undefined,
     checkFormat: (format: ResponseFormat) => void,
   ): ToolUse | undefined {
-    return toolUse(request, adapterTemplate ?? this.#tokenizer.source.files.chatTemplate, checkFormat)
+    const { chatTemplate, toolTemplate } = this.#tokenizer.source.files
+    return toolUse(request, adapterTemplate ?? toolTemplate ?? chatTemplate, checkFormat)
   }
 
   /**

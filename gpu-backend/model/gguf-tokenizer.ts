@@ -59,7 +59,10 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
     return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }]
   })
   const tokenOf = (key: string) => tokens[Number(metadata.get(`tokenizer.ggml.${key}_token_id`))] ?? ''
-  const chatTemplate = metadata.get('tokenizer.chat_template')
+  const template = (key: string) => {
+    const text = metadata.get(key)
+    return typeof text === 'string' ? text : undefined
+  }
   const bosToken = tokenOf('bos')
   const addsBos = metadata.get('tokenizer.ggml.add_bos_token') ?? BOS_BY_DEFAULT.includes(pre)
   return {
@@ -86,7 +89,8 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
     config: {},
     bosToken,
     eosToken: tokenOf('eos'),
-    chatTemplate: typeof chatTemplate === 'string' ? chatTemplate : undefined,
+    chatTemplate: template('tokenizer.chat_template'),
+    toolTemplate: template('tokenizer.chat_template.tool_use'),
     eosTokenIds,
   }
 }

@@ -33,17 +33,32 @@ const GenerationConfig = z.looseObject({ eos_token_id: z.nullish(z.union([z.int(
 export function tokenizerFiles(dir: string, eosTokenIds: readonly number[]): TokenizerFiles {
   const config = readOptional(join(dir, 'tokenizer_config.json'), TokenizerConfig)
   const generation = readOptional(join(dir, 'generation_config.json'), GenerationConfig)
-  const templateFile = join(dir, 'chat_template.jinja')
-  const named = config.chat_template
-  const inConfig = typeof named === 'string' ? named : named?.find(({ name }) => name === 'default')?.template
   return {
     tokenizer: readJson(join(dir, 'tokenizer.json')) as object,
     config,
     bosToken: tokenText(config.bos_token),
     eosToken: tokenText(config.eos_token),
-    chatTemplate: existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : inConfig,
+    ...chatTemplates(dir, config.chat_template),
     eosTokenIds: [...new Set([...eosTokenIds, ...[generation.eos_token_id ?? []].flat()])],
   }
+}
+
+/** In files of their own, as transformers 5 keeps them, before those in tokenizer_config.json. */
+function chatTemplates(
+  dir: string,
+  inConfig: z.infer<typeof TokenizerConfig>['chat_template'],
+): Pick<TokenizerFiles, 'chatTemplate' | 'toolTemplate'> {
+  const text = (...names: string[]) => {
+    const file = join(dir, ...names)
+    return existsSync(file) ? readFileSync(file, 'utf8') : undefined
+  }
+  const inFile = text('chat_template.jinja')
+  if (inFile !== undefined) {
+    return { chatTemplate: inFile, toolTemplate: text('additional_chat_templates', 'tool_use.jinja') }
+  }
+  if (typeof inConfig === 'string') return { chatTemplate: inConfig }
+  const named = (wanted: string) => inConfig?.find(({ name }) => name === wanted)?.template
+  return { chatTemplate: named('default'), toolTemplate: named('tool_use') }
 }
 
 function readOptional<T>(file: string, schema: z.ZodMiniType<T>): T {

@@ -18,6 +18,8 @@ export interface TokenizerFiles {
   readonly bosToken: string
   readonly eosToken: string
   readonly chatTemplate: string | undefined
+  /** What conversations with tools are written with, where that is another. */
+  readonly toolTemplate?: string | undefined
   /** Tokens that end an answer. */
   readonly eosTokenIds: readonly number[]
 }

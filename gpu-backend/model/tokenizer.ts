@@ -36,6 +36,8 @@ export class Tokenizer {
   /** What chat templates are given besides the messages. */
   readonly specials: { readonly bos_token: string; readonly eos_token: string }
   readonly #template: ChatTemplate | undefined
+  /** Of conversations with tools. */
+  readonly #toolTemplate: ChatTemplate | undefined
   /** Of each token; found when they are first asked for. */
   #bytes: (Uint8Array | undefined)[] | undefined
 
@@ -45,6 +47,7 @@ export class Tokenizer {
       this.#tokenizer = new HuggingFaceTokenizer(withExactSplits(files.tokenizer), files.config)
       fallBackToBytes(this.#tokenizer, files.tokenizer)
       this.#template = files.chatTemplate === undefined ? undefined : new ChatTemplate(files.chatTemplate)
+      this.#toolTemplate = files.toolTemplate === undefined ? this.#template : new ChatTemplate(files.toolTemplate)
     } catch (error) {
       throw new StartupError(`The model's tokenizer.json or chat template cannot be read: ${(error as Error).message}.`)
     }
@@ -93,14 +96,15 @@ export class Tokenizer {
 
   /** The prompt's text for a conversation. Errors as `encodeChat`. */
   renderChat(messages: readonly ChatMessage[], tools?: readonly Tool[]): string {
-    if (!this.#template) {
+    const template = tools ? this.#toolTemplate : this.#template
+    if (!template) {
       throw new BackendError(
         'bad_request',
         'This base model has no chat template: send a prompt to /v1/completions instead.',
       )
     }
     try {
-      return this.#template.render(templateInput(messages, tools, this.specials))
+      return template.render(templateInput(messages, tools, this.specials))
     } catch (error) {
       throw new BackendError(
         'bad_request',

@@ -47,3 +47,15 @@ test("a text begins with the first token where the file says so, and for Llama 3
   expect(texts({ 'tokenizer.ggml.pre': 'gpt-2', 'tokenizer.ggml.add_bos_token': true }, 'a')).toEqual(['<s>', 'a'])
   expect(texts({ 'tokenizer.ggml.pre': 'gpt-2' }, 'a')).toEqual(['a'])
 })
+
+test('conversations with tools are written with the template that the file has for them', () => {
+  const templates = {
+    'tokenizer.ggml.pre': 'gpt-2',
+    'tokenizer.chat_template': 'plain',
+    'tokenizer.chat_template.tool_use': '{{ tools[0].function.name }}',
+  }
+  const messages = [{ role: 'user' as const, content: 'a' }]
+  const tools = [{ type: 'function' as const, function: { name: 'add' } }]
+  expect(tokenizer(templates).renderChat(messages)).toBe('plain')
+  expect(tokenizer(templates).renderChat(messages, tools)).toBe('add')
+})
