@@ -112,6 +112,8 @@ function rewrite(node: unknown): void {
     Object.assign(node, { left: undefined, right: undefined, ...call(operator!.value, [left, right]) })
   } else if (type === 'BinaryExpression' && operator!.value === '~') {
     Object.assign(node, { left: textOf(left), right: textOf(right) })
+  } else if (type === 'BinaryExpression' && operator!.value === '+') {
+    Object.assign(node, { left: argumentsText(left), right: argumentsText(right) })
   } else if (type === 'FilterExpression' && TEXT_FILTERS.includes(String((filter!.callee ?? filter!).value))) {
     Object.assign(node, { operand: textOf(operand) })
   } else if (type === 'MemberExpression' && computed && property!.type !== 'SliceExpression') {
@@ -123,6 +125,16 @@ function rewrite(node: unknown): void {
   }
   // An object literal's entries are a Map.
   for (const child of node instanceof Map ? [...node].flat() : Object.values(node)) rewrite(child)
+}
+
+/**
+ * DeepSeek's template adds a call's arguments to a text, as which OpenAI has them. Here they are what they say, which would become
+ * `[object Map]`, and fails in Python.
+ */
+function argumentsText(side: unknown): unknown {
+  const { type, property } = side as Node
+  if (type !== 'MemberExpression' || property?.value !== 'arguments') return side
+  return { type: 'FilterExpression', operand: side, filter: { type: 'Identifier', value: 'tojson' } }
 }
 
 function written(node: Node): Node {

@@ -58,6 +58,16 @@ describe('a chat template', () => {
     )
   })
 
+  test("writes a call's arguments as JSON where it adds them to a text, as DeepSeek's do", () => {
+    const call = { function: { name: 'add', arguments: { x: [1], unit: "it's" } } }
+    const messages = [{ role: 'assistant', content: '', tool_calls: [call] }]
+    const template =
+      "{% for c in messages[0].tool_calls %}{{ c.function.name + '\\n' + c['function']['arguments'] + '!' }}{% endfor %}"
+    expect(new ChatTemplate(template).render({ messages, bos_token: '', eos_token: '' })).toBe(
+      'add\n{"x": [1], "unit": "it\'s"}!',
+    )
+  })
+
   test('writes nothing for what is not defined, nor fails over it', () => {
     expect(render("{{ nope }}|{{ 'a' ~ nope }}|{{ nope | upper }}|{{ nope | string }}")).toBe('|a||')
     expect(render('{% set map = {"a": 1} %}{{ map[messages[0].nope] }}{{ map[nope] is defined }}{{ map["a"] }}')).toBe(
