@@ -37,12 +37,19 @@ export interface DeltaFileContent {
   readonly chatTemplate: string | undefined
 }
 
-/** Ends the name of every such file. */
-export const DELTA_SUFFIX = '.delta'
+const FILE_NAME = /^([0-9a-f]{64})\.delta$/
+/** Ends the name of a file that is not whole yet. */
+export const WRITING_SUFFIX = '.writing'
 
 /** The file of the delta `digest` in `dir`: the disk tier writes it, the engine's thread reads it. */
 export function deltaPath(dir: string, digest: string): string {
-  return join(dir, digest.slice('sha256:'.length) + DELTA_SUFFIX)
+  return join(dir, `${digest.slice('sha256:'.length)}.delta`)
+}
+
+/** The delta that a file of this name holds; undefined where it is none of ours. */
+export function tryDigest(fileName: string): string | undefined {
+  const hex = FILE_NAME.exec(fileName)?.[1]
+  return hex && `sha256:${hex}`
 }
 
 /** Writes the file beside `path`, complete and ready to be renamed to it. Returns its own path and its size in bytes. */
@@ -66,7 +73,7 @@ export async function writeDeltaFile(
   new DataView(front.buffer).setUint32(0, json.length, true)
   new DataView(front.buffer).setUint32(4, start, true)
   front.set(json, PREFIX_BYTES)
-  const temporary = `${path}.${process.pid}.${crypto.randomUUID()}.writing`
+  const temporary = `${path}.${process.pid}.${crypto.randomUUID()}${WRITING_SUFFIX}`
   try {
     const file = await open(temporary, 'w')
     try {

@@ -9,7 +9,7 @@ import type { BaseModel } from '../../adapters/base-model.ts'
 import { MAX_RANK } from '../../adapters/canonical.ts'
 import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
-import { DELTA_SUFFIX, deltaPath, readDeltaHeader, writeDeltaFile } from './delta-file.ts'
+import { deltaPath, readDeltaHeader, tryDigest, WRITING_SUFFIX, writeDeltaFile } from './delta-file.ts'
 import { DeltaIntake } from './delta-intake.ts'
 import { writeWithRoom } from './full-disk.ts'
 import type { PackedFile } from './intake-thread.ts'
@@ -59,11 +59,12 @@ export class DiskTier {
       keep: (digest, delta) => this.#keep(digest, delta),
     })
     mkdirSync(dir, { recursive: true })
-    const names = readdirSync(dir)
-    for (const name of names.filter((name) => !name.endsWith(DELTA_SUFFIX))) rmSync(join(dir, name), { force: true })
+    // What else lies there is not ours.
+    const names = readdirSync(dir, { withFileTypes: true }).flatMap((entry) => (entry.isFile() ? [entry.name] : []))
+    for (const name of names) if (name.endsWith(WRITING_SUFFIX)) rmSync(join(dir, name), { force: true })
     const files = names
-      .filter((name) => name.endsWith(DELTA_SUFFIX))
-      .map((name) => ({ digest: `sha256:${name.slice(0, -DELTA_SUFFIX.length)}`, stat: statSync(join(dir, name)) }))
+      .flatMap((name) => tryDigest(name) ?? [])
+      .map((digest) => ({ digest, stat: statSync(deltaPath(dir, digest)) }))
       .sort((x, y) => x.stat.mtimeMs - y.stat.mtimeMs)
     for (const { digest, stat } of files) this.#note(digest, { bytes: stat.size, lastUsedMs: stat.mtimeMs })
   }

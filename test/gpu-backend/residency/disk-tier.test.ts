@@ -1,9 +1,11 @@
 import {
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -244,6 +246,19 @@ describe('the disk tier', () => {
     const again = open(tier.dir)
     expect(readdirSync(again.dir)).toHaveLength(1)
     expect(again.digests()).toEqual([delta.digest])
+  })
+
+  test('passes over what others have put there, and leaves it', async () => {
+    const delta = await encodedRandomDelta(base, { seed: 1, rank: 2 })
+    const tier = open(freshDir())
+    await admit(tier, delta)
+    const foreign = ['lost+found', `${'0'.repeat(64)}.delta`, 'notes.txt', 'notes.delta', 'link.delta']
+    for (const name of foreign.slice(0, 2)) mkdirSync(join(tier.dir, name))
+    for (const name of foreign.slice(2, 4)) writeFileSync(join(tier.dir, name), 'not ours')
+    symlinkSync(join(root, 'nowhere'), join(tier.dir, foreign[4]!))
+    const again = open(tier.dir)
+    expect(again.digests()).toEqual([delta.digest])
+    expect(readdirSync(again.dir)).toEqual(expect.arrayContaining(foreign))
   })
 
   test.each([
