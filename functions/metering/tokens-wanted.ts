@@ -1,6 +1,6 @@
 // How many tokens a request will use, before anything is counted: what its tenant's limits are asked for, and the most, which
 // a prepaid balance has to cover. Pure. What a chat template adds to messages is known to the backends alone.
-import { choicesOf, type GenerateRequest, promptsOf } from '../../gpu-backend/protocol.ts'
+import { type ChatMessage, choicesOf, type GenerateRequest, promptsOf } from '../../gpu-backend/protocol.ts'
 
 export interface TokensWanted {
   readonly expected: Tokens
@@ -32,7 +32,7 @@ export function tokensOfGeneration(
   request: Pick<GenerateRequest, 'messages' | 'prompt' | 'tools' | 'n' | 'sampling'>,
   contextTokens: number | undefined,
 ): TokensWanted {
-  const prompts = request.messages?.map(({ content }) => content) ?? promptsOf(request.prompt ?? '')
+  const prompts = request.messages?.flatMap(textsOf) ?? promptsOf(request.prompt ?? '')
   const texts = prompts.filter((prompt) => typeof prompt === 'string')
   const given = prompts.reduce((sum, prompt) => sum + (typeof prompt === 'string' ? 0 : prompt.length), 0)
   const read = tokensOfTexts([...texts, ...(request.tools ? [JSON.stringify(request.tools)] : [])])
@@ -42,4 +42,9 @@ export function tokensOfGeneration(
     expected: { prompt: given + read.expected.prompt, completion: (maxTokens ?? OPEN_ENDED_TOKENS) * choices },
     most: { prompt: given + read.most.prompt, completion: (maxTokens ?? contextTokens ?? OPEN_ENDED_TOKENS) * choices },
   }
+}
+
+/** What a template may write of a message. */
+function textsOf({ content, tool_calls: calls }: ChatMessage): string[] {
+  return calls ? [content, JSON.stringify(calls)] : [content]
 }

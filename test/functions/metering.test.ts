@@ -123,6 +123,16 @@ describe('a prepaid balance', () => {
     expect((await ask(key, { max_tokens: 1, messages })).status).toBe(200)
   })
 
+  test('covers the calls in messages, which templates write like any text', async () => {
+    const key = await tenant('calling', { billing: 'prepaid', prompt_price_nano: 1, completion_price_nano: 1 })
+    const call = { name: 'find', arguments: JSON.stringify({ what: 'x'.repeat(1000) }) }
+    const messages = [{ role: 'assistant', tool_calls: [{ id: 'call-1', type: 'function', function: call }] }]
+    await edge.admin('POST', '/tenants/calling/credits', { id: 'a', amount_nano: 1000 })
+    expect(await errorCode(await ask(key, { max_tokens: 1, messages }))).toBe('insufficient_quota')
+    await edge.admin('POST', '/tenants/calling/credits', { id: 'b', amount_nano: 1000 })
+    expect((await ask(key, { max_tokens: 1, messages })).status).toBe(200)
+  })
+
   test('is not charged for an answer that the backend broke off', async () => {
     const key = await tenant('broken', { billing: 'prepaid', ...prices })
     await edge.admin('POST', '/tenants/broken/credits', { id: 'a', amount_nano: 1_000_000 })
