@@ -54,7 +54,7 @@ export const AdapterDeleted = z.object({
   id: z.string(),
   object: z.literal('adapter.deleted'),
   deleted: z.literal(true),
-  /** Those whose bytes are gone: no other version has them. */
+  /** Those that the tenant has no more: no other name of its own has them. */
   erased: z.array(Digest),
 })
 export type AdapterDeleted = z.infer<typeof AdapterDeleted>

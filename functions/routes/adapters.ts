@@ -23,6 +23,7 @@ import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { tryGetDelta } from '../registry/may-leave.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
+import { publishedAs } from '../registry/published-as.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import type { Adapter, AdapterDeleted } from './adapter-answers.ts'
 import { describe, describeAdapter, fullName, ownAdapter } from './adapter-path.ts'
@@ -113,7 +114,10 @@ adapters
       const { tenant } = adapter
       c.executionCtx.waitUntil(evictEverywhere(c.var.edge, { tenant, requestId: c.var.requestId, digests: orphans }))
     }
-    return c.json<AdapterDeleted>({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased: orphans })
+    // Whether somebody else has the same bytes is nobody's business.
+    const own = await publishedAs(c.env.DB, adapter.tenant)
+    const erased = digests.filter((digest) => !own.has(digest))
+    return c.json<AdapterDeleted>({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased })
   })
 
 async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response> {

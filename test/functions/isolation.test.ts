@@ -185,6 +185,27 @@ describe('an adapter of another tenant', () => {
     }
   })
 
+  test('is not confirmed by a deletion: who had the same bytes, or merely named them, is told what anybody is', async () => {
+    const erasedBy = async (path: string) =>
+      (await (await edge.call('key-attacker', path, { method: 'DELETE' })).json()) as { erased: string[] }
+    expect(await edge.publish('key-attacker', 'attacker/copy', 1)).toBe(digest)
+    expect((await erasedBy('/v1/adapters/attacker/copy')).erased).toEqual([digest])
+    // An upload that has begun under the digest, of which only the first bytes ever arrive.
+    const named = await edge.publish('key-attacker', 'attacker/named', 51)
+    const abandoned = { 'x-polylora-digest': digest, 'content-length': String(VICTIM_DELTA.byteLength) }
+    const { hostname, port } = new URL(edge.url)
+    const path = '/v1/adapters/attacker/named'
+    const headers = { authorization: 'Bearer key-attacker', ...abandoned }
+    const upload = httpRequest({ hostname, port, method: 'PUT', path, headers })
+    upload.on('error', () => {})
+    upload.write(VICTIM_DELTA.subarray(0, -1))
+    const claims = edge.db.prepare("SELECT 1 FROM versions WHERE tenant = 'attacker' AND digest = ?").bind(digest)
+    await waitFor(() => claims.first())
+    expect((await erasedBy(path)).erased.sort()).toEqual([digest, named].sort())
+    upload.destroy()
+    expect((await ask('key-victim', { model: 'victim/secret' })).status).toBe(200)
+  })
+
   test('is not touched by an upload of the same digest under another name, nor is an upload seen by others', async () => {
     const bytes = makeDelta(31)
     const upload = (tenant: string, rest = '') => `/v1/adapters/${tenant}/large/uploads/${digestOf(bytes)}${rest}`
