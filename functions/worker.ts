@@ -6,6 +6,7 @@ import { methodNotAllowed } from 'hono/method-not-allowed'
 import * as z from 'zod/mini'
 import english from 'zod/v4/locales/en.js'
 import { REQUEST_ID_HEADER } from '../gpu-backend/protocol.ts'
+import { identify } from './auth/identify.ts'
 import { type Edge, edgeOnce } from './edge.ts'
 import type { EdgeEnv } from './edge-env.ts'
 import { type Bindings, ConfigError } from './env.ts'
@@ -83,10 +84,8 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
   app.use('/v1/*', cors({ origin: '*', exposeHeaders: EXPOSED_HEADERS, maxAge: PREFLIGHT_FRESH_S }))
 
   app.use('/v1/*', async (c, next) => {
-    const edge = await edgeOf(c.env)
-    c.set('edge', edge)
-    const registry = { db: c.env.DB, waitUntil: (promise: Promise<unknown>) => c.executionCtx.waitUntil(promise) }
-    c.set('principal', await edge.authenticator.authenticate(registry, c.req.header('authorization'), Date.now()))
+    c.set('edge', await edgeOf(c.env))
+    await identify(c)
     await next()
   })
 

@@ -5,7 +5,6 @@ import type { Digest } from '../../gpu-backend/protocol.ts'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
-import { readJson } from '../read-json.ts'
 import {
   type AdapterName,
   type AliasRow,
@@ -29,6 +28,7 @@ import type { Adapter, AdapterDeleted } from './adapter-answers.ts'
 import { describe, describeAdapter, fullName, ownAdapter } from './adapter-path.ts'
 import { AliasMove, Canary, Report } from './adapter-requests.ts'
 import { publishDelta } from './publish-delta.ts'
+import { readOwnJson } from './read-own-json.ts'
 import { sendFile } from './send-file.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
 import { uploads } from './uploads.ts'
@@ -69,7 +69,7 @@ adapters
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
     const digest = parseDigest(c.req.param('digest'), 'digest')
-    const report = await readJson(c.req.raw, Report, MAX_REPORT_BYTES)
+    const report = await readOwnJson(c, Report, MAX_REPORT_BYTES)
     const found = await setReport(c.env.DB, adapter, digest, JSON.stringify(report))
     if (!found) throw adapterNotFound(`${fullName(adapter)} ${digest}`)
     return c.body(null, 204)
@@ -77,7 +77,7 @@ adapters
   .put('/:tenant/:name/alias', async (c) => {
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
-    const { digest, from } = await readJson(c.req.raw, AliasMove, MAX_REPORT_BYTES)
+    const { digest, from } = await readOwnJson(c, AliasMove, MAX_REPORT_BYTES)
     const alias = await getAlias(c.env.DB, adapter)
     return move(c, adapter, from ?? alias.digest, digest)
   })
@@ -91,7 +91,7 @@ adapters
   .put('/:tenant/:name/canary', async (c) => {
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
-    const { digest, weight } = await readJson(c.req.raw, Canary, MAX_REPORT_BYTES)
+    const { digest, weight } = await readOwnJson(c, Canary, MAX_REPORT_BYTES)
     await getAlias(c.env.DB, adapter)
     const split = { digest, weight: Math.round(weight * WHOLE_WEIGHT), nowMs: Date.now() }
     if (!(await setCanary(c.env.DB, adapter, split))) throw noSuchVersion(adapter, digest)

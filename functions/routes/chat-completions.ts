@@ -5,15 +5,15 @@ import type { EdgeEnv } from '../edge-env.ts'
 import { ChatCompletionRequest, toChatSampling, toMessages } from '../openai/chat-request.ts'
 import { chatDialect } from '../openai/dialect.ts'
 import { toTools } from '../openai/tools.ts'
-import { readJson } from '../read-json.ts'
 import { answerGeneration } from './generate.ts'
+import { readOwnJson } from './read-own-json.ts'
 import { warmEarly } from './warm-early.ts'
 
 export const MAX_REQUEST_BYTES = 4 * 1024 * 1024
 
 export const chatCompletions = new Hono<EdgeEnv>().post('/', async (c) => {
   requireScope(c.var.principal, 'inference')
-  const request = await readJson(c.req.raw, ChatCompletionRequest, MAX_REQUEST_BYTES, warmEarly(c))
+  const request = await readOwnJson(c, ChatCompletionRequest, MAX_REQUEST_BYTES, warmEarly(c))
   return answerGeneration(c, {
     dialect: chatDialect,
     model: request.model,

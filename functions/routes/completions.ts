@@ -4,14 +4,14 @@ import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { CompletionRequest, toCompletionSampling } from '../openai/completion-request.ts'
 import { completionDialect } from '../openai/dialect.ts'
-import { readJson } from '../read-json.ts'
 import { MAX_REQUEST_BYTES } from './chat-completions.ts'
 import { answerGeneration } from './generate.ts'
+import { readOwnJson } from './read-own-json.ts'
 import { warmEarly } from './warm-early.ts'
 
 export const completions = new Hono<EdgeEnv>().post('/', async (c) => {
   requireScope(c.var.principal, 'inference')
-  const request = await readJson(c.req.raw, CompletionRequest, MAX_REQUEST_BYTES, warmEarly(c))
+  const request = await readOwnJson(c, CompletionRequest, MAX_REQUEST_BYTES, warmEarly(c))
   return answerGeneration(c, {
     dialect: completionDialect,
     model: request.model,

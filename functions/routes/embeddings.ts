@@ -14,16 +14,16 @@ import {
   UNSUPPORTED_EMBEDDING,
 } from '../openai/embedding-request.ts'
 import { refuseUnsupported } from '../openai/sampling-fields.ts'
-import { readJson } from '../read-json.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
 import { MAX_REQUEST_BYTES } from './chat-completions.ts'
+import { readOwnJson } from './read-own-json.ts'
 import { backendContext, openTicket, reserve } from './request-account.ts'
 import { warm, warmEarly } from './warm-early.ts'
 
 export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   requireScope(c.var.principal, 'inference')
-  const request = await readJson(c.req.raw, EmbeddingRequest, MAX_REQUEST_BYTES, warmEarly(c))
+  const request = await readOwnJson(c, EmbeddingRequest, MAX_REQUEST_BYTES, warmEarly(c))
   refuseUnsupported(request, UNSUPPORTED_EMBEDDING)
   const input = toInputs(request)
   const model = await resolveModel(c, request.model, request.user ?? c.var.requestId)

@@ -6,6 +6,7 @@ import { AdapterError } from '../../adapters/errors.ts'
 import { checkModuleLimits } from '../../adapters/limits.ts'
 import { headerEnd, LENGTH_BYTES } from '../../adapters/safetensors.ts'
 import type { BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
+import { identify } from '../auth/identify.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
 import { type AdapterName, abandonVersion, beginVersion, publishVersion } from '../registry/adapters.ts'
@@ -37,6 +38,7 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
   const info = await c.var.edge.backends.info(Date.now())
   checkBytes(bytes, Math.min(info.max_delta_bytes, MAX_DELTA_BYTES), 'delta')
   const { header, body } = await checkedDelta(delta.body, bytes, info)
+  await identify(c)
 
   const nowMs = Date.now()
   const version = { ...adapter, digest, bytes, header: JSON.stringify(header), nowMs }

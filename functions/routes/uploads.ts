@@ -6,7 +6,6 @@ import { type Context, Hono } from 'hono'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
-import { readJson } from '../read-json.ts'
 import {
   DigestMismatch,
   MAX_PARTS,
@@ -20,6 +19,7 @@ import type { UploadState } from './adapter-answers.ts'
 import { ownAdapter } from './adapter-path.ts'
 import { DirectUpload } from './adapter-requests.ts'
 import { publishDelta } from './publish-delta.ts'
+import { readOwnJson } from './read-own-json.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
 
 const MAX_DIRECT_UPLOAD_BYTES = 1024
@@ -37,7 +37,7 @@ uploads
   })
   .put('/:digest', async (c) => {
     const upload = ownUpload(c)
-    const { last_part: part } = await readJson(c.req.raw, DirectUpload, MAX_DIRECT_UPLOAD_BYTES)
+    const { last_part: part } = await readOwnJson(c, DirectUpload, MAX_DIRECT_UPLOAD_BYTES)
     await notePart(c, { ...upload, part })
     return c.body(null, 204)
   })

@@ -7,6 +7,7 @@ import { edgeOnStore } from '../support/edge-on-store.ts'
 import { KEPT_CONNECTIONS } from '../support/kept-connections.ts'
 import { ProtocolBackend } from '../support/protocol-backend.ts'
 import { slowPut } from '../support/slow-put.ts'
+import { slowRequest } from '../support/slow-request.ts'
 
 const DAY_MS = 86_400_000
 
@@ -187,6 +188,38 @@ describe('of a deleted tenant whose name is in use again', () => {
     expect((await edge.deltas.list()).objects.map(({ key }) => key)).not.toContain(
       expect.stringContaining(digestOf(bytes).slice('sha256:'.length)),
     )
+  })
+
+  test.each(['question', 'delta', 'alias', 'report'])('a %s whose body comes only then is refused', async (what) => {
+    const id = `held-${what}`
+    await create(id, `${id}-old`)
+    const bytes = makeDelta(73)
+    const path = `/v1/adapters/${id}/bot`
+    const json = (value: object) => Buffer.from(JSON.stringify(value))
+    const requests = {
+      question: {
+        ...{ method: 'POST', path: '/v1/chat/completions' },
+        body: json({ model: `${id}/bot`, messages: [{ role: 'user', content: 'hi' }] }),
+      },
+      delta: { method: 'PUT', path, headers: { 'x-polylora-digest': digestOf(bytes) }, body: bytes },
+      alias: { method: 'PUT', path: `${path}/alias`, body: json({ digest: digestOf(makeDelta(74)) }) },
+      report: {
+        ...{ method: 'PUT', path: `${path}/versions/${digestOf(makeDelta(75))}/report` },
+        body: json({ verdict: 'forged' }),
+      },
+    }
+    const request = requests[what as keyof typeof requests]
+    const held = slowRequest(edge, `${id}-old`, request, request.body, 1)
+    // Once a later request is through, this one waits for its body.
+    expect((await edge.call(`${id}-old`, '/v1/key')).status).toBe(200)
+
+    expect((await edge.admin('DELETE', `/tenants/${id}`)).status).toBe(200)
+    await create(id, `${id}-new`)
+    for (const seed of [74, 75]) await edge.publish(`${id}-new`, `${id}/bot`, seed)
+    const shown = async () => await (await edge.call(`${id}-new`, path)).json()
+    const before = await shown()
+    expect(await held.finish()).toMatchObject({ status: 401 })
+    expect(await shown()).toEqual(before)
   })
 
   test('a second deletion takes no money', async () => {

@@ -1,6 +1,5 @@
-import { once } from 'node:events'
-import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { digestOf, type EdgeHarness } from './edge-harness.ts'
+import { slowRequest } from './slow-request.ts'
 
 /** Bytes that are held back. */
 export const HELD_BACK = 32
@@ -10,21 +9,7 @@ export const HELD_BACK = 32
  * the file is said to hash to.
  */
 export function slowPut(edge: EdgeHarness, key: string, path: string, bytes: Uint8Array, digest = digestOf(bytes)) {
-  const { hostname, port } = new URL(edge.url)
-  const headers = {
-    authorization: `Bearer ${key}`,
-    'x-polylora-digest': digest,
-    'content-length': bytes.byteLength,
-  }
-  const upload = httpRequest({ hostname, port, method: 'PUT', path, headers })
-  const answered = once(upload, 'response') as Promise<[IncomingMessage]>
-  upload.write(bytes.subarray(0, -HELD_BACK))
-  return {
-    async finish(): Promise<number | undefined> {
-      upload.end(bytes.subarray(-HELD_BACK))
-      const [response] = await answered
-      response.resume()
-      return response.statusCode
-    },
-  }
+  const put = { method: 'PUT', path, headers: { 'x-polylora-digest': digest } }
+  const upload = slowRequest(edge, key, put, bytes, bytes.byteLength - HELD_BACK)
+  return { finish: async () => (await upload.finish()).status }
 }

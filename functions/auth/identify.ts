@@ -1,0 +1,12 @@
+// Who sends a request. Asked when it comes, so that no stranger's body is read, and again once it has been read, before anything
+// is done: how long its body takes is the sender's choice, and meanwhile the key may have been revoked, or its tenant deleted
+// and the name given to another.
+import type { Context } from 'hono'
+import type { EdgeEnv } from '../edge-env.ts'
+
+/** Sets the request's principal. @throws ApiError 401 */
+export async function identify(c: Context<EdgeEnv>): Promise<void> {
+  const registry = { db: c.env.DB, waitUntil: (promise: Promise<unknown>) => c.executionCtx.waitUntil(promise) }
+  const principal = await c.var.edge.authenticator.authenticate(registry, c.req.header('authorization'), Date.now())
+  c.set('principal', principal)
+}
