@@ -6,11 +6,10 @@ import { type Bindings, type Config, readConfig } from './env.ts'
 import type { AliasRow } from './registry/adapters.ts'
 import { CachedObjects } from './registry/cached-objects.ts'
 import type { Folder, ObjectStore } from './registry/objects.ts'
-import { Remembered } from './remembered.ts'
+import { FRESH_MS, Remembered } from './remembered.ts'
 import { Backends } from './router/backends.ts'
 
-/** So long another isolate may serve the version before. */
-const REMEMBER_ALIASES = { freshMs: 5_000, renewAfterMs: 2_500, maxEntries: 50_000 }
+const REMEMBER_ALIASES = { freshMs: FRESH_MS, renewAfterMs: 2_500, maxEntries: 50_000 }
 
 /** A base has one; each has a name for every file. */
 const REMEMBER_BROWSER_MODELS = { freshMs: 5_000, renewAfterMs: 2_500, maxEntries: 4 }

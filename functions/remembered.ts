@@ -2,6 +2,9 @@
 // a busy key or name never waits for the database. Invariant: nothing is given out that is older than `freshMs`, and
 // nothing that was read before `forget`.
 
+/** So long an isolate may go by a key, its terms or an alias that have been changed in another one. */
+export const FRESH_MS = 5_000
+
 interface Options {
   readonly freshMs: number
   /** From this age on a use renews it in the background. */

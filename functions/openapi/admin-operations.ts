@@ -28,7 +28,7 @@ export const ADMIN_OPERATIONS: readonly Operation[] = [
   get('/admin/v1/tenants', 'admin', 'Lists the tenants.', { answers: { 200: json('A list.', listOf(Tenant)) } }),
   post('/admin/v1/tenants', 'admin', 'Creates a tenant under terms.', {
     body: NewTenant,
-    answers: { 201: json('The tenant.', Tenant), 409: 'It exists.' },
+    answers: { 201: json('The tenant.', Tenant), 409: 'It exists, or was deleted a few seconds ago.' },
   }),
   get('/admin/v1/tenants/{tenant}', 'admin', 'Shows a tenant with its balance.', {
     answers: { 200: json('The tenant.', TenantWithBalance) },

@@ -2,6 +2,7 @@
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
 import { TERMS_COLUMNS, Terms, type TermsChange } from '../metering/terms.ts'
+import { FRESH_MS } from '../remembered.ts'
 import { noteErasures } from './erasures.ts'
 import type { Receipt } from './receipt.ts'
 import { keepReceipt } from './receipts.ts'
@@ -19,8 +20,14 @@ export type TenantRow = z.infer<typeof TenantRow>
 const COLUMNS = ['id', 'created_ms', 'deleting_ms', ...TERMS_COLUMNS].join(', ')
 
 /**
+ * So long a deleted tenant's name is given to nobody: other isolates may remember its keys and aliases, and would take one tenant
+ * for the other. As long again for what has begun by then.
+ */
+export const NAME_REST_MS = 2 * FRESH_MS
+
+/**
  * In one statement: no tenant is ever there without the terms that were agreed. What is absent of them is the column's default.
- * Undefined where there is a tenant of this name already.
+ * Undefined where there is a tenant of this name already, or was a moment ago.
  */
 export async function tryCreateTenant(
   db: D1Database,
@@ -32,10 +39,11 @@ export async function tryCreateTenant(
   const columns = ['id', 'created_ms', ...given.map(([column]) => column)]
   const row = await db
     .prepare(
-      `INSERT INTO tenants (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})
+      `INSERT INTO tenants (${columns.join(', ')}) SELECT ${columns.map(() => '?').join(', ')}
+       WHERE NOT EXISTS (SELECT 1 FROM receipts WHERE tenant = ? AND erased_ms > ?)
        ON CONFLICT (id) DO NOTHING RETURNING ${COLUMNS}`,
     )
-    .bind(id, nowMs, ...given.map(([, value]) => value))
+    .bind(id, nowMs, ...given.map(([, value]) => value), id, nowMs - NAME_REST_MS)
     .first()
   return row ? TenantRow.parse(row) : undefined
 }

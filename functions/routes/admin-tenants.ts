@@ -8,7 +8,14 @@ import { readJson } from '../read-json.ts'
 import { listAdapters } from '../registry/adapters.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
 import { listReceipts } from '../registry/receipts.ts'
-import { changeTerms, listTenants, type TenantRow, tryCreateTenant } from '../registry/tenants.ts'
+import {
+  changeTerms,
+  listTenants,
+  NAME_REST_MS,
+  type TenantRow,
+  tryCreateTenant,
+  tryGetTenant,
+} from '../registry/tenants.ts'
 import type { Credited, MayLeave, Tenant, TenantWithBalance } from './account-answers.ts'
 import { describeAdapter } from './adapter-path.ts'
 import { AdapterTerms, Credit, NewTenant, TermsChange } from './admin-requests.ts'
@@ -19,7 +26,7 @@ export const adminTenants = new Hono<EdgeEnv>()
   .post('/', async (c) => {
     const { id, ...terms } = await readJson(c.req.raw, NewTenant, MAX_ADMIN_BYTES)
     const tenant = await tryCreateTenant(c.env.DB, id, terms, Date.now())
-    if (!tenant) throw new ApiError(409, 'tenant_exists', `The tenant '${id}' exists already.`, { param: 'id' })
+    if (!tenant) throw (await tryGetTenant(c.env.DB, id)) ? tenantExists(id) : tenantJustDeleted(id)
     return c.json(describeTenant(tenant), 201)
   })
   .get('/:tenant', async (c) => {
@@ -60,6 +67,16 @@ export const adminTenants = new Hono<EdgeEnv>()
     if (!(await setMayLeave(c.env.DB, { tenant: id, name }, mayLeave))) throw adapterNotFound(`${id}/${name}`)
     return c.json<MayLeave>({ id: `${id}/${name}`, object: 'adapter', may_leave: mayLeave })
   })
+
+function tenantExists(id: string): ApiError {
+  return new ApiError(409, 'tenant_exists', `The tenant '${id}' exists already.`, { param: 'id' })
+}
+
+function tenantJustDeleted(id: string): ApiError {
+  const seconds = NAME_REST_MS / 1000
+  const message = `A tenant '${id}' was deleted a moment ago, and its keys may be remembered still: create it again in ${seconds} s.`
+  return new ApiError(409, 'tenant_just_deleted', message, { param: 'id', headers: { 'retry-after': String(seconds) } })
+}
 
 function describeTenant(tenant: TenantRow): Tenant {
   return { object: 'tenant', ...tenant }

@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
+import { freeName } from '../support/free-name.ts'
 
 const { backends, edge } = await edgeOnBackends(2)
 
@@ -108,6 +109,7 @@ test('a tenant’s deletion that broke off is finished by the sweep, and its rec
 
 test('a name that is used again has a receipt for each time that it was deleted', async () => {
   for (const _ of [1, 2]) {
+    await freeName(edge, 'phoenix')
     expect((await edge.admin('POST', '/tenants', { id: 'phoenix' })).status).toBe(201)
     expect((await edge.admin('DELETE', '/tenants/phoenix')).status).toBe(200)
   }

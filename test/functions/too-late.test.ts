@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnStore } from '../support/edge-on-store.ts'
+import { freeName } from '../support/free-name.ts'
 import { KEPT_CONNECTIONS } from '../support/kept-connections.ts'
 import { ProtocolBackend } from '../support/protocol-backend.ts'
 import { slowPut } from '../support/slow-put.ts'
@@ -139,6 +140,7 @@ describe('of a deleted tenant whose name is in use again', () => {
   })
 
   const create = async (id: string, key: string, terms: object = {}) => {
+    await freeName(edge, id)
     expect((await edge.admin('POST', '/tenants', { id, ...terms })).status).toBe(201)
     await edge.addTenant(id, key)
   }

@@ -1,6 +1,7 @@
 // Two edges as two processes over one D1 and one R2, each with memory of its own: what happens to them at once.
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type EdgeHarness, startEdge } from '../support/edge-harness.ts'
+import { ADMIN_KEY, type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { freeName } from '../support/free-name.ts'
 import { ProtocolBackend } from '../support/protocol-backend.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
 
@@ -88,6 +89,27 @@ test('who deletes and publishes the same bytes at once is never left with a name
     if (published.includes('being_deleted')) expect(answer.status).toBe(404)
     else expect(answer.status).toBe(200)
   }
+})
+
+test('the name of a tenant that one edge has deleted is given to nobody as long as the other may take one for the other', async () => {
+  const [one, other] = edges
+  await one.addTenant('named', 'key-named')
+  await one.publish('key-named', 'named/bot', 5000)
+  const seen = () => other.call('key-named', '/v1/adapters/named/bot')
+  expect((await seen()).status).toBe(200)
+  expect((await one.admin('DELETE', '/tenants/named')).status).toBe(200)
+  // However long the deletion took here.
+  await one.db
+    .prepare("UPDATE receipts SET erased_ms = ? WHERE tenant = 'named'")
+    .bind(Date.now() + 60_000)
+    .run()
+  const early = await one.call(ADMIN_KEY, '/admin/v1/tenants', { method: 'POST', body: '{"id":"named"}' })
+  expect(early.status).toBe(409)
+  expect(early.headers.get('retry-after')).toBe('10')
+  expect(await early.json()).toMatchObject({ error: { code: 'tenant_just_deleted' } })
+  await waitFor(async () => (await seen()).status === 401)
+  await freeName(one, 'named')
+  expect((await one.admin('POST', '/tenants', { id: 'named' })).status).toBe(201)
 })
 
 test('a tenant that one edge deletes while another publishes for it leaves no bytes behind', async () => {
