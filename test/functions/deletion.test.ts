@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest'
-import { waitFor } from '../support/edge-harness.ts'
+import { makeDelta, waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
 import { freeName } from '../support/free-name.ts'
+import { slowPut } from '../support/slow-put.ts'
 
 const { backends, edge } = await edgeOnBackends(2)
 
@@ -166,6 +167,30 @@ test('the bytes of an adapter whose deletion broke off are erased by the sweep',
   expect(await isStored(digest)).toBe(false)
   expect(backends.some(({ deltas }) => deltas.has(digest))).toBe(false)
   expect(await pending(digest)).toBe(false)
+})
+
+test('the bytes of a digest that somebody else merely claimed meanwhile are erased once nothing comes of it', async () => {
+  await edge.addTenant('leaving', 'key-leaving')
+  await edge.addTenant('grip', 'key-grip')
+  const claimed = (digest: string) =>
+    waitFor(() => edge.db.prepare("SELECT 1 FROM versions WHERE tenant = 'grip' AND digest = ?").bind(digest).first())
+  const refused = await edge.publish('key-leaving', 'leaving/one', 70)
+  const upload = slowPut(edge, 'key-grip', '/v1/adapters/grip/one', makeDelta(72), refused)
+  const silent = await edge.publish('key-leaving', 'leaving/two', 71)
+  const endless = slowPut(edge, 'key-grip', '/v1/adapters/grip/two', makeDelta(72), silent)
+  for (const [name, digest] of [['one', refused] as const, ['two', silent] as const]) {
+    await claimed(digest)
+    expect((await remove('key-leaving', `leaving/${name}`)).status).toBe(200)
+  }
+  await edge.sweep(Date.now() + HOUR_MS)
+  expect([await isStored(refused), await isStored(silent)]).toEqual([true, true])
+  expect(await upload.finish()).toBe(422)
+  await edge.sweep(Date.now() + HOUR_MS)
+  expect([await isStored(refused), await isStored(silent)]).toEqual([false, true])
+  await edge.sweep(Date.now() + 25 * HOUR_MS)
+  await edge.sweep(Date.now() + 26 * HOUR_MS)
+  expect(await isStored(silent)).toBe(false)
+  await endless.finish()
 })
 
 test('the sweep leaves alone what has been published again, and what was deleted a moment ago', async () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { OPERATIONS } from '../../functions/openapi/operations.ts'
 import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
+import { slowPut } from '../support/slow-put.ts'
 
 // `victim` owns an adapter; `attacker` has a key of all scopes and knows every name, digest and request id of the victim.
 const VICTIM_DELTA = makeDelta(1)
@@ -190,19 +191,13 @@ describe('an adapter of another tenant', () => {
       (await (await edge.call('key-attacker', path, { method: 'DELETE' })).json()) as { erased: string[] }
     expect(await edge.publish('key-attacker', 'attacker/copy', 1)).toBe(digest)
     expect((await erasedBy('/v1/adapters/attacker/copy')).erased).toEqual([digest])
-    // An upload that has begun under the digest, of which only the first bytes ever arrive.
+    // An upload that has begun under the digest, of other bytes.
     const named = await edge.publish('key-attacker', 'attacker/named', 51)
-    const abandoned = { 'x-polylora-digest': digest, 'content-length': String(VICTIM_DELTA.byteLength) }
-    const { hostname, port } = new URL(edge.url)
-    const path = '/v1/adapters/attacker/named'
-    const headers = { authorization: 'Bearer key-attacker', ...abandoned }
-    const upload = httpRequest({ hostname, port, method: 'PUT', path, headers })
-    upload.on('error', () => {})
-    upload.write(VICTIM_DELTA.subarray(0, -1))
+    const upload = slowPut(edge, 'key-attacker', '/v1/adapters/attacker/named', makeDelta(77), digest)
     const claims = edge.db.prepare("SELECT 1 FROM versions WHERE tenant = 'attacker' AND digest = ?").bind(digest)
     await waitFor(() => claims.first())
-    expect((await erasedBy(path)).erased.sort()).toEqual([digest, named].sort())
-    upload.destroy()
+    expect((await erasedBy('/v1/adapters/attacker/named')).erased.sort()).toEqual([digest, named].sort())
+    expect(await upload.finish()).toBe(422)
     expect((await ask('key-victim', { model: 'victim/secret' })).status).toBe(200)
   })
 
