@@ -27,7 +27,8 @@ export const MAX_EMBED_INPUTS = 256
 
 const text = z.string().check(z.maxLength(MAX_TEXT_CHARS))
 const finite = z.number()
-const shallow = z.refine(isShallow, `must not be nested deeper than ${MAX_NESTING} levels`)
+/** For JSON of any shape. */
+export const shallow = z.refine(isShallow, `must not be nested deeper than ${MAX_NESTING} levels`)
 
 /** A model's call of a tool, as OpenAI writes it. */
 export const ToolCall = z.strictObject({

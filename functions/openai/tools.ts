@@ -1,6 +1,6 @@
 // Tools as OpenAI's clients send them, and what the backend is told of them.
 import * as z from 'zod/mini'
-import { type GenerateRequest, MAX_TOOLS, Tool, ToolCall } from '../../gpu-backend/protocol.ts'
+import { type GenerateRequest, MAX_TOOLS, shallow, Tool, ToolCall } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 
 /** A call as clients send it back: what SDKs add for themselves (`index`, `parsed_arguments`) is left out. */
@@ -10,7 +10,9 @@ const { name, description, parameters } = Tool.shape.function.shape
 /** A tool as clients send it: null is absent, and what they say of it beside its function is left out. */
 const OfferedTool = z.object({
   ...Tool.shape,
-  function: z.looseObject({ name, description: z.nullish(description), parameters: z.nullish(parameters) }),
+  function: z
+    .looseObject({ name, description: z.nullish(description), parameters: z.nullish(parameters) })
+    .check(shallow),
 })
 
 export const toolFields = {
