@@ -20,6 +20,7 @@ import {
   referenced,
   refusal,
   type Schema,
+  takesAnyString,
   tighter,
 } from './schema-keywords.ts'
 import { formatRule, isFormat } from './string-formats.ts'
@@ -247,6 +248,9 @@ class SchemaCompiler {
     const space = (next: number) => automaton.call(this.#text.space, next)
     const properties = schema.properties ?? {}
     if (!isSchema(properties)) throw refusal(place, 'has "properties" that are not an object')
+    if (!takesAnyString(schema.propertyNames ?? true)) {
+      throw refusal(place, 'has "propertyNames" other than strings of any kind, which is not supported')
+    }
     const required = schema.required ?? []
     if (!Array.isArray(required) || required.some((name) => typeof name !== 'string')) {
       throw refusal(place, 'has a "required" that is not a list of names')

@@ -16,7 +16,7 @@ export const ANNOTATIONS = new Set([
 export const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
   null: [],
   boolean: [],
-  object: ['properties', 'required', 'additionalProperties'],
+  object: ['properties', 'required', 'additionalProperties', 'propertyNames'],
   array: ['items', 'prefixItems', 'minItems', 'maxItems'],
   number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
   integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
@@ -41,6 +41,12 @@ export function refusal(place: string, problem: string): BackendError {
 /** Whether it is a schema with keywords, which `true` and `false` are not. */
 export function isSchema(value: unknown): value is Schema {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Whether it lets every string through. */
+export function takesAnyString(schema: unknown): boolean {
+  if (!isSchema(schema)) return schema === true
+  return Object.entries(schema).every(([key, value]) => ANNOTATIONS.has(key) || (key === 'type' && value === 'string'))
 }
 
 /** The kinds of values that the schema lets through; without "type" those that its keywords are about. */

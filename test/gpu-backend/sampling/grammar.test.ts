@@ -304,6 +304,19 @@ describe('alternatives of which one must fit', () => {
   })
 })
 
+test('objects of any names may say that names are strings, as Zod does', () => {
+  for (const propertyNames of [{ type: 'string' }, {}, true]) {
+    const schema = { type: 'object', propertyNames, additionalProperties: { type: 'integer' } }
+    expect(accepts(ofSchema(schema), '{"a":1,"b":2}')).toBe(true)
+    expect(accepts(ofSchema(schema), '{"a":"b"}')).toBe(false)
+  }
+})
+
+test('integers may have the bounds of those that a double holds, as Zod gives them', () => {
+  const schema = { type: 'integer', minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER }
+  for (const text of ['0', '-12', '999999999999999']) expect(accepts(ofSchema(schema), text)).toBe(true)
+})
+
 describe('names and values that begin alike', () => {
   const names = ['a', 'ab', 'abc', 'b', 'é', 'è', 'a"b', '']
 
@@ -412,6 +425,7 @@ describe('a schema that cannot be held to', () => {
   test.each<[string, Schema, string]>([
     ['an unknown keyword', { type: 'object', properties: { a: { type: 'number', multipleOf: 3 } } }, 'multipleOf'],
     ['a pattern', { type: 'string', pattern: '^a' }, 'pattern'],
+    ['names of some kind', { type: 'object', propertyNames: { maxLength: 3 } }, 'propertyNames'],
     ['an unknown format', { type: 'string', format: 'uri' }, '"uri"'],
     ['a format of numbers', { type: 'integer', format: 'int32' }, '"int32"'],
     ['a count beside a format', { format: 'email', maxLength: 9 }, 'maxLength'],
