@@ -1,7 +1,7 @@
 // A base model's graph on disk, built once for a fingerprint and an option, with the smoothing that its activations ask for.
-import { existsSync } from 'node:fs'
-import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import * as z from 'zod/mini'
 import { writeSmoothing } from '../../model/delta-layout.ts'
 import { buildGraph, type GraphOptions, groupsFor, WEIGHTS_FILE } from '../../model/graph.ts'
 import { folderOf } from '../../model/identify.ts'
@@ -17,12 +17,16 @@ import { multipliesSignedBytes } from './signed-bytes.ts'
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
 const GRAPH_VERSION = 11
 const GRAPH_FILE = 'model.onnx'
+const SIZES_FILE = 'sizes.json'
+
+/** Bytes by file. */
+const Sizes = z.record(z.string(), z.int())
 
 /** Tokens of the calibration text that are read at most. */
 const CALIBRATION_TOKENS = 1024
 
 /**
- * The path of the model's ONNX graph for `format` and `positions` of context, built in `cacheDir` where it is not there yet.
+ * The path of the model's ONNX graph for `format` and `positions` of context, built in `cacheDir` where it is not there whole.
  * @throws StartupError when the weights do not fit the configuration
  */
 export async function graphPath(
@@ -37,7 +41,7 @@ export async function graphPath(
   const id = `${folderOf(fingerprint)}-${kind}`
   const dir = join(cacheDir, 'graphs', id)
   const path = join(dir, GRAPH_FILE)
-  if (existsSync(path)) return path
+  if (await isWhole(dir)) return path
   const building = `${dir}.${process.pid}.building`
   const observing = `${dir}.${process.pid}.observing`
   const weights = await source.openWeights()
@@ -46,15 +50,35 @@ export async function graphPath(
       ? await smoothingOf(source, weights, { ...options, format: 'int8', columnType, observed: true }, observing)
       : undefined
     await writeGraph(source.config, weights, { ...options, columnType, smoothing }, building)
+    await noteSizes(building)
     // Another process may have built the same graph meanwhile: either one is right.
-    await rename(building, dir).catch((error: NodeJS.ErrnoException) => {
-      if (!existsSync(path)) throw error
+    if (!(await isWhole(dir))) await rm(dir, { recursive: true, force: true })
+    await rename(building, dir).catch(async (error: NodeJS.ErrnoException) => {
+      if (!(await isWhole(dir))) throw error
     })
   } finally {
     await weights.close()
     for (const unfinished of [building, observing]) await rm(unfinished, { recursive: true, force: true })
   }
   return path
+}
+
+/** How large the files in `dir` are, written last. */
+async function noteSizes(dir: string): Promise<void> {
+  const names = await readdir(dir)
+  const sizes = await Promise.all(names.map(async (name) => [name, (await stat(join(dir, name))).size]))
+  await writeFile(join(dir, SIZES_FILE), JSON.stringify(Object.fromEntries(sizes)))
+}
+
+/** Whether the graph in `dir` is as it was built: a crash of the machine, or a copy, may have left half of it. */
+async function isWhole(dir: string): Promise<boolean> {
+  try {
+    const sizes = Sizes.parse(JSON.parse(await readFile(join(dir, SIZES_FILE), 'utf8')))
+    for (const [name, size] of Object.entries(sizes)) if ((await stat(join(dir, name))).size !== size) return false
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** The smoothing that the model's own activations ask for, found with a graph in `dir` that is of no use afterwards. */

@@ -1,0 +1,40 @@
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { expect, test } from 'vitest'
+import { graphPath } from '../../../../gpu-backend/engine/onnx/built-graph.ts'
+import { openModelSource } from '../../../../gpu-backend/model/open-model.ts'
+import { temporaryDir } from '../../../support/temporary-dir.ts'
+import { writeTinyModel } from '../../../support/tiny-model.ts'
+
+const root = temporaryDir()
+const source = await openModelSource(writeTinyModel(join(root, 'model')))
+const cacheDir = join(root, 'cache')
+const build = () =>
+  graphPath(source, `sha256:${'a'.repeat(64)}`, { format: 'f32', target: 'cpu', positions: 64 }, cacheDir)
+
+const path = await build()
+const whole = contents(dirname(path))
+
+/** The files in `dir`. */
+function contents(dir: string): Record<string, Buffer> {
+  return Object.fromEntries(readdirSync(dir).map((name) => [name, readFileSync(join(dir, name))]))
+}
+
+test('a graph that is there is not built again', async () => {
+  // Of the same size: nobody would see it but who builds the graph anew.
+  const marked = Buffer.from(whole[basename(path)]!).fill('x')
+  writeFileSync(path, marked)
+  expect(await build()).toBe(path)
+  expect(readFileSync(path)).toEqual(marked)
+  writeFileSync(path, whole[basename(path)]!)
+})
+
+test.each(Object.keys(whole))('a graph of which %s was lost, or a part of it, is built again', async (name) => {
+  const file = join(dirname(path), name)
+  for (const damage of [() => truncateSync(file, 10), () => truncateSync(file, 0), () => rmSync(file)]) {
+    damage()
+    expect(await build()).toBe(path)
+    expect(contents(dirname(path))).toEqual(whole)
+    expect(readdirSync(dirname(dirname(path)))).toEqual([basename(dirname(path))])
+  }
+})
