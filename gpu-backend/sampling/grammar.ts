@@ -14,9 +14,12 @@ const MAX_GRAMMARS = 64
 /** What all that are kept take, and states and masks of one that is at work. */
 const MAX_CACHE_BYTES = 128 * 2 ** 20
 const MAX_GRAMMAR_BYTES = 32 * 2 ** 20
-/** Ways to read the text so far, and steps for one mask: beyond them a grammar is ambiguous on purpose. */
+/**
+ * Ways to read the text so far, and steps for one mask: beyond them a grammar is ambiguous on purpose. So many steps take some
+ * 70 ms, while the whole batch waits.
+ */
 const MAX_READINGS = 20_000
-const MAX_WORK = 1_000_000
+const MAX_WORK = 200_000
 const BYTES_PER_STATE = 4096
 /** Beyond the first few of a state. */
 const BYTES_PER_READING = 64

@@ -464,6 +464,14 @@ describe('a schema that cannot be held to', () => {
     expect(thrown(() => new Grammars(undefined).check({ type: 'text' }))).toBeUndefined()
   })
 
+  test('for a single mask would hold a batch up for long ends with a refusal', () => {
+    const strings = Array.from({ length: 1000 }, (_, i) => ({ type: 'string', maxLength: 60 - (i % 10) }))
+    const matcher = grammars.matcher(ofSchema({ anyOf: strings }), [END])!
+    matcher.accept(QUOTE)
+    const error = thrown(() => matcher.mask(new Float32Array(vocabulary.length)))
+    expect(error).toMatchObject({ code: 'bad_request', message: expect.stringContaining('too ambiguous') })
+  })
+
   test('for it can be read in ever more ways ends with a refusal, not with all memory', () => {
     const matcher = bytewise.matcher(ofSchema(ambiguous), [BYTE_END])!
     const error = thrown(() => {
