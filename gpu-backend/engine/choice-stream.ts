@@ -7,6 +7,12 @@ import { StopMatcher } from '../sampling/stop.ts'
 import type { ReadText, ToolCallReader } from '../tools/tool-call-reader.ts'
 import type { EngineEvent } from './engine.ts'
 
+/**
+ * Tokens that show nothing, as special ones, are told of after so many: whoever leaves before the end pays for them, and their
+ * log probabilities do not gather to an event without bounds.
+ */
+const MAX_UNTOLD_TOKENS = 64
+
 type ChoiceEvent = Extract<EngineEvent, { event: 'text' | 'tool_call' }>
 
 export class ChoiceStream {
@@ -64,7 +70,9 @@ export class ChoiceStream {
     }
     const { text, stopped } = this.#stops.push(fresh === '' ? this.#hiddenMark(token) : fresh)
     this.#stopped = stopped
-    if (!this.#toolCalls) return text === '' ? [] : this.#events({ text, calls: [] })
+    if (!this.#toolCalls) {
+      return text === '' && this.#tokens < MAX_UNTOLD_TOKENS ? [] : this.#events({ text, calls: [] })
+    }
     const read = this.#toolCalls.push(text)
     this.#stopped ||= this.#toolCalls.isFull
     // Of a call nothing is shown until it is whole: the tokens say that it is coming.

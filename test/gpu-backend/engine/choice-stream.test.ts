@@ -40,6 +40,14 @@ describe('a choice', () => {
     for (const { text } of made) expect(text.isWellFormed()).toBe(true)
   })
 
+  test('tells of tokens that show nothing while they come, with their log probabilities', () => {
+    const special = tokenizer.encodeRendered('<|im_start|>')[0]!
+    const made = events([...ids, ...new Array(1000).fill(special), END!], { logprobs: 1 })
+    expect(tokensOf(made)).toBe(ids.length + 1001)
+    for (const { tokens, logprobs } of made) expect(Math.max(tokens, logprobs!.length)).toBeLessThanOrEqual(64)
+    expect(textOf(made)).toBe(textOf(events([...ids, END!])))
+  })
+
   test('names tokens that are but a part of a character by their bytes, which joined are the text', () => {
     const named = events([...ids, END!], { logprobs: 1 }).flatMap(({ logprobs }) => logprobs ?? [])
     const bytes = named.map(({ token, bytes }) => bytes ?? [...Buffer.from(token)])
