@@ -10,6 +10,17 @@ export interface SchedulerLimits {
   readonly prefillChunkTokens: number
 }
 
+/**
+ * One row of so many is for tenants that have none: a row is not taken back, and who holds all of them with long answers would
+ * keep others waiting for as long.
+ */
+const ROWS_PER_KEPT_ROW = 16
+
+/** Rows that only a tenant without one is given. */
+export function keptRows(rows: number): number {
+  return Math.floor(rows / ROWS_PER_KEPT_ROW)
+}
+
 /** A piece of one prompt. */
 export interface PrefillChunk {
   readonly sequence: Sequence
@@ -59,8 +70,11 @@ export class Scheduler {
 
   /** Lets the next sequence that `isReady` start on its prompt, where a row is free and no other prompt is being computed. */
   admit(isReady: (sequence: Sequence) => boolean): Sequence | undefined {
-    if (this.#prefilling || this.#running.length >= this.#limits.maxRows) return undefined
-    this.#prefilling = this.#waiting.take(isReady)
+    const { maxRows } = this.#limits
+    if (this.#prefilling || this.#running.length >= maxRows) return undefined
+    const isKept = maxRows - this.#running.length <= keptRows(maxRows)
+    const holders = new Set(isKept ? this.#running.map(({ tenant }) => tenant) : [])
+    this.#prefilling = this.#waiting.take((sequence) => !holders.has(sequence.tenant) && isReady(sequence))
     if (this.#prefilling) this.#prefilling.row = this.#running.length
     return this.#prefilling
   }

@@ -3,13 +3,13 @@
 // than it runs at once. Knows no HTTP. Invariant: a sequence is waiting, on one server, or gone.
 import { BackendError } from '../../errors.ts'
 import { FairQueue } from '../../scheduler/fair-queue.ts'
+import { keptRows } from '../../scheduler/scheduler.ts'
 import { choosePlace, type PlaceLimits } from './placement.ts'
 import type { Guest, Replica } from './replica.ts'
 
 /** A sequence as the dispatcher sees it. */
 export interface Dispatched extends Guest {
   readonly id: number
-  readonly tenant: string
   /** Called once it has a place, which it gives up by `release`. */
   start(replica: Replica): void
   fail(error: BackendError): void
@@ -74,13 +74,24 @@ export class Dispatcher {
   }
 
   #next(): Dispatched | undefined {
-    const [first] = this.#waiting.heads()
+    const holders = this.#holders()
+    const first = this.#waiting.heads().find(({ tenant }) => !holders.has(tenant))
     if (!first) return undefined
     if (this.#overtaken.id !== first.id) this.#overtaken = { id: first.id, times: 0 }
     const isBarred = this.#overtaken.times >= MAX_OVERTAKING_BATCHES * this.#limits.rows
-    const next = this.#waiting.take((item) => (!isBarred || item === first) && this.#placeOf(item) !== undefined)
+    const next = this.#waiting.take((item) => {
+      return !holders.has(item.tenant) && (!isBarred || item === first) && this.#placeOf(item) !== undefined
+    })
     if (next && next !== first) this.#overtaken.times++
     return next
+  }
+
+  /** Tenants that must wait for another row: those that have one, where no more are free than are kept for the others. */
+  #holders(): ReadonlySet<string> {
+    const ready = this.#replicas.filter(({ isReady }) => isReady)
+    const rows = ready.length * this.#limits.rows
+    const isKept = rows - ready.reduce((sum, { running }) => sum + running, 0) <= keptRows(rows)
+    return new Set(isKept ? ready.flatMap(({ tenants }) => [...tenants]) : [])
   }
 
   #placeOf({ digest }: Dispatched): Replica | undefined {

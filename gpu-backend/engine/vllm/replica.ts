@@ -36,6 +36,7 @@ const MAX_FAILED_STARTS = 10
 
 /** What runs on a server, as the server sees it. */
 export interface Guest {
+  readonly tenant: string
   /** null: the bare base model. */
   readonly digest: string | null
 }
@@ -98,6 +99,11 @@ export class Replica implements Place {
 
   get atWork(): ReadonlySet<string> {
     return new Set(this.#running.keys().flatMap(({ digest }) => (digest === null ? [] : [digest])))
+  }
+
+  /** Those whose sequences run there. */
+  get tenants(): ReadonlySet<string> {
+    return new Set(this.#running.keys().map(({ tenant }) => tenant))
   }
 
   /** Sequences that run with the delta. */

@@ -31,6 +31,18 @@ describe('the scheduler', () => {
     scheduler.checkIntegrity()
   })
 
+  test('keeps a row of sixteen for tenants that have none, however long the answers of the others', () => {
+    const scheduler = new Scheduler({ maxRows: 16, prefillChunkTokens: 4 })
+    for (let id = 0; id < 20; id++) scheduler.add(sequence(id, 'greedy'))
+    for (let row = 0; row < 15; row++) expect(start(scheduler)?.tenant).toBe('greedy')
+    expect(start(scheduler)).toBeUndefined()
+    for (const id of [20, 21]) scheduler.add(sequence(id, 'modest'))
+    expect(start(scheduler)?.id).toBe(20)
+    expect(start(scheduler)).toBeUndefined()
+    scheduler.remove(scheduler.running.find(({ id }) => id === 20)!)
+    expect(start(scheduler)?.id).toBe(21)
+  })
+
   test('cuts prompts at multiples of the chunk size, wherever the computation starts', () => {
     fc.assert(
       fc.property(

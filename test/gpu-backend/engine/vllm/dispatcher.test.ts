@@ -1,0 +1,50 @@
+// Who is next on vLLM's servers, without any: a replica that is well, of which nothing is asked.
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { type Dispatched, Dispatcher } from '../../../../gpu-backend/engine/vllm/dispatcher.ts'
+import { Replica } from '../../../../gpu-backend/engine/vllm/replica.ts'
+import { VllmClient } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
+
+class WellClient extends VllmClient {
+  override async health(): Promise<void> {}
+  override async models(): Promise<[]> {
+    return []
+  }
+}
+
+let replica: Replica
+let watched: Promise<void>
+
+beforeEach(async () => {
+  replica = new Replica({
+    name: 'tested',
+    client: new WellClient({ url: 'http://127.0.0.1:9' }, undefined),
+    adapterCapacity: 1,
+    check: async () => 'base',
+    findAdapter: () => undefined,
+    onChange: () => {},
+  })
+  watched = replica.watch()
+  await vi.waitFor(() => expect(replica.isReady).toBe(true))
+})
+afterEach(async () => {
+  replica.close()
+  await watched
+})
+
+test('a row of sixteen is for tenants that have none, however many of the others wait and overtake', () => {
+  const dispatcher = new Dispatcher([replica], { rows: 16, slots: 1 })
+  const started: Dispatched[] = []
+  const add = (tenant: string, id: number) => {
+    const sequence = { id, tenant, digest: null, start: () => started.push(sequence), fail: () => {} }
+    dispatcher.add(sequence)
+  }
+  for (let id = 0; id < 40; id++) add('greedy', id)
+  expect(started).toHaveLength(15)
+  for (let id = 40; id < 100; id++) {
+    add('modest', id)
+    expect(started.at(-1)).toMatchObject({ tenant: 'modest', id })
+    replica.leave(started.at(-1)!)
+    dispatcher.pump()
+    expect(started).toHaveLength(15 + id - 39)
+  }
+})
