@@ -23,7 +23,8 @@ import {
   takesAnyString,
   tighter,
 } from './schema-keywords.ts'
-import { formatRule, isFormat } from './string-formats.ts'
+import { isFormat } from './string-formats.ts'
+import { hasForm, stringRule } from './string-rule.ts'
 
 const MAX_DEPTH = 200
 const MAX_NAME_CHARS = 1000
@@ -61,8 +62,8 @@ class SchemaCompiler {
   readonly #root: Schema
   /** Entries of the rules that $refs point at. */
   readonly #rules = new Map<string, number>()
-  /** Entries of the rules of formats. */
-  readonly #formats = new Map<unknown, number>()
+  /** Entries of the rules of strings, by what is said of their form. */
+  readonly #strings = new Map<string, number>()
   #depth = 0
 
   constructor(root: Schema) {
@@ -177,15 +178,14 @@ class SchemaCompiler {
   }
 
   #string(schema: Schema, place: string, to: number): number {
-    const least = count(schema, 'minLength', place) ?? 0
-    const most = count(schema, 'maxLength', place)
-    if ('format' in schema) {
-      const counted = ['minLength', 'maxLength'].find((key) => key in schema)
-      if (counted !== undefined) throw refusal(place, `has "${counted}" beside "format", which is not supported`)
-      const rule = this.#formats.get(schema.format) ?? formatRule(this.automaton, schema.format)
-      this.#formats.set(schema.format, rule)
+    if (hasForm(schema)) {
+      const key = JSON.stringify(['format', 'pattern', 'minLength', 'maxLength'].map((keyword) => schema[keyword]))
+      const rule = this.#strings.get(key) ?? stringRule(this.automaton, schema, place)
+      this.#strings.set(key, rule)
       return this.automaton.call(rule, to)
     }
+    const least = count(schema, 'minLength', place) ?? 0
+    const most = count(schema, 'maxLength', place)
     if (least === 0 && most === undefined) return this.automaton.call(this.#text.string, to)
     const close = this.automaton.literal('"', to)
     const character = (next: number) => this.automaton.call(this.#text.character, next)

@@ -20,7 +20,7 @@ export const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
   array: ['items', 'prefixItems', 'minItems', 'maxItems'],
   number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
   integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  string: ['minLength', 'maxLength', 'format'],
+  string: ['minLength', 'maxLength', 'format', 'pattern'],
 }
 export const KINDS = Object.keys(KEYWORDS) as Kind[]
 /** Keywords that decide alone: beside them only annotations. */

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import * as z from 'zod'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import { tokenBytes } from '../../../gpu-backend/model/token-bytes.ts'
 import { Grammars, type ResponseFormat } from '../../../gpu-backend/sampling/grammar.ts'
@@ -271,6 +272,93 @@ describe('strings of a format', () => {
   })
 })
 
+describe('strings of a pattern', () => {
+  const TEXTS = [
+    '',
+    'a',
+    'aa',
+    'ab',
+    'b',
+    'ba',
+    'abc',
+    'a-b',
+    'a b',
+    'é',
+    '🍰',
+    '"',
+    '\\',
+    '\n',
+    'Ab1_',
+    '1.5',
+    '2026',
+    '\u2028',
+  ]
+  test.each([
+    ...['^a+$', 'a', '^a|b$', '^(?:a|b)*$', '^.$', '^\\w+$', '\\d', '^[^a-c]*$', '^[\\w.-]+$', '^a?b?c?$', '^$', ''],
+    ...[
+      '^\\S+$',
+      '^a{2}$',
+      '^[a-z]{2,}$',
+      '^\\d{1,3}(\\.\\d{1,2})?$',
+      '[\\u00e9]',
+      '^["\\\\]$',
+      '^\\W$',
+      '^(a|)b*?$',
+      '\\n',
+      '^[^]{2}$',
+      '🍰',
+      '^[é-🍰]$',
+    ],
+  ])('%j are those that it is found in', (pattern) => {
+    const expression = new RegExp(pattern, 'u')
+    for (const text of TEXTS) {
+      expect([text, accepts(ofSchema({ pattern }), JSON.stringify(text))]).toEqual([text, expression.test(text)])
+    }
+  })
+
+  test('are found by random patterns as by JavaScript', () => {
+    const atom = fc.constantFrom('a', 'b', '.', '[ab]', '[^a]', '\\d', '(?:ab|c)', '(a|)', 'é')
+    const piece = fc.tuple(atom, fc.constantFrom('', '*', '+', '?', '{2}', '{0,2}', '{1,}')).map(([a, b]) => a + b)
+    const pattern = fc
+      .tuple(fc.constantFrom('', '^'), fc.array(piece, { maxLength: 4 }), fc.constantFrom('', '$'))
+      .map(([begin, pieces, end]) => begin + pieces.join('') + end)
+    const text = fc.string({ unit: fc.constantFrom('a', 'b', 'c', '1', 'é', '\n'), maxLength: 5 })
+    fc.assert(
+      fc.property(fc.array(pattern, { minLength: 1, maxLength: 3 }), text, (patterns, string) => {
+        const fits = new RegExp(patterns.join('|'), 'u').test(string)
+        expect(accepts(ofSchema({ pattern: patterns.join('|') }), JSON.stringify(string))).toBe(fits)
+      }),
+      { numRuns: 500, seed: 1 },
+    )
+  })
+
+  test('have the format and the length as well', () => {
+    const schema = { type: 'string', format: 'date', pattern: '^20', maxLength: 10, minLength: 10 }
+    expect(accepts(ofSchema(schema), '"2026-02-28"')).toBe(true)
+    expect(accepts(ofSchema(schema), '"1926-02-28"')).toBe(false)
+    expect(accepts(ofSchema({ pattern: '^é+$', minLength: 2, maxLength: 3 }), '"ééé"')).toBe(true)
+    for (const text of ['"é"', '"éééé"', '"éa"']) {
+      expect(accepts(ofSchema({ pattern: '^é+$', minLength: 2, maxLength: 3 }), text)).toBe(false)
+    }
+  })
+
+  test('that Zod writes beside its formats are held to', () => {
+    const shape = { email: z.email(), uuid: z.uuid(), at: z.iso.datetime(), on: z.iso.date(), ip: z.ipv4() }
+    const schema = z.toJSONSchema(z.object(shape)) as Schema
+    const value = {
+      ...{ email: 'a.b@example.com', uuid: '123e4567-e89b-12d3-a456-426614174000', at: '2026-11-27T21:27:22.5Z' },
+      ...{ on: '2024-02-29', ip: '10.0.0.255' },
+    }
+    expect(accepts(ofSchema(schema), JSON.stringify(value))).toBe(true)
+    expect(accepts(ofSchema(schema), JSON.stringify({ ...value, on: '2023-02-29' }))).toBe(false)
+    expect(accepts(ofSchema(schema), JSON.stringify({ ...value, email: 'a.b@example' }))).toBe(false)
+    for (let seed = 0; seed < 20; seed++) {
+      const text = randomText(ofSchema(schema), seed, 2000)
+      if (text !== undefined) checkAgainst(schema, text)
+    }
+  })
+})
+
 describe('alternatives of which one must fit', () => {
   const pet = (kind: string, required: readonly string[]): Schema => ({
     type: 'object',
@@ -424,11 +512,16 @@ describe('a schema that cannot be held to', () => {
 
   test.each<[string, Schema, string]>([
     ['an unknown keyword', { type: 'object', properties: { a: { type: 'number', multipleOf: 3 } } }, 'multipleOf'],
-    ['a pattern', { type: 'string', pattern: '^a' }, 'pattern'],
+    ['a pattern that looks ahead', { type: 'string', pattern: '^(?!a)b' }, 'a group other than'],
+    ['a pattern that looks back', { type: 'string', pattern: '(a)\\1' }, '"\\1"'],
+    ['a pattern that is none', { type: 'string', pattern: '(a' }, 'closed'],
+    ['a pattern that is not a text', { type: 'string', pattern: 1 }, 'not a text'],
+    ['a pattern of many counts', { type: 'string', pattern: '((a{1000}){1000}){1000}' }, 'too large'],
+    ['a pattern of many readings and a length', { pattern: '^(a?){1000}$', maxLength: 1000 }, 'too large'],
+    ['a pattern that no string of the length has', { type: 'string', pattern: '^a{3}$', maxLength: 2 }, 'accepts no'],
     ['names of some kind', { type: 'object', propertyNames: { maxLength: 3 } }, 'propertyNames'],
     ['an unknown format', { type: 'string', format: 'uri' }, '"uri"'],
     ['a format of numbers', { type: 'integer', format: 'int32' }, '"int32"'],
-    ['a count beside a format', { format: 'email', maxLength: 9 }, 'maxLength'],
     ['an unknown type', { type: 'strin' }, 'strin'],
     ['a keyword beside a reference', { $ref: '#', minLength: 2 }, 'minLength'],
     ['a reference to nothing', { $ref: '#/$defs/none' }, '#/$defs/none'],

@@ -1,0 +1,33 @@
+// What a schema says of a string's form, all of it at once, as a rule of a grammar.
+import type { Automaton } from './automaton.ts'
+import { PatternError, parsePattern } from './pattern-syntax.ts'
+import { count, refusal, type Schema } from './schema-keywords.ts'
+import { formatRule } from './string-formats.ts'
+import { both, countRule, patternRule } from './text-rules.ts'
+
+/** Whether more is said of strings than how many characters they have. */
+export function hasForm(schema: Schema): boolean {
+  return 'format' in schema || 'pattern' in schema
+}
+
+/** The entry of a rule for strings of the form. @throws BackendError `bad_request` where it cannot be held to */
+export function stringRule(automaton: Automaton, schema: Schema, place: string): number {
+  const least = count(schema, 'minLength', place) ?? 0
+  const most = count(schema, 'maxLength', place)
+  const rules = [
+    ...('format' in schema ? [formatRule(automaton, schema.format)] : []),
+    ...('pattern' in schema ? [patternRule(automaton, parsed(schema.pattern, place))] : []),
+    ...(least > 0 || most !== undefined ? [countRule(automaton, least, most)] : []),
+  ]
+  return rules.reduce((some, other) => both(automaton, some, other))
+}
+
+function parsed(pattern: unknown, place: string) {
+  if (typeof pattern !== 'string') throw refusal(place, 'has a "pattern" that is not a text')
+  try {
+    return parsePattern(pattern)
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error
+    throw refusal(place, `has a "pattern" with ${error.message}, which is not supported`)
+  }
+}
