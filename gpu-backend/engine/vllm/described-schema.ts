@@ -1,11 +1,22 @@
 // A JSON Schema for vLLM, in which every name that is required is described as well. Pure.
 // xgrammar (vLLM 0.32) passes over the others, and an answer without them would be held to less than the schema says.
-import { isSchema, type Schema } from '../../sampling/schema-keywords.ts'
+import { escapePointer, isSchema, type Schema } from '../../sampling/schema-keywords.ts'
 
 /** Keywords with a schema, with a list of them, and with schemas by name. */
 const ONE = ['items', 'additionalProperties']
 const LISTS = ['prefixItems', 'anyOf', 'oneOf', 'allOf']
 const NAMED = ['properties', '$defs', 'definitions']
+
+/** The schemas that stand in this one, and where. */
+export function* subschemas(schema: Schema): Generator<readonly [Schema, string]> {
+  for (const [key, value] of Object.entries(schema)) {
+    if (ONE.includes(key) && isSchema(value)) yield [value, key]
+    const parts = (LISTS.includes(key) && Array.isArray(value)) || (NAMED.includes(key) && isSchema(value)) ? value : {}
+    for (const [name, part] of Object.entries(parts as object)) {
+      if (isSchema(part)) yield [part, `${key}/${escapePointer(name)}`]
+    }
+  }
+}
 
 /** `schema` has been compiled by ours, so that its keywords are of the right types. */
 export function describedSchema(schema: Schema): Schema {

@@ -2,10 +2,10 @@
 // Knows no server. Invariant: a delta is held once for each choice, and not at all where the request is refused.
 import type { Tokenizer } from '../../model/tokenizer.ts'
 import { choicesOf, type GenerateRequest, type SamplingParams } from '../../protocol.ts'
-import { compileResponseFormat } from '../../sampling/grammar.ts'
 import type { ToolUse } from '../../tools/tool-use.ts'
 import type { RequestContext } from '../engine.ts'
 import type { Prompts } from '../prompts.ts'
+import { checkFormat } from './check-format.ts'
 import type { SequenceOptions } from './sequence-run.ts'
 import type { SharedAdapter, SharedAdapters } from './shared-adapters.ts'
 
@@ -36,11 +36,11 @@ export async function prepareRequest(
 ): Promise<PreparedRequest> {
   const deadlineMs = request.deadline_ms === undefined ? undefined : Date.now() + request.deadline_ms
   // What one engine cannot hold to is refused by both.
-  if (request.sampling.response_format) compileResponseFormat(request.sampling.response_format)
+  if (request.sampling.response_format) checkFormat(request.sampling.response_format)
   const count = choicesOf(request)
   const held = request.delta === null ? undefined : adapters.hold(request.delta, count)
   try {
-    const tools = prompts.toolUse(request, held?.chatTemplate, compileResponseFormat)
+    const tools = prompts.toolUse(request, held?.chatTemplate, checkFormat)
     const sampling = tools?.sampling ?? request.sampling
     const encoded = await prompts.encode(request, context.tenant, held?.chatTemplate, tools)
     const ready = encoded.map((promptTokens) => ({

@@ -1,0 +1,30 @@
+// What our grammars hold to and vLLM's (xgrammar, vLLM 0.32) do not is refused there. Pure.
+import { compileResponseFormat, type ResponseFormat } from '../../sampling/grammar.ts'
+import { exclusive } from '../../sampling/one-of.ts'
+import { localReference, referenced, refusal, type Schema } from '../../sampling/schema-keywords.ts'
+import { subschemas } from './described-schema.ts'
+
+/** @throws BackendError `bad_request` where a text cannot be held to the format, by either engine */
+export function checkFormat(format: ResponseFormat): void {
+  compileResponseFormat(format)
+  if (format.type === 'json_schema') checkSchema(format.json_schema.schema, '#', format.json_schema.schema)
+}
+
+function checkSchema(schema: Schema, place: string, root: Schema): void {
+  // Quotes in what a pattern takes would end the string; of a format and a length only the one is kept.
+  if ('pattern' in schema) throw refusal(place, 'uses "pattern", which is not supported on vLLM')
+  const length = ['minLength', 'maxLength'].find((key) => key in schema)
+  if ('format' in schema && length) {
+    throw refusal(place, `has "${length}" beside "format", which is not supported on vLLM`)
+  }
+  const { oneOf } = schema
+  const resolve = (ref: unknown) => referenced(root, localReference(ref, place), place)
+  // Any of them is taken there, and so one without the property that tells them apart.
+  if (Array.isArray(oneOf) && exclusive(oneOf, resolve) !== oneOf) {
+    throw refusal(
+      place,
+      'has a "oneOf" whose objects do not require what tells them apart, which is not supported on vLLM',
+    )
+  }
+  for (const [part, at] of subschemas(schema)) checkSchema(part, `${place}/${at}`, root)
+}

@@ -1,0 +1,47 @@
+import { expect, test } from 'vitest'
+import { checkFormat } from '../../../../gpu-backend/engine/vllm/check-format.ts'
+import { compileResponseFormat, type ResponseFormat } from '../../../../gpu-backend/sampling/grammar.ts'
+import { JSON_SCHEMAS } from '../../../support/json-answers.ts'
+import { expectOneSentence } from '../../../support/one-sentence.ts'
+
+type Schema = Readonly<Record<string, unknown>>
+
+const ofSchema = (schema: Schema): ResponseFormat => ({ type: 'json_schema', json_schema: { schema } })
+const kinds = (required: readonly string[]) => ({
+  oneOf: ['a', 'b'].map((kind) => ({ type: 'object', properties: { kind: { const: kind } }, required })),
+})
+
+function refusal(schema: Schema): string {
+  try {
+    checkFormat(ofSchema(schema))
+  } catch (error) {
+    return (error as Error).message
+  }
+  throw new Error('it was not refused')
+}
+
+test.each([...Object.values(JSON_SCHEMAS), { type: 'array', items: { format: 'date' } }, kinds(['kind'])])(
+  'vLLM is asked for %j',
+  (schema) => {
+    expect(() => checkFormat(ofSchema(schema))).not.toThrow()
+  },
+)
+
+test.each<[Schema, string]>([
+  [{ type: 'string', pattern: '^a' }, 'at # uses "pattern"'],
+  [
+    { properties: { 'a/b': { format: 'email', maxLength: 9 } } },
+    'at #/properties/a~1b has "maxLength" beside "format"',
+  ],
+  [{ $defs: { a: kinds([]) }, items: { anyOf: [{ $ref: '#/$defs/a' }] } }, 'at #/$defs/a has a "oneOf"'],
+  [{ type: 'array', prefixItems: [{ pattern: 'a' }] }, 'at #/prefixItems/0 uses'],
+])('%j, which vLLM would hold to less than it says, is refused on it alone', (schema, named) => {
+  expect(compileResponseFormat(ofSchema(schema))).toBeDefined()
+  const message = refusal(schema)
+  expect(message).toContain(named)
+  expectOneSentence(message)
+})
+
+test('what our grammars cannot hold to is refused as by them', () => {
+  expect(refusal({ type: 'number', multipleOf: 3 })).toContain('multipleOf')
+})
