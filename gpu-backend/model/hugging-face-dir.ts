@@ -3,8 +3,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import { StartupError } from '../errors.ts'
-import { parseModelConfig } from './model-config.ts'
-import type { ModelSource, TokenizerFiles } from './model-source.ts'
+import { type ModelConfig, parseModelConfig } from './model-config.ts'
+import type { ModelSource, TokenizerFiles, Weights } from './model-source.ts'
 import { readJson } from './read-json.ts'
 import { openSafetensorsWeights, weightFiles } from './safetensors-weights.ts'
 
@@ -15,8 +15,33 @@ export function openHuggingFaceDir(dir: string): ModelSource {
     config,
     tokenizer: tokenizerFiles(dir, config.eosTokenIds),
     files: weightFiles(dir),
-    openWeights: () => openSafetensorsWeights(dir),
+    openWeights: async () => {
+      const weights = await openSafetensorsWeights(dir)
+      try {
+        if (config.tiedEmbeddings) await refuseOtherHead(dir, weights, config)
+      } catch (error) {
+        await weights.close()
+        throw error
+      }
+      return weights
+    },
   }
+}
+
+/** A head that was trained apart from the embeddings: transformers 5 computes with it, transformers 4 and vLLM do not. */
+async function refuseOtherHead(
+  dir: string,
+  weights: Weights,
+  { vocabSize, hiddenSize }: Pick<ModelConfig, 'vocabSize' | 'hiddenSize'>,
+): Promise<void> {
+  if (!weights.has('lm_head.weight')) return
+  const shape = [vocabSize, hiddenSize]
+  const head = await weights.load('lm_head.weight', shape)
+  const embedding = await weights.load('model.embed_tokens.weight', shape)
+  if (head.every((value, i) => Object.is(value, embedding[i]))) return
+  throw new StartupError(
+    `The model in ${dir} has a tensor "lm_head.weight" unlike its embeddings, but its config.json says "tie_word_embeddings": true: set that to false if the head was trained, or else remove the tensor.`,
+  )
 }
 
 const SpecialToken = z.nullish(z.union([z.string(), z.looseObject({ content: z.string() })]))

@@ -1,11 +1,13 @@
-// Which chat template a model directory's conversations are written with: with tools it may be another one.
+// What a model directory means where its files could be read in two ways: chat templates, and a head that config.json denies.
 import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { writeHeader } from '../../../adapters/safetensors.ts'
 import { Prompts } from '../../../gpu-backend/engine/prompts.ts'
-import { tokenizerFiles } from '../../../gpu-backend/model/hugging-face-dir.ts'
+import { openHuggingFaceDir, tokenizerFiles } from '../../../gpu-backend/model/hugging-face-dir.ts'
 import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
 import { GenerateRequest, SamplingParams } from '../../../gpu-backend/protocol.ts'
+import { expectOneSentence } from '../../support/one-sentence.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
 import { EMBEDDED_MODEL } from '../../support/tiny-model.ts'
 
@@ -62,4 +64,41 @@ test('calls are read as that template has models write them', async () => {
   const request = GenerateRequest.parse({ delta: null, messages, tools, sampling: SamplingParams.parse({}) })
   expect(prompts.toolUse(request, undefined, () => {})).toBeDefined()
   await prompts.close()
+})
+
+describe('a head that the file has beside tied embeddings', () => {
+  const [VOCAB, HIDDEN] = [4, 16]
+  const embedding = Float32Array.from({ length: VOCAB * HIDDEN }, (_, i) => i / 7)
+
+  function write(head: Float32Array, tied: boolean): void {
+    const config = { model_type: 'llama', num_hidden_layers: 1, num_attention_heads: 1, max_position_embeddings: 8 }
+    const sizes = { vocab_size: VOCAB, hidden_size: HIDDEN, intermediate_size: 8, tie_word_embeddings: tied }
+    writeFileSync(join(dir, 'config.json'), JSON.stringify({ ...config, ...sizes }))
+    const names = ['model.embed_tokens.weight', 'lm_head.weight']
+    const header = writeHeader(
+      names.map((name) => ({ name, dtype: 'F32', shape: [VOCAB, HIDDEN] })),
+      new Map(),
+    )
+    writeFileSync(join(dir, 'model.safetensors'), Buffer.concat([header, ...[embedding, head].map(bytes)]))
+  }
+  const bytes = (values: Float32Array) => Buffer.from(values.buffer)
+
+  test('may be a copy of them, and anything where they are not tied', async () => {
+    for (const [head, tied] of [[embedding.slice(), true] as const, [embedding.map((x) => x + 1), false] as const]) {
+      write(head, tied)
+      await (await openHuggingFaceDir(dir).openWeights()).close()
+    }
+  })
+
+  test('is refused where it is another: of transformers 4, transformers 5 and vLLM some would compute with it', async () => {
+    write(
+      embedding.map((x) => x + 1),
+      true,
+    )
+    const refused = await openHuggingFaceDir(dir)
+      .openWeights()
+      .catch((error: Error) => error.message)
+    expect(refused).toContain('tie_word_embeddings')
+    expectOneSentence(refused as string)
+  })
 })
