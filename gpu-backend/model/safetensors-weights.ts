@@ -4,6 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
+import { AdapterError } from '../../adapters/errors.ts'
 import { openSafetensors } from '../../adapters/safetensors.ts'
 import type { SourceTensor } from '../../adapters/source-tensor.ts'
 import { StartupError } from '../errors.ts'
@@ -33,7 +34,12 @@ export async function openSafetensorsWeights(dir: string): Promise<Weights> {
     load: async (name, shape) => {
       const tensor = tensors.get(name)
       checkShape(dir, name, tensor?.shape, shape)
-      return tensor!.load()
+      try {
+        return await tensor!.load()
+      } catch (error) {
+        if (error instanceof AdapterError) throw new StartupError(`The model in ${dir}: ${error.message}`)
+        throw error
+      }
     },
     close,
   }

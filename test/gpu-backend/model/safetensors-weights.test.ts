@@ -1,6 +1,7 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { StartupError } from '../../../gpu-backend/errors.ts'
 import { openSafetensorsWeights, weightFiles } from '../../../gpu-backend/model/safetensors-weights.ts'
 import { ARCHITECTURES } from '../../support/architecture-goldens.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
@@ -67,6 +68,20 @@ test('a tensor that is missing or has another shape is refused by name', async (
   await expect(weights.load('model.norm.weight', [65])).rejects.toThrow(/"model\.norm\.weight" as \[64\].*\[65\]/)
   expect(await weights.load('model.norm.weight', [64])).toHaveLength(64)
   await weights.close()
+})
+
+test('a tensor of bytes, as of a model in FP8, is refused in a sentence that says where it is', async () => {
+  const dir = directory([])
+  const header = JSON.stringify({ 'model.norm.weight': { dtype: 'F8_E4M3', shape: [2], data_offsets: [0, 2] } })
+  const length = Buffer.from(BigUint64Array.of(BigInt(header.length)).buffer)
+  writeFileSync(join(dir, 'model.safetensors'), Buffer.concat([length, Buffer.from(header), Buffer.alloc(2)]))
+  const weights = await openSafetensorsWeights(dir)
+  const refused: unknown = await weights.load('model.norm.weight', [2]).catch((error: unknown) => error)
+  await weights.close()
+  expect(refused).toBeInstanceOf(StartupError)
+  const { message } = refused as Error
+  expectOneSentence(message)
+  expect(message).toContain(dir)
 })
 
 test('a damaged shard is refused by its name', async () => {
