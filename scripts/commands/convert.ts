@@ -1,8 +1,9 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
-import { rename, rm } from 'node:fs/promises'
+import { rename, rm, stat } from 'node:fs/promises'
 import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { checkAdapter } from '../check-adapter.ts'
+import { CliError } from '../cli-error.ts'
 import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts } from '../import-facts.ts'
@@ -21,6 +22,9 @@ export const convert: Command = {
   },
   async run(args, terminal) {
     const out = args.required('out')
+    const there = await stat(out).catch(() => undefined)
+    // A device would be replaced by the file, whoever may do so.
+    if (there && !there.isFile()) throw new CliError(`--out ${out} is no file: give the path of one, or of none.`, 2)
     const progress = terminalProgress(terminal.stderr)
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
     const partial = `${out}.partial`

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parseHeader } from '../../adapters/safetensors.ts'
@@ -17,6 +17,19 @@ describe('polylora convert', () => {
     expect(await runPolylora('convert', ADAPTER, '--base', EMBEDDED_MODEL, '--out', out)).toMatchObject({ code: 0 })
     const bytes = readFileSync(out)
     expect(parseHeader(bytes, bytes.byteLength, out).metadata.get('base_name')).toBe(EMBEDDED_NAME)
+  })
+
+  test('writes to the path of a file alone, and puts nothing in the place of anything else', async () => {
+    const taken = join(data, 'folder')
+    mkdirSync(taken)
+    const link = join(data, 'device')
+    symlinkSync('/dev/null', link)
+    for (const out of [taken, link]) {
+      const { code, err } = await runPolylora('convert', ADAPTER, '--base', EMBEDDED_MODEL, '--out', out)
+      expect([code, err]).toEqual([2, `polylora: --out ${out} is no file: give the path of one, or of none.\n`])
+    }
+    expect(lstatSync(link).isSymbolicLink()).toBe(true)
+    expect(readdirSync(data)).not.toContain('device.partial')
   })
 
   test('shows how far it has come, on a terminal alone', async () => {
