@@ -98,8 +98,10 @@ export class DiskTier {
     try {
       const info = this.#infos.get(digest) ?? (await this.#readInfo(digest))
       this.#infos.set(digest, info)
-      // The order of use outlives the process as the files' times.
-      await utimes(deltaPath(this.dir, digest), now, now)
+      // The order of use outlives the process as the files' times, where a disk can be written.
+      await utimes(deltaPath(this.dir, digest), now, now).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') throw error
+      })
       return info
     } catch {
       // A file that is damaged, gone or packed for another graph is as good as none: the edge sends it again.

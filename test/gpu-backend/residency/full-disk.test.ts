@@ -11,7 +11,7 @@ import { encodedRandomDelta } from '../../support/random-delta.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
 import { tinyBase } from '../../support/tiny-base.ts'
 
-const disk = vi.hoisted(() => ({ failures: 0, code: 'ENOSPC' }))
+const disk = vi.hoisted(() => ({ failures: 0, code: 'ENOSPC', readOnly: false }))
 
 function failing<Arguments extends unknown[], T>(write: (...given: Arguments) => Promise<T>) {
   return async (...given: Arguments): Promise<T> => {
@@ -23,6 +23,14 @@ function failing<Arguments extends unknown[], T>(write: (...given: Arguments) =>
 vi.mock('../../../gpu-backend/residency/delta-file.ts', async (importOriginal) => {
   const original = await importOriginal<typeof import('../../../gpu-backend/residency/delta-file.ts')>()
   return { ...original, writeDeltaFile: failing(original.writeDeltaFile) }
+})
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const original = await importOriginal<typeof import('node:fs/promises')>()
+  const utimes: typeof original.utimes = async (...given) => {
+    if (disk.readOnly) throw Object.assign(new Error('EROFS: utimes'), { code: 'EROFS' })
+    return original.utimes(...given)
+  }
+  return { ...original, utimes }
 })
 vi.mock('../../../gpu-backend/engine/vllm/peft-directory.ts', async (importOriginal) => {
   const original = await importOriginal<typeof import('../../../gpu-backend/engine/vllm/peft-directory.ts')>()
@@ -65,7 +73,16 @@ function sharedAdapters(): Tier {
 const delta = (seed: number) => encodedRandomDelta(base, { seed, rank: 4 })
 
 beforeEach(() => {
-  Object.assign(disk, { failures: 0, code: 'ENOSPC' })
+  Object.assign(disk, { failures: 0, code: 'ENOSPC', readOnly: false })
+})
+
+test('a delta that is there is used where the times of files cannot be written', async () => {
+  const tier = new DiskTier(join(root, String(made++)), base, projectionGroupsOf(base), MANY_BYTES)
+  const { digest, bytes } = await delta(1)
+  await tier.admit(digest, body(bytes), MANY_BYTES)
+  disk.readOnly = true
+  await expect(tier.use(digest)).resolves.toEqual({ chatTemplate: undefined })
+  expect(tier.has(digest)).toBe(true)
 })
 
 describe.each<[string, () => Tier]>([
@@ -94,12 +111,14 @@ describe.each<[string, () => Tier]>([
     expect(tier.digests()).toEqual(tier.hold ? [kept.digest] : [])
   })
 
-  test('drop nothing for another failure', async () => {
+  test.each(['EIO', 'EROFS', 'EMFILE'])('drop nothing where it is not full but fails (%s)', async (code) => {
     const tier = open()
     const [kept, next] = [await delta(1), await delta(2)]
     await tier.admit(kept.digest, kept.bytes)
-    Object.assign(disk, { failures: 1, code: 'EIO' })
-    await expect(tier.admit(next.digest, next.bytes)).rejects.toThrow('EIO')
+    Object.assign(disk, { failures: 1, code })
+    const error = await tier.admit(next.digest, next.bytes).catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ name: 'BackendError', code: 'unavailable' })
+    expectOneSentence((error as Error).message)
     expect(tier.digests()).toEqual([kept.digest])
   })
 })
