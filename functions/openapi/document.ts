@@ -1,6 +1,9 @@
 // The operations as an OpenAPI 3.1 document. Pure.
 import * as z from 'zod/mini'
+import { Digest } from '../../gpu-backend/protocol.ts'
 import { ErrorAnswer } from '../openai/answer-schemas.ts'
+import { Name } from '../registry/names.ts'
+import { MAX_PARTS } from '../registry/objects.ts'
 import type { Answer, Content, Operation } from './operation.ts'
 
 export interface JsonSchema {
@@ -13,6 +16,14 @@ export interface JsonSchema {
   readonly oneOf?: readonly JsonSchema[]
   readonly items?: JsonSchema
   readonly [keyword: string]: unknown
+}
+
+/** What a name in braces stands for, where that is not any text. */
+const IN_PATH: Readonly<Record<string, z.ZodMiniType>> = {
+  tenant: Name,
+  name: Name,
+  digest: Digest,
+  part: z.int().check(z.positive(), z.lte(MAX_PARTS)),
 }
 
 export function openApiDocument(operations: readonly Operation[], serverUrl: string) {
@@ -52,7 +63,9 @@ export function jsonSchema(schema: z.ZodMiniType, io: 'input' | 'output'): JsonS
 }
 
 function describeOperation({ method, path, summary, scope, body, query, headers, file, answers }: Operation): object {
-  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => parameter('path', name!, true, { type: 'string' }))
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) =>
+    parameter('path', name!, true, jsonSchema(IN_PATH[name!] ?? z.string(), 'input')),
+  )
   const inHeader = Object.entries(headers ?? {}).map(([name, description]) => ({
     ...parameter('header', name, false, { type: 'string' }),
     description,

@@ -13,7 +13,13 @@ interface Document {
   openapi: string
   paths: Record<
     string,
-    Record<string, { requestBody?: { content: Record<string, { schema: Record<string, unknown> }> } }>
+    Record<
+      string,
+      {
+        requestBody?: { content: Record<string, { schema: Record<string, unknown> }> }
+        parameters: { name: string; schema: { pattern?: string } }[]
+      }
+    >
   >
 }
 
@@ -23,6 +29,21 @@ test('the OpenAPI document describes requests by the schemas that parse them', a
   const chat = document.paths['/v1/chat/completions']?.post?.requestBody?.content['application/json']?.schema
   expect(chat).toMatchObject({ type: 'object', required: ['model', 'messages'] })
   expect(JSON.stringify(chat)).toContain('"temperature"')
+})
+
+test('the OpenAPI document says what a name and a digest in a path must be', async () => {
+  const document = (await (await fetch(`${edge.url}/openapi.json`)).json()) as Document
+  const path = '/v1/adapters/{tenant}/{name}/uploads/{digest}/{part}'
+  const patternOf = (wanted: string) => {
+    const pattern = document.paths[path]?.put?.parameters.find(({ name }) => name === wanted)?.schema.pattern
+    return new RegExp(pattern ?? '')
+  }
+  for (const part of ['tenant', 'name']) {
+    expect('acme-2').toMatch(patternOf(part))
+    expect('Ä/').not.toMatch(patternOf(part))
+  }
+  expect(`sha256:${'0'.repeat(64)}`).toMatch(patternOf('digest'))
+  expect('0').not.toMatch(patternOf('digest'))
 })
 
 test('the OpenAPI document is one by the specification', async () => {
