@@ -8,7 +8,7 @@ import { openModelSource } from '../gpu-backend/model/open-model.ts'
 import { Tokenizer } from '../gpu-backend/model/tokenizer.ts'
 import { WEIGHT_FORMATS } from '../gpu-backend/model/weight-formats.ts'
 import { readBandwidth } from './bench/bandwidth.ts'
-import { coldStart, disturbed, STREAMS_ABREAST, zipf } from './bench/cold.ts'
+import { coldStart, disturbed, zipf } from './bench/cold.ts'
 import { adaptersOf, type Contender, MODES, type Mode, type Prompt } from './bench/contender.ts'
 import type { Row } from './bench/goals.ts'
 import { Peers, requirePeers } from './bench/peers.ts'
@@ -17,7 +17,6 @@ import {
   CONTEXT_TOKENS,
   deltaBytes,
   packedBytes,
-  rowsFor,
   type Server,
   type ServerSetup,
   startBackend,
@@ -190,8 +189,7 @@ async function measurePrefill(
 async function measureZipf(setup: Setup, report: Report): Promise<void> {
   const weights = flags.weights[0]!
   const memory = Math.ceil(DELTAS_IN_MEMORY * DELTA_SHARE * (await packedBytes(setup, weights)))
-  const rows = String(rowsFor(STREAMS_ABREAST))
-  const backend = await startBackend(setup, weights, ['--max-batch', rows, '--memory', String(memory), '--disk', '1TB'])
+  const backend = await startBackend(setup, weights, ['--max-batch', '16', '--memory', String(memory), '--disk', '1TB'])
   try {
     const { base } = await backend.info()
     report.extras.zipfOverInMemory = await zipf(backend, base, RANK, flags.published, PROMPT)

@@ -5,9 +5,6 @@ import { type BackendProcess, greedy, greedySampling } from './backend-process.t
 import { randomDelta } from './random-delta.ts'
 import { gaps, median, quantile, type Timing } from './timing.ts'
 
-/** While cold adapters come. */
-export const STREAMS_ABREAST = 16
-
 /** Publishes `count` deltas that no other measure uses. */
 async function publish(
   backend: BackendProcess,
@@ -65,9 +62,7 @@ export async function disturbed(
       await backend.generate(greedy(strangers[i]!, longPrompt, 1))
   }
   const disturbance = disturb()
-  const timings = await Promise.all(
-    digests.slice(0, STREAMS_ABREAST).map((digest) => backend.generate(greedy(digest, prompt, 128))),
-  )
+  const timings = await Promise.all(digests.slice(0, 16).map((digest) => backend.generate(greedy(digest, prompt, 128))))
   running = false
   await disturbance
   const waits = gaps(timings)
@@ -89,7 +84,7 @@ export async function zipf(
   const rate = async (known: readonly string[]) => {
     const pick = zipfPicker(known.length)
     const startMs = performance.now()
-    const [streams, requests, tokens] = [STREAMS_ABREAST, 8, 32]
+    const [streams, requests, tokens] = [16, 8, 32]
     await Promise.all(
       Array.from({ length: streams }, async () => {
         for (let i = 0; i < requests; i++) await backend.generate(greedy(known[pick()]!, prompt, tokens))

@@ -9,7 +9,6 @@ import { runScript } from '../run-script.ts'
 import { VLLM_COMMAND } from '../vllm-dir.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
 import { randomDelta } from './random-delta.ts'
-import { rowsFor } from './servers.ts'
 import { type Figures, median, summarize } from './timing.ts'
 
 const HELP = `npx node scripts/bench/engines.ts [options]
@@ -55,7 +54,7 @@ async function main(): Promise<void> {
   const root = mkdtempSync(join(tmpdir(), 'polylora-engines-'))
   const common = [
     ...['--model', model, '--weights', flags.weights, '--context', String(CONTEXT_TOKENS)],
-    ...['--max-batch', String(rowsFor(most)), '--memory', '4GB'],
+    ...['--max-batch', String(most), '--memory', '4GB'],
   ]
   const more: Readonly<Record<string, readonly string[]>> = {
     vllm: ['--vllm-command', flags.vllm, '--max-loras', String(most), '--max-rank', String(RANK)],

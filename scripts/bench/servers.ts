@@ -9,7 +9,6 @@ import { identify } from '../../gpu-backend/model/identify.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import type { WeightFormat } from '../../gpu-backend/model/weight-formats.ts'
 import { packedValues } from '../../gpu-backend/residency/packed-delta.ts'
-import { keptRows } from '../../gpu-backend/scheduler/scheduler.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
 import type { BareLoop } from './bare-loop.ts'
 import { type Contender, processContender } from './contender.ts'
@@ -37,7 +36,7 @@ export interface Server {
 
 export async function startServer(setup: ServerSetup, weights: WeightFormat): Promise<Server> {
   const most = Math.max(...setup.streams)
-  const backend = await startBackend(setup, weights, ['--max-batch', String(rowsFor(most)), '--memory', '8GB'])
+  const backend = await startBackend(setup, weights, ['--max-batch', String(most), '--memory', '8GB'])
   const { base } = await backend.info()
   const [digests, deltas]: [string[], Uint8Array[]] = [[], []]
   for (let seed = 1; seed <= most; seed++) {
@@ -57,13 +56,6 @@ export async function startServer(setup: ServerSetup, weights: WeightFormat): Pr
     stop: () => backend.stop(),
   }
   return { backend, base, digests, deltas, contender }
-}
-
-/** Rows of which one tenant is given so many: some are kept for others. */
-export function rowsFor(streams: number): number {
-  let rows = streams
-  while (rows - keptRows(rows) < streams) rows++
-  return rows
 }
 
 export function startBackend(
