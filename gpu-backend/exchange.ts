@@ -10,7 +10,7 @@ import { ERROR_STATUS, type GenerateEvent, REQUEST_ID_HEADER } from './protocol.
 z.config(z.locales.en())
 
 /** A request's JSON: prompts of two million characters fit. */
-const MAX_BODY_BYTES = 8 * 1024 * 1024
+export const MAX_BODY_BYTES = 8 * 1024 * 1024
 /** Told to clients with 429 and 503, in seconds. */
 const RETRY_AFTER_S = 1
 

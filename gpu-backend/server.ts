@@ -5,6 +5,7 @@ import { type Capability, type CapabilityKey, verifyCapability } from './capabil
 import type { Engine, RequestContext } from './engine/engine.ts'
 import { BackendError } from './errors.ts'
 import { type Exchange, readJsonBody, sendError, sendJson, toBackendError } from './exchange.ts'
+import { LargeBodies } from './large-bodies.ts'
 import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { BASE_HEADER, Digest, EmbedRequest, GenerateRequest, REQUEST_ID_HEADER } from './protocol.ts'
@@ -30,6 +31,7 @@ export interface BackendServer {
 export function createBackendServer(engine: Engine, key: CapabilityKey, metrics: Metrics): BackendServer {
   let draining = false
   const uploads = new Uploads(engine.info.max_delta_bytes)
+  const largeBodies = new LargeBodies()
 
   /** What the request's token allows, known before its body is read. */
   const authenticate = async ({ request }: Exchange): Promise<Capability> => {
@@ -63,18 +65,21 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     const arrivedMs = performance.now()
     const presented = await authenticate(exchange)
     const body = await readJsonBody(exchange.request, GenerateRequest)
-    const capability = authorize(presented, body.delta)
-    const context = requestContext(exchange, capability)
-    await streamAnswer(exchange, { engine, metrics, request: body, arrivedMs }, context)
+    const context = requestContext(exchange, authorize(presented, body.delta))
+    await largeBodies.run(exchange.request, () =>
+      streamAnswer(exchange, { engine, metrics, request: body, arrivedMs }, context),
+    )
   }
 
   const embed: Route = async (exchange) => {
     const presented = await authenticate(exchange)
     const body = await readJsonBody(exchange.request, EmbedRequest)
-    const capability = authorize(presented, body.delta)
-    const answer = await engine.embed(body, requestContext(exchange, capability))
-    metrics.tokens(body.delta, answer.prompt_tokens, 0, 0)
-    sendJson(exchange, 200, answer)
+    const context = requestContext(exchange, authorize(presented, body.delta))
+    await largeBodies.run(exchange.request, async () => {
+      const answer = await engine.embed(body, context)
+      metrics.tokens(body.delta, answer.prompt_tokens, 0, 0)
+      sendJson(exchange, 200, answer)
+    })
   }
 
   const admit: Route = async (exchange, match) => {
