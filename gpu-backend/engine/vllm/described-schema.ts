@@ -1,6 +1,7 @@
-// A JSON Schema for vLLM, in which every name that is required is described as well. Pure.
-// xgrammar (vLLM 0.32) passes over the others, and an answer without them would be held to less than the schema says.
-import { escapePointer, isSchema, type Schema } from '../../sampling/schema-keywords.ts'
+// A JSON Schema for vLLM, in words that xgrammar (vLLM 0.32) holds to: of what it passes over, an answer would be held to less
+// than the schema says. Pure. Names that are required are described, types that keywords imply are named, lengths are patterns.
+import { ALONE, escapePointer, isSchema, KEYWORDS, kindsOf, type Schema } from '../../sampling/schema-keywords.ts'
+import { lengthPattern } from './string-length.ts'
 
 /** Keywords with a schema, with a list of them, and with schemas by name. */
 const ONE = ['items', 'additionalProperties']
@@ -21,7 +22,20 @@ export function* subschemas(schema: Schema): Generator<readonly [Schema, string]
 /** `schema` has been compiled by ours, so that its keywords are of the right types. */
 export function describedSchema(schema: Schema): Schema {
   const entries = Object.entries(schema).map(([key, value]) => [key, describedValue(key, value)] as const)
-  return withRequired(Object.fromEntries(entries))
+  return withRequired(withLength(withType(Object.fromEntries(entries))))
+}
+
+/** The type that its keywords are about, as ours read a schema without one. */
+function withType(schema: Schema): Schema {
+  const keywords = Object.keys(schema)
+  const isPlain = ![...ALONE, 'enum', 'type'].some((key) => key in schema)
+  const isTold = Object.values(KEYWORDS).some((known) => known.some((key) => key in schema))
+  return isPlain && isTold ? { ...schema, type: kindsOf(schema, keywords, '#') } : schema
+}
+
+function withLength({ minLength, maxLength, ...schema }: Schema): Schema {
+  if (minLength === undefined && maxLength === undefined) return schema
+  return { ...schema, pattern: lengthPattern(Number(minLength ?? 0), maxLength as number | undefined) }
 }
 
 function describedValue(key: string, value: unknown): unknown {
