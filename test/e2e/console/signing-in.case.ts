@@ -52,6 +52,7 @@ export function signingIn(site: TestedConsole): void {
     await page.keyboard.type('dev-forno')
     await page.keyboard.press('Enter')
     await page.getByRole('heading', { name: 'Playground' }).waitFor()
+    await page.getByLabel('polylora-base (bare)').waitFor()
     await tabTo('Skip to content')
     await page.keyboard.press('Enter')
     await tabTo('polylora-base (bare)')
@@ -72,6 +73,7 @@ export function signingIn(site: TestedConsole): void {
     await page.getByRole('heading', { name: 'Adapters', exact: true }).waitFor()
     // The new page begins at its heading.
     expect(await page.evaluate<string>('document.activeElement.textContent')).toBe('Adapters')
+    await page.getByRole('link', { name: 'forno/support', exact: true }).waitFor()
     await tabTo('forno/support')
     await page.keyboard.press('Enter')
     await page.getByRole('heading', { name: 'forno/support' }).waitFor()
