@@ -1,5 +1,5 @@
 // What can be done with one adapter, through the edge.
-import { callEdge, sendEdge } from '../api/edge.ts'
+import { readFile, sendEdge } from '../api/edge.ts'
 import { type Task, useTask } from '../loading.ts'
 import { useTenant } from '../session.ts'
 import { shortDigest } from '../ui/format.ts'
@@ -36,8 +36,8 @@ export function useAdapterActions(path: string, name: string, reload: () => Prom
     endCanary: () => act('DELETE', '/canary'),
     download: (digest) => {
       void task.run(async () => {
-        const response = await callEdge(apiKey, `${path}/versions/${digest}/delta`)
-        saveFile(await response.blob(), `${own.tenant}-${name}-${shortDigest(digest)}.safetensors`)
+        const file = await readFile(apiKey, `${path}/versions/${digest}/delta`)
+        saveFile(file, `${own.tenant}-${name}-${shortDigest(digest)}.safetensors`)
       })
     },
   }

@@ -40,14 +40,23 @@ export async function readEdge<Value>(
   schema: z.ZodMiniType<Value>,
   init?: RequestInit,
 ): Promise<Value> {
-  const response = await callEdge(key, path, init)
-  const parsed = schema.safeParse(await response.json().catch(() => undefined))
+  const file = await readFile(key, path, init)
+  const parsed = schema.safeParse(tryParse(await file.text()))
   if (parsed.success) return parsed.data
   throw new EdgeError(
     502,
     'unexpected_answer',
     `The edge gave an answer at ${path} that this page does not understand.`,
   )
+}
+
+/** A whole answer. Throws EdgeError, also where it breaks off. */
+export async function readFile(key: string, path: string, init?: RequestInit): Promise<Blob> {
+  const response = await callEdge(key, path, init)
+  return response.blob().catch((error: unknown) => {
+    if (init?.signal?.aborted) throw error
+    throw new EdgeError(0, 'broke_off', 'The edge’s answer broke off: check the connection and try again.')
+  })
 }
 
 /** `callEdge` with a JSON body. */

@@ -1,6 +1,6 @@
 // The usage records as a file: sums, or every request, for a spreadsheet or for a program.
 import { useState } from 'preact/hooks'
-import { callEdge } from '../api/edge.ts'
+import { readFile } from '../api/edge.ts'
 import { useTask } from '../loading.ts'
 import { Button } from '../ui/button.tsx'
 import { Select } from '../ui/field.tsx'
@@ -27,8 +27,8 @@ export function ExportCard({ root, apiKey, groupName, queryOf }: ExportCardProps
     void task.run(async () => {
       const query = queryOf(rows)
       query.set('format', format)
-      const response = await callEdge(apiKey, `${root}?${query}`)
-      saveFile(await response.blob(), `usage-${query.get('from')}-${query.get('to')}.${format}`)
+      const file = await readFile(apiKey, `${root}?${query}`)
+      saveFile(file, `usage-${query.get('from')}-${query.get('to')}.${format}`)
     })
   }
   return (
