@@ -4,6 +4,9 @@ import { Scope } from '../../auth/scope.ts'
 import { Button } from '../ui/button.tsx'
 import { Check, Input } from '../ui/field.tsx'
 
+/** A year of more digits, such as 20270, is no date that a browser parses: the key would never expire. */
+const LAST_DAY = '9999-12-31'
+
 interface NewKeyProps {
   readonly isBusy: boolean
   onMake(body: { scopes: readonly Scope[]; expires_ms: number | null }): void
@@ -35,6 +38,7 @@ export function NewKey({ isBusy, onMake }: NewKeyProps) {
         label="Expires"
         type="date"
         value={expires}
+        max={LAST_DAY}
         hint="At the day’s beginning, in UTC. Empty: never."
         onInput={setExpires}
       />

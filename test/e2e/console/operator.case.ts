@@ -113,6 +113,20 @@ export function operator(site: TestedConsole): void {
     site.expectReported('ERR_CONNECTION_RESET')
   })
 
+  test('makes no key that never expires of a year with five digits', async () => {
+    await site.ask('/admin/v1/tenants', 'dev-admin', { method: 'POST', body: '{"id":"mistyped"}' })
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.goto('/#/tenants/mistyped')
+    const make = page.getByRole('button', { name: 'Make key' })
+    for (const day of ['20990-12-31', '2099-12-31']) {
+      await page.getByLabel('Expires').fill(day)
+      await make.click()
+    }
+    await page.getByRole('button', { name: /^Revoke/ }).waitFor()
+    const { data } = await site.shown<{ data: unknown[] }>('/admin/v1/tenants/mistyped/keys', 'dev-admin')
+    expect(data).toEqual([expect.objectContaining({ expires_ms: Date.UTC(2099, 11, 31) })])
+  })
+
   test('lets an adapter leave for browsers, and keeps it in again', async () => {
     const [tenant] = SAMPLE_NAMES.slice(-1)
     const page = await site.signIn({ operator: 'dev-admin' })
