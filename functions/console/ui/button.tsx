@@ -36,7 +36,11 @@ export function Button({
       aria-disabled={isBusy}
       aria-busy={isBusy}
       aria-label={label}
-      onClick={isBusy ? (event) => event.preventDefault() : onClick}
+      onClick={(event) => {
+        // The second click of a double click may meet what the first has put there: the way back, or another key to make.
+        if (isBusy || event.detail > 1) event.preventDefault()
+        else onClick?.()
+      }}
     >
       {isBusy ? <span class="spinner" aria-hidden="true" /> : icon && <Icon name={icon} />}
       {children}

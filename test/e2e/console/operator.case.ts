@@ -127,6 +127,23 @@ export function operator(site: TestedConsole): void {
     expect(data).toEqual([expect.objectContaining({ expires_ms: Date.UTC(2099, 11, 31) })])
   })
 
+  test('makes one key though the button is clicked twice', async () => {
+    await site.ask('/admin/v1/tenants', 'dev-admin', { method: 'POST', body: '{"id":"hasty"}' })
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.goto('/#/tenants/hasty')
+    const make = page.getByRole('button', { name: 'Make key' })
+    await make.click()
+    await page.getByRole('button', { name: /^Revoke/ }).waitFor()
+    // The second click of a slow double click: the first one's key is there already.
+    await make.hover()
+    await page.mouse.down({ clickCount: 2 })
+    await page.mouse.up({ clickCount: 2 })
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.getByRole('button', { name: 'Save', disabled: false }).waitFor()
+    const { data } = await site.shown<{ data: unknown[] }>('/admin/v1/tenants/hasty/keys', 'dev-admin')
+    expect(data).toHaveLength(1)
+  })
+
   test('lets an adapter leave for browsers, and keeps it in again', async () => {
     const [tenant] = SAMPLE_NAMES.slice(-1)
     const page = await site.signIn({ operator: 'dev-admin' })
