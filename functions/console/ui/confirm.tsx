@@ -23,7 +23,15 @@ export function Confirm({ title, action, children, onConfirm, onClose }: Confirm
   }
   useEffect(() => dialog.current?.showModal(), [])
   return (
-    <dialog ref={dialog} aria-labelledby={id} onClose={onClose}>
+    <dialog
+      ref={dialog}
+      aria-labelledby={id}
+      onClose={onClose}
+      onKeyDown={(event) => {
+        // What is under way goes on without the dialog, and nobody would hear of its failure.
+        if (event.key === 'Escape' && task.isBusy) event.preventDefault()
+      }}
+    >
       <h2 id={id}>{title}</h2>
       {children}
       {task.error && <Failure error={task.error} />}

@@ -144,6 +144,28 @@ export function operator(site: TestedConsole): void {
     expect(data).toHaveLength(1)
   })
 
+  test('keeps a dialog open until what it asked about has succeeded, or says why it failed', async () => {
+    await site.ask('/admin/v1/tenants', 'dev-admin', { method: 'POST', body: '{"id":"spared"}' })
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.goto('/#/tenants/spared')
+    const erasure = Promise.withResolvers<void>()
+    await page.route('**/tenants/spared', async (route) => {
+      if (route.request().method() !== 'DELETE') return route.continue()
+      await erasure.promise
+      await route.abort('connectionreset')
+    })
+    await page.getByRole('button', { name: 'Erase tenant' }).click()
+    const dialog = page.getByRole('dialog')
+    await dialog.getByRole('button', { name: 'Erase for ever' }).click()
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('Escape')
+    erasure.resolve()
+    await dialog.getByRole('alert').waitFor()
+    await page.keyboard.press('Escape')
+    await dialog.waitFor({ state: 'hidden' })
+    site.expectReported('ERR_CONNECTION_RESET')
+  })
+
   test('lets an adapter leave for browsers, and keeps it in again', async () => {
     const [tenant] = SAMPLE_NAMES.slice(-1)
     const page = await site.signIn({ operator: 'dev-admin' })
