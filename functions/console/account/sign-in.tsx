@@ -1,5 +1,5 @@
 // The door: an API key, the operator's key, or both. They stay in this tab.
-import { useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 import { useTask } from '../loading.ts'
 import type { Keys } from '../session.ts'
 import { ThemeToggle } from '../theme-toggle.tsx'
@@ -23,6 +23,9 @@ export function SignIn({ onSignIn, returningError }: SignInProps) {
   const task = useTask()
   const type = isShown ? 'text' : 'password'
   const error = task.error ?? returningError
+  useEffect(() => {
+    document.title = 'Sign in · Polylora'
+  }, [])
   return (
     <main class="sign-in">
       <form
