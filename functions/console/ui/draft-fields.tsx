@@ -47,7 +47,7 @@ export function DraftFields({ draft, onChange, onAsk }: DraftFieldsProps) {
             type="number"
             min={0}
             max={2}
-            step={0.1}
+            step="any"
             value={draft.temperature}
             onInput={(temperature) => set({ temperature })}
           />

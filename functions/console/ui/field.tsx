@@ -53,6 +53,10 @@ export function Input({ label, hint, onInput, type = 'text', autocomplete = 'off
           autocomplete={autocomplete}
           spellcheck={false}
           onInput={(event) => onInput(event.currentTarget.value)}
+          onInvalid={({ currentTarget: input }) => {
+            // Where it is folded away, the browser could not show what is wrong with it, and the button would do nothing.
+            input.closest('details')?.setAttribute('open', '')
+          }}
         />
       )}
     </Field>

@@ -63,6 +63,7 @@ export function playground(site: TestedConsole): void {
     await fields.fill('{"top_k": 1, ')
     expect(await page.getByRole('button', { name: 'Ask' }).isDisabled()).toBe(true)
     await fields.fill('{"top_k": 1, "min_tokens": 2, "model": "forno/support"}')
+    await page.getByLabel('Temperature').fill('0.75')
     await page.getByLabel('Longest answer').fill('3')
     await page.getByRole('button', { name: 'Ask' }).click()
     await page.getByText(/^(Done|Cut by length)$/).waitFor()
@@ -72,9 +73,23 @@ export function playground(site: TestedConsole): void {
       prompt: 'Our return policy:',
       top_k: 1,
       min_tokens: 2,
+      temperature: 0.75,
       max_tokens: 3,
     })
     expect(answer).toContain('"object":"text_completion"')
+  })
+
+  test('shows which setting is wrong although the settings are folded away', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    const settings = page.getByText('Settings', { exact: true })
+    await settings.click()
+    const longest = page.getByLabel('Longest answer')
+    await longest.fill('0')
+    await settings.click()
+    await longest.waitFor({ state: 'hidden' })
+    await page.getByRole('button', { name: 'Ask' }).click()
+    await longest.waitFor()
+    expect(await longest.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true)
   })
 
   test('turns texts into vectors, says how alike they are, and saves them', async () => {
