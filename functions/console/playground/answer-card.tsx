@@ -40,7 +40,10 @@ export function AnswerCard({ run, isBase }: { readonly run: Run; readonly isBase
         <Badge tone={STATUS[status].tone}>{result?.reason === 'length' ? 'Cut by length' : STATUS[status].word}</Badge>
       </header>
       <div class="answer-text" aria-live="polite" aria-busy={isBusy}>
-        {run.error ? <p class="bad-text">{run.error}</p> : texts.map((text, choice) => <p key={choice}>{text}</p>)}
+        {texts.map((text, choice) => (
+          <p key={choice}>{text}</p>
+        ))}
+        {run.error && <p class="bad-text">{run.error}</p>}
         {isBusy && <span class="caret" aria-hidden="true" />}
       </div>
       <dl class="measures">

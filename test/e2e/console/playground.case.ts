@@ -92,6 +92,20 @@ export function playground(site: TestedConsole): void {
     expect(await longest.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true)
   })
 
+  test('keeps what came of an answer that breaks off, and begins each line where its language does', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await page.getByRole('checkbox', { name: 'forno/support' }).uncheck()
+    const chunk = { choices: [{ index: 0, delta: { content: 'In short:\nمرحبا بكم' } }] }
+    await page.route('**/v1/chat/completions', (route) => route.fulfill({ body: `data: ${JSON.stringify(chunk)}\n\n` }))
+    await page.getByRole('button', { name: 'Ask' }).click()
+    const text = page.getByRole('article').locator('.answer-text')
+    await text.getByText('The answer broke off').waitFor()
+    expect(await text.innerText()).toContain('In short:\nمرحبا بكم')
+    const [english, arabic] = await page.evaluate<{ left: number; right: number }[]>(LINE_SIDES)
+    expect(english!.left).toBe(0)
+    expect(arabic!.right).toBe(0)
+  })
+
   test('turns texts into vectors, says how alike they are, and saves them', async () => {
     const page = await site.signIn({ api: 'dev-forno' })
     await page.getByRole('link', { name: 'Embeddings' }).click()
@@ -135,3 +149,13 @@ export function playground(site: TestedConsole): void {
     expect(texts[0]).toBe(texts[1])
   })
 }
+
+/** How far the ends of each line of the first answer are from the edges of the box that it is in. */
+const LINE_SIDES = `(() => {
+  const box = document.querySelector('.answer-text')
+  const range = document.createRange()
+  range.selectNodeContents(box.querySelector('p'))
+  const { left, right } = box.getBoundingClientRect()
+  const lines = [...range.getClientRects()].filter(({ width }) => width > 0)
+  return lines.map((line) => ({ left: Math.round(line.left - left), right: Math.round(right - line.right) }))
+})()`
