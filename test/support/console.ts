@@ -68,6 +68,13 @@ export class TestedConsole {
     return page
   }
 
+  /** A browser to which the product is on another machine, and its pages are not secure there. It is the caller's to close. */
+  async overPlainHttp(): Promise<{ browser: Browser; baseURL: string }> {
+    const { hostname, port } = new URL(this.product.url)
+    const browser = await launchChromium(['--disable-gpu', `--host-resolver-rules=MAP edge.example ${hostname}`])
+    return { browser, baseURL: `http://edge.example:${port}` }
+  }
+
   /** The browser itself reports a failure that was asked for, such as `status of 401`: nothing else may be complained about. */
   expectReported(failure: string): void {
     for (const { complaints } of this.#opened) {

@@ -1,5 +1,6 @@
 // Copies a text, and says so.
 import { useState } from 'preact/hooks'
+import { copyText } from './copy-text.ts'
 import { Icon } from './icon.tsx'
 
 const SHOWN_MS = 1_500
@@ -7,7 +8,7 @@ const SHOWN_MS = 1_500
 export function CopyButton({ text, label }: { readonly text: string; readonly label: string }) {
   const [isCopied, setCopied] = useState(false)
   const copy = async () => {
-    await navigator.clipboard.writeText(text)
+    await copyText(text)
     setCopied(true)
     setTimeout(() => setCopied(false), SHOWN_MS)
   }

@@ -106,6 +106,21 @@ export function playground(site: TestedConsole): void {
     expect(arabic!.right).toBe(0)
   })
 
+  test('copies where the page has no clipboard to write to', async () => {
+    const { browser, baseURL } = await site.overPlainHttp()
+    const page = await site.signIn({ api: 'dev-forno' }, { baseURL }, browser)
+    await page.goto('/#/adapters/support')
+    const { digest } = await site.shown<{ digest: string }>('/v1/adapters/forno/support', 'dev-forno')
+    await page.getByRole('button', { name: /^Copy digest/ }).click()
+    await page.getByText('Copied').waitFor({ state: 'attached' })
+    await page.goto('/#/playground')
+    await page.getByLabel('Question').fill('')
+    await page.keyboard.press('Control+V')
+    expect(await page.getByLabel('Question').inputValue()).toBe(digest)
+    site.expectReported('Cross-Origin-Opener-Policy')
+    await browser.close()
+  })
+
   test('turns texts into vectors, says how alike they are, and saves them', async () => {
     const page = await site.signIn({ api: 'dev-forno' })
     await page.getByRole('link', { name: 'Embeddings' }).click()
