@@ -21,10 +21,17 @@ const TITLES: Record<AdapterErrorCode, string> = {
   too_large: 'It is larger than what can be served',
 }
 
+class InsecurePage extends Error {
+  constructor() {
+    super('Browsers compute digests on secure pages only: open this page over HTTPS, or publish with the command line.')
+  }
+}
+
 addEventListener('message', ({ data }: MessageEvent<Publishing>) => void publish(data))
 
 async function publish({ apiKey, files, ...request }: Publishing): Promise<void> {
   try {
+    if (!isSecureContext) throw new InsecurePage()
     const { digest, report } = await publishAdapter(browserHost(apiKey), {
       ...request,
       files: toFileSet(files),
@@ -49,6 +56,7 @@ function refusalOf(error: unknown): RefusalFacts {
 
 function titleOf(error: unknown): string {
   if (error instanceof AdapterError) return TITLES[error.code]
+  if (error instanceof InsecurePage) return 'This page came over plain HTTP'
   if (error instanceof ProbeFailure) return 'It did not pass the test on the backend'
   return error instanceof EdgeError ? 'The edge refused it' : 'Something unforeseen happened'
 }

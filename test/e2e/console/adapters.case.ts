@@ -206,6 +206,17 @@ export function adapters(site: TestedConsole): void {
     expect(await page.getByRole('link', { name: 'demo/nothing' }).count()).toBe(0)
   })
 
+  test('says that a page over plain HTTP cannot publish', async () => {
+    const { browser, baseURL } = await site.overPlainHttp()
+    const page = await site.signIn({ api: 'dev-demo' }, { baseURL }, browser)
+    await page.goto('/#/adapters/+/insecure')
+    await page.getByLabel('Choose a folder').setInputFiles(join(SAMPLES, SAMPLE_NAMES[0]!))
+    await page.getByRole('button', { name: 'Publish' }).click()
+    expect(await page.getByRole('alert').innerText()).toMatch(/plain HTTP[\s\S]*open this page over HTTPS/)
+    site.expectReported('Cross-Origin-Opener-Policy')
+    await browser.close()
+  })
+
   test('deletes an adapter only after asking, and says what is gone', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     await site.publish(page, SAMPLE_NAMES[2]!, 'brief')
