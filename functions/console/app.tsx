@@ -20,13 +20,15 @@ export function App() {
     setSession(undefined)
     location.hash = ''
   }
-  useEffect(() => {
+  const comeBack = () => {
     const keys = storedKeys()
     if (!keys) return
+    setReturning(true)
     signIn(keys)
       .catch(setError)
       .finally(() => setReturning(false))
-  }, [])
+  }
+  useEffect(comeBack, [])
 
   if (session) {
     return (
@@ -36,5 +38,5 @@ export function App() {
     )
   }
   if (isReturning) return <Skeleton lines={4} />
-  return <SignIn onSignIn={signIn} returningError={error} />
+  return <SignIn onSignIn={signIn} onComeBack={comeBack} returningError={error} />
 }

@@ -9,14 +9,16 @@ import { Failure } from '../ui/states.tsx'
 
 interface SignInProps {
   onSignIn(keys: Keys): Promise<void>
-  /** Why the keys of this tab no longer open anything. */
+  /** Tries the keys of this tab once more. */
+  onComeBack(): void
+  /** Why the keys of this tab open nothing. */
   readonly returningError: Error | undefined
 }
 
 /** `npm start` serves here, with keys that it makes itself. */
 const isThisMachine = ['127.0.0.1', 'localhost', '[::1]'].includes(location.hostname)
 
-export function SignIn({ onSignIn, returningError }: SignInProps) {
+export function SignIn({ onSignIn, onComeBack, returningError }: SignInProps) {
   const [apiKey, setApiKey] = useState('')
   const [adminKey, setAdminKey] = useState('')
   const [isShown, setShown] = useState(false)
@@ -41,7 +43,7 @@ export function SignIn({ onSignIn, returningError }: SignInProps) {
         </div>
         <h1>Sign in to Polylora</h1>
         <p class="muted">One personalised model per customer, on one shared base model.</p>
-        {error && <Failure error={error} />}
+        {error && <Failure error={error} {...(error === returningError ? { onRetry: onComeBack } : {})} />}
         <Input label="API key" type={type} value={apiKey} required={adminKey === ''} onInput={setApiKey} />
         <Input
           label="Operator’s key"

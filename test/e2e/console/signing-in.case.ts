@@ -34,6 +34,18 @@ export function signingIn(site: TestedConsole): void {
     await page.getByRole('button', { name: 'Sign in' }).waitFor()
   })
 
+  test('tries the key of the tab again where the edge could not be reached', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await page.route('**/v1/key', (route) => route.abort('connectionreset'))
+    await page.goto('/#/usage')
+    await page.reload()
+    expect(await page.getByRole('alert').innerText()).toContain('cannot be reached')
+    await page.unroute('**/v1/key')
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.getByRole('heading', { name: 'Usage' }).waitFor()
+    site.expectReported('ERR_CONNECTION_RESET')
+  })
+
   test('is walked through with the keyboard alone: signing in, asking, and on to the adapters', async () => {
     const page = await site.open()
     /** Tabs on to what is called so; every stop on the way shows that it has the focus. */
