@@ -94,7 +94,14 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
         <Select label="Days" value={range} options={RANGES} onChange={setRange} />
         {range === CUSTOM && (
           <>
-            <Input label="From" type="date" value={from} max={to} onInput={(day) => day && setBounds([day, to])} />
+            <Input
+              label="From"
+              type="date"
+              value={from}
+              max={to}
+              hint={from < days[0]! && `Shown and saved from ${days[0]}: ${days.length} days at most.`}
+              onInput={(day) => day && setBounds([day, to])}
+            />
             <Input label="To" type="date" value={to} max={today} onInput={(day) => day && setBounds([from, day])} />
           </>
         )}

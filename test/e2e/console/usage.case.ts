@@ -90,6 +90,12 @@ export function usage(site: TestedConsole): void {
     const records = (await save(/^Every request/, 'JSON lines')).map((line) => JSON.parse(line))
     expect(records.length).toBeGreaterThan(1)
     for (const record of records) expect(record).toMatchObject({ tenant: 'forno', outcome: 'complete' })
+    // More days than are shown.
+    await page.getByLabel('From', { exact: true }).fill('2020-01-01')
+    const since = new Date(Date.parse(today) - 365 * 86_400_000).toISOString().slice(0, 10)
+    await page.getByText(`Shown and saved from ${since}`).waitFor()
+    await page.getByLabel('To', { exact: true }).fill('2020-12-31')
+    await page.getByText('Shown and saved from').waitFor({ state: 'detached' })
     // A day on which nothing was used.
     await page.getByLabel('From', { exact: true }).fill('2020-01-01')
     await page.getByLabel('To', { exact: true }).fill('2020-01-02')
