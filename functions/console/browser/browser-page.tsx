@@ -29,6 +29,8 @@ export function BrowserPage() {
       })
       try {
         setModel(await openBrowserModel({ edge: location.origin, apiKey, signal, onProgress: setProgress }))
+      } catch (error) {
+        if (!signal.aborted) throw error
       } finally {
         setProgress(undefined)
       }
@@ -46,9 +48,12 @@ export function BrowserPage() {
         <Card>
           <Empty icon="chip" title="Nothing is downloaded until you say so">
             <p>It runs on your GPU where the browser offers WebGPU, and as WebAssembly where it does not.</p>
-            <Button kind="primary" icon="chip" isBusy={task.isBusy} onClick={open}>
-              Run the model here
-            </Button>
+            <div class="actions">
+              <Button kind="primary" icon="chip" isBusy={task.isBusy} onClick={open}>
+                Run the model here
+              </Button>
+              {task.isBusy && <Button onClick={() => life.current?.abort()}>Stop</Button>}
+            </div>
           </Empty>
           {progress && <Download progress={progress} />}
         </Card>

@@ -147,6 +147,21 @@ export function inThisBrowser(site: TestedConsole): void {
     await page.getByText('Stopped', { exact: true }).waitFor()
   })
 
+  test('stops the download of the base, and begins it anew', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await page.context().route('**/v1/browser/files/**', () => {})
+    await page.goto('/#/browser')
+    const asked = page.waitForRequest('**/v1/browser/files/**')
+    await page.getByRole('button', { name: 'Run the model here' }).click()
+    await asked
+    await page.getByRole('button', { name: 'Stop' }).click()
+    await page.getByRole('button', { name: 'Stop' }).waitFor({ state: 'detached' })
+    expect(page.workers()).toEqual([])
+    expect(await page.getByRole('alert').count()).toBe(0)
+    await page.context().unroute('**/v1/browser/files/**')
+    await openModel(page)
+  })
+
   test('holds no model once the page is left, though it was left while the model was on its way', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     const started = page.waitForEvent('worker')
