@@ -76,7 +76,8 @@ export function LocalBench({ model, onReopen }: LocalBenchProps) {
     })
   }
   return (
-    <WhenLoaded loaded={adapters}>
+    // Without the edge there is still the base, which is here.
+    <WhenLoaded loaded={adapters.error ? { ...adapters, value: adapters.value ?? [] } : adapters}>
       {(list) => (
         <>
           <form

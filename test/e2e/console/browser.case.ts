@@ -162,6 +162,22 @@ export function inThisBrowser(site: TestedConsole): void {
     await openModel(page)
   })
 
+  test('asks the base that is here though the edge cannot be reached any more', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await openModel(page)
+    await page.getByRole('link', { name: 'Key and limits' }).click()
+    await page.context().setOffline(true)
+    await openModel(page)
+    await page.getByRole('alert').waitFor()
+    await page.getByRole('button', { name: 'Ask here' }).click()
+    await page.getByText('Nothing was sent.').waitFor()
+    await page.context().setOffline(false)
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.getByRole('alert').waitFor({ state: 'detached' })
+    await page.getByLabel('Model').selectOption('demo/first')
+    site.expectReported('ERR_INTERNET_DISCONNECTED')
+  })
+
   test('holds no model once the page is left, though it was left while the model was on its way', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     const started = page.waitForEvent('worker')
