@@ -1,5 +1,5 @@
 // Publishing by drag and drop: the files are read and converted in this browser, and only the canonical delta is uploaded.
-import { useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import type { PublishPhase } from '../../client/publish-adapter.ts'
 import { useTask } from '../loading.ts'
 import { linkTo } from '../router.ts'
@@ -43,19 +43,30 @@ export function PublishPage({ name: givenName = '' }: { readonly name?: string |
   const [options, setOptions] = useState(NO_OPTIONS)
   const [progress, setProgress] = useState<PublishProgress>()
   const [published, setPublished] = useState<Published>()
+  const [isStopped, setStopped] = useState(false)
+  const abort = useRef<AbortController>(undefined)
   const task = useTask()
+  useEffect(() => () => abort.current?.abort(), [])
 
-  const publish = () =>
-    task.run(async () => {
+  const publish = () => {
+    if (task.isBusy) return
+    abort.current = new AbortController()
+    const { signal } = abort.current
+    void task.run(async () => {
       setPublished(undefined)
+      setStopped(false)
       try {
         const order = { apiKey, files, tenant: own.tenant, name, stage: isStaged, ...readOptions(options) }
-        setPublished({ name, isStaged, ...(await publishInWorker(order, setProgress)) })
+        setPublished({ name, isStaged, ...(await publishInWorker(order, setProgress, signal)) })
         setFiles([])
+      } catch (error) {
+        if (!signal.aborted) throw error
+        setStopped(true)
       } finally {
         setProgress(undefined)
       }
     })
+  }
 
   return (
     <Page
@@ -71,7 +82,7 @@ export function PublishPage({ name: givenName = '' }: { readonly name?: string |
         class="card"
         onSubmit={(event) => {
           event.preventDefault()
-          void publish()
+          publish()
         }}
       >
         <DropZone files={files} onFiles={setFiles} />
@@ -107,7 +118,13 @@ export function PublishPage({ name: givenName = '' }: { readonly name?: string |
           >
             Publish
           </Button>
+          {task.isBusy && <Button onClick={() => abort.current?.abort()}>Stop</Button>}
         </div>
+        {isStopped && (
+          <p class="hint" role="status">
+            Stopped. What has arrived by then stays; publish the same files again to go on from there.
+          </p>
+        )}
       </form>
       {published && (
         <Card

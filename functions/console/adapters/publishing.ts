@@ -39,10 +39,11 @@ export class PublishRefused extends Error {
   }
 }
 
-/** Publishes in a worker of its own. Throws PublishRefused. */
+/** Publishes in a worker of its own, which ends with the signal. Throws PublishRefused, or the signal's reason. */
 export async function publishInWorker(
   order: Publishing,
   onProgress: (progress: PublishProgress) => void,
+  signal: AbortSignal,
 ): Promise<{ digest: string; report: Report }> {
   const worker = new Worker(new URL('./publish.worker.ts', import.meta.url), { type: 'module' })
   try {
@@ -56,6 +57,7 @@ export async function publishInWorker(
         const sentence = `The page could not go on (${message || 'its worker did not start'}): load it again.`
         reject(new PublishRefused({ title: 'Something unforeseen happened', message: sentence, isStored: false }))
       }
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true })
       worker.postMessage(order)
     })
     return { digest, report: Report.parse(report) }

@@ -144,6 +144,28 @@ export function adapters(site: TestedConsole): void {
     site.expectReported('ERR_CONNECTION_RESET')
   })
 
+  test('stops publishing where one says so or leaves the page, and goes on from there', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await page.goto('/#/adapters/+/halted')
+    const halt = async (leave: () => Promise<void>) => {
+      await page.getByLabel('Choose a folder').setInputFiles(join(SAMPLES, SAMPLE_NAMES[0]!))
+      await page.route('**/v1/adapters/demo/halted', () => {})
+      const sent = page.waitForRequest('**/v1/adapters/demo/halted')
+      await page.getByRole('button', { name: 'Publish' }).click()
+      await sent
+      await leave()
+      await expect.poll(() => page.workers().length).toBe(0)
+      await page.unroute('**/v1/adapters/demo/halted')
+    }
+    await halt(() => page.getByRole('button', { name: 'Stop' }).click())
+    await page.getByText(/^Stopped\./).waitFor()
+    expect(await page.getByRole('alert').count()).toBe(0)
+    await expectAccessible(page, 'stopped')
+    await halt(() => page.getByRole('link', { name: 'All adapters' }).click())
+    expect((await site.ask('/v1/adapters/demo/halted')).status).toBe(404)
+    await site.publish(page, SAMPLE_NAMES[0]!, 'halted')
+  })
+
   test('publishes under the name in the address, and under no earlier one', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     for (const name of ['one', 'other', '']) {
