@@ -58,5 +58,6 @@ function titleOf(error: unknown): string {
   if (error instanceof AdapterError) return TITLES[error.code]
   if (error instanceof InsecurePage) return 'This page came over plain HTTP'
   if (error instanceof ProbeFailure) return 'It did not pass the test on the backend'
-  return error instanceof EdgeError ? 'The edge refused it' : 'Something unforeseen happened'
+  if (!(error instanceof EdgeError)) return 'Something unforeseen happened'
+  return error.status === 0 ? 'The connection broke off' : 'The edge refused it'
 }

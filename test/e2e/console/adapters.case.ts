@@ -228,6 +228,16 @@ export function adapters(site: TestedConsole): void {
     expect(await page.getByRole('link', { name: 'demo/nothing' }).count()).toBe(0)
   })
 
+  test('says that the connection broke off where it did, and not that the edge refused', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    await page.goto('/#/adapters/+/unsent')
+    await page.getByLabel('Choose a folder').setInputFiles(join(SAMPLES, SAMPLE_NAMES[0]!))
+    await page.route('**/v1/adapters', (route) => route.abort('connectionreset'))
+    await page.getByRole('button', { name: 'Publish' }).click()
+    await page.getByRole('alert').getByRole('heading', { name: 'The connection broke off' }).waitFor()
+    site.expectReported('ERR_CONNECTION_RESET')
+  })
+
   test('says that a page over plain HTTP cannot publish', async () => {
     const { browser, baseURL } = await site.overPlainHttp()
     const page = await site.signIn({ api: 'dev-demo' }, { baseURL }, browser)
