@@ -28,7 +28,7 @@ export function TermsCard({ path, terms, onSaved }: TermsCardProps) {
   const [completion, setCompletion] = useState(String(terms.completion_price_nano / NANO_FOR_EACH))
   const task = useTask()
   const save = async () => {
-    const changed: Terms = {
+    const typed: Terms = {
       requests_per_minute: requests === '' ? null : Number(requests),
       tokens_per_minute: tokens === '' ? null : Number(tokens),
       billing,
@@ -36,8 +36,10 @@ export function TermsCard({ path, terms, onSaved }: TermsCardProps) {
       cached_price_nano: Math.round(Number(cached) * NANO_FOR_EACH),
       completion_price_nano: Math.round(Number(completion) * NANO_FOR_EACH),
     }
+    // Nothing else: somebody may have changed the others since they were shown here.
+    const changed = Object.entries(typed).filter(([field, value]) => value !== terms[field as keyof Terms])
     const done = await task.run(async () => {
-      await sendEdge(adminKey, 'PATCH', path, changed)
+      await sendEdge(adminKey, 'PATCH', path, Object.fromEntries(changed))
     })
     if (done) onSaved()
   }

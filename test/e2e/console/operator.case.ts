@@ -144,6 +144,19 @@ export function operator(site: TestedConsole): void {
     expect(data).toHaveLength(1)
   })
 
+  test('saves the limit that was changed, and leaves what another operator changed meanwhile', async () => {
+    await site.ask('/admin/v1/tenants', 'dev-admin', { method: 'POST', body: '{"id":"shared"}' })
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.goto('/#/tenants/shared')
+    await page.getByLabel('Requests a minute').fill('9')
+    const price = { method: 'PATCH', body: '{"prompt_price_nano":777}' }
+    expect((await site.ask('/admin/v1/tenants/shared', 'dev-admin', price)).status).toBe(200)
+    await page.getByRole('button', { name: 'Save' }).click()
+    await expect.poll(() => page.getByLabel('Prompt', { exact: true }).inputValue()).toBe('0.777')
+    const saved = { requests_per_minute: 9, prompt_price_nano: 777 }
+    expect(await site.shown('/admin/v1/tenants/shared', 'dev-admin')).toMatchObject(saved)
+  })
+
   test('keeps a dialog open until what it asked about has succeeded, or says why it failed', async () => {
     await site.ask('/admin/v1/tenants', 'dev-admin', { method: 'POST', body: '{"id":"spared"}' })
     const page = await site.signIn({ operator: 'dev-admin' })
