@@ -10,6 +10,8 @@ import { Card } from '../ui/page.tsx'
 import { Failure } from '../ui/states.tsx'
 
 const NANO = 1e9
+/** What the edge still counts to the billionth. */
+const MAX_AMOUNT = Math.floor(Number.MAX_SAFE_INTEGER / NANO)
 
 interface BalanceCardProps {
   readonly path: string
@@ -47,6 +49,8 @@ export function BalanceCard({ path, balance, onPaid }: BalanceCardProps) {
           label="Amount"
           type="number"
           step="any"
+          min={-MAX_AMOUNT}
+          max={MAX_AMOUNT}
           value={amount}
           required
           hint="Negative to take away."

@@ -157,6 +157,18 @@ export function operator(site: TestedConsole): void {
     expect(await site.shown('/admin/v1/tenants/shared', 'dev-admin')).toMatchObject(saved)
   })
 
+  test('takes no amount that cannot be counted', async () => {
+    await site.ask('/admin/v1/tenants', 'dev-admin', { method: 'POST', body: '{"id":"rich"}' })
+    const page = await site.signIn({ operator: 'dev-admin' })
+    await page.goto('/#/tenants/rich')
+    await page.getByLabel('Payment’s id').fill('invoice-1')
+    for (const amount of ['1e300', '9007199']) {
+      await page.getByLabel('Amount').fill(amount)
+      await page.getByRole('button', { name: 'Add credit' }).click()
+    }
+    await page.getByRole('heading', { name: 'Balance: 9,007,199' }).waitFor()
+  })
+
   test('keeps a dialog open until what it asked about has succeeded, or says why it failed', async () => {
     await site.ask('/admin/v1/tenants', 'dev-admin', { method: 'POST', body: '{"id":"spared"}' })
     const page = await site.signIn({ operator: 'dev-admin' })
