@@ -26,7 +26,8 @@ export interface IncomingDelta {
 
 /**
  * Checks the header, stores the bytes under their digest and moves the name to them; `?alias=keep` leaves the name where it
- * points. Answers 201. @throws ApiError 400 for another `alias`, 413, 422 for a delta that cannot be served, 409 where the same bytes are being deleted
+ * points. Answers 201. @throws ApiError 400 for another `alias`, 401 where the key has ended meanwhile, 413, 422 for a delta
+ * that cannot be served, 409 where the same bytes are being deleted
  */
 export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, delta: IncomingDelta): Promise<Response> {
   const { digest, bytes } = delta
@@ -53,6 +54,7 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
     throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
   }
   try {
+    await identify(c)
     // A version for a canary keeps the alias; a name that points nowhere yet has nothing to keep.
     if (!(await publishVersion(c.env.DB, version, alias === 'keep'))) {
       throw new ApiError(409, 'being_deleted', `'${fullName(adapter)}' was deleted during the upload: publish again.`)

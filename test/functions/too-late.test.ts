@@ -76,6 +76,19 @@ describe.each(['R2', 'S3'] as const)('with %s', (kind) => {
     expect(await stored(digestOf(bytes).slice('sha256:'.length))).toEqual([])
   })
 
+  test('what comes under a key that is revoked meanwhile', async () => {
+    const { body: key } = await edge.admin('POST', '/tenants/kept/keys', { scopes: ['adapters'] })
+    const live = await edge.publish('kept', 'kept/revoked', 109)
+    const bytes = makeDelta(110)
+    const upload = slowPut(edge, String(key.key), '/v1/adapters/kept/revoked', bytes)
+    await waitFor(() => edge.db.prepare("SELECT 1 FROM versions WHERE name = 'revoked' AND ready = 0").first())
+    expect((await edge.admin('DELETE', `/tenants/kept/keys/${key.id}`)).status).toBe(204)
+    expect(await upload.finish()).toBe(401)
+    const shown = await edge.call('kept', '/v1/adapters/kept/revoked')
+    expect(await shown.json()).toMatchObject({ digest: live, versions: [{ digest: live }] })
+    expect(await stored(digestOf(bytes).slice('sha256:'.length))).toEqual([])
+  })
+
   test('a version for a canary, of a name that somebody else has published meanwhile', async () => {
     const bytes = makeDelta(107)
     const staged = slowPut(edge, 'kept', '/v1/adapters/kept/new?alias=keep', bytes)
@@ -184,7 +197,7 @@ describe('of a deleted tenant whose name is in use again', () => {
     expect((await edge.admin('DELETE', '/tenants/reuse')).status).toBe(200)
     await create('reuse', 'reuse-new')
     const own = await edge.publish('reuse-new', 'reuse/support', 72)
-    expect(await upload.finish()).toBe(409)
+    expect(await upload.finish()).toBe(401)
     const shown = (await (await edge.call('reuse-new', '/v1/adapters/reuse/support')).json()) as { digest: string }
     expect(shown.digest).toBe(own)
     expect((await edge.deltas.list()).objects.map(({ key }) => key)).not.toContain(
