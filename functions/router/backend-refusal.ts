@@ -8,12 +8,12 @@ import { backendUnavailable } from './backends.ts'
 const UNAUTHORIZED =
   "A backend does not take the edge's tokens: give both the same POLYLORA_BACKEND_SECRET, and clocks that agree."
 
-/** As one of all backends' it is no fault while they are changed one after another. */
+/** For the operator, too; no fault while the base is changed on one backend after another. */
 const WRONG_BASE =
   'A backend serves another base model than the request is for: give all backends of an edge the same --model.'
 
 /** What is the matter with a backend: it is not well, has no room, or has another secret or base model than the request. */
-type Hindrance = 'ailing' | 'full' | 'stranger'
+type Hindrance = 'ailing' | 'full' | 'other_secret' | 'other_base'
 
 /** A failure that another backend may not share. */
 export class TryNext extends Error {
@@ -65,10 +65,10 @@ export function refusal({ error: code, message, param }: ErrorBody, promptField:
     case 'unauthorized':
       // One that has another secret, as while the secret is changed on one backend after another.
       console.error(JSON.stringify({ event: 'backend_refused', code, message: UNAUTHORIZED }))
-      return new TryNext(failed(), 'stranger')
+      return new TryNext(failed(), 'other_secret')
     case 'wrong_base':
       console.warn(JSON.stringify({ event: 'backend_refused', code, message: WRONG_BASE }))
-      return new TryNext(baseNotServed(), 'stranger')
+      return new TryNext(baseNotServed(), 'other_base')
     default:
       console.error(JSON.stringify({ event: 'backend_refused', code, message }))
       return failed()

@@ -96,8 +96,8 @@ export class Backends {
   }
 
   /**
-   * What the backends serve, from the first that says; all serve one base model. Where none says it now, what one said last:
-   * a backend that is slow to say it may well answer, and one that is gone refuses by itself.
+   * What the backends serve, from the first that says: one base model, unless it is being changed. Where none says it now, what
+   * one said last: a backend that is slow to say it may well answer, and one that is gone refuses by itself.
    * @throws ApiError 503 where none has ever said
    */
   async info(nowMs: number): Promise<BackendInfo> {

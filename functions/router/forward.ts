@@ -118,9 +118,9 @@ async function onBestBackend<Result>(
       // Nobody waits for another backend, and this one has done nothing wrong.
       if (context.signal.aborted) throw error.refusal
       if (error.hindrance === 'ailing') backends.failed(url)
-      if (error.hindrance === 'stranger') {
-        // It has done nothing, and says nothing of those that the request is for: any number may be passed.
-        backends.doesNotServe(url, base)
+      if (error.hindrance === 'other_base') backends.doesNotServe(url, base)
+      if (error.hindrance === 'other_base' || error.hindrance === 'other_secret') {
+        // It has done nothing, and says nothing of those that the request is for: any number may be passed over.
         refused ??= error.refusal
         continue
       }

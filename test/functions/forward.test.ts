@@ -6,6 +6,7 @@ import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { ApiError } from '../../functions/errors.ts'
 import { Backends } from '../../functions/router/backends.ts'
 import { importCapabilityKey } from '../../gpu-backend/capability.ts'
+import { ERROR_STATUS } from '../../gpu-backend/protocol.ts'
 import { BACKEND_SECRET, BASE_INFO } from '../support/protocol-backend.ts'
 
 type Forward = (context: object, request: object, warming: undefined) => Promise<unknown>
@@ -22,12 +23,15 @@ afterEach(() => {
   }
 })
 
-/** A backend that answers as `answer` says, and its address. */
-async function listen(answer: (response: ServerResponse) => void): Promise<string> {
+/** A backend that answers as `answer` says, and what is no work as `look` says; its address. */
+async function listen(
+  answer: (response: ServerResponse) => void,
+  look: (response: ServerResponse, path: string | undefined) => void = (response) => response.writeHead(200).end(),
+): Promise<string> {
   const server = createServer((request, response) => {
     request.resume()
     if (request.method === 'POST') answer(response)
-    else response.writeHead(200).end()
+    else look(response, request.url)
   })
   servers.push(server)
   server.listen(0, '127.0.0.1')
@@ -74,6 +78,25 @@ describe('a client that leaves before anything has been generated', () => {
     expect(refusal).toMatchObject({ status: 503, code: 'backend_unavailable' })
     expect(asked).toBe(1)
   })
+})
+
+test.each([
+  { code: 'wrong_base', askedAnew: true },
+  { code: 'unauthorized', askedAnew: false },
+] as const)('what a backend serves is asked anew after its refusal $code: $askedAnew', async ({ code, askedAnew }) => {
+  let looks = 0
+  const url = await listen(
+    (response) => response.writeHead(ERROR_STATUS[code]).end(JSON.stringify({ error: code, message: 'No.' })),
+    (response, path) => {
+      if (path === '/v1/base') looks++
+      response.end(JSON.stringify(BASE_INFO))
+    },
+  )
+  const context = await contextOf([url], new AbortController().signal)
+  await context.backends.info(Date.now())
+  await expect(forwardGenerate(context, REQUEST, undefined)).rejects.toBeInstanceOf(ApiError)
+  await context.backends.info(Date.now())
+  expect(looks).toBe(askedAnew ? 2 : 1)
 })
 
 test.each([
