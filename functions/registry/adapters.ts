@@ -234,13 +234,29 @@ export async function setReport(
   return result.meta.changes > 0
 }
 
-/** Removes the name with all its versions; returns their digests. */
-export async function deleteAdapter(db: D1Database, { tenant, name }: AdapterName, nowMs: number): Promise<Digest[]> {
-  const [, removed] = await db.batch([
+const RemovedVersions = z.array(z.object({ digest: Digest, shared: z.int() }))
+
+/** Removes the name with all its versions. Returns their digests, and of these the ones that no other name of the tenant has. */
+export async function deleteAdapter(
+  db: D1Database,
+  { tenant, name }: AdapterName,
+  nowMs: number,
+): Promise<{ digests: Digest[]; gone: Digest[] }> {
+  const [removed] = await db.batch([
+    db
+      .prepare(
+        `SELECT digest, EXISTS (SELECT 1 FROM versions o WHERE o.digest = v.digest AND o.tenant = v.tenant
+           AND o.name <> v.name AND o.ready = 1) AS shared
+         FROM versions v WHERE tenant = ? AND name = ?`,
+      )
+      .bind(tenant, name),
     noteErasures(db, { where: 'tenant = ? AND name = ?', values: [tenant, name] }, nowMs),
-    db.prepare('DELETE FROM versions WHERE tenant = ? AND name = ? RETURNING digest').bind(tenant, name),
+    db.prepare('DELETE FROM versions WHERE tenant = ? AND name = ?').bind(tenant, name),
     db.prepare('DELETE FROM aliases WHERE tenant = ? AND name = ?').bind(tenant, name),
   ])
-  const rows = z.array(z.object({ digest: Digest })).parse(removed?.results ?? [])
-  return rows.map(({ digest }) => digest)
+  const versions = RemovedVersions.parse(removed?.results)
+  return {
+    digests: versions.map(({ digest }) => digest),
+    gone: versions.filter(({ shared }) => shared === 0).map(({ digest }) => digest),
+  }
 }

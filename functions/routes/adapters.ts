@@ -22,7 +22,6 @@ import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { tryGetDelta } from '../registry/may-leave.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
-import { publishedAs } from '../registry/published-as.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import type { Adapter, AdapterDeleted } from './adapter-answers.ts'
 import { describe, describeAdapter, fullName, ownAdapter } from './adapter-path.ts'
@@ -108,16 +107,14 @@ adapters
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
     if (!(await tryGetAdapter(c.env.DB, adapter))) throw adapterNotFound(fullName(adapter))
-    const digests = await deleteAdapter(c.env.DB, adapter, Date.now())
+    const { digests, gone } = await deleteAdapter(c.env.DB, adapter, Date.now())
     const orphans = await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, digests, Date.now())
     if (orphans.length > 0) {
       const { tenant } = adapter
       c.executionCtx.waitUntil(evictEverywhere(c.var.edge, { tenant, requestId: c.var.requestId, digests: orphans }))
     }
     // Whether somebody else has the same bytes is nobody's business.
-    const own = await publishedAs(c.env.DB, adapter.tenant)
-    const erased = digests.filter((digest) => !own.has(digest))
-    return c.json<AdapterDeleted>({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased })
+    return c.json<AdapterDeleted>({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased: gone })
   })
 
 async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response> {

@@ -171,6 +171,16 @@ test('deleting removes the name, its versions and their bytes, and says which', 
   expect((await storedKeys()).filter((key) => digests.some((digest) => key.endsWith(digest.slice(7))))).toEqual([])
 })
 
+test('deleting a name does not say of bytes that the tenant has under another that they are gone', async () => {
+  const own = await edge.publish('key-acme', 'acme/twins', 62)
+  const shared = await edge.publish('key-acme', 'acme/twins', 63)
+  await edge.publish('key-acme', 'acme/twin', 63)
+  const erasedBy = async (name: string) =>
+    (await (await edge.call('key-acme', `/v1/adapters/acme/${name}`, { method: 'DELETE' })).json()) as object
+  expect(await erasedBy('twins')).toMatchObject({ erased: [own] })
+  expect(await erasedBy('twin')).toMatchObject({ erased: [shared] })
+})
+
 test('moving a name to where it points already keeps the way back', async () => {
   const first = await edge.publish('key-acme', 'acme/twice', 41)
   const second = await edge.publish('key-acme', 'acme/twice', 42)
