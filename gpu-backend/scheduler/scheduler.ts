@@ -65,18 +65,26 @@ export class Scheduler {
 
   /** The sequences whose turn comes next, one of each tenant, to bring their deltas in ahead of time. */
   upcoming(): Sequence[] {
-    return this.#waiting.heads()
+    const holders = this.#holders()
+    const heads = this.#waiting.heads()
+    const isLater = ({ tenant }: Sequence) => holders.has(tenant)
+    return [...heads.filter((head) => !isLater(head)), ...heads.filter(isLater)]
   }
 
   /** Lets the next sequence that `isReady` start on its prompt, where a row is free and no other prompt is being computed. */
   admit(isReady: (sequence: Sequence) => boolean): Sequence | undefined {
-    const { maxRows } = this.#limits
-    if (this.#prefilling || this.#running.length >= maxRows) return undefined
-    const isKept = maxRows - this.#running.length <= keptRows(maxRows)
-    const holders = new Set(isKept ? this.#running.map(({ tenant }) => tenant) : [])
+    if (this.#prefilling || this.#running.length >= this.#limits.maxRows) return undefined
+    const holders = this.#holders()
     this.#prefilling = this.#waiting.take((sequence) => !holders.has(sequence.tenant) && isReady(sequence))
     if (this.#prefilling) this.#prefilling.row = this.#running.length
     return this.#prefilling
+  }
+
+  /** Tenants that the next row is not for: those that have one, where no more are free than are kept for the others. */
+  #holders(): ReadonlySet<string> {
+    const { maxRows } = this.#limits
+    const free = Math.max(1, maxRows - this.#running.length)
+    return new Set(free <= keptRows(maxRows) ? this.#running.map(({ tenant }) => tenant) : [])
   }
 
   /** The next piece of the prompt that is being computed. */

@@ -43,6 +43,21 @@ describe('the scheduler', () => {
     expect(start(scheduler)?.id).toBe(21)
   })
 
+  test('names those first that a kept row is for, or their deltas would not be read while others wait before them', () => {
+    const scheduler = new Scheduler({ maxRows: 16, prefillChunkTokens: 4 })
+    const greedy = ['a', 'b', 'c', 'd', 'e']
+    let id = 0
+    for (let turn = 0; turn < 4; turn++) for (const tenant of greedy) scheduler.add(sequence(id++, tenant))
+    const order = () => scheduler.upcoming().map(({ tenant }) => tenant)
+    while (scheduler.running.length < 14) start(scheduler)
+    scheduler.add(sequence(id, 'modest'))
+    expect(order()).toEqual(['e', 'a', 'b', 'c', 'd', 'modest'])
+    start(scheduler)
+    expect(order()).toEqual(['modest', ...greedy])
+    expect(start(scheduler)?.tenant).toBe('modest')
+    expect(order()).toEqual(greedy)
+  })
+
   test('cuts prompts at multiples of the chunk size, wherever the computation starts', () => {
     fc.assert(
       fc.property(
