@@ -27,8 +27,8 @@ export class Dispatcher {
   readonly #replicas: readonly Replica[]
   readonly #limits: PlaceLimits
   readonly #waiting = new FairQueue<Dispatched>()
-  /** How often the sequence that is first in turn was overtaken. */
-  #overtaken = { id: 0, times: 0 }
+  /** How often a sequence was overtaken while it was first in turn, which it may be again and again. */
+  readonly #overtaken = new WeakMap<Dispatched, number>()
 
   constructor(replicas: readonly Replica[], limits: PlaceLimits) {
     this.#replicas = replicas
@@ -77,12 +77,12 @@ export class Dispatcher {
     const holders = this.#holders()
     const first = this.#waiting.heads().find(({ tenant }) => !holders.has(tenant))
     if (!first) return undefined
-    if (this.#overtaken.id !== first.id) this.#overtaken = { id: first.id, times: 0 }
-    const isBarred = this.#overtaken.times >= MAX_OVERTAKING_BATCHES * this.#limits.rows
+    const overtaken = this.#overtaken.get(first) ?? 0
+    const isBarred = overtaken >= MAX_OVERTAKING_BATCHES * this.#limits.rows
     const next = this.#waiting.take((item) => {
       return !holders.has(item.tenant) && (!isBarred || item === first) && this.#placeOf(item) !== undefined
     })
-    if (next && next !== first) this.#overtaken.times++
+    if (next && next !== first) this.#overtaken.set(first, overtaken + 1)
     return next
   }
 

@@ -48,3 +48,28 @@ test('a row of sixteen is for tenants that have none, however many of the others
     expect(started).toHaveLength(15 + id - 39)
   }
 })
+
+test('one whose delta finds no slot is overtaken for a while only, though its turn is not always first', () => {
+  const dispatcher = new Dispatcher([replica], { rows: 16, slots: 1 })
+  const started: Dispatched[] = []
+  let id = 0
+  const add = (tenant: string, digest: string | null): Dispatched => {
+    const sequence = { id: id++, tenant, digest, start: () => started.push(sequence), fail: () => {} }
+    dispatcher.add(sequence)
+    return sequence
+  }
+  for (let row = 0; row < 12; row++) add('greedy', null)
+  add('patient', null)
+  let flowing = [add('flow', 'loaded')]
+  // Its tenant has a row: while but one is free, others are first.
+  const waiting = add('patient', 'other')
+  for (let round = 0; round < 40; round++) {
+    const next = [add(`flow ${id}`, 'loaded'), add(`flow ${id}`, 'loaded')]
+    for (const sequence of flowing) if (started.includes(sequence)) replica.leave(sequence)
+    dispatcher.pump()
+    replica.leave(next[1]!)
+    dispatcher.pump()
+    flowing = [next[0]!]
+  }
+  expect(started).toContain(waiting)
+})
