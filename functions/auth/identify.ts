@@ -1,6 +1,6 @@
 // Who sends a request. Asked when it comes, so that no stranger's body is read, and again once it has been read, before anything
-// is done: how long its body takes is the sender's choice, and meanwhile the key may have been revoked, or its tenant deleted
-// and the name given to another.
+// is done (for a delta also once its header has, before it is claimed): how long its body takes is the sender's choice, and
+// meanwhile the key may have been revoked, or its tenant deleted and the name given to another.
 import type { Context } from 'hono'
 import type { EdgeEnv } from '../edge-env.ts'
 
