@@ -50,6 +50,12 @@ export class Automaton {
     else ranges.push(lowest, highest, to)
   }
 
+  /** By range from a node: lowest byte, highest byte, next node. */
+  rangesFrom(node: number): (readonly [number, number, number])[] {
+    const flat = this.ranges[node]!
+    return Array.from({ length: flat.length / 3 }, (_, i) => [flat[3 * i]!, flat[3 * i + 1]!, flat[3 * i + 2]!])
+  }
+
   addJump(from: number, to: number): void {
     this.jumps[from]!.push(to)
   }

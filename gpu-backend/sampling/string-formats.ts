@@ -17,8 +17,9 @@ const FOURS = [
 ] as const
 const MAX_LABELS = 8
 const MAX_LABEL_CHARS = 30
-/** RFC 5321. */
+/** RFC 5321; with these labels an address is no longer than the 254 characters that it allows. */
 const MAX_LOCAL_CHARS = 64
+const MAX_EMAIL_LABELS = 6
 /** Digits of one number of a duration. */
 const MAX_DURATION_DIGITS = 6
 
@@ -143,7 +144,7 @@ function domain(automaton: Automaton, to: number): number {
   const top = automaton.oneOf(LETTERS, upTo(automaton, MAX_LABEL_CHARS - 1, LETTERS, to))
   let rest = top
   let label = automaton.node()
-  for (let labels = 1; labels < MAX_LABELS; labels++) {
+  for (let labels = 1; labels < MAX_EMAIL_LABELS; labels++) {
     label = hostLabel(automaton, automaton.literal('.', rest))
     rest = automaton.choice(top, label)
   }

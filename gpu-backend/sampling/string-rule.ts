@@ -1,6 +1,7 @@
 // What a schema says of a string's form, all of it at once, as a rule of a grammar.
 import type { Automaton } from './automaton.ts'
 import { PatternError, parsePattern } from './pattern-syntax.ts'
+import { ofLength } from './rule-length.ts'
 import { count, refusal, type Schema } from './schema-keywords.ts'
 import { formatRule } from './string-formats.ts'
 import { both, countRule, patternRule } from './text-rules.ts'
@@ -14,10 +15,11 @@ export function hasForm(schema: Schema): boolean {
 export function stringRule(automaton: Automaton, schema: Schema, place: string): number {
   const least = count(schema, 'minLength', place) ?? 0
   const most = count(schema, 'maxLength', place)
+  const isFormatted = 'format' in schema
   const rules = [
-    ...('format' in schema ? [formatRule(automaton, schema.format)] : []),
+    ...(isFormatted ? [ofLength(automaton, formatRule(automaton, schema.format), least, most)] : []),
     ...('pattern' in schema ? [patternRule(automaton, parsed(schema.pattern, place))] : []),
-    ...(least > 0 || most !== undefined ? [countRule(automaton, least, most)] : []),
+    ...(!isFormatted && (least > 0 || most !== undefined) ? [countRule(automaton, least, most)] : []),
   ]
   return rules.reduce((some, other) => both(automaton, some, other))
 }

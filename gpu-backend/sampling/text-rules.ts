@@ -44,40 +44,61 @@ function repeated(
     automaton.addJump(rest, written(automaton, of, rest))
   }
   for (let count = least; count < (most ?? least); count++) rest = automaton.choice(to, written(automaton, of, rest))
-  for (let count = 0; count < least; count++) rest = written(automaton, of, rest)
+  for (let count = 0; count < least; count++) {
+    const once = written(automaton, of, rest)
+    // What writes nothing does so however often, and no node would count how often: counts of counts are endless.
+    if (once === rest) break
+    rest = once
+  }
   return rest
 }
 
-/** One of the characters as JSON writes it, then `to`. */
+/** One of the characters as JSON writes it, then `to`. Few nodes, since a count has them for each character. */
 function oneOf(automaton: Automaton, points: CodePoints, to: number): number {
   const node = automaton.node()
+  const escaped: number[] = []
+  const tails: Tails = new Map()
   for (const [low, high] of points) {
     for (let point = low; point <= Math.min(high, 0x5c); point++) {
-      if (point < 0x20 || point === 0x22 || point === 0x5c) {
-        const hex = `u${point.toString(16).padStart(4, '0')}`
-        automaton.addJump(node, automaton.literal(`\\${ESCAPES[point] ?? hex}`, to))
-      } else automaton.addRange(node, point, point, to)
+      if (point < 0x20 || point === 0x22 || point === 0x5c) escaped.push(point)
+      else automaton.addRange(node, point, point, to)
     }
-    if (high > 0x5c) addUtf8(automaton, node, Math.max(low, 0x5d), high, to)
+    if (high > 0x5c) addUtf8(automaton, node, Math.max(low, 0x5d), high, to, tails)
+  }
+  if (escaped.length > 0) automaton.addJump(node, automaton.literal('\\', escapes(automaton, escaped, to)))
+  return node
+}
+
+/** What stands behind the backslash of one of the characters, then `to`. */
+function escapes(automaton: Automaton, points: readonly number[], to: number): number {
+  const node = automaton.oneOf(points.map((point) => ESCAPES[point] ?? '').join(''), to)
+  const hex = points.filter((point) => !(point in ESCAPES)).map((point) => point.toString(16).padStart(4, '0'))
+  for (const start of new Set(hex.map((digits) => digits.slice(0, 3)))) {
+    const ends = hex.filter((digits) => digits.startsWith(start)).map((digits) => digits.slice(3))
+    automaton.addJump(node, automaton.literal(`u${start}`, automaton.oneOf(ends.join(''), to)))
   }
   return node
 }
 
-/** Lets `from` take a character from `low` to `high` in UTF-8. */
-function addUtf8(automaton: Automaton, from: number, low: number, high: number, to: number): void {
+/** Lets `from` take a character from `low` to `high` in UTF-8. `tails` are of the same `to`. */
+function addUtf8(automaton: Automaton, from: number, low: number, high: number, to: number, tails: Tails): void {
+  const add = (lowest: number, highest: number) => addUtf8(automaton, from, lowest, highest, to, tails)
   const end = UTF8_ENDS.find((last) => low <= last)!
   if (high > end) {
-    addUtf8(automaton, from, low, end, to)
-    addUtf8(automaton, from, end + 1, high, to)
+    add(low, end)
+    add(end + 1, high)
   } else if (low < SURROGATES[0] && high >= SURROGATES[0]) {
-    addUtf8(automaton, from, low, SURROGATES[0] - 1, to)
-    addUtf8(automaton, from, SURROGATES[0], high, to)
+    add(low, SURROGATES[0] - 1)
+    add(SURROGATES[0], high)
   } else if (low >= SURROGATES[0] && low <= SURROGATES[1]) {
-    if (high > SURROGATES[1]) addUtf8(automaton, from, SURROGATES[1] + 1, high, to)
-  } else addBytes(automaton, from, bytesOf(low), bytesOf(high), to)
+    if (high > SURROGATES[1]) add(SURROGATES[1] + 1, high)
+  } else addBytes(automaton, from, bytesOf(low), bytesOf(high), to, tails)
 }
 
 const bytesOf = (point: number) => [...new TextEncoder().encode(String.fromCodePoint(point))]
+
+/** Nodes that take what lies between two texts: a character's last bytes are the same after most of its first ones. */
+type Tails = Map<string, number>
 
 /** Lets `from` take what lies between two texts of as many bytes. */
 function addBytes(
@@ -86,12 +107,20 @@ function addBytes(
   [low = 0, ...lows]: readonly number[],
   [high = 0, ...highs]: readonly number[],
   to: number,
+  tails: Tails,
 ): void {
-  const add = (lowest: number, highest: number, [...a]: readonly number[], [...b]: readonly number[]) => {
-    if (lowest > highest) return
-    const next = a.length === 0 ? to : automaton.node()
-    automaton.addRange(from, lowest, highest, next)
-    if (a.length > 0) addBytes(automaton, next, a, b, to)
+  const tail = (a: readonly number[], b: readonly number[]): number => {
+    if (a.length === 0) return to
+    const key = `${a} ${b}`
+    const known = tails.get(key)
+    if (known !== undefined) return known
+    const node = automaton.node()
+    addBytes(automaton, node, a, b, to, tails)
+    tails.set(key, node)
+    return node
+  }
+  const add = (lowest: number, highest: number, a: readonly number[], b: readonly number[]) => {
+    if (lowest <= highest) automaton.addRange(from, lowest, highest, tail(a, b))
   }
   const least = lows.map(() => 0x80)
   const most = lows.map(() => 0xbf)
@@ -144,11 +173,10 @@ interface Reached {
 
 function follow(automaton: Automaton, node: number): Reached {
   const nodes = new Set([node])
-  const ranges: [number, number, number][] = []
+  const ranges: (readonly [number, number, number])[] = []
   for (const from of nodes) {
     for (const to of automaton.jumps[from]!) nodes.add(to)
-    const flat = automaton.ranges[from]!
-    for (let i = 0; i < flat.length; i += 3) ranges.push([flat[i]!, flat[i + 1]!, flat[i + 2]!])
+    ranges.push(...automaton.rangesFrom(from))
   }
   return { ranges, ends: nodes.has(END) }
 }

@@ -263,6 +263,20 @@ describe('strings of a format', () => {
     },
   )
 
+  test('may have a length as well, of which none is too long', () => {
+    const takes = (schema: Schema, text: string) =>
+      thrown(() => grammars.check(ofSchema(schema))) === undefined && accepts(ofSchema(schema), JSON.stringify(text))
+    for (const [format, { is }] of Object.entries(FORMATS)) {
+      for (const text of is) {
+        const { length } = text
+        expect([text, takes({ format, minLength: length, maxLength: length }, text)]).toEqual([text, true])
+        expect([text, takes({ format, minLength: length + 1 }, text)]).toEqual([text, false])
+        expect([text, takes({ format, maxLength: length - 1 }, text)]).toEqual([text, false])
+      }
+    }
+    for (const maxLength of [64, 100, 128, 200, 254, 320]) grammars.check(ofSchema({ format: 'email', maxLength }))
+  })
+
   test('may be null, and come in any number', () => {
     const dates = { type: 'array', items: { type: ['string', 'null'], format: 'date' } }
     expect(accepts(ofSchema(dates), '["2026-11-27",null,"2024-02-29"]')).toBe(true)
@@ -340,6 +354,25 @@ describe('strings of a pattern', () => {
     for (const text of ['"é"', '"éééé"', '"éa"']) {
       expect(accepts(ofSchema({ pattern: '^é+$', minLength: 2, maxLength: 3 }), text)).toBe(false)
     }
+  })
+
+  test('may be of a thousand characters', () => {
+    for (const [schema, text] of [
+      [{ pattern: '^[A-Z]', maxLength: 2000 }, `A${'é'.repeat(1999)}`],
+      [{ pattern: '^.{1,1000}$' }, '🍰'.repeat(1000)],
+    ] as const) {
+      const beyond = [...text, 'b'].join('')
+      expect(accepts(ofSchema(schema), JSON.stringify(text))).toBe(true)
+      expect(accepts(ofSchema(schema), JSON.stringify(beyond))).toBe(false)
+    }
+    const every = Array.from({ length: 128 }, (_, point) => String.fromCodePoint(point)).join('')
+    expect(accepts(ofSchema({ pattern: '^[^]*$' }), JSON.stringify(every))).toBe(true)
+  })
+
+  test('that say how often nothing comes are read at once', () => {
+    const nothing = `^a${'('.repeat(300)}${'){1000}'.repeat(200)}${')'.repeat(100)}$`
+    expect(accepts(ofSchema({ pattern: nothing }), '"a"')).toBe(true)
+    expect(accepts(ofSchema({ pattern: nothing }), '"aa"')).toBe(false)
   })
 
   test('that Zod writes beside its formats are held to', () => {
