@@ -8,6 +8,8 @@ export const END = 0
 const MAX_NODES = 200_000
 /** Numbers in `ranges` that stand in several nodes, since texts that begin alike lead on differently. */
 const MAX_COPIED = 4_000_000
+/** Pairs of ranges that are looked at for what two rules accept alike, of all rules together: a fraction of a second. */
+const MAX_COMPARED = 3_000_000
 
 export class GrammarTooLarge extends Error {}
 
@@ -33,6 +35,7 @@ export class Automaton {
   /** By node: (entry of a rule, node after it) again and again. */
   readonly calls: number[][] = [[]]
   #copied = 0
+  #compared = 0
 
   /** A new node that leads nowhere yet. @throws GrammarTooLarge */
   node(): number {
@@ -54,6 +57,12 @@ export class Automaton {
   rangesFrom(node: number): (readonly [number, number, number])[] {
     const flat = this.ranges[node]!
     return Array.from({ length: flat.length / 3 }, (_, i) => [flat[3 * i]!, flat[3 * i + 1]!, flat[3 * i + 2]!])
+  }
+
+  /** To be told how many pairs of ranges are going to be looked at. @throws GrammarTooLarge */
+  compare(pairs: number): void {
+    this.#compared += pairs
+    if (this.#compared > MAX_COMPARED) throw new GrammarTooLarge()
   }
 
   addJump(from: number, to: number): void {

@@ -155,6 +155,7 @@ class Parser {
     const known = CLASSES[character]
     if (known) return known
     const control = CONTROLS[character]
+    if (character === '0' && /\d/.test(this.#peek())) throw new PatternError('an octal "\\0"')
     if (control !== undefined) return [[control, control]]
     if (character === 'x') return this.#hexadecimal(2)
     if (character === 'u' && this.#peek() !== '{') return this.#hexadecimal(4)

@@ -1,12 +1,10 @@
 // Strings as regular grammars of their JSON: patterns and counts of characters, and what several of them accept alike.
 // Invariant: what is accepted is a string in its quotes whose characters are written in one way each, and no half ones.
-import { type Automaton, END, GrammarTooLarge } from './automaton.ts'
+import { type Automaton, END } from './automaton.ts'
 import { type CodePoints, EVERY, type Expression } from './pattern-syntax.ts'
 
 /** The longest code points of one to four bytes of UTF-8. */
 const UTF8_ENDS = [0x7f, 0x7ff, 0xffff, 0x10ffff]
-/** Pairs of ranges that are looked at for what two rules accept alike: a fraction of a second. */
-const MAX_WORK = 1_000_000
 const SURROGATES = [0xd800, 0xdfff] as const
 const ESCAPES: Readonly<Record<number, string>> = { 8: 'b', 9: 't', 10: 'n', 12: 'f', 13: 'r', 34: '"', 92: '\\' }
 
@@ -147,13 +145,11 @@ export function both(automaton: Automaton, one: number, other: number): number {
   }
   const entry = pair(one, other)
   const reached = new Map<number, Reached>()
-  let work = 0
   for (let next = open.pop(); next; next = open.pop()) {
     const [node, a, b] = next
     const [left, right] = [a, b].map((from) => reached.get(from) ?? follow(automaton, from)) as [Reached, Reached]
     reached.set(a, left).set(b, right)
-    work += left.ranges.length * right.ranges.length
-    if (work > MAX_WORK) throw new GrammarTooLarge()
+    automaton.compare(left.ranges.length * right.ranges.length)
     if (left.ends && right.ends) automaton.addJump(node, END)
     for (const [low, high, to] of left.ranges) {
       for (const [least, most, along] of right.ranges) {

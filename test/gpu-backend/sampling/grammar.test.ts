@@ -369,6 +369,18 @@ describe('strings of a pattern', () => {
     expect(accepts(ofSchema({ pattern: '^[^]*$' }), JSON.stringify(every))).toBe(true)
   })
 
+  test('are too many together where each takes long to hold to its length', () => {
+    const every = (count: number) =>
+      Array.from({ length: count }, (_, i) => ({
+        pattern: `^(?:[acegikmoq]?){24}$|^${i}$`,
+        maxLength: 4,
+      }))
+    const check = (count: number) =>
+      thrown(() => bytewise.check(ofSchema({ type: 'array', prefixItems: every(count) })))
+    expect(check(1)).toBeUndefined()
+    expect(String(check(100))).toMatch('too large')
+  })
+
   test('that say how often nothing comes are read at once', () => {
     const nothing = `^a${'('.repeat(300)}${'){1000}'.repeat(200)}${')'.repeat(100)}$`
     expect(accepts(ofSchema({ pattern: nothing }), '"a"')).toBe(true)
@@ -547,6 +559,7 @@ describe('a schema that cannot be held to', () => {
     ['an unknown keyword', { type: 'object', properties: { a: { type: 'number', multipleOf: 3 } } }, 'multipleOf'],
     ['a pattern that looks ahead', { type: 'string', pattern: '^(?!a)b' }, 'a group other than'],
     ['a pattern that looks back', { type: 'string', pattern: '(a)\\1' }, '"\\1"'],
+    ['a pattern with an octal number', { type: 'string', pattern: '\\01' }, 'an octal'],
     ['a pattern that is none', { type: 'string', pattern: '(a' }, 'closed'],
     ['a pattern that is not a text', { type: 'string', pattern: 1 }, 'not a text'],
     ['a pattern of many counts', { type: 'string', pattern: '((a{1000}){1000}){1000}' }, 'too large'],
