@@ -17,6 +17,14 @@ function checkSchema(schema: Schema, place: string, root: Schema): void {
   if ('format' in schema && length) {
     throw refusal(place, `has "${length}" beside "format", which is not supported on vLLM`)
   }
+  const escaped = besideOthers(schema).find((name) => JSON.stringify(name) !== `"${name}"`)
+  // Of the other names, it knows which are taken by their escapes alone, and takes these without them.
+  if (escaped !== undefined) {
+    throw refusal(
+      place,
+      `has the property ${JSON.stringify(escaped)} beside additional ones, which is not supported on vLLM for names with quotes, backslashes or control characters`,
+    )
+  }
   const { oneOf } = schema
   const resolve = (ref: unknown) => referenced(root, localReference(ref, place), place)
   // Any of them is taken there, and so one without the property that tells them apart.
@@ -27,4 +35,10 @@ function checkSchema(schema: Schema, place: string, root: Schema): void {
     )
   }
   for (const [part, at] of subschemas(schema)) checkSchema(part, `${place}/${at}`, root)
+}
+
+/** The names of an object that may have others. */
+function besideOthers({ properties, required, additionalProperties }: Schema): string[] {
+  if (!(additionalProperties ?? properties === undefined)) return []
+  return [...Object.keys(properties ?? {}), ...((required ?? []) as string[])]
 }

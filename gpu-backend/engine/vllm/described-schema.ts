@@ -1,6 +1,18 @@
 // A JSON Schema for vLLM, in words that xgrammar (vLLM 0.32) holds to: of what it passes over, an answer would be held to less
-// than the schema says. Pure. Names that are required are described, types that keywords imply are named, lengths are patterns.
-import { ALONE, escapePointer, isSchema, KEYWORDS, kindsOf, type Schema } from '../../sampling/schema-keywords.ts'
+// than the schema says. Pure. Names that are required are described, types that keywords imply are named, lengths and formats
+// are patterns.
+import {
+  ALONE,
+  escapePointer,
+  isOfKind,
+  isSchema,
+  KEYWORDS,
+  type Kind,
+  kindsOf,
+  type Schema,
+  unescapePointer,
+} from '../../sampling/schema-keywords.ts'
+import { formatPattern } from './format-pattern.ts'
 import { lengthPattern } from './string-length.ts'
 
 /** Keywords with a schema, with a list of them, and with schemas by name. */
@@ -19,10 +31,25 @@ export function* subschemas(schema: Schema): Generator<readonly [Schema, string]
   }
 }
 
+/** Of names, ours take any; and vLLM looks for keywords in the values of the others. */
+const LEFT_OUT = ['propertyNames', 'default', 'examples']
+
 /** `schema` has been compiled by ours, so that its keywords are of the right types. */
 export function describedSchema(schema: Schema): Schema {
-  const entries = Object.entries(schema).map(([key, value]) => [key, describedValue(key, value)] as const)
-  return withRequired(withLength(withType(Object.fromEntries(entries))))
+  const entries = Object.entries(schema)
+    .filter(([key]) => !LEFT_OUT.includes(key))
+    .map(([key, value]) => [key, describedValue(key, value)] as const)
+  const plain = withType(withoutOther(Object.fromEntries(entries)))
+  return withRequired(withItems(withForm(withWholeBounds(plain))))
+}
+
+/** The values of its type alone, since xgrammar reads no type beside them. */
+function withoutOther(schema: Schema): Schema {
+  const { type, ...values } = schema
+  if (type === undefined || !('enum' in schema || 'const' in schema)) return schema
+  const fits = (value: unknown) => kindsOf(schema, [], '#').some((kind) => isOfKind(value, kind))
+  const { const: only, ...rest } = values
+  return { ...rest, enum: ('const' in schema ? [only] : (schema.enum as unknown[])).filter(fits) }
 }
 
 /** The type that its keywords are about, as ours read a schema without one. */
@@ -33,14 +60,44 @@ function withType(schema: Schema): Schema {
   return isPlain && isTold ? { ...schema, type: kindsOf(schema, keywords, '#') } : schema
 }
 
-function withLength({ minLength, maxLength, ...schema }: Schema): Schema {
-  if (minLength === undefined && maxLength === undefined) return schema
+function takes(schema: Schema, kind: Kind): boolean {
+  return 'type' in schema && kindsOf(schema, [], '#').includes(kind)
+}
+
+/** xgrammar has integers between whole numbers only. */
+function withWholeBounds(schema: Schema): Schema {
+  if (!takes(schema, 'integer')) return schema
+  // Any number may be whole.
+  if (takes(schema, 'number')) return { ...schema, type: kindsOf(schema, [], '#').filter((kind) => kind !== 'integer') }
+  const whole = Object.entries({
+    minimum: Math.ceil,
+    exclusiveMinimum: Math.floor,
+    maximum: Math.floor,
+    exclusiveMaximum: Math.ceil,
+  }).flatMap(([key, to]) => (key in schema ? [[key, to(Number(schema[key]))] as const] : []))
+  return { ...schema, ...Object.fromEntries(whole) }
+}
+
+/** Lists without "items" end with those of "prefixItems" there, of which there may be no more than "maxItems". */
+function withItems(schema: Schema): Schema {
+  if (!takes(schema, 'array')) return schema
+  const { prefixItems: prefix, maxItems } = schema
+  const first = Array.isArray(prefix) ? { prefixItems: prefix.slice(0, maxItems as number | undefined) } : {}
+  return { items: true, ...schema, ...first }
+}
+
+function withForm({ minLength, maxLength, format, ...schema }: Schema): Schema {
+  if (format !== undefined) return { ...schema, pattern: formatPattern(String(format)) }
+  if (minLength === undefined && maxLength === undefined) return { ...schema }
   return { ...schema, pattern: lengthPattern(Number(minLength ?? 0), maxLength as number | undefined) }
 }
 
 function describedValue(key: string, value: unknown): unknown {
+  // xgrammar looks for the names as they stand there.
+  if (key === '$ref') return String(value).split('/').map(unescapePointer).join('/')
   if (ONE.includes(key)) return described(value)
-  if (LISTS.includes(key) && Array.isArray(value)) return value.map(described)
+  // In "prefixItems" xgrammar knows no `true`.
+  if (LISTS.includes(key) && Array.isArray(value)) return value.map((part) => (part === true ? {} : described(part)))
   if (!NAMED.includes(key) || !isSchema(value)) return value
   return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, described(one)]))
 }

@@ -20,12 +20,14 @@ function refusal(schema: Schema): string {
   throw new Error('it was not refused')
 }
 
-test.each([...Object.values(JSON_SCHEMAS), { type: 'array', items: { format: 'date' } }, kinds(['kind'])])(
-  'vLLM is asked for %j',
-  (schema) => {
-    expect(() => checkFormat(ofSchema(schema))).not.toThrow()
-  },
-)
+test.each([
+  ...Object.values(JSON_SCHEMAS),
+  { type: 'array', items: { format: 'date' } },
+  kinds(['kind']),
+  { properties: { 'a"b': true } },
+])('vLLM is asked for %j', (schema) => {
+  expect(() => checkFormat(ofSchema(schema))).not.toThrow()
+})
 
 test.each<[Schema, string]>([
   [{ type: 'string', pattern: '^a' }, 'at # uses "pattern"'],
@@ -34,6 +36,8 @@ test.each<[Schema, string]>([
     'at #/properties/a~1b has "maxLength" beside "format"',
   ],
   [{ $defs: { a: kinds([]) }, items: { anyOf: [{ $ref: '#/$defs/a' }] } }, 'at #/$defs/a has a "oneOf"'],
+  [{ properties: { 'a"b': true }, additionalProperties: true }, 'at # has the property "a\\"b" beside additional ones'],
+  [{ items: { required: ['\t'] } }, 'at #/items has the property "\\t"'],
   [{ type: 'array', prefixItems: [{ pattern: 'a' }] }, 'at #/prefixItems/0 uses'],
 ])('%j, which vLLM would hold to less than it says, is refused on it alone', (schema, named) => {
   expect(compileResponseFormat(ofSchema(schema))).toBeDefined()

@@ -1,17 +1,24 @@
 // What becomes of schemas on their way to vLLM; that its answers keep to them is tried on vLLM itself.
 import { describe, expect, test } from 'vitest'
 import { describedSchema } from '../../../../gpu-backend/engine/vllm/described-schema.ts'
+import { formatPattern } from '../../../../gpu-backend/engine/vllm/format-pattern.ts'
 import { lengthPattern } from '../../../../gpu-backend/engine/vllm/string-length.ts'
 import { JSON_SCHEMAS } from '../../../support/json-answers.ts'
 
 const boolean = { type: 'boolean' }
 
 describe('a schema for vLLM', () => {
-  test.each(Object.entries(JSON_SCHEMAS))('of %s is the same but for the lengths of strings', (_, schema) => {
-    const told = JSON.stringify(describedSchema(schema), (key, value) => (key === 'pattern' ? undefined : value))
-    const asked = JSON.stringify(schema, (key, value) => (/^m(in|ax)Length$/.test(key) ? undefined : value))
-    expect(JSON.parse(told)).toEqual(JSON.parse(asked))
-  })
+  test.each(Object.entries(JSON_SCHEMAS))(
+    'of %s is the same but for the lengths of strings and types beside enums',
+    (_, schema) => {
+      const told = JSON.stringify(describedSchema(schema), (key, value) => (key === 'pattern' ? undefined : value))
+      const asked = JSON.stringify(schema, (key, value) => {
+        if (/^m(in|ax)Length$/.test(key)) return undefined
+        return value?.enum ? { enum: value.enum } : value
+      })
+      expect(JSON.parse(told)).toEqual(JSON.parse(asked))
+    },
+  )
 
   test('says lengths as patterns, since xgrammar takes control characters into strings that it counts', () => {
     expect(describedSchema({ type: ['string', 'null'], minLength: 2, maxLength: 5 })).toEqual({
@@ -27,9 +34,58 @@ describe('a schema for vLLM', () => {
     expect(describedSchema({ minLength: 1 })).toMatchObject({ type: ['string'] })
     expect(describedSchema({ minimum: 1 })).toEqual({ type: ['number'], minimum: 1 })
     expect(describedSchema({ items: true, format: 'date' })).toMatchObject({ type: ['array', 'string'] })
-    for (const open of [{}, { title: 'T' }, { enum: [1] }, { const: 1 }, { $ref: '#' }, { anyOf: [true] }]) {
+    for (const open of [{}, { title: 'T' }, { enum: [1] }, { const: 1 }, { $ref: '#' }, { anyOf: [{}] }]) {
       expect(describedSchema(open)).toEqual(open)
     }
+  })
+
+  test('says formats as patterns, since the formats of xgrammar are wider', () => {
+    expect(describedSchema({ type: ['string', 'null'], format: 'date' })).toEqual({
+      type: ['string', 'null'],
+      pattern: formatPattern('date'),
+    })
+  })
+
+  test('lists the values of its type alone, since xgrammar reads no type beside values', () => {
+    expect(describedSchema({ type: ['integer', 'null'], enum: ['a', 1, 1.5, null] })).toEqual({ enum: [1, null] })
+    expect(describedSchema({ type: 'string', const: 'a' })).toEqual({ enum: ['a'] })
+  })
+
+  test('has whole bounds for integers, without which xgrammar refuses it', () => {
+    expect(describedSchema({ type: 'integer', minimum: 0.5, exclusiveMaximum: 9.5 })).toEqual({
+      type: 'integer',
+      minimum: 1,
+      exclusiveMaximum: 10,
+    })
+    expect(describedSchema({ type: ['integer', 'null'], exclusiveMinimum: -0.5, maximum: -0.5 })).toEqual({
+      type: ['integer', 'null'],
+      exclusiveMinimum: -1,
+      maximum: -1,
+    })
+    const either = { type: ['integer', 'number', 'null'], minimum: 0.5 }
+    expect(describedSchema(either)).toEqual({ type: ['number', 'null'], minimum: 0.5 })
+  })
+
+  test('says of every list what it goes on with, and of no more elements than it has', () => {
+    expect(describedSchema({ type: 'array', minItems: 1 })).toEqual({ type: 'array', minItems: 1, items: true })
+    expect(describedSchema({ prefixItems: [true, { type: 'null' }], maxItems: 1 })).toEqual({
+      type: ['array'],
+      prefixItems: [{}],
+      maxItems: 1,
+      items: true,
+    })
+  })
+
+  test('leaves out what it says of names, for which xgrammar takes numbers and lists, and what is no rule', () => {
+    const values = { type: 'array', contains: 1 }
+    expect(
+      describedSchema({ type: 'object', propertyNames: { type: 'string' }, default: values, examples: [values] }),
+    ).toEqual({ type: 'object' })
+    expect(describedSchema({ properties: { default: boolean } })).toMatchObject({ properties: { default: boolean } })
+  })
+
+  test('refers to names as they stand there', () => {
+    expect(describedSchema({ $ref: '#/$defs/List%3Ca~0b%3E' })).toEqual({ $ref: '#/$defs/List<a~b>' })
   })
 
   test('describes each required name as an additional property', () => {

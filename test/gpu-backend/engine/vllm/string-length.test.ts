@@ -19,8 +19,8 @@ test('a pattern takes strings of its lengths, whatever their characters, and of 
   )
 })
 
-test.each(['\t', '\u0000', '\u001f', '"', '\\'])(
-  'no pattern takes %j, which JSON writes with an escape',
+test.each(['\t', '\u0000', '\u001f', '"', '\\', '\ud800'])(
+  'no pattern takes %j, which JSON writes with an escape or cannot write',
   (character) => {
     for (const most of [3, 200, undefined]) {
       expect(new RegExp(lengthPattern(0, most), 'u').test(`a${character}b`)).toBe(false)
