@@ -1,6 +1,7 @@
 // The formats of strings that OpenAI's structured outputs know, as grammar. Knows no schemas.
 // Invariant: what one accepts is of the format, and needs no escape in JSON. Narrower than the format on purpose: years have
-// four digits and no zero before them, fractions of seconds six at most, and names of hosts eight labels of 30 characters.
+// four digits and no zero before them, fractions of seconds six at most, and names of hosts eight labels of 30 characters,
+// in addresses of email six.
 import { type Automaton, END } from './automaton.ts'
 
 /** A text of one format, then `to`. */
