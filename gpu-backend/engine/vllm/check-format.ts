@@ -4,6 +4,8 @@ import { exclusive } from '../../sampling/one-of.ts'
 import { localReference, referenced, refusal, type Schema } from '../../sampling/schema-keywords.ts'
 import { subschemas } from './described-schema.ts'
 
+const DECIMALS = 1e6
+
 /** @throws BackendError `bad_request` where a text cannot be held to the format, by either engine */
 export function checkFormat(format: ResponseFormat): void {
   compileResponseFormat(format)
@@ -16,6 +18,9 @@ function checkSchema(schema: Schema, place: string, root: Schema): void {
   const length = ['minLength', 'maxLength'].find((key) => key in schema)
   if ('format' in schema && length) {
     throw refusal(place, `has "${length}" beside "format", which is not supported on vLLM`)
+  }
+  if (isNarrow(schema)) {
+    throw refusal(place, 'has bounds nearer to one another than numbers of 6 decimals, which is not supported on vLLM')
   }
   const escaped = besideOthers(schema).find((name) => JSON.stringify(name) !== `"${name}"`)
   // Of the other names, it knows which are taken by their escapes alone, and takes these without them.
@@ -41,4 +46,20 @@ function checkSchema(schema: Schema, place: string, root: Schema): void {
 function besideOthers({ properties, required, additionalProperties }: Schema): string[] {
   if (!(additionalProperties ?? properties === undefined)) return []
   return [...Object.keys(properties ?? {}), ...((required ?? []) as string[])]
+}
+
+/** Of numbers between bounds, it has those of 6 decimals: where there may be none, the answer would be empty. */
+function isNarrow({ type, minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): boolean {
+  if (type === 'integer') return false
+  const [lows, highs] = [
+    [minimum, exclusiveMinimum],
+    [maximum, exclusiveMaximum],
+  ].map((bounds) => bounds.filter((bound) => typeof bound === 'number'))
+  if (Math.min(...highs!) - Math.max(...lows!) >= 2 / DECIMALS) return false
+  return exclusiveMinimum !== undefined || exclusiveMaximum !== undefined || [...lows!, ...highs!].some(isFine)
+}
+
+/** Whether it has more than 6 decimals. */
+function isFine(bound: number): boolean {
+  return bound !== Math.round(bound * DECIMALS) / DECIMALS
 }

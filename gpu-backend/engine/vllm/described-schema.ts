@@ -86,10 +86,13 @@ function withItems(schema: Schema): Schema {
   return { items: true, ...schema, ...first }
 }
 
-function withForm({ minLength, maxLength, format, ...schema }: Schema): Schema {
-  if (format !== undefined) return { ...schema, pattern: formatPattern(String(format)) }
-  if (minLength === undefined && maxLength === undefined) return { ...schema }
-  return { ...schema, pattern: lengthPattern(Number(minLength ?? 0), maxLength as number | undefined) }
+function withForm(schema: Schema): Schema {
+  const { minLength, maxLength, format, ...rest } = schema
+  const isCounted = minLength !== undefined || maxLength !== undefined
+  const pattern = isCounted
+    ? lengthPattern(Number(minLength ?? 0), maxLength as number | undefined)
+    : formatPattern(format)
+  return pattern === undefined ? schema : { ...rest, pattern }
 }
 
 function describedValue(key: string, value: unknown): unknown {

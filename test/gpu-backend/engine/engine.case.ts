@@ -766,6 +766,26 @@ export function engineConformance(underTest: EngineUnderTest): void {
       for (const { text } of ended) expect(JSON.parse(text)).toMatchObject(both)
     })
 
+    test('of keywords that vLLM passes over or refuses is kept', async () => {
+      const schema = {
+        type: 'object',
+        properties: {
+          word: { type: 'string', enum: ['a', 1] },
+          count: { type: 'integer', minimum: 0.5, maximum: 1.5 },
+          pair: { type: 'array', prefixItems: [true, { type: 'null' }], minItems: 2, maxItems: 2 },
+          host: { format: 'ipv4' },
+        },
+        required: ['word', 'count', 'host'],
+      }
+      const { choices } = await ask(engine, { n: 8, sampling: format(schema) })
+      const ended = choices.filter(({ reason }) => reason === 'stop')
+      expect(ended.length).toBeGreaterThan(0)
+      for (const { text } of ended) {
+        checkAgainst(schema, text)
+        expect(JSON.parse(text)).toMatchObject({ word: 'a', count: 1 })
+      }
+    })
+
     test('of any JSON object is one', async () => {
       const sampling = { ...format({}), response_format: { type: 'json_object' as const } }
       const { choices } = await ask(engine, { n: 8, sampling })

@@ -25,6 +25,9 @@ test.each([
   { type: 'array', items: { format: 'date' } },
   kinds(['kind']),
   { properties: { 'a"b': true } },
+  { minimum: 0.5, maximum: 0.5 },
+  { exclusiveMinimum: 0, maximum: 0.00001 },
+  { exclusiveMinimum: 0 },
 ])('vLLM is asked for %j', (schema) => {
   expect(() => checkFormat(ofSchema(schema))).not.toThrow()
 })
@@ -37,6 +40,8 @@ test.each<[Schema, string]>([
   ],
   [{ $defs: { a: kinds([]) }, items: { anyOf: [{ $ref: '#/$defs/a' }] } }, 'at #/$defs/a has a "oneOf"'],
   [{ properties: { 'a"b': true }, additionalProperties: true }, 'at # has the property "a\\"b" beside additional ones'],
+  [{ exclusiveMinimum: 0.99999999, exclusiveMaximum: 1 }, 'at # has bounds nearer to one another'],
+  [{ type: 'number', minimum: 0.12345678, maximum: 0.12345678 }, 'at # has bounds nearer to one another'],
   [{ items: { required: ['\t'] } }, 'at #/items has the property "\\t"'],
   [{ type: 'array', prefixItems: [{ pattern: 'a' }] }, 'at #/prefixItems/0 uses'],
 ])('%j, which vLLM would hold to less than it says, is refused on it alone', (schema, named) => {

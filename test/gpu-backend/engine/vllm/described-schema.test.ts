@@ -44,6 +44,7 @@ describe('a schema for vLLM', () => {
       type: ['string', 'null'],
       pattern: formatPattern('date'),
     })
+    expect(describedSchema({ type: 'string', format: 'uuid' })).toEqual({ type: 'string', format: 'uuid' })
   })
 
   test('lists the values of its type alone, since xgrammar reads no type beside values', () => {

@@ -1,8 +1,5 @@
-// The patterns that vLLM is asked for, against our own grammars' formats.
 import { expect, test } from 'vitest'
 import { formatPattern } from '../../../../gpu-backend/engine/vllm/format-pattern.ts'
-
-const hex = 'a:B:0:1:ffff:09aF:7:8'
 
 test.each<[string, readonly string[], readonly string[]]>([
   [
@@ -16,26 +13,23 @@ test.each<[string, readonly string[], readonly string[]]>([
     ['24:00:00Z', '08:03:60+23:00', '08:03:0012Z', '08:03:00', '08:03:00.Z'],
   ],
   ['date-time', ['2024-02-29T00:00:00Z'], ['2024-02-30T00:00:00Z', '2024-02-29 00:00:00Z']],
-  ['duration', ['P1Y2M3DT4H5M6S', 'P1D', 'PT1M', 'P3W'], ['P', 'PT', 'P1DT', 'P1Y3D', 'PT1H2S', 'P1W1D', 'P1234567D']],
   [
     'email',
-    ['a@b.c', `${'a'.repeat(64)}@b-1.example.com`, 'a.b+c@d.ef'],
-    ['a@b', '.a@b.c', 'a..b@b.c', 'a.@b.c', 'a@b.c1', `${'a'.repeat(65)}@b.c`, '{a@b.c'],
+    ['a@b.c', 'a@b-1.example.com', 'a.b+c@d.ef'],
+    ['a@b', '.a@b.c', 'a..b@b.c', 'a.@b.c', 'a@b.c1', '{a@b.c', 'a@-b.c'],
   ],
-  ['hostname', ['a', 'a-b.c1', 'A.b.c.d.e.f.g.h'], ['-a', 'a-', 'a..b', 'a.b.c.d.e.f.g.h.i', 'a_b', 'a'.repeat(31)]],
   ['ipv4', ['0.0.0.0', '255.249.199.99', '10.0.0.1'], ['256.0.0.1', '025.0.0.1', '1.2.3', '1.2.3.4.5']],
   [
     'ipv6',
-    [hex, '::', '::1', '1::', '1::8', 'a:b:c:d:e:f:1::', '::1:2:3:4:5:6:7', '1:2::4:5:6:7:8'],
-    [`${hex}:9`, '1:2:3', '1::2::3', '12345::', '::1:2:3:4:5:6:7:8', ':1', '1:'],
-  ],
-  [
-    'uuid',
-    ['123e4567-e89b-42d3-a456-426614174000'],
-    ['123e4567-e89b-02d3-a456-426614174000', '123e4567-e89b-42d3-c456-426614174000'],
+    ['a:B:0:1:ffff:09aF:7:8', '::', '::1', '1::', '1::8', 'a:b:c:d:e:f:1::', '::1:2:3:4:5:6:7', '1:2::4:5:6:7:8'],
+    ['1:2:3:4:5:6:7:8:9', '1:2:3', '1::2::3', '12345::', '::1:2:3:4:5:6:7:8', ':1', '1:', '::1.2.3.4'],
   ],
 ])('%s', (format, of, not) => {
-  const pattern = new RegExp(formatPattern(format), 'u')
+  const pattern = new RegExp(formatPattern(format)!, 'u')
   for (const text of of) expect(text).toMatch(pattern)
   for (const text of not) expect(text).not.toMatch(pattern)
+})
+
+test.each(['duration', 'hostname', 'uuid', undefined])('%s is left to xgrammar', (format) => {
+  expect(formatPattern(format)).toBeUndefined()
 })
