@@ -8,6 +8,7 @@ const VLLM_RANKS = [1, 8, 16, 32, 64, 128, 256, 320, 512]
 const RESERVED = new Set([
   ...['--model', '--served-model-name', '--host', '--port', '--uds', '--api-key', '--dtype', '--max-model-len'],
   ...['--max-num-seqs', '--enable-lora', '--max-loras', '--max-cpu-loras', '--max-lora-rank', '--generation-config'],
+  ...['--structured-outputs-config', '--structured-outputs-config.backend'],
 ])
 
 export interface ServeOptions {
@@ -48,6 +49,8 @@ export function serveArguments(options: ServeOptions): string[] {
     '--kv-cache-memory-bytes': options.kvCacheBytes,
     // Sampling comes with each request, never from the model's directory.
     '--generation-config': 'vllm',
+    // By itself, vLLM takes another for all requests where the first has a schema that xgrammar refuses.
+    '--structured-outputs-config.backend': 'xgrammar',
   }
   return [
     options.modelPath,

@@ -24,6 +24,7 @@ describe('the command line of a vLLM server', () => {
     expect(valueAfter('--max-num-seqs')).toBe('32')
     expect(valueAfter('--max-loras')).toBe('8')
     expect(valueAfter('--max-cpu-loras')).toBe('100')
+    expect(valueAfter('--structured-outputs-config.backend')).toBe('xgrammar')
     expect(args).toContain('--enable-lora')
     expect(args).not.toContain('--dtype')
     expect(args).not.toContain('--kv-cache-memory-bytes')
