@@ -156,7 +156,7 @@ export function inThisBrowser(site: TestedConsole): void {
     await asked
     await page.getByRole('button', { name: 'Stop' }).click()
     await page.getByRole('button', { name: 'Stop' }).waitFor({ state: 'detached' })
-    expect(page.workers()).toEqual([])
+    await expect.poll(() => page.workers().length).toBe(0)
     expect(await page.getByRole('alert').count()).toBe(0)
     await page.context().unroute('**/v1/browser/files/**')
     await openModel(page)

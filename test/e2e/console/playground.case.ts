@@ -89,7 +89,7 @@ export function playground(site: TestedConsole): void {
     await longest.waitFor({ state: 'hidden' })
     await page.getByRole('button', { name: 'Ask' }).click()
     await longest.waitFor()
-    expect(await longest.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true)
+    await expect.poll(() => longest.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true)
   })
 
   test('keeps what came of an answer that breaks off, and begins each line where its language does', async () => {
@@ -116,7 +116,7 @@ export function playground(site: TestedConsole): void {
     await page.goto('/#/playground')
     await page.getByLabel('Question').fill('')
     await page.keyboard.press('Control+V')
-    expect(await page.getByLabel('Question').inputValue()).toBe(digest)
+    await expect.poll(() => page.getByLabel('Question').inputValue()).toBe(digest)
     site.expectReported('Cross-Origin-Opener-Policy')
     await browser.close()
   })

@@ -29,7 +29,8 @@ export function signingIn(site: TestedConsole): void {
     await other.getByRole('button', { name: 'Sign in' }).waitFor()
     await page.getByRole('button', { name: 'Sign out' }).click()
     expect(await page.evaluate<number>('sessionStorage.length')).toBe(0)
-    expect(await page.title()).toBe('Sign in · Polylora')
+    // Behind another tab effects come later than what is shown.
+    await expect.poll(() => page.title()).toBe('Sign in · Polylora')
     await page.reload()
     await page.getByRole('button', { name: 'Sign in' }).waitFor()
   })
