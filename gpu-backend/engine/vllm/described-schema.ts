@@ -1,6 +1,6 @@
 // A JSON Schema for vLLM, in words that xgrammar (vLLM 0.32) holds to: of what it passes over, an answer would be held to less
 // than the schema says. Pure. Names that are required are described, types that keywords imply are named, lengths and formats
-// are patterns.
+// are patterns, and what is referred to stands in "$defs" of the whole.
 import {
   ALONE,
   escapePointer,
@@ -9,8 +9,8 @@ import {
   KEYWORDS,
   type Kind,
   kindsOf,
+  referenced,
   type Schema,
-  unescapePointer,
 } from '../../sampling/schema-keywords.ts'
 import { formatPattern } from './format-pattern.ts'
 import { lengthPattern } from './string-length.ts'
@@ -31,14 +31,32 @@ export function* subschemas(schema: Schema): Generator<readonly [Schema, string]
   }
 }
 
-/** Of names, ours take any; and vLLM looks for keywords in the values of the others. */
-const LEFT_OUT = ['propertyNames', 'default', 'examples']
+/** Of names, ours take any; vLLM looks for keywords in the values of the next; the last two stand elsewhere. */
+const LEFT_OUT = ['propertyNames', 'default', 'examples', '$defs', 'definitions']
 
-/** `schema` has been compiled by ours, so that its keywords are of the right types. */
-export function describedSchema(schema: Schema): Schema {
+/** Where a schema that is referred to stands. */
+type Move = (ref: string) => string
+
+/** `root` has been compiled by ours, so that its keywords are of the right types. */
+export function describedSchema(root: Schema): Schema {
+  const places = new Map<string, string>()
+  // xgrammar follows no reference through a list, nor through a name that needs escapes.
+  const move = (ref: string) => {
+    if (ref === '#') return ref
+    if (!places.has(ref)) places.set(ref, String(places.size))
+    return `#/$defs/${places.get(ref)}`
+  }
+  const schema = describedPart(root, move)
+  // What these refer to comes behind them.
+  const parts = places.entries().map(([ref, place]) => [place, described(referenced(root, ref, '#'), move)] as const)
+  const defs = Object.fromEntries([...parts])
+  return places.size === 0 ? schema : { ...schema, $defs: defs }
+}
+
+function describedPart(schema: Schema, move: Move): Schema {
   const entries = Object.entries(schema)
     .filter(([key]) => !LEFT_OUT.includes(key))
-    .map(([key, value]) => [key, describedValue(key, value)] as const)
+    .map(([key, value]) => [key, describedValue(key, value, move)] as const)
   const plain = withType(withoutOther(Object.fromEntries(entries)))
   return withRequired(withItems(withForm(withWholeBounds(plain))))
 }
@@ -95,18 +113,20 @@ function withForm(schema: Schema): Schema {
   return pattern === undefined ? schema : { ...rest, pattern }
 }
 
-function describedValue(key: string, value: unknown): unknown {
-  // xgrammar looks for the names as they stand there.
-  if (key === '$ref') return String(value).split('/').map(unescapePointer).join('/')
-  if (ONE.includes(key)) return described(value)
-  // In "prefixItems" xgrammar knows no `true`.
-  if (LISTS.includes(key) && Array.isArray(value)) return value.map((part) => (part === true ? {} : described(part)))
+function describedValue(key: string, value: unknown, move: Move): unknown {
+  if (key === '$ref') return move(String(value))
+  if (ONE.includes(key)) return isSchema(value) ? describedPart(value, move) : value
+  if (LISTS.includes(key) && Array.isArray(value)) return value.map((part) => described(part, move))
   if (!NAMED.includes(key) || !isSchema(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, described(one)]))
+  return Object.fromEntries(
+    Object.entries(value).map(([name, one]) => [name, isSchema(one) ? describedPart(one, move) : one]),
+  )
 }
 
-function described(value: unknown): unknown {
-  return isSchema(value) ? describedSchema(value) : value
+/** In lists xgrammar knows no `true`. */
+function described(value: unknown, move: Move): unknown {
+  if (value === true) return {}
+  return isSchema(value) ? describedPart(value, move) : value
 }
 
 /** A name that is required but not described is an additional property. */

@@ -9,11 +9,12 @@ const boolean = { type: 'boolean' }
 
 describe('a schema for vLLM', () => {
   test.each(Object.entries(JSON_SCHEMAS))(
-    'of %s is the same but for the lengths of strings and types beside enums',
+    'of %s is the same but for the lengths of strings, types beside enums, and where what is referred to stands',
     (_, schema) => {
-      const told = JSON.stringify(describedSchema(schema), (key, value) => (key === 'pattern' ? undefined : value))
+      const isOther = (key: string) => ['pattern', '$ref', '$defs', 'definitions'].includes(key)
+      const told = JSON.stringify(describedSchema(schema), (key, value) => (isOther(key) ? undefined : value))
       const asked = JSON.stringify(schema, (key, value) => {
-        if (/^m(in|ax)Length$/.test(key)) return undefined
+        if (isOther(key) || /^m(in|ax)Length$/.test(key)) return undefined
         return value?.enum ? { enum: value.enum } : value
       })
       expect(JSON.parse(told)).toEqual(JSON.parse(asked))
@@ -85,8 +86,18 @@ describe('a schema for vLLM', () => {
     expect(describedSchema({ properties: { default: boolean } })).toMatchObject({ properties: { default: boolean } })
   })
 
-  test('refers to names as they stand there', () => {
-    expect(describedSchema({ $ref: '#/$defs/List%3Ca~0b%3E' })).toEqual({ $ref: '#/$defs/List<a~b>' })
+  test('has what it refers to in one place, since xgrammar follows no reference through a list or an escaped name', () => {
+    const node = { type: 'object', properties: { next: { $ref: '#/anyOf/1' }, whole: { $ref: '#' } } }
+    const schema = {
+      anyOf: [{ $ref: '#/$defs/List%3Ca~1b%3E' }, node, { $ref: '#/definitions/any' }],
+      $defs: { 'List<a/b>': { minimum: 1 }, unused: boolean },
+      definitions: { any: true },
+    }
+    const told = { type: 'object', properties: { next: { $ref: '#/$defs/1' }, whole: { $ref: '#' } } }
+    expect(describedSchema(schema)).toEqual({
+      anyOf: [{ $ref: '#/$defs/0' }, told, { $ref: '#/$defs/2' }],
+      $defs: { 0: { type: ['number'], minimum: 1 }, 1: told, 2: {} },
+    })
   })
 
   test('describes each required name as an additional property', () => {
@@ -110,14 +121,12 @@ describe('a schema for vLLM', () => {
     const open = { required: ['x'] }
     const [closed] = [describedSchema(open)]
     const places = {
-      $defs: { one: open },
       properties: { required: open, b: { items: open, prefixItems: [open, false] } },
       anyOf: [open, { type: 'null' }],
       additionalProperties: open,
       const: open,
     }
     expect(describedSchema(places)).toEqual({
-      $defs: { one: closed },
       properties: { required: closed, b: { type: ['array'], items: closed, prefixItems: [closed, false] } },
       anyOf: [closed, { type: 'null' }],
       additionalProperties: closed,
