@@ -16,9 +16,9 @@ export interface SchedulerLimits {
  */
 const ROWS_PER_KEPT_ROW = 16
 
-/** Rows that only a tenant without one is given. */
-export function keptRows(rows: number): number {
-  return Math.floor(rows / ROWS_PER_KEPT_ROW)
+/** Whether the next of `rows`, where `running` are taken, is for a tenant that has none. */
+export function isNextKept(rows: number, running: number): boolean {
+  return Math.max(1, rows - running) <= Math.floor(rows / ROWS_PER_KEPT_ROW)
 }
 
 /** A piece of one prompt. */
@@ -80,11 +80,10 @@ export class Scheduler {
     return this.#prefilling
   }
 
-  /** Tenants that the next row is not for: those that have one, where no more are free than are kept for the others. */
+  /** Tenants that the next row is not for: those that have one, where it is kept for the others. */
   #holders(): ReadonlySet<string> {
-    const { maxRows } = this.#limits
-    const free = Math.max(1, maxRows - this.#running.length)
-    return new Set(free <= keptRows(maxRows) ? this.#running.map(({ tenant }) => tenant) : [])
+    const isKept = isNextKept(this.#limits.maxRows, this.#running.length)
+    return new Set(isKept ? this.#running.map(({ tenant }) => tenant) : [])
   }
 
   /** The next piece of the prompt that is being computed. */

@@ -48,8 +48,8 @@ export function describedSchema(root: Schema): Schema {
   }
   const schema = describedPart(root, move)
   // What these refer to comes behind them.
-  const parts = places.entries().map(([ref, place]) => [place, described(referenced(root, ref, '#'), move)] as const)
-  const defs = Object.fromEntries([...parts])
+  const parts = places.entries().map(([ref, place]) => [place, withoutTrue(referenced(root, ref, '#'), move)] as const)
+  const defs = Object.fromEntries(parts)
   return places.size === 0 ? schema : { ...schema, $defs: defs }
 }
 
@@ -115,18 +115,19 @@ function withForm(schema: Schema): Schema {
 
 function describedValue(key: string, value: unknown, move: Move): unknown {
   if (key === '$ref') return move(String(value))
-  if (ONE.includes(key)) return isSchema(value) ? describedPart(value, move) : value
-  if (LISTS.includes(key) && Array.isArray(value)) return value.map((part) => described(part, move))
+  if (ONE.includes(key)) return described(value, move)
+  if (LISTS.includes(key) && Array.isArray(value)) return value.map((part) => withoutTrue(part, move))
   if (!NAMED.includes(key) || !isSchema(value)) return value
-  return Object.fromEntries(
-    Object.entries(value).map(([name, one]) => [name, isSchema(one) ? describedPart(one, move) : one]),
-  )
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, described(one, move)]))
+}
+
+function described(value: unknown, move: Move): unknown {
+  return isSchema(value) ? describedPart(value, move) : value
 }
 
 /** In lists xgrammar knows no `true`. */
-function described(value: unknown, move: Move): unknown {
-  if (value === true) return {}
-  return isSchema(value) ? describedPart(value, move) : value
+function withoutTrue(value: unknown, move: Move): unknown {
+  return value === true ? {} : described(value, move)
 }
 
 /** A name that is required but not described is an additional property. */

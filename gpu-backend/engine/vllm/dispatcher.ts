@@ -3,7 +3,7 @@
 // than it runs at once. Knows no HTTP. Invariant: a sequence is waiting, on one server, or gone.
 import { BackendError } from '../../errors.ts'
 import { FairQueue } from '../../scheduler/fair-queue.ts'
-import { keptRows } from '../../scheduler/scheduler.ts'
+import { isNextKept } from '../../scheduler/scheduler.ts'
 import { choosePlace, type PlaceLimits } from './placement.ts'
 import type { Guest, Replica } from './replica.ts'
 
@@ -86,11 +86,11 @@ export class Dispatcher {
     return next
   }
 
-  /** Tenants that must wait for another row: those that have one, where no more are free than are kept for the others. */
+  /** Tenants that the next row is not for: those that have one, where it is kept for the others. */
   #holders(): ReadonlySet<string> {
     const ready = this.#replicas.filter(({ isReady }) => isReady)
-    const rows = ready.length * this.#limits.rows
-    const isKept = rows - ready.reduce((sum, { running }) => sum + running, 0) <= keptRows(rows)
+    const running = ready.reduce((sum, replica) => sum + replica.running, 0)
+    const isKept = isNextKept(ready.length * this.#limits.rows, running)
     return new Set(isKept ? ready.flatMap(({ tenants }) => [...tenants]) : [])
   }
 
