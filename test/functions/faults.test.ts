@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
-import { startEdge, waitFor } from '../support/edge-harness.ts'
+import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
 import { BACKEND_SECRET, BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 
@@ -14,12 +14,20 @@ afterEach(() => {
   for (const backend of backends) backend.reset()
 })
 
-const ask = (extra: object = {}, key = 'key-acme', headers: Record<string, string> = {}) =>
-  edge.call(key, '/v1/chat/completions', {
+const ask = (extra: object = {}, key = 'key-acme', headers: Record<string, string> = {}, asked = edge) =>
+  asked.call(key, '/v1/chat/completions', {
     method: 'POST',
     headers,
     body: JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], ...extra }),
   })
+
+async function expectAnswers(asked: EdgeHarness, times: number): Promise<void> {
+  for (let i = 0; i < times; i++) {
+    const response = await ask({}, 'key-acme', {}, asked)
+    expect(response.status).toBe(200)
+    await response.text()
+  }
+}
 
 const recordOf = (response: Response) =>
   waitFor(() =>
@@ -50,12 +58,7 @@ describe('before the first token', () => {
     const six = await startEdge(many.map(({ url }) => url))
     await six.addTenant('acme', 'key-acme')
     for (const { behaviour } of many.slice(1)) behaviour.refuse = 'unauthorized'
-    const body = JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }] })
-    for (let i = 0; i < 12; i++) {
-      const response = await six.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
-      expect(response.status).toBe(200)
-      await response.text()
-    }
+    await expectAnswers(six, 12)
     await six.close()
     for (const backend of many) await backend.close()
   })
@@ -66,14 +69,9 @@ describe('before the first token', () => {
     const two = await startEdge(`${alone.url},${gone.url}`)
     await gone.close()
     await two.addTenant('acme', 'key-acme')
-    const body = JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }] })
-    for (let i = 0; i < 6; i++) {
-      const response = await two.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
-      expect(response.status).toBe(200)
-      await response.text()
-    }
+    await expectAnswers(two, 6)
     await alone.close()
-    const response = await two.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
+    const response = await ask({}, 'key-acme', {}, two)
     expect(response.status).toBe(503)
     expect(response.headers.get('retry-after')).toBe('1')
     await two.close()
