@@ -1,8 +1,6 @@
 // Does memory stay flat? Decode steps by the thousand with adapters coming and going, on the engine's own turn.
 // POLYLORA_SOAK_STEPS sets how many; without it a short run keeps the test in everyone's suite.
 import { join } from 'node:path'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { expect, it } from 'vitest'
 import { graphPath } from '../../../../gpu-backend/engine/onnx/built-graph.ts'
 import { Runner } from '../../../../gpu-backend/engine/onnx/runner.ts'
@@ -12,6 +10,7 @@ import { openModelSource } from '../../../../gpu-backend/model/open-model.ts'
 import { SamplingParams } from '../../../../gpu-backend/protocol.ts'
 import { AdapterCache } from '../../../../gpu-backend/residency/adapter-cache.ts'
 import { packDelta, viewPacked } from '../../../../gpu-backend/residency/packed-delta.ts'
+import { collectGarbage } from '../../../support/collect-garbage.ts'
 import { randomDelta } from '../../../support/random-delta.ts'
 import { sequenceRequest } from '../../../support/sequence-request.ts'
 import { temporaryDir } from '../../../support/temporary-dir.ts'
@@ -31,10 +30,6 @@ interface MemorySample {
 }
 
 const dir = temporaryDir()
-
-setFlagsFromString('--expose-gc')
-/** Without it the collector's moods, tens of megabytes, would hide a leak or look like one. */
-const collectGarbage = runInNewContext('gc') as () => void
 
 function memory(): MemorySample {
   collectGarbage()
