@@ -2,12 +2,12 @@
 // Knows no engine. Invariant: whichever engine runs, the same request becomes the same tokens.
 
 import { BackendError } from '../errors.ts'
+import type { ResponseFormat } from '../grammar/grammar.ts'
 import { AdapterTemplates } from '../model/adapter-templates.ts'
 import { PromptEncoder } from '../model/prompt-encoder.ts'
 import { templateInput } from '../model/template-input.ts'
 import type { Tokenizer } from '../model/tokenizer.ts'
 import { type ChatMessage, type GenerateRequest, promptsOf, type Tool } from '../protocol.ts'
-import type { ResponseFormat } from '../sampling/grammar.ts'
 import { type ToolUse, toolUse } from '../tools/tool-use.ts'
 import { checkNamedTokens } from './named-tokens.ts'
 import { tokensLeft } from './tokens-left.ts'

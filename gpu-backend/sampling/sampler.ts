@@ -1,8 +1,8 @@
 // Chooses the next token from one row of logits. Knows no other row, no text and no clock.
 // Invariant: the choice follows from the logits, the parameters, the seed and the tokens so far, and nothing else.
 import { BackendError } from '../errors.ts'
+import type { GrammarMatcher } from '../grammar/grammar.ts'
 import type { SamplingParams } from '../protocol.ts'
-import type { GrammarMatcher } from './grammar.ts'
 
 /** What the choice may depend on besides the logits. */
 export interface SampleContext {

@@ -1,9 +1,9 @@
 // What a request's tools mean for its prompt, its grammar and its text. Knows no engine.
 // Invariant: a call that the request insists on has a name and arguments that the request allows.
 import { BackendError } from '../errors.ts'
+import type { ResponseFormat } from '../grammar/grammar.ts'
+import { ALONE, type Schema } from '../grammar/schema-keywords.ts'
 import type { GenerateRequest, SamplingParams, Tool } from '../protocol.ts'
-import type { ResponseFormat } from '../sampling/grammar.ts'
-import { ALONE, type Schema } from '../sampling/schema-keywords.ts'
 import { ToolCallReader } from './tool-call-reader.ts'
 import { type ToolFormat, toolFormatOf } from './tool-format.ts'
 

@@ -1,9 +1,9 @@
 // npx node scripts/bench/response-format.ts: what a response_format adds to each token.
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
+import { type GrammarMatcher, Grammars, type ResponseFormat } from '../../gpu-backend/grammar/grammar.ts'
+import { buildTokenTrie } from '../../gpu-backend/grammar/token-trie.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
 import { tokenBytes } from '../../gpu-backend/model/token-bytes.ts'
-import { type GrammarMatcher, Grammars, type ResponseFormat } from '../../gpu-backend/sampling/grammar.ts'
-import { buildTokenTrie } from '../../gpu-backend/sampling/token-trie.ts'
 import { parseFlags } from '../parse-flags.ts'
 import { runScript } from '../run-script.ts'
 

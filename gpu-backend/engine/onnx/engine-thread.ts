@@ -3,7 +3,7 @@
 // even when the thread dies; one that the thread is done with counts no more, whether its answer has been read or not.
 import { Worker } from 'node:worker_threads'
 import { BackendError, StartupError } from '../../errors.ts'
-import type { TokenTrie } from '../../sampling/token-trie.ts'
+import type { TokenTrie } from '../../grammar/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { SequenceMessage } from '../answer-events.ts'
 import { Inbox } from '../inbox.ts'

@@ -1,10 +1,10 @@
 // What passes between the engine's two halves: the server's thread and the thread that runs the graph.
 import type { BaseModel } from '../../../adapters/base-model.ts'
+import type { TokenTrie } from '../../grammar/token-trie.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import type { ErrorCode, Tier } from '../../protocol.ts'
 import type { AdapterCacheStats } from '../../residency/adapter-cache.ts'
-import type { TokenTrie } from '../../sampling/token-trie.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { EndOfSequence } from '../answer-events.ts'
 import type { Device } from './ort.ts'

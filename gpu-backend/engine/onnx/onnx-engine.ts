@@ -3,6 +3,7 @@
 // Invariant: nothing is sent to the thread beyond the queue's bound, and what cannot be answered is refused before that.
 import { randomInt } from 'node:crypto'
 import { BackendError } from '../../errors.ts'
+import type { Grammars } from '../../grammar/grammar.ts'
 import type { Tokenizer } from '../../model/tokenizer.ts'
 import {
   type BackendInfo,
@@ -15,7 +16,6 @@ import {
 } from '../../protocol.ts'
 import type { DiskTier } from '../../residency/disk-tier.ts'
 import { choiceSeed } from '../../sampling/choice-seed.ts'
-import type { Grammars } from '../../sampling/grammar.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'

@@ -2,12 +2,12 @@
 // Knows no threads and no text. Invariants: a sequence that was added ends exactly once (ended, failed, embedded or
 // cancelled), and its delta is pinned from its admission to its end.
 import { BackendError } from '../../errors.ts'
+import { type GrammarMatcher, Grammars } from '../../grammar/grammar.ts'
+import type { TokenTrie } from '../../grammar/token-trie.ts'
 import type { FinishReason } from '../../protocol.ts'
 import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
-import { type GrammarMatcher, Grammars } from '../../sampling/grammar.ts'
 import { sample } from '../../sampling/sampler.ts'
-import type { TokenTrie } from '../../sampling/token-trie.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
 import { KeptPrompts } from './kept-prompts.ts'

@@ -1,7 +1,7 @@
 // What our grammars hold to and vLLM's (xgrammar, vLLM 0.32) do not is refused there. Pure.
-import { compileResponseFormat, type ResponseFormat } from '../../sampling/grammar.ts'
-import { exclusive } from '../../sampling/one-of.ts'
-import { localReference, referenced, refusal, type Schema } from '../../sampling/schema-keywords.ts'
+import { compileResponseFormat, type ResponseFormat } from '../../grammar/grammar.ts'
+import { exclusive } from '../../grammar/one-of.ts'
+import { localReference, referenced, refusal, type Schema } from '../../grammar/schema-keywords.ts'
 import { subschemas } from './described-schema.ts'
 
 const DECIMALS = 1e6

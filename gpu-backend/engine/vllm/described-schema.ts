@@ -11,7 +11,7 @@ import {
   kindsOf,
   referenced,
   type Schema,
-} from '../../sampling/schema-keywords.ts'
+} from '../../grammar/schema-keywords.ts'
 import { formatPattern } from './format-pattern.ts'
 import { lengthPattern } from './string-length.ts'
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { BackendError } from '../../../gpu-backend/errors.ts'
+import { compileResponseFormat } from '../../../gpu-backend/grammar/grammar.ts'
 import { GenerateRequest, SamplingParams, type Tool } from '../../../gpu-backend/protocol.ts'
-import { compileResponseFormat } from '../../../gpu-backend/sampling/grammar.ts'
 import { toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
 import { toolUse } from '../../../gpu-backend/tools/tool-use.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'

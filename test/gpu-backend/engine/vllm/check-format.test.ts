@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { checkFormat } from '../../../../gpu-backend/engine/vllm/check-format.ts'
-import { compileResponseFormat, type ResponseFormat } from '../../../../gpu-backend/sampling/grammar.ts'
+import { compileResponseFormat, type ResponseFormat } from '../../../../gpu-backend/grammar/grammar.ts'
 import { JSON_SCHEMAS } from '../../../support/json-answers.ts'
 import { expectOneSentence } from '../../../support/one-sentence.ts'
 
