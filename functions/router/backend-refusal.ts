@@ -12,6 +12,11 @@ const UNAUTHORIZED =
 const WRONG_BASE =
   'A backend serves another base model than the request is for: give all backends of an edge the same --model.'
 
+/** For the operator as well: answers that are no backend's. */
+const BODY_TOO_LARGE =
+  'What stands in front of a backend takes no body as large as this adapter: give the backend an address that is not proxied.'
+const NO_BACKEND = 'What stands in front of a backend has answered in its place: see whether the backend is up.'
+
 /** What is the matter with a backend: it is not well, has no room, or has another secret or base model than the request. */
 type Hindrance = 'ailing' | 'full' | 'other_secret' | 'other_base'
 
@@ -33,9 +38,18 @@ export class DeltaRefused extends ApiError {}
 /** What an answer that is not ok means; `promptField` is what the caller calls its text. */
 export async function refusalOf(response: Response, promptField: string): Promise<Error> {
   const parsed = ErrorBody.safeParse(await response.json().catch(() => undefined))
-  return parsed.success
-    ? refusal(parsed.data, promptField)
-    : refusal({ error: 'internal', message: `status ${response.status}` }, promptField)
+  return parsed.success ? refusal(parsed.data, promptField) : noBackend(response)
+}
+
+/**
+ * An answer in nobody's words comes from what stands in front of a backend: where one cannot be reached, Cloudflare's network
+ * answers in its place (502, 504, 520 to 530), and no connection is refused.
+ */
+function noBackend({ status, url }: Response): TryNext {
+  const tooLarge = status === 413
+  const message = tooLarge ? BODY_TOO_LARGE : NO_BACKEND
+  console.warn(JSON.stringify({ event: 'backend_unreachable', url, status, message }))
+  return tooLarge ? new TryNext(failed(), 'full') : new TryNext(backendUnavailable(), 'ailing')
 }
 
 /** What a backend's error means. */

@@ -143,6 +143,24 @@ describe('a backend is passed over for another', () => {
     expect(asked).toBe(2)
   })
 
+  // As Cloudflare answers for a backend, or a Tunnel, that is down, where a connection would be refused elsewhere.
+  test.each([
+    { status: 502, ...generation },
+    { status: 521, ...embedding },
+    { status: 530, ...generation },
+    // Or for one that it takes no body for as large as this.
+    { status: 413, ...generation },
+  ])('in whose place the network answers $status', async ({ status, forward, request, answer }) => {
+    let asked = 0
+    const each = (response: ServerResponse) => {
+      if (asked++ > 0) response.end(`${JSON.stringify(answer)}\n`)
+      else response.writeHead(status, { 'content-type': 'text/html' }).end('<html>error code: 1033</html>')
+    }
+    const context = await contextOf([await listen(each), await listen(each)], new AbortController().signal)
+    await forward(context, request, undefined)
+    expect(asked).toBe(2)
+  })
+
   test('that breaks off in the middle of vectors', async () => {
     let asked = 0
     const each = (response: ServerResponse) => {
