@@ -51,7 +51,10 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
 
   app.use(async (c, next) => {
     c.set('requestId', `req_${crypto.randomUUID().replaceAll('-', '')}`)
-    await next()
+    const done = next()
+    // Where a client has left, Cloudflare ends what nothing waits for: no account would be closed, and no claim be given up.
+    c.executionCtx.waitUntil(done)
+    await done
     c.header(REQUEST_ID_HEADER, c.var.requestId)
     // Files by digest say themselves how long they hold.
     if (!c.res.headers.has('cache-control')) c.header('cache-control', 'private, no-store')

@@ -51,8 +51,7 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   const left = new AbortController()
   // An answer that is kept for its Idempotency-Key is worth finishing without a reader.
   const onLeave = () => (ticket.isKept ? undefined : left.abort())
-  c.req.raw.signal.addEventListener('abort', onLeave, { once: true })
-  if (c.req.raw.signal.aborted) onLeave()
+  whenLeft(c, onLeave)
   const generation = await startGeneration(c, { call, model, ticket, warming, signal: left.signal })
   const events = meteredEvents(c, generation, { call, ticket, left: left.signal })
   const frame = {
@@ -70,6 +69,12 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
     // Nobody reads on, but what is kept must be, and what is not must be ended for its account to be closed.
     c.executionCtx.waitUntil(ticket.isKept ? drain(events) : events.return(undefined))
   })
+}
+
+function whenLeft({ req }: Context<EdgeEnv>, onLeave: () => void): void {
+  const { signal } = req.raw
+  if (signal.aborted) onLeave()
+  else signal.addEventListener('abort', onLeave, { once: true })
 }
 
 /** What bounds an answer whose length the request leaves open; undefined where no balance has to cover it. */
@@ -165,6 +170,8 @@ async function respond(
   }
   const answer = new ChunkedAnswer(frame, call.includeUsage)
   const body = eventStream({ answer, events, failure: generationFailed, onLeave })
+  // A stream that has not been handed out by then hears of nobody's leaving.
+  whenLeft(c, onLeave)
   return c.body(body, 200, { 'content-type': 'text/event-stream; charset=utf-8' })
 }
 

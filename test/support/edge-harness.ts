@@ -28,6 +28,16 @@ export interface EdgeHarness {
   admin(method: string, path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }>
   /** `fetch` to a path of the edge, with `key` as the bearer; what is answered must be as the OpenAPI document says. */
   call(key: string, path: string, init?: RequestInit): Promise<Response>
+  /**
+   * POSTs JSON as a client that leaves when `when` has come, or the first of the answer's body: the platform tells the edge, as
+   * it does where it is deployed.
+   */
+  callAndLeave(
+    key: string,
+    path: string,
+    request: { readonly body: string; readonly headers?: Record<string, string> },
+    when?: Promise<unknown>,
+  ): Promise<void>
   /** Publishes a delta, or a small one made from a seed, and returns its digest. */
   publish(key: string, name: string, delta?: number | Uint8Array<ArrayBuffer>): Promise<string>
   /** Lines that the Worker logged. */
@@ -44,6 +54,21 @@ export const ADMIN_KEY = 'the-admin-key-that-tests-use'
 /** A Durable Object that cannot start: every call of it fails. */
 const METER_THAT_IS_DOWN = "\nexport class MeterThatIsDown { constructor() { throw new Error('down') } }"
 
+/**
+ * Stands for the network in front of a deployed Worker: it takes a request back as a whole, where workerd by itself finds out
+ * by writing that a client has left.
+ */
+const LEAVING_CLIENT = `export default {
+  async fetch(request, { EDGE, TIME }) {
+    const client = new AbortController()
+    const answer = EDGE.fetch(request, { signal: client.signal })
+    const begun = answer.then(({ body }) => body.getReader().read()).catch(() => undefined)
+    await Promise.race([begun, TIME.fetch(request.url)])
+    client.abort()
+    return new Response()
+  },
+}`
+
 const REPOSITORY = new URL('../../', import.meta.url)
 
 /**
@@ -59,21 +84,33 @@ export async function startEdge(
   { meter = 'TenantMeter', storage }: { meter?: 'TenantMeter' | 'MeterThatIsDown'; storage?: string } = {},
 ): Promise<EdgeHarness> {
   const logs: string[] = []
+  let leaveWhen: Promise<unknown> | undefined
+  const runtime = { modules: true, compatibilityDate: '2026-10-01', compatibilityFlags: ['enable_request_signal'] }
+  const edge = {
+    ...runtime,
+    name: 'polylora',
+    script: (await bundle(settings.S3_ENDPOINT ? 'functions/index-s3.ts' : 'functions/index.ts')) + METER_THAT_IS_DOWN,
+    unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+    bindings: { BACKENDS: typeof backends === 'string' ? backends : [...backends], ...settings },
+    r2Buckets: { DELTAS: 'deltas' },
+    d1Databases: { DB: 'polylora' },
+    durableObjects: { METER: { className: meter, useSQLite: true } },
+  }
+  const time = async () => {
+    await (leaveWhen ?? new Promise(() => {}))
+    return new MiniflareResponse()
+  }
+  const client = {
+    ...runtime,
+    name: 'client',
+    script: LEAVING_CLIENT,
+    serviceBindings: { EDGE: 'polylora', TIME: time },
+  }
   const miniflare = new Miniflare({
     ...convertV4MiniflareOptions({
-      name: 'polylora',
-      modules: true,
-      script:
-        (await bundle(settings.S3_ENDPOINT ? 'functions/index-s3.ts' : 'functions/index.ts')) + METER_THAT_IS_DOWN,
-      compatibilityDate: '2026-10-01',
-      compatibilityFlags: ['enable_request_signal'],
       cf: false,
-      unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
-      bindings: { BACKENDS: typeof backends === 'string' ? backends : [...backends], ...settings },
-      r2Buckets: { DELTAS: 'deltas' },
-      d1Databases: { DB: 'polylora' },
-      durableObjects: { METER: { className: meter, useSQLite: true } },
       handleStructuredLogs: ({ message }) => logs.push(message),
+      workers: [edge, client],
     }),
     ...(storage ? sharedStorage(storage) : {}),
   })
@@ -109,6 +146,12 @@ export async function startEdge(
     },
     logs,
     call,
+    async callAndLeave(key, path, { body, headers }, when) {
+      leaveWhen = when
+      const leaving = await miniflare.getWorker('client')
+      const authorization = `Bearer ${key}`
+      await leaving.fetch(new URL(path, url).href, { method: 'POST', headers: { ...headers, authorization }, body })
+    },
     async addTenant(tenant, key, scopes = 'inference adapters usage') {
       const hash = createHash('sha256').update(key).digest('hex')
       await db.batch([

@@ -58,7 +58,7 @@ interface Behaviour {
   ready: boolean
   /** Fingerprint of the base that it serves. */
   base: string
-  /** Wait for this before a generation is answered at all. */
+  /** Wait for this before a generation or an embedding is answered at all. */
   hold: Promise<void> | undefined
   /** Refuse every generation and embedding with this code. */
   refuse: ErrorCode | undefined
@@ -200,6 +200,7 @@ export class ProtocolBackend {
       this.embedded++
       const { delta, input } = EmbedRequest.parse(JSON.parse((await readAll(request)).toString()))
       if (capability.delta !== delta) return refuse(response, 'forbidden', 'token is for another delta')
+      await this.behaviour.hold
       if (this.behaviour.refuse) return refuse(response, this.behaviour.refuse, 'scripted refusal')
       if (delta && !this.deltas.has(delta)) {
         return json(response, 409, { error: 'adapter_missing', message: 'not resident', digest: delta })
