@@ -3,7 +3,7 @@
 // are left to the sweep, where no name leads to them.
 import type { Edge } from './edge.ts'
 import type { Bindings } from './env.ts'
-import { meterOf } from './metering/meter-of.ts'
+import { askMeterOf } from './metering/meter-of.ts'
 import { objectKey } from './registry/objects.ts'
 import { eraseOrphans } from './registry/orphans.ts'
 import type { Receipt } from './registry/receipt.ts'
@@ -23,7 +23,7 @@ export async function eraseTenant(edge: Edge, env: Bindings, id: string, request
   // They stay noted: `removeTenant` has the sweep look again for what was still on its way.
   for (const digest of erased.uploads) await eraseParts(env.DB, edge.objects, { tenant: id, digest })
   // Somebody else may have finished this deletion meanwhile, and the name may be in use again.
-  if (await isBeingDeleted(env.DB, id, begunMs)) await meterOf(env, id).erase()
+  if (await isBeingDeleted(env.DB, id, begunMs)) await askMeterOf(env, id, async (meter) => await meter.erase())
   const receipt: Receipt = {
     id,
     object: 'tenant.deleted',

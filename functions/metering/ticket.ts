@@ -1,10 +1,9 @@
 // One request's account: opened before anything is asked of a backend, closed exactly once, whatever happens.
 // Invariant: the first `close` takes effect; while the answer runs the meter hears of it, so that nothing is lost with us.
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
-import { ApiError } from '../errors.ts'
 import type { Embedding } from '../router/forward.ts'
+import { askMeter, type Meter } from './meter-of.ts'
 import type { Account, IdempotencyKey, KeptAnswer, KeptEmbedding, ReserveAnswer, TooLarge } from './reservation.ts'
-import type { TenantMeter } from './tenant-meter.ts'
 import { priceNano, type Terms } from './terms.ts'
 import type { TokensWanted } from './tokens-wanted.ts'
 import type { Outcome, UsageRecord } from './usage-record.ts'
@@ -14,7 +13,7 @@ type Started = Extract<GenerateEvent, { event: 'started' }>
 
 export interface TicketOptions {
   /** A stub of the tenant's meter: a new one each time, since one that has failed stays broken. */
-  readonly meter: () => DurableObjectStub<TenantMeter>
+  readonly meter: () => Meter
   readonly known: Known
   readonly terms: Terms
   readonly idempotency: IdempotencyKey | undefined
@@ -63,14 +62,10 @@ export class Ticket {
       completion_tokens: most.completion,
     })
     const reservation = { requestId, nowMs, promptTokens, completionTokens, mostNano, terms, idempotency }
-    const ask = async (): Promise<ReserveAnswer> => await meter().reserve(reservation)
-    // A second time, since a meter that is being moved or updated answers then; it knows the request if it heard both.
-    return await ask()
-      .catch(ask)
-      .catch((error) => {
-        console.error(JSON.stringify({ event: 'meter_unreachable', request_id: requestId, reason: String(error) }))
-        throw meterUnavailable()
-      })
+    // It knows the request if it is asked twice.
+    return askMeter(meter, async (asked): Promise<ReserveAnswer> => await asked.reserve(reservation), {
+      request_id: requestId,
+    })
   }
 
   /** The backend took the request: from here on it costs. */
@@ -168,10 +163,4 @@ export class Ticket {
       price_nano: 0,
     }
   }
-}
-
-function meterUnavailable(): ApiError {
-  return new ApiError(503, 'meter_unavailable', 'Usage cannot be metered at the moment: try again shortly.', {
-    headers: { 'retry-after': '1' },
-  })
 }

@@ -3,7 +3,7 @@ import { Hono } from 'hono'
 import type { EdgeEnv } from '../edge-env.ts'
 import { eraseTenant } from '../erase-tenant.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
-import { meterOf } from '../metering/meter-of.ts'
+import { askMeterOf } from '../metering/meter-of.ts'
 import { readJson } from '../read-json.ts'
 import { listAdapters } from '../registry/adapters.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
@@ -31,7 +31,8 @@ export const adminTenants = new Hono<EdgeEnv>()
   })
   .get('/:tenant', async (c) => {
     const tenant = await getTenant(c.env.DB, c.req.param('tenant'))
-    return c.json<TenantWithBalance>({ ...describeTenant(tenant), ...(await meterOf(c.env, tenant.id).balance()) })
+    const balance = await askMeterOf(c.env, tenant.id, async (meter) => await meter.balance())
+    return c.json<TenantWithBalance>({ ...describeTenant(tenant), ...balance })
   })
   .patch('/:tenant', async (c) => {
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
@@ -48,7 +49,12 @@ export const adminTenants = new Hono<EdgeEnv>()
   .post('/:tenant/credits', async (c) => {
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
     const credit = await readJson(c.req.raw, Credit, MAX_ADMIN_BYTES)
-    const balance = await meterOf(c.env, id).credit(credit.id, credit.amount_nano, Date.now())
+    const nowMs = Date.now()
+    const balance = await askMeterOf(
+      c.env,
+      id,
+      async (meter) => await meter.credit(credit.id, credit.amount_nano, nowMs),
+    )
     if (balance === undefined) {
       const message = `The payment '${credit.id}' came with another amount before: use a new id for a new payment.`
       throw new ApiError(422, 'payment_id_reused', message, { param: 'id' })

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
-import { type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ADMIN_KEY, type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
 import { BACKEND_SECRET, BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 
@@ -242,7 +242,7 @@ describe('after the first token', () => {
 test('a meter that cannot be reached is a 503, and nothing is generated', async () => {
   const unmetered = await startEdge(
     JSON.stringify(backends.map(({ url }) => url)),
-    { POLYLORA_BACKEND_SECRET: BACKEND_SECRET },
+    { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, POLYLORA_ADMIN_KEY: ADMIN_KEY },
     { meter: 'MeterThatIsDown' },
   )
   try {
@@ -260,6 +260,16 @@ test('a meter that cannot be reached is a 503, and nothing is generated', async 
       expect(await response.json()).toMatchObject({ error: { type: 'server_error', code: 'meter_unavailable' } })
     }
     expect(backends.map(({ asked, embedded }) => asked + embedded)).toEqual(before)
+    for (const [key, method, path, body] of [
+      ['key-acme', 'GET', '/v1/key', undefined],
+      [ADMIN_KEY, 'GET', '/admin/v1/tenants/acme', undefined],
+      [ADMIN_KEY, 'POST', '/admin/v1/tenants/acme/credits', { id: 'a', amount_nano: 1 }],
+      [ADMIN_KEY, 'DELETE', '/admin/v1/tenants/acme', undefined],
+    ] as const) {
+      const response = await unmetered.call(key, path, { method, ...(body ? { body: JSON.stringify(body) } : {}) })
+      expect([path, response.status]).toEqual([path, 503])
+      expect(await response.json()).toMatchObject({ error: { code: 'meter_unavailable' } })
+    }
   } finally {
     await unmetered.close()
   }
