@@ -22,6 +22,8 @@ const MAX_NAME_CHARS = 256
 const MAX_PROMPTS = 256
 /** Of what is JSON of any shape: whoever walks through it must not run out of stack. */
 const MAX_NESTING = 500
+/** Of JSON that a template is given: a template that walks through so much takes tenths of a second, on the server's thread. */
+const MAX_TEMPLATE_CHARS = 16_384
 /** Texts in one request for embeddings; the edge splits larger ones. */
 export const MAX_EMBED_INPUTS = 256
 
@@ -49,6 +51,8 @@ export const ChatMessage = z.strictObject({
   tool_calls: z.optional(z.array(ToolCall).check(z.minLength(1), z.maxLength(MAX_TOOLS))),
   /** Of a tool: the call that this is the result of. */
   tool_call_id: z.optional(z.string().check(z.maxLength(MAX_NAME_CHARS))),
+  /** Of an assistant: what it thought before it said this. */
+  reasoning_content: z.optional(text),
 })
 export type ChatMessage = z.infer<typeof ChatMessage>
 
@@ -123,6 +127,30 @@ export const Tool = z.strictObject({
 })
 export type Tool = z.infer<typeof Tool>
 
+/** What a chat template is given anyway, what would make another text of it, and Jinja's own names. */
+const TAKEN_NAMES: readonly string[] = [
+  ...['messages', 'tools', 'add_generation_prompt', 'bos_token', 'eos_token'],
+  ...['chat_template', 'continue_final_message', 'tokenize'],
+  ...['namespace', 'range', 'raise_exception', 'strftime_now', 'true', 'false', 'none', 'True', 'False', 'None'],
+]
+
+/** Further variables of the chat template, such as `enable_thinking`: name -> value. */
+export const TemplateKwargs = z.record(z.string(), z.unknown()).check(
+  z.refine(
+    (given) => isShallow(given) && JSON.stringify(given).length <= MAX_TEMPLATE_CHARS,
+    `must be at most ${MAX_TEMPLATE_CHARS} characters of JSON, not nested deeper than ${MAX_NESTING} levels`,
+  ),
+  z.check(({ value, issues }) => {
+    for (const name of Object.keys(value)) {
+      const isTaken = TAKEN_NAMES.includes(name)
+      if (/^[A-Za-z_]\w*$/.test(name) && !isTaken) continue
+      const message = isTaken ? 'it cannot be set here' : 'a chat template reads names of letters, digits and _ alone'
+      issues.push({ code: 'custom', input: value, path: [name], message })
+    }
+  }),
+)
+export type TemplateKwargs = z.infer<typeof TemplateKwargs>
+
 /** `POST /v1/generate`. Exactly one of `messages` and `prompt`. `delta: null` asks, explicitly, for the bare base model. */
 export const GenerateRequest = z
   .strictObject({
@@ -135,6 +163,7 @@ export const GenerateRequest = z
     must_call: z.optional(z.array(z.string()).check(z.minLength(1), z.maxLength(MAX_TOOLS))),
     /** false: an answer ends with its first call. */
     parallel_tool_calls: z.optional(z.boolean()),
+    chat_template_kwargs: z.optional(TemplateKwargs),
     sampling: SamplingParams,
     /** Milliseconds from arrival after which the request is ended, whatever it has reached. */
     deadline_ms: z.optional(z.int().check(z.positive())),
@@ -147,6 +176,7 @@ export const GenerateRequest = z
       if (tools && !messages) return false
       return names.every((name) => tools?.some((tool) => tool.function.name === name))
     }, 'tools go with messages, and must_call names some of them'),
+    z.refine((request) => !request.chat_template_kwargs || request.messages, 'chat_template_kwargs go with messages'),
     z.refine(({ must_call, sampling }) => !must_call || !sampling.response_format, {
       message: 'give at most one of must_call and response_format',
     }),

@@ -29,13 +29,14 @@ export function tokensOfTexts(texts: readonly string[]): TokensWanted {
 
 /** Of a generation: each choice has `max_tokens` at most, or where that is not given `contextTokens`, if they are known. */
 export function tokensOfGeneration(
-  request: Pick<GenerateRequest, 'messages' | 'prompt' | 'tools' | 'n' | 'sampling'>,
+  request: Pick<GenerateRequest, 'messages' | 'prompt' | 'tools' | 'chat_template_kwargs' | 'n' | 'sampling'>,
   contextTokens: number | undefined,
 ): TokensWanted {
   const prompts = request.messages?.flatMap(textsOf) ?? promptsOf(request.prompt ?? '')
   const texts = prompts.filter((prompt) => typeof prompt === 'string')
   const given = prompts.reduce((sum, prompt) => sum + (typeof prompt === 'string' ? 0 : prompt.length), 0)
-  const read = tokensOfTexts([...texts, ...(request.tools ? [JSON.stringify(request.tools)] : [])])
+  const shaped = [request.tools, request.chat_template_kwargs].filter((value) => value !== undefined)
+  const read = tokensOfTexts([...texts, ...shaped.map((value) => JSON.stringify(value))])
   const { max_tokens: maxTokens } = request.sampling
   const choices = choicesOf(request)
   return {
@@ -45,6 +46,6 @@ export function tokensOfGeneration(
 }
 
 /** What a template may write of a message. */
-function textsOf({ content, tool_calls: calls }: ChatMessage): string[] {
-  return calls ? [content, JSON.stringify(calls)] : [content]
+function textsOf({ content, tool_calls: calls, reasoning_content: reasoning }: ChatMessage): string[] {
+  return [content, ...(calls ? [JSON.stringify(calls)] : []), ...(reasoning === undefined ? [] : [reasoning])]
 }

@@ -3,6 +3,7 @@ import * as z from 'zod/mini'
 import { ChatMessage, MAX_TOOLS, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { keptFormat, refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import { templateFields } from './template-fields.ts'
 import { ReturnedToolCall, toolFields } from './tools.ts'
 
 const MAX_MODEL_CHARS = 256
@@ -24,6 +25,9 @@ const Message = z.object({
   refusal: z.nullish(z.string()),
   tool_calls: z.nullish(z.array(ReturnedToolCall).check(z.maxLength(MAX_TOOLS))),
   tool_call_id: z.nullish(z.string()),
+  /** What an assistant thought, under either name. */
+  reasoning: z.nullish(z.string()),
+  reasoning_content: z.nullish(z.string()),
 })
 
 export const modelField = z.string().check(z.minLength(1), z.maxLength(MAX_MODEL_CHARS))
@@ -39,6 +43,7 @@ export const ChatCompletionRequest = z.looseObject({
   ...samplingFields,
   ...streamFields,
   ...toolFields,
+  ...templateFields,
   n: choicesField,
   max_completion_tokens: z.nullish(z.int().check(z.positive())),
   logprobs: z.nullish(z.boolean()),
@@ -51,25 +56,30 @@ export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
 const UNSUPPORTED = ['functions', 'audio', 'prediction', 'web_search_options']
 
 /**
- * The backend's messages: parts joined, everything but the text and what is about tools left out.
+ * The backend's messages: parts joined, everything but the text, what is about tools and what was thought left out.
  * @throws ApiError 400 where a message says nothing
  */
 export function toMessages(request: ChatCompletionRequest): ChatMessage[] {
-  return request.messages.map(({ role, content: said, refusal, tool_calls: calls, tool_call_id: id }, i) => {
-    const content = said ?? (role === 'assistant' ? refusal : null)
-    const isCall = role === 'assistant' && calls && calls.length > 0
-    if (!isCall && (content === null || content === undefined)) {
-      throw new ApiError(400, 'invalid_value', `Invalid value for 'messages.${i}.content': it is missing.`, {
-        param: 'messages',
-      })
-    }
-    return {
-      role,
-      content: typeof content === 'string' ? content : (content ?? []).map(textOf).join(''),
-      ...(isCall ? { tool_calls: calls } : {}),
-      ...(role === 'tool' && id ? { tool_call_id: id } : {}),
-    }
-  })
+  return request.messages.map(toMessage)
+}
+
+function toMessage({ role, ...message }: z.infer<typeof Message>, i: number): ChatMessage {
+  const isAssistant = role === 'assistant'
+  const content = message.content ?? (isAssistant ? message.refusal : null)
+  const calls = isAssistant && message.tool_calls && message.tool_calls.length > 0 ? message.tool_calls : undefined
+  const reasoning = isAssistant ? (message.reasoning ?? message.reasoning_content) : null
+  if (!calls && !reasoning && (content === null || content === undefined)) {
+    throw new ApiError(400, 'invalid_value', `Invalid value for 'messages.${i}.content': it is missing.`, {
+      param: 'messages',
+    })
+  }
+  return {
+    role,
+    content: typeof content === 'string' ? content : (content ?? []).map(textOf).join(''),
+    ...(calls ? { tool_calls: calls } : {}),
+    ...(role === 'tool' && message.tool_call_id ? { tool_call_id: message.tool_call_id } : {}),
+    ...(typeof reasoning === 'string' ? { reasoning_content: reasoning } : {}),
+  }
 }
 
 function textOf(part: z.infer<typeof Part>): string {

@@ -4,6 +4,7 @@ import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ChatCompletionRequest, toChatSampling, toMessages } from '../openai/chat-request.ts'
 import { chatDialect } from '../openai/dialect.ts'
+import { toTemplateKwargs } from '../openai/template-fields.ts'
 import { toTools } from '../openai/tools.ts'
 import { answerGeneration } from './generate.ts'
 import { readOwnJson } from './read-own-json.ts'
@@ -25,6 +26,7 @@ export const chatCompletions = new Hono<EdgeEnv>().post('/', async (c) => {
       n: request.n ?? 1,
       sampling: toChatSampling(request),
       ...toTools(request),
+      ...toTemplateKwargs(request),
     },
   })
 })

@@ -83,9 +83,10 @@ export class LocalEngine {
     }
   }
 
-  async *#answer({ delta, messages, prompt, sampling }: OnePrompt, signal: AbortSignal): AsyncGenerator<LocalEvent> {
+  async *#answer(request: OnePrompt, signal: AbortSignal): AsyncGenerator<LocalEvent> {
+    const { delta, messages, prompt, sampling } = request
     const startMs = performance.now()
-    const tokens = messages ? this.#encodeChat(messages, delta) : this.#tokenizer.encode(prompt ?? '')
+    const tokens = messages ? this.#encodeChat(messages, request) : this.#tokenizer.encode(prompt ?? '')
     const maxTokens = tokensLeft(this.#model.context_tokens, tokens.length, sampling.max_tokens)
     const stopTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
     const seed = choiceSeed(sampling.seed ?? Math.floor(Math.random() * MAX_SEED), 0)
@@ -163,11 +164,11 @@ export class LocalEngine {
     return signal.aborted ? undefined : this.#session.run(tokens, past)
   }
 
-  #encodeChat(messages: readonly ChatMessage[], delta: string | null): Int32Array {
+  #encodeChat(messages: readonly ChatMessage[], { delta, ...extras }: OnePrompt): Int32Array {
     const template = delta === null ? undefined : this.#templates.get(delta)
-    if (!template) return this.#tokenizer.encodeChat(messages)
+    if (!template) return this.#tokenizer.encodeChat(messages, extras)
     try {
-      const text = template.render(templateInput(messages, undefined, this.#tokenizer.specials))
+      const text = template.render(templateInput(messages, extras, this.#tokenizer.specials))
       return this.#tokenizer.encodeRendered(text)
     } catch (error) {
       throw new BackendError('bad_request', `The adapter's chat template refuses these messages: ${sentence(error)}`)
@@ -193,8 +194,9 @@ export class LocalEngine {
 type OnePrompt = GenerateRequest & Pick<LocalRequest, 'prompt'>
 
 /** @throws BackendError naming the field that is wrong */
-function parseRequest({ messages, prompt, sampling }: LocalRequest, delta: string | null): OnePrompt {
-  const parsed = GenerateRequest.safeParse({ delta, messages, prompt, sampling: sampling ?? {} })
+function parseRequest(request: LocalRequest, delta: string | null): OnePrompt {
+  const { messages, prompt, chat_template_kwargs, sampling = {} } = request
+  const parsed = GenerateRequest.safeParse({ delta, messages, prompt, chat_template_kwargs, sampling })
   if (parsed.success) return { ...parsed.data, prompt }
   const issue = parsed.error.issues[0]!
   throw new BackendError('bad_request', `${issue.path.join('.') || 'The request'}: ${issue.message}.`)

@@ -1,5 +1,5 @@
 // What passes between the page and the worker that runs the model, and the words that both have for it.
-import type { ChatMessage, FinishReason, SamplingParams, TokenLogprob, Usage } from '../protocol.ts'
+import type { ChatMessage, FinishReason, SamplingParams, TemplateKwargs, TokenLogprob, Usage } from '../protocol.ts'
 import type { BrowserModel } from './manifest.ts'
 
 /** Where the graph runs: on the GPU, or on the CPU as WebAssembly. */
@@ -38,6 +38,7 @@ export interface LocalRequest {
   readonly adapter?: LoadedAdapter | null | undefined
   readonly messages?: readonly ChatMessage[] | undefined
   readonly prompt?: string | undefined
+  readonly chat_template_kwargs?: TemplateKwargs | undefined
   /** As in the API; what is left out is its default there. */
   readonly sampling?: Partial<SamplingParams> | undefined
 }

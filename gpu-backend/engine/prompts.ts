@@ -5,9 +5,9 @@ import { BackendError } from '../errors.ts'
 import type { ResponseFormat } from '../grammar/grammar.ts'
 import { AdapterTemplates } from '../model/adapter-templates.ts'
 import { PromptEncoder } from '../model/prompt-encoder.ts'
-import { templateInput } from '../model/template-input.ts'
+import { type TemplateExtras, templateInput } from '../model/template-input.ts'
 import type { Tokenizer } from '../model/tokenizer.ts'
-import { type ChatMessage, type GenerateRequest, promptsOf, type Tool } from '../protocol.ts'
+import { type ChatMessage, type GenerateRequest, promptsOf } from '../protocol.ts'
 import { type ToolUse, toolUse } from '../tools/tool-use.ts'
 import { checkNamedTokens } from './named-tokens.ts'
 import { tokensLeft } from './tokens-left.ts'
@@ -47,7 +47,7 @@ export class Prompts {
     const { messages, prompt } = request
     checkNamedTokens(request.sampling, this.#tokenizer.source.vocabSize)
     if (messages) {
-      const text = await this.#render(messages, request.tools, tenant, adapterTemplate)
+      const text = await this.#render(messages, request, tenant, adapterTemplate)
       return this.#encoder.encode([text + (tools?.promptEnd ?? '')], 'rendered', tenant)
     }
     const prompts = promptsOf(prompt ?? '')
@@ -78,12 +78,12 @@ export class Prompts {
   /** A conversation as the adapter's own template, where it has one, or the model's writes it. */
   async #render(
     messages: readonly ChatMessage[],
-    tools: readonly Tool[] | undefined,
+    extras: TemplateExtras,
     tenant: string,
     adapterTemplate: string | undefined,
   ): Promise<string> {
-    if (adapterTemplate === undefined) return this.#tokenizer.renderChat(messages, tools)
-    const input = templateInput(messages, tools, this.#tokenizer.specials)
+    if (adapterTemplate === undefined) return this.#tokenizer.renderChat(messages, extras)
+    const input = templateInput(messages, extras, this.#tokenizer.specials)
     return this.#templates.render(tenant, adapterTemplate, input)
   }
 }

@@ -1,7 +1,12 @@
 // What a chat template is given, as Hugging Face's are. Pure.
-import type { ChatMessage, Tool } from '../protocol.ts'
+import type { ChatMessage, GenerateRequest, Tool } from '../protocol.ts'
+
+/** What a request says to the template beside its messages. */
+export type TemplateExtras = Pick<GenerateRequest, 'tools' | 'chat_template_kwargs'>
 
 export interface TemplateInput {
+  /** What the request sets. */
+  readonly [name: string]: unknown
   readonly messages: readonly Readonly<Record<string, unknown>>[]
   /** Absent where there are none. */
   readonly tools?: readonly Tool[]
@@ -9,10 +14,9 @@ export interface TemplateInput {
   readonly eos_token: string
 }
 
-/** `tools`: those that the template shall offer; undefined: none. */
 export function templateInput(
   messages: readonly ChatMessage[],
-  tools: readonly Tool[] | undefined,
+  { tools, chat_template_kwargs: kwargs }: TemplateExtras,
   specials: Pick<TemplateInput, 'bos_token' | 'eos_token'>,
 ): TemplateInput {
   const names = new Map<string, string>()
@@ -20,19 +24,28 @@ export function templateInput(
     for (const { id, function: called } of calls) names.set(id, called.name)
   }
   return {
+    ...kwargs,
     messages: messages.map((message) => templateMessage(message, names)),
     ...(tools ? { tools } : {}),
     ...specials,
   }
 }
 
-/** The arguments of calls as what they say, since a template makes JSON of them itself; results with their tools' names. */
+/**
+ * The arguments of calls as what they say, since a template makes JSON of them itself; results with their tools' names; what was
+ * thought under both of its names: Qwen3's template reads the first, others the second.
+ */
 function templateMessage({ tool_calls: calls, ...message }: ChatMessage, names: ReadonlyMap<string, string>) {
   const name = names.get(message.tool_call_id ?? '')
-  if (!calls) return name === undefined ? message : { ...message, name }
-  const parsed = calls.map(({ function: called, ...call }) => ({
+  const { reasoning_content: reasoning } = message
+  const parsed = calls?.map(({ function: called, ...call }) => ({
     ...call,
     function: { ...called, arguments: JSON.parse(called.arguments) as unknown },
   }))
-  return { ...message, tool_calls: parsed }
+  return {
+    ...message,
+    ...(reasoning === undefined ? {} : { reasoning }),
+    ...(name === undefined ? {} : { name }),
+    ...(parsed ? { tool_calls: parsed } : {}),
+  }
 }

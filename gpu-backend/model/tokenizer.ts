@@ -2,11 +2,11 @@
 // The work is done by @huggingface/tokenizers and chat-template.ts; this adds only streaming.
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import { BackendError, StartupError } from '../errors.ts'
-import type { ChatMessage, Tool } from '../protocol.ts'
+import type { ChatMessage } from '../protocol.ts'
 import { ChatTemplate } from './chat-template.ts'
 import { withExactSplits } from './exact-splits.ts'
 import type { TokenizerFiles } from './model-source.ts'
-import { templateInput } from './template-input.ts'
+import { type TemplateExtras, templateInput } from './template-input.ts'
 import { tokenBytes } from './token-bytes.ts'
 import { fallBackToBytes } from './unigram-bytes.ts'
 
@@ -70,8 +70,8 @@ export class Tokenizer {
    * Token ids of a conversation up to where the assistant's answer starts.
    * @throws BackendError `bad_request` when the model's template refuses these messages, or as `encode`
    */
-  encodeChat(messages: readonly ChatMessage[]): Int32Array {
-    return this.encodeRendered(this.renderChat(messages))
+  encodeChat(messages: readonly ChatMessage[], extras: TemplateExtras = {}): Int32Array {
+    return this.encodeRendered(this.renderChat(messages, extras))
   }
 
   /** Token ids of a conversation that a template has rendered already, special tokens and all. @throws as `encode` */
@@ -95,8 +95,8 @@ export class Tokenizer {
   }
 
   /** The prompt's text for a conversation. Errors as `encodeChat`. */
-  renderChat(messages: readonly ChatMessage[], tools?: readonly Tool[]): string {
-    const template = tools ? this.#toolTemplate : this.#template
+  renderChat(messages: readonly ChatMessage[], extras: TemplateExtras = {}): string {
+    const template = extras.tools ? this.#toolTemplate : this.#template
     if (!template) {
       throw new BackendError(
         'bad_request',
@@ -104,7 +104,7 @@ export class Tokenizer {
       )
     }
     try {
-      return template.render(templateInput(messages, tools, this.specials))
+      return template.render(templateInput(messages, extras, this.specials))
     } catch (error) {
       throw new BackendError(
         'bad_request',

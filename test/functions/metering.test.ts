@@ -123,14 +123,18 @@ describe('a prepaid balance', () => {
     expect((await ask(key, { max_tokens: 1, messages })).status).toBe(200)
   })
 
-  test('covers the calls in messages, which templates write like any text', async () => {
-    const key = await tenant('calling', { billing: 'prepaid', prompt_price_nano: 1, completion_price_nano: 1 })
-    const call = { name: 'find', arguments: JSON.stringify({ what: 'x'.repeat(1000) }) }
-    const messages = [{ role: 'assistant', tool_calls: [{ id: 'call-1', type: 'function', function: call }] }]
-    await edge.admin('POST', '/tenants/calling/credits', { id: 'a', amount_nano: 1000 })
-    expect(await errorCode(await ask(key, { max_tokens: 1, messages }))).toBe('insufficient_quota')
-    await edge.admin('POST', '/tenants/calling/credits', { id: 'b', amount_nano: 1000 })
-    expect((await ask(key, { max_tokens: 1, messages })).status).toBe(200)
+  const long = 'x'.repeat(1000)
+  const call = { name: 'find', arguments: JSON.stringify({ what: long }) }
+  test.each([
+    ['calls', { messages: [{ role: 'assistant', tool_calls: [{ id: 'call-1', type: 'function', function: call }] }] }],
+    ['thoughts', { messages: [{ role: 'assistant', content: 'Yes.', reasoning_content: long }] }],
+    ['variables', { chat_template_kwargs: { instructions: long } }],
+  ])('covers %s in a request, which templates write like any text', async (name, request) => {
+    const key = await tenant(name, { billing: 'prepaid', prompt_price_nano: 1, completion_price_nano: 1 })
+    await edge.admin('POST', `/tenants/${name}/credits`, { id: 'a', amount_nano: 1000 })
+    expect(await errorCode(await ask(key, { max_tokens: 1, ...request }))).toBe('insufficient_quota')
+    await edge.admin('POST', `/tenants/${name}/credits`, { id: 'b', amount_nano: 1000 })
+    expect((await ask(key, { max_tokens: 1, ...request })).status).toBe(200)
   })
 
   test('is not charged for an answer that the backend broke off', async () => {

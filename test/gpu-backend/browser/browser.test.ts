@@ -1,6 +1,7 @@
 // The module as a page uses it, in a real Chromium: the same base, the same deltas and the same answers as the backend's.
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { encodeDelta } from '../../../adapters/canonical.ts'
 import type { LocalModel, LocalRequest, openBrowserModel } from '../../../gpu-backend/browser/index.ts'
 import type { BrowserModel } from '../../../gpu-backend/browser/manifest.ts'
 import type { BrowserDevice } from '../../../gpu-backend/browser/messages.ts'
@@ -12,6 +13,7 @@ import { hasChromium, launchChromium, openPage, SOFTWARE_WEBGPU } from '../../su
 import { ADMIN_KEY, digestOf, type EdgeHarness, startEdge } from '../../support/edge-harness.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
 import { sampleAdapters } from '../../support/sample-adapters.ts'
+import { THINKING_TEMPLATE } from '../../support/thinking-template.ts'
 import { tinyEngines } from '../../support/tiny-engine.ts'
 
 declare global {
@@ -44,8 +46,12 @@ beforeAll(async () => {
   const samples = await sampleAdapters(engine.info.base)
   adapters = samples.map(({ tenant }) => `shop/${tenant}`)
   const [first] = samples
+  const { delta } = first!
+  const metadata = { ...delta.metadata, chatTemplate: THINKING_TEMPLATE }
+  const thinking = encodeDelta({ ...delta, metadata }, engine.info.base)
   for (const { name, digest, bytes } of [
     ...samples.map((sample) => ({ ...sample, name: `shop/${sample.tenant}` })),
+    { digest: digestOf(thinking), bytes: thinking, name: 'shop/thinking' },
     { ...first!, name: 'shop/kept' },
     { ...first!, name: 'rival/own' },
   ]) {
@@ -138,8 +144,8 @@ function answerLocally(
 }
 
 /** The backend's answer to the same. */
-async function answerOfEdge(adapter: string | null, { messages, sampling }: LocalRequest): Promise<Answer> {
-  const body = JSON.stringify({ model: adapter ?? BASE, messages, ...sampling })
+async function answerOfEdge(adapter: string | null, { sampling, ...request }: LocalRequest): Promise<Answer> {
+  const body = JSON.stringify({ ...request, model: adapter ?? BASE, ...sampling })
   const response = await edge.call('key-shop', '/v1/chat/completions', { method: 'POST', body })
   const answer = (await response.json()) as {
     choices: [{ message: { content: string }; finish_reason: string }]
@@ -193,6 +199,18 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
       // What was generated before changes nothing.
       expect(await answerLocally(page, adapters[0]!, request)).toEqual(answer)
     }
+  })
+
+  test('gives an adapter’s chat template what a request sets for it', async () => {
+    const { page } = await visit()
+    await open(page)
+    const answers = []
+    for (const enable_thinking of [true, false]) {
+      const request = { ...greedy(QUESTIONS[0]!, 24), chat_template_kwargs: { enable_thinking } }
+      answers.push(await answerLocally(page, 'shop/thinking', request))
+      expect(answers.at(-1)).toEqual(await answerOfEdge('shop/thinking', request))
+    }
+    expect(answers[0]).not.toEqual(answers[1])
   })
 
   test('is downloaded once, and then generates with the network cut off', async () => {

@@ -13,6 +13,7 @@ import { expectOneSentence } from '../../support/one-sentence.ts'
 import fc from '../../support/properties.ts'
 import { type DeltaRecipe, type EncodedDelta, encodedRandomDelta, randomDelta } from '../../support/random-delta.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
+import { THINKING_TEMPLATE } from '../../support/thinking-template.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
 
@@ -203,6 +204,21 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(beside.reason).toBe('length')
       expect(chat.tokens).toEqual((await ask(engine, { delta: own.digest, prompt: 'Q: Hello A:' })).tokens)
       for (const { digest } of [own, wild]) await engine.evict(digest)
+    })
+
+    test('have their chat template given what a request sets for it', async () => {
+      const delta = await encodedRandomDelta(engine.info.base, { seed: 27, rank: 2, chatTemplate: THINKING_TEMPLATE })
+      await admit(engine, delta)
+      const messages = [{ role: 'user' as const, content: 'Hello' }]
+      const asked = '<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n'
+      for (const [enable_thinking, prompt] of [
+        [true, asked],
+        [false, `${asked}<think>\n\n</think>\n\n`],
+      ] as const) {
+        const chat = await ask(engine, { delta: delta.digest, messages, chat_template_kwargs: { enable_thinking } })
+        expect(chat.tokens).toEqual((await ask(engine, { delta: delta.digest, prompt })).tokens)
+      }
+      await engine.evict(delta.digest)
     })
 
     test('bring a chat template with tools, of which one is called by its name with arguments that it takes', async () => {

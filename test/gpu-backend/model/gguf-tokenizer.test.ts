@@ -57,5 +57,5 @@ test('conversations with tools are written with the template that the file has f
   const messages = [{ role: 'user' as const, content: 'a' }]
   const tools = [{ type: 'function' as const, function: { name: 'add' } }]
   expect(tokenizer(templates).renderChat(messages)).toBe('plain')
-  expect(tokenizer(templates).renderChat(messages, tools)).toBe('add')
+  expect(tokenizer(templates).renderChat(messages, { tools })).toBe('add')
 })

@@ -35,21 +35,21 @@ describe('a conversation with tools is written with', () => {
       ],
     })
     expect(open().renderChat(messages)).toBe('plain hi')
-    expect(open().renderChat(messages, tools)).toBe('<tool_call> add')
+    expect(open().renderChat(messages, { tools })).toBe('<tool_call> add')
   })
 
   test('the file tool_use.jinja, where chat_template.jinja is beside it', () => {
     configure({ chat_template: [{ name: 'tool_use', template: 'old' }] })
     writeFileSync(join(dir, 'chat_template.jinja'), PLAIN)
-    expect(open().renderChat(messages, tools)).toBe('plain hi')
+    expect(open().renderChat(messages, { tools })).toBe('plain hi')
     writeFileSync(join(dir, 'additional_chat_templates', 'tool_use.jinja'), WITH_TOOLS)
     expect(open().renderChat(messages)).toBe('plain hi')
-    expect(open().renderChat(messages, tools)).toBe('<tool_call> add')
+    expect(open().renderChat(messages, { tools })).toBe('<tool_call> add')
   })
 
   test('the only template that there is', () => {
     configure({ chat_template: PLAIN })
-    expect(open().renderChat(messages, tools)).toBe('plain hi')
+    expect(open().renderChat(messages, { tools })).toBe('plain hi')
   })
 })
 

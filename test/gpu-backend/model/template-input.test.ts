@@ -14,7 +14,7 @@ const MESSAGES = [
   { role: 'assistant' as const, content: '', tool_calls: [call] },
   { role: 'tool' as const, content: 'sunny', tool_call_id: 'a12345678' },
 ]
-const render = (template: string) => new Template(template).render({ ...templateInput(MESSAGES, undefined, SPECIALS) })
+const render = (template: string) => new Template(template).render({ ...templateInput(MESSAGES, {}, SPECIALS) })
 
 test('a call is written with its arguments as JSON and not as a text of JSON', () => {
   expect(render(TOOL_TEMPLATES.hermes)).toContain(
@@ -32,7 +32,19 @@ test('a result has the name of the tool whose it is, which Hermes asks for and O
 
 test('messages and tools without calls are given as they are, and no tools are none', () => {
   const messages = [{ role: 'user' as const, content: 'hi' }]
-  expect(templateInput(messages, undefined, SPECIALS)).toEqual({ messages, ...SPECIALS })
+  expect(templateInput(messages, {}, SPECIALS)).toEqual({ messages, ...SPECIALS })
   const tools = [{ type: 'function' as const, function: { name: 'time' } }]
-  expect(templateInput(messages, tools, SPECIALS)).toEqual({ messages, tools, ...SPECIALS })
+  expect(templateInput(messages, { tools }, SPECIALS)).toEqual({ messages, tools, ...SPECIALS })
+})
+
+test('what a request sets stands beside the messages, and cannot take their place', () => {
+  const messages = [{ role: 'user' as const, content: 'hi' }]
+  const given = { enable_thinking: false, messages: [], tools: [], bos_token: 'x' }
+  const input = templateInput(messages, { chat_template_kwargs: given }, SPECIALS)
+  expect(input).toMatchObject({ enable_thinking: false, messages, ...SPECIALS })
+})
+
+test('what was thought is there under both of the names that templates read', () => {
+  const messages = [{ role: 'assistant' as const, content: 'Yes.', reasoning_content: 'Hm.' }]
+  expect(templateInput(messages, {}, SPECIALS).messages).toEqual([{ ...messages[0], reasoning: 'Hm.' }])
 })
