@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
@@ -171,7 +171,7 @@ describe('backends of different bases', async () => {
 
   test('refuse in a sentence what none of them serves, and an edge learns of a new base by one refusal', async () => {
     for (const { behaviour } of backends) behaviour.base = BASE_INFO.base.fingerprint
-    await vi.waitFor(async () => expect((await complete('tiny-base')).status).toBe(200))
+    await waitFor(async () => (await complete('tiny-base')).status === 200)
     for (const { behaviour } of backends) behaviour.base = OTHER_BASE
     const refused = await complete('acme/moved')
     expect(refused.status).toBe(503)

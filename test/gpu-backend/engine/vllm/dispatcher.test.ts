@@ -1,5 +1,5 @@
 // Who is next on vLLM's servers, without any: a replica that is well, of which nothing is asked.
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Dispatched, Dispatcher } from '../../../../gpu-backend/engine/vllm/dispatcher.ts'
 import { Replica } from '../../../../gpu-backend/engine/vllm/replica.ts'
 import { VllmClient } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
@@ -24,7 +24,7 @@ beforeEach(async () => {
     onChange: () => {},
   })
   watched = replica.watch()
-  await vi.waitFor(() => expect(replica.isReady).toBe(true))
+  await expect.poll(() => replica.isReady).toBe(true)
 })
 afterEach(async () => {
   replica.close()
