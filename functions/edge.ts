@@ -6,13 +6,12 @@ import { type Bindings, type Config, readConfig } from './env.ts'
 import type { AliasRow } from './registry/adapters.ts'
 import { CachedObjects } from './registry/cached-objects.ts'
 import type { Folder, ObjectStore } from './registry/objects.ts'
-import { FRESH_MS, Remembered } from './remembered.ts'
+import { Remembered } from './remembered.ts'
 import { Backends } from './router/backends.ts'
 
-const REMEMBER_ALIASES = { freshMs: FRESH_MS, renewAfterMs: 2_500, maxEntries: 50_000 }
-
+const MAX_ALIASES = 50_000
 /** A base has one; each has a name for every file. */
-const REMEMBER_BROWSER_MODELS = { freshMs: 5_000, renewAfterMs: 2_500, maxEntries: 4 }
+const MAX_BROWSER_MODELS = 4
 
 export interface Edge {
   readonly config: Config
@@ -40,11 +39,11 @@ export function edgeOnce(makeStore: (env: Bindings, folder: Folder) => ObjectSto
       config,
       authenticator: new Authenticator(),
       backends: new Backends(config.backends),
-      aliases: new Remembered<AliasRow>(REMEMBER_ALIASES),
+      aliases: new Remembered<AliasRow>(MAX_ALIASES),
       objects,
       cachedObjects: new CachedObjects(objects),
       browserFiles: makeStore(env, 'browser'),
-      browserModels: new Remembered<BrowserModel>(REMEMBER_BROWSER_MODELS),
+      browserModels: new Remembered<BrowserModel>(MAX_BROWSER_MODELS),
     })
     return edge
   }

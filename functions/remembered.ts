@@ -1,16 +1,11 @@
 // What an isolate has looked up, kept for a few seconds. A look-up that is in use is renewed before it grows old, so that
-// a busy key or name never waits for the database. Invariant: nothing is given out that is older than `freshMs`, and
+// a busy key or name never waits for the database. Invariant: nothing is given out that is older than FRESH_MS, and
 // nothing that was read before `forget`.
 
 /** So long an isolate may go by a key, its terms or an alias that have been changed in another one. */
 export const FRESH_MS = 5_000
-
-interface Options {
-  readonly freshMs: number
-  /** From this age on a use renews it in the background. */
-  readonly renewAfterMs: number
-  readonly maxEntries: number
-}
+/** From this age on a use renews it in the background. */
+const RENEW_AFTER_MS = 2_500
 
 interface Entry<Value> {
   readonly value: Value
@@ -19,12 +14,12 @@ interface Entry<Value> {
 }
 
 export class Remembered<Value> {
-  readonly #options: Options
+  readonly #maxEntries: number
   readonly #entries = new Map<string, Entry<Value>>()
   #generation = 0
 
-  constructor(options: Options) {
-    this.#options = options
+  constructor(maxEntries: number) {
+    this.#maxEntries = maxEntries
   }
 
   /** The value for `key`: remembered, or from `load`. What `load` doesn't find is not remembered. */
@@ -36,8 +31,8 @@ export class Remembered<Value> {
   ): Promise<Value | undefined> {
     const entry = this.#entries.get(key)
     const ageMs = entry ? nowMs - entry.readMs : Number.POSITIVE_INFINITY
-    if (!entry || ageMs >= this.#options.freshMs) return await this.#read(key, nowMs, load)
-    if (ageMs >= this.#options.renewAfterMs && !entry.renewing) {
+    if (!entry || ageMs >= FRESH_MS) return await this.#read(key, nowMs, load)
+    if (ageMs >= RENEW_AFTER_MS && !entry.renewing) {
       entry.renewing = true
       waitUntil(this.#read(key, nowMs, load).catch(() => undefined))
     }
@@ -56,7 +51,7 @@ export class Remembered<Value> {
     if (generation !== this.#generation) return value
     this.#entries.delete(key)
     if (value === undefined) return undefined
-    if (this.#entries.size >= this.#options.maxEntries) this.#entries.clear()
+    if (this.#entries.size >= this.#maxEntries) this.#entries.clear()
     this.#entries.set(key, { value, readMs: nowMs, renewing: false })
     return value
   }

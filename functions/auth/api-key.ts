@@ -4,7 +4,7 @@ import * as z from 'zod/mini'
 import { sha256Hex } from '../../adapters/digest.ts'
 import { ApiError } from '../errors.ts'
 import { TERMS_COLUMNS, Terms } from '../metering/terms.ts'
-import { FRESH_MS, Remembered } from '../remembered.ts'
+import { Remembered } from '../remembered.ts'
 import { tryReadBearer } from './bearer.ts'
 import type { Scope } from './scope.ts'
 
@@ -18,7 +18,7 @@ export interface Principal {
   readonly expiresMs: number | null
 }
 
-const REMEMBER = { freshMs: FRESH_MS, renewAfterMs: 2_500, maxEntries: 10_000 }
+const MAX_KEYS = 10_000
 const MAX_KEY_CHARS = 256
 
 const KeyRow = z.object({
@@ -34,7 +34,7 @@ const LOOK_UP = `SELECT k.id, k.tenant, k.scopes, k.expires_ms, ${TERMS_COLUMNS.
 
 /** Finds the principal of a request; one for each isolate. */
 export class Authenticator {
-  readonly #known = new Remembered<Principal>(REMEMBER)
+  readonly #known = new Remembered<Principal>(MAX_KEYS)
 
   /**
    * The principal whose key is in `header` (`Bearer <key>`).
