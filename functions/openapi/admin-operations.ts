@@ -1,6 +1,7 @@
 // The operator's API.
 import * as z from 'zod/mini'
 import { BrowserModel } from '../../gpu-backend/browser/manifest.ts'
+import { TermsChange } from '../metering/terms.ts'
 import { Receipt } from '../registry/receipt.ts'
 import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
 import { LatencyRow } from '../registry/usage-rows.ts'
@@ -17,7 +18,7 @@ import {
   TenantWithBalance,
 } from '../routes/account-answers.ts'
 import { AdapterSummary } from '../routes/adapter-answers.ts'
-import { AdapterTerms, Credit, NewKey, NewTenant, Rotation, TermsChange } from '../routes/admin-requests.ts'
+import { AdapterTerms, Credit, NewKey, NewTenant, Rotation } from '../routes/admin-requests.ts'
 import { listOf } from '../routes/list-of.ts'
 import { get, json, type Operation, patch, post, put, remove, rows } from './operation.ts'
 

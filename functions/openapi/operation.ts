@@ -1,5 +1,6 @@
 // One operation of the API, and the words to write one down with.
 import type * as z from 'zod/mini'
+import type { Scope } from '../auth/scope.ts'
 import { UsageRows } from '../routes/account-answers.ts'
 
 export interface Operation {
@@ -7,7 +8,7 @@ export interface Operation {
   /** With parameters in braces. */
   readonly path: string
   /** The scope that the key needs; `admin`: the operator's key; null: any key. */
-  readonly scope: 'inference' | 'adapters' | 'usage' | 'admin' | null
+  readonly scope: Scope | 'admin' | null
   readonly summary: string
   /** JSON body. */
   readonly body?: z.ZodMiniType

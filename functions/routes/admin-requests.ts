@@ -5,8 +5,6 @@ import { Scope } from '../auth/scope.ts'
 import { TermsChange } from '../metering/terms.ts'
 import { Name } from '../registry/names.ts'
 
-export { TermsChange }
-
 /** Balances are whole nano units that a JavaScript number holds exactly: nine million units of the currency. */
 const MAX_CREDIT_NANO = Number.MAX_SAFE_INTEGER
 

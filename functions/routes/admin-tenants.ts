@@ -4,6 +4,7 @@ import type { EdgeEnv } from '../edge-env.ts'
 import { eraseTenant } from '../erase-tenant.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
 import { askMeterOf } from '../metering/meter-of.ts'
+import { TermsChange } from '../metering/terms.ts'
 import { readJson } from '../read-json.ts'
 import { listAdapters } from '../registry/adapters.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
@@ -18,7 +19,7 @@ import {
 } from '../registry/tenants.ts'
 import type { Credited, MayLeave, Tenant, TenantWithBalance } from './account-answers.ts'
 import { describeAdapter } from './adapter-path.ts'
-import { AdapterTerms, Credit, NewTenant, TermsChange } from './admin-requests.ts'
+import { AdapterTerms, Credit, NewTenant } from './admin-requests.ts'
 import { getLiveTenant, getTenant, MAX_ADMIN_BYTES } from './admin-tenant.ts'
 
 export const adminTenants = new Hono<EdgeEnv>()
