@@ -26,16 +26,16 @@ export const Version = z.object({
 })
 export type Version = z.infer<typeof Version>
 
-/** When the name moved last. */
-const updatedMs = z.number()
-
-export const PublishedVersion = z.object({ ...Version.shape, updated_ms: updatedMs })
+export const PublishedVersion = z.object({
+  ...Version.shape,
+  /** When the name moved last. */
+  updated_ms: z.number(),
+})
 export type PublishedVersion = z.infer<typeof PublishedVersion>
 
 /** With the version that it points at. */
 export const AdapterSummary = z.object({
-  ...Version.shape,
-  updated_ms: updatedMs,
+  ...PublishedVersion.shape,
   /** Whether a browser may download its deltas. */
   may_leave: z.boolean(),
 })

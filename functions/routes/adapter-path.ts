@@ -7,19 +7,15 @@ import { Name } from '../registry/names.ts'
 import { type AdapterSummary, DeltaSummary, type Version } from './adapter-answers.ts'
 
 /** A version as the API shows it. */
-export function describe(
-  tenant: string,
-  name: string,
-  row: Pick<VersionRow, 'digest' | 'bytes' | 'header' | 'created_ms'>,
-): Version {
-  const { digest, bytes, header, created_ms } = row
+export function describe(adapter: AdapterName, { digest, bytes, header, created_ms }: VersionRow): Version {
   const summary = DeltaSummary.parse(JSON.parse(header))
-  return { id: `${tenant}/${name}`, object: 'adapter', digest, bytes, ...summary, created_ms }
+  return { id: fullName(adapter), object: 'adapter', digest, bytes, ...summary, created_ms }
 }
 
 /** An adapter as lists show it: the version that it points at, and whether its deltas may leave the edge. */
 export function describeAdapter(tenant: string, row: AdapterRow): AdapterSummary {
-  return { ...describe(tenant, row.name, row), updated_ms: row.updated_ms, may_leave: row.may_leave === 1 }
+  const version = describe({ tenant, name: row.name }, row)
+  return { ...version, updated_ms: row.updated_ms, may_leave: row.may_leave === 1 }
 }
 
 /** The adapter in the path. @throws ApiError 404 where it is another tenant's, as where it doesn't exist; 400 where it is no name */

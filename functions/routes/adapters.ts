@@ -129,7 +129,7 @@ async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response
     previous_digest: row.previous_digest,
     canary: row.canary_digest === null ? null : { digest: row.canary_digest, weight: row.canary_weight / WHOLE_WEIGHT },
     report: report === null ? null : JSON.parse(report),
-    versions: versions.map((version) => describe(adapter.tenant, adapter.name, version)),
+    versions: versions.map((version) => describe(adapter, version)),
   })
 }
 

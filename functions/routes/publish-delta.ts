@@ -65,10 +65,8 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
     await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, [digest], Date.now())
     throw error
   }
-  return c.json<PublishedVersion, 201>(
-    { ...describe(adapter.tenant, adapter.name, { ...version, created_ms: nowMs }), updated_ms: nowMs },
-    201,
-  )
+  const described = describe(adapter, { ...version, created_ms: nowMs })
+  return c.json<PublishedVersion, 201>({ ...described, updated_ms: nowMs }, 201)
 }
 
 /** The delta's header, checked against the base, and its bytes whole again. @throws ApiError 422 */
