@@ -164,19 +164,23 @@ export async function publishVersion(
   { tenant, name, digest, nowMs }: NewVersion,
   keepsAlias: boolean,
 ): Promise<boolean> {
-  const move = `UPDATE SET previous_digest = CASE WHEN digest = excluded.digest THEN previous_digest ELSE digest END,
-    digest = excluded.digest, canary_digest = NULL, canary_weight = 0, updated_ms = excluded.updated_ms`
   const [claimed] = await db.batch([
     db.prepare('UPDATE versions SET ready = 1 WHERE tenant = ? AND name = ? AND digest = ?').bind(tenant, name, digest),
     db
       .prepare(
         `INSERT INTO aliases (tenant, name, digest, updated_ms) SELECT ?1, ?2, ?3, ?4
          WHERE EXISTS (SELECT 1 FROM versions WHERE tenant = ?1 AND name = ?2 AND digest = ?3)
-         ON CONFLICT (tenant, name) DO ${keepsAlias ? 'NOTHING' : move}`,
+         ON CONFLICT (tenant, name) DO ${keepsAlias ? 'NOTHING' : `UPDATE SET ${moved('excluded.digest', 'excluded.updated_ms')}`}`,
       )
       .bind(tenant, name, digest, nowMs),
   ])
   return (claimed?.meta.changes ?? 0) > 0
+}
+
+/** What is set in an alias that moves: a canary ends, and the way back stays where it points there already. */
+function moved(digest: string, updatedMs: string): string {
+  return `previous_digest = CASE WHEN digest = ${digest} THEN previous_digest ELSE digest END, digest = ${digest},
+    canary_digest = NULL, canary_weight = 0, updated_ms = ${updatedMs}`
 }
 
 /**
@@ -190,8 +194,7 @@ export async function moveAlias(
 ): Promise<boolean> {
   const result = await db
     .prepare(
-      `UPDATE aliases SET previous_digest = CASE WHEN digest = ?1 THEN previous_digest ELSE digest END, digest = ?1,
-         canary_digest = NULL, canary_weight = 0, updated_ms = ?2
+      `UPDATE aliases SET ${moved('?1', '?2')}
        WHERE tenant = ?3 AND name = ?4 AND digest = ?5 AND EXISTS
          (SELECT 1 FROM versions WHERE tenant = ?3 AND name = ?4 AND digest = ?1 AND ready = 1)`,
     )
