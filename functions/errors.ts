@@ -60,6 +60,11 @@ function firstIssue(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
   return deepest && deepest.path.length > 0 ? { ...deepest, path: [...issue.path, ...deepest.path] } : issue
 }
 
+/** Something that passes by itself. */
+export function unavailable(code: string, message: string): ApiError {
+  return new ApiError(503, code, message, { headers: { 'retry-after': '1' } })
+}
+
 /** The same answer whether a model never existed or belongs to somebody else. */
 export function modelNotFound(model: string): ApiError {
   return new ApiError(404, 'model_not_found', `The model '${model}' does not exist or this key may not use it.`, {

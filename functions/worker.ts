@@ -10,7 +10,7 @@ import { identify } from './auth/identify.ts'
 import { type Edge, edgeOnce } from './edge.ts'
 import type { EdgeEnv } from './edge-env.ts'
 import { type Bindings, ConfigError } from './env.ts'
-import { ApiError, errorResponse } from './errors.ts'
+import { ApiError, errorResponse, unavailable } from './errors.ts'
 import { rateHeaders } from './metering/refusal.ts'
 import type { Folder, ObjectStore } from './registry/objects.ts'
 import { adapters } from './routes/adapters.ts'
@@ -36,6 +36,7 @@ const EXPOSED_HEADERS = [
 const PREFLIGHT_FRESH_S = 86_400
 /** How D1's errors begin. */
 const REGISTRY_ERROR = 'D1_'
+const REGISTRY_UNAVAILABLE = 'The registry cannot be reached at the moment: try again shortly.'
 
 /** The Worker over whichever object storage. */
 export function createWorker(makeStore: (env: Bindings, folder: Folder) => ObjectStore): ExportedHandler<Bindings> {
@@ -111,15 +112,10 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
     if (error instanceof ApiError) return errorResponse(error)
     console.error(JSON.stringify({ event: 'unexpected_error', request_id: c.var.requestId, reason: String(error) }))
     if (error instanceof ConfigError) return errorResponse(new ApiError(500, 'misconfigured', error.message))
-    if (error.message.startsWith(REGISTRY_ERROR)) return errorResponse(registryUnavailable())
+    if (error.message.startsWith(REGISTRY_ERROR))
+      return errorResponse(unavailable('registry_unavailable', REGISTRY_UNAVAILABLE))
     return errorResponse(new ApiError(500, 'internal_error', 'Something went wrong on our side: try again.'))
   })
 
   return app
-}
-
-function registryUnavailable(): ApiError {
-  return new ApiError(503, 'registry_unavailable', 'The registry cannot be reached at the moment: try again shortly.', {
-    headers: { 'retry-after': '1' },
-  })
 }

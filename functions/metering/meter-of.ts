@@ -1,6 +1,6 @@
 // The meter of a tenant, wherever it runs, and how it is asked.
 import type { Bindings } from '../env.ts'
-import { ApiError } from '../errors.ts'
+import { unavailable } from '../errors.ts'
 import type { TenantMeter } from './tenant-meter.ts'
 
 export type Meter = DurableObjectStub<TenantMeter>
@@ -23,9 +23,7 @@ export async function askMeter<T>(meter: () => Meter, ask: (meter: Meter) => Pro
     })
   } catch (error) {
     console.error(JSON.stringify({ event: 'meter_unreachable', ...about, reason: String(error) }))
-    throw new ApiError(503, 'meter_unavailable', 'Usage cannot be metered at the moment: try again shortly.', {
-      headers: { 'retry-after': '1' },
-    })
+    throw unavailable('meter_unavailable', 'Usage cannot be metered at the moment: try again shortly.')
   }
 }
 

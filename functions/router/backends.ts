@@ -2,7 +2,7 @@
 // Health comes from outcomes (a request that failed) and from probes (GET /readyz), which ride on requests in the
 // background: an isolate without requests needs to know nothing. Knows nothing of tenants or names.
 import { BackendInfo, type Digest } from '../../gpu-backend/protocol.ts'
-import { ApiError } from '../errors.ts'
+import { type ApiError, unavailable } from '../errors.ts'
 import { type BackendState, chooseBackends } from './choose.ts'
 
 const INFO_FRESH_MS = 30_000
@@ -151,7 +151,5 @@ export class Backends {
 }
 
 export function backendUnavailable(): ApiError {
-  return new ApiError(503, 'backend_unavailable', 'No model server can be reached at the moment: try again shortly.', {
-    headers: { 'retry-after': '1' },
-  })
+  return unavailable('backend_unavailable', 'No model server can be reached at the moment: try again shortly.')
 }
