@@ -1,12 +1,12 @@
 // The operator's key, a secret of the deployment. Compared by hash, so that time tells nothing of how much was right.
+import { sha256Hex } from '../../adapters/digest.ts'
 import { ApiError } from '../errors.ts'
-import { hashKey } from './api-key.ts'
 import { tryReadBearer } from './bearer.ts'
 
 /** @throws ApiError 401; where the deployment has no admin key nothing opens the door */
 export async function requireAdmin(adminKey: string | undefined, header: string | undefined): Promise<void> {
   const given = tryReadBearer(header)
-  if (adminKey && given && equal(await hashKey(given), await hashKey(adminKey))) return
+  if (adminKey && given && equal(await sha256Hex(given), await sha256Hex(adminKey))) return
   throw new ApiError(
     401,
     'invalid_admin_key',

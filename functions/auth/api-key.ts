@@ -53,7 +53,7 @@ export class Authenticator {
         'No API key was given: send it as `Authorization: Bearer <key>`.',
       )
     }
-    const hash = key.length <= MAX_KEY_CHARS ? await hashKey(key) : ''
+    const hash = key.length <= MAX_KEY_CHARS ? await sha256Hex(key) : ''
     const principal = await this.#known.get(hash, nowMs, () => lookUp(db, hash), waitUntil)
     if (principal && (principal.expiresMs === null || principal.expiresMs > nowMs)) return principal
     throw new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
@@ -76,9 +76,4 @@ async function lookUp(db: D1Database, hash: string): Promise<Principal | undefin
 export function requireScope(principal: Principal, scope: Scope): void {
   if (principal.scopes.includes(scope)) return
   throw new ApiError(403, 'insufficient_scope', `This API key lacks the scope '${scope}': use a key that has it.`)
-}
-
-/** sha256 of an API key, lower-case hex: what the registry stores of it. */
-export function hashKey(key: string): Promise<string> {
-  return sha256Hex(key)
 }

@@ -1,6 +1,6 @@
 // API keys in D1. A key is made here, shown once, and stored only as its sha256 and the few characters it begins with.
 import * as z from 'zod/mini'
-import { hashKey } from '../auth/api-key.ts'
+import { sha256Hex } from '../../adapters/digest.ts'
 
 const KeyRow = z.object({
   id: z.string(),
@@ -79,7 +79,7 @@ export async function tryRotateKey(
 async function makeKey(): Promise<{ key: string; id: string; prefix: string; hash: string }> {
   const key = `pl-${base64Url(crypto.getRandomValues(new Uint8Array(SECRET_BYTES)))}`
   const id = `key_${crypto.randomUUID().replaceAll('-', '').slice(0, 16)}`
-  return { key, id, prefix: key.slice(0, PREFIX_CHARS), hash: await hashKey(key) }
+  return { key, id, prefix: key.slice(0, PREFIX_CHARS), hash: await sha256Hex(key) }
 }
 
 export async function listKeys(db: D1Database, tenant: string): Promise<KeyRow[]> {
