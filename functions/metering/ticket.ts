@@ -1,7 +1,7 @@
 // One request's account: opened before anything is asked of a backend, closed exactly once, whatever happens.
 // Invariant: the first `close` takes effect; while the answer runs the meter hears of it, so that nothing is lost with us.
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
-import type { Embedding } from '../router/forward.ts'
+import type { Embedding, Generation } from '../router/forward.ts'
 import { askMeter, type Meter } from './meter-of.ts'
 import type { Account, IdempotencyKey, KeptAnswer, KeptEmbedding, ReserveAnswer, TooLarge } from './reservation.ts'
 import { priceNano, type Terms } from './terms.ts'
@@ -9,7 +9,6 @@ import type { TokensWanted } from './tokens-wanted.ts'
 import type { Outcome, UsageRecord } from './usage-record.ts'
 
 type Known = Pick<UsageRecord, 'request_id' | 'tenant' | 'key_id' | 'route' | 'adapter' | 'digest' | 'started_ms'>
-type Started = Extract<GenerateEvent, { event: 'started' }>
 
 export interface TicketOptions {
   /** A stub of the tenant's meter: a new one each time, since one that has failed stays broken. */
@@ -34,7 +33,7 @@ export class Ticket {
   #open = true
   #backend = ''
   #cold = 0
-  #started: Started | undefined
+  #started: Generation['started'] | undefined
   #firstTextMs: number | undefined
   #heardMs = 0
   #usage = { prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0 }
@@ -69,7 +68,7 @@ export class Ticket {
   }
 
   /** The backend took the request: from here on it costs. */
-  begin(backend: string, cold: boolean, started: Started, nowMs: number): void {
+  begin({ backend, cold, started }: Generation, nowMs: number): void {
     this.#backend = backend
     this.#cold = cold ? 1 : 0
     this.#started = started

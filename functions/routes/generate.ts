@@ -14,9 +14,8 @@ import type { Outcome } from '../metering/usage-record.ts'
 import { type AnswerFrame, ChunkedAnswer, WholeAnswer } from '../openai/answer.ts'
 import type { Dialect } from '../openai/dialect.ts'
 import { eventStream } from '../openai/event-stream.ts'
-import { type ResolvedModel, resolveModel } from '../registry/resolve-model.ts'
+import { resolveModel } from '../registry/resolve-model.ts'
 import { refusal } from '../router/backend-refusal.ts'
-import type { Warming } from '../router/call-backend.ts'
 import { forwardGenerate, type Generation } from '../router/forward.ts'
 import { BrokenStream } from '../router/generate-events.ts'
 import { backendContext, openTicket, reserve } from './request-account.ts'
@@ -52,7 +51,9 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   // An answer that is kept for its Idempotency-Key is worth finishing without a reader.
   const onLeave = () => (ticket.isKept ? undefined : left.abort())
   whenLeft(c, onLeave)
-  const generation = await startGeneration(c, { call, model, ticket, warming, signal: left.signal })
+  const context = backendContext(c, model.base, left.signal, call.request.messages ? 'messages' : 'prompt')
+  const request = { ...call.request, delta: model.digest }
+  const generation = await begun(c, ticket, forwardGenerate(context, request, warming))
   const events = meteredEvents(c, generation, { call, ticket, left: left.signal })
   const frame = {
     dialect: call.dialect,
@@ -83,23 +84,11 @@ async function contextTokens(c: Context<EdgeEnv>, { request }: GenerateCall): Pr
   return (await c.var.edge.backends.info(Date.now())).context_tokens
 }
 
-interface Start {
-  readonly call: GenerateCall
-  readonly model: ResolvedModel
-  readonly ticket: Ticket
-  readonly warming: Warming | undefined
-  readonly signal: AbortSignal
-}
-
-async function startGeneration(c: Context<EdgeEnv>, { call, model, ticket, warming, signal }: Start) {
+/** What was forwarded, once a backend has begun; where none does, its account is closed. */
+async function begun(c: Context<EdgeEnv>, ticket: Ticket, forwarded: Promise<Generation>): Promise<Generation> {
   try {
-    const request = { ...call.request, delta: model.digest }
-    const generation = await forwardGenerate(
-      backendContext(c, model.base, signal, request.messages ? 'messages' : 'prompt'),
-      request,
-      warming,
-    )
-    ticket.begin(generation.backend, generation.cold, generation.started, Date.now())
+    const generation = await forwarded
+    ticket.begin(generation, Date.now())
     return generation
   } catch (error) {
     c.executionCtx.waitUntil(ticket.close('failed', Date.now()))
