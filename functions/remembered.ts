@@ -27,14 +27,14 @@ export class Remembered<Value> {
     key: string,
     nowMs: number,
     load: () => Promise<Value | undefined>,
-    waitUntil: (promise: Promise<unknown>) => void,
+    request: { waitUntil(promise: Promise<unknown>): void },
   ): Promise<Value | undefined> {
     const entry = this.#entries.get(key)
     const ageMs = entry ? nowMs - entry.readMs : Number.POSITIVE_INFINITY
     if (!entry || ageMs >= FRESH_MS) return await this.#read(key, nowMs, load)
     if (ageMs >= RENEW_AFTER_MS && !entry.renewing) {
       entry.renewing = true
-      waitUntil(this.#read(key, nowMs, load).catch(() => undefined))
+      request.waitUntil(this.#read(key, nowMs, load).catch(() => undefined))
     }
     return entry.value
   }

@@ -41,9 +41,10 @@ export class Authenticator {
    * @throws ApiError 401 where there is no key, or it is unknown, revoked or expired: all refused alike
    */
   async authenticate(
-    { db, waitUntil }: { db: D1Database; waitUntil: (promise: Promise<unknown>) => void },
+    db: D1Database,
     header: string | undefined,
     nowMs: number,
+    request: { waitUntil(promise: Promise<unknown>): void },
   ): Promise<Principal> {
     const key = tryReadBearer(header)
     if (!key) {
@@ -54,7 +55,7 @@ export class Authenticator {
       )
     }
     const hash = key.length <= MAX_KEY_CHARS ? await sha256Hex(key) : ''
-    const principal = await this.#known.get(hash, nowMs, () => lookUp(db, hash), waitUntil)
+    const principal = await this.#known.get(hash, nowMs, () => lookUp(db, hash), request)
     if (principal && (principal.expiresMs === null || principal.expiresMs > nowMs)) return principal
     throw new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
   }

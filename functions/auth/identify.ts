@@ -6,7 +6,7 @@ import type { EdgeEnv } from '../edge-env.ts'
 
 /** Sets the request's principal. @throws ApiError 401 */
 export async function identify(c: Context<EdgeEnv>): Promise<void> {
-  const registry = { db: c.env.DB, waitUntil: (promise: Promise<unknown>) => c.executionCtx.waitUntil(promise) }
-  const principal = await c.var.edge.authenticator.authenticate(registry, c.req.header('authorization'), Date.now())
-  c.set('principal', principal)
+  const { authenticator } = c.var.edge
+  const header = c.req.header('authorization')
+  c.set('principal', await authenticator.authenticate(c.env.DB, header, Date.now(), c.executionCtx))
 }

@@ -41,6 +41,6 @@ export async function tryResolveAlias(
   if (name?.tenant !== c.var.principal.tenant) return undefined
   const { version } = name
   const load = () => (version === undefined ? tryGetAlias(c.env.DB, name) : tryPinVersion(c.env.DB, name, version))
-  const alias = await c.var.edge.aliases.get(model, Date.now(), load, (promise) => c.executionCtx.waitUntil(promise))
+  const alias = await c.var.edge.aliases.get(model, Date.now(), load, c.executionCtx)
   return alias && { name: name.name, alias }
 }

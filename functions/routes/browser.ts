@@ -1,7 +1,5 @@
 // `/v1/browser`: the base model for browsers that run it themselves, where the operator has published one.
-
-import type { Context } from 'hono'
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { type BrowserModel, modelFiles } from '../../gpu-backend/browser/manifest.ts'
 import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
@@ -29,12 +27,8 @@ browser
 async function browserModel(c: Context<EdgeEnv>): Promise<BrowserModel> {
   const { edge } = c.var
   const { base } = await edge.backends.info(Date.now())
-  const model = await edge.browserModels.get(
-    base.fingerprint,
-    Date.now(),
-    () => tryGetBrowserModel(c.env.DB, base.fingerprint),
-    (promise) => c.executionCtx.waitUntil(promise),
-  )
+  const load = () => tryGetBrowserModel(c.env.DB, base.fingerprint)
+  const model = await edge.browserModels.get(base.fingerprint, Date.now(), load, c.executionCtx)
   if (model) return model
   throw new ApiError(404, 'browser_model_not_found', 'The operator has not published this base model for browsers.')
 }
