@@ -5,6 +5,7 @@ import type { Keys } from '../session.ts'
 import { ThemeToggle } from '../theme-toggle.tsx'
 import { Button } from '../ui/button.tsx'
 import { Check, Input } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { Failure } from '../ui/states.tsx'
 
 interface SignInProps {
@@ -30,12 +31,9 @@ export function SignIn({ onSignIn, onComeBack, returningError }: SignInProps) {
   }, [])
   return (
     <main class="sign-in">
-      <form
+      <Form
         class="card"
-        onSubmit={(event) => {
-          event.preventDefault()
-          void task.run(() => onSignIn({ apiKey: apiKey.trim(), adminKey: adminKey.trim() }))
-        }}
+        onSubmit={() => task.run(() => onSignIn({ apiKey: apiKey.trim(), adminKey: adminKey.trim() }))}
       >
         <div class="brand">
           <img src="/favicon.svg" alt="" width="36" height="36" />
@@ -66,7 +64,7 @@ export function SignIn({ onSignIn, onComeBack, returningError }: SignInProps) {
             </>
           )}
         </p>
-      </form>
+      </Form>
     </main>
   )
 }

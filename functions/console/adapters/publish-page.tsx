@@ -7,6 +7,7 @@ import { useTenant } from '../session.ts'
 import { Button, ButtonLink } from '../ui/button.tsx'
 import { Digest } from '../ui/digest.tsx'
 import { Check, Input } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { bytes } from '../ui/format.ts'
 import { Icon } from '../ui/icon.tsx'
 import { Card, Page } from '../ui/page.tsx'
@@ -78,13 +79,7 @@ export function PublishPage({ name: givenName = '' }: { readonly name?: string |
         </ButtonLink>
       }
     >
-      <form
-        class="card"
-        onSubmit={(event) => {
-          event.preventDefault()
-          publish()
-        }}
-      >
+      <Form class="card" onSubmit={publish}>
         <DropZone files={files} onFiles={setFiles} />
         <div class="columns">
           <Input
@@ -125,7 +120,7 @@ export function PublishPage({ name: givenName = '' }: { readonly name?: string |
             Stopped. What has arrived by then stays; publish the same files again to go on from there.
           </p>
         )}
-      </form>
+      </Form>
       {published && (
         <Card
           title={`${own.tenant}/${published.name} is ${published.isStaged ? 'stored' : 'served'}`}

@@ -11,6 +11,7 @@ import { Button } from '../ui/button.tsx'
 import { newDraft, readDraft } from '../ui/draft.ts'
 import { DraftFields } from '../ui/draft-fields.tsx'
 import { Select } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { count, milliseconds } from '../ui/format.ts'
 import { Failure, WhenLoaded } from '../ui/states.tsx'
 import { Download } from './download.tsx'
@@ -80,13 +81,7 @@ export function LocalBench({ model, onReopen }: LocalBenchProps) {
     <WhenLoaded loaded={adapters.error ? { ...adapters, value: adapters.value ?? [] } : adapters}>
       {(list) => (
         <>
-          <form
-            class="card"
-            onSubmit={(event) => {
-              event.preventDefault()
-              ask()
-            }}
-          >
+          <Form class="card" onSubmit={ask}>
             <Select
               label="Model"
               value={name}
@@ -109,7 +104,7 @@ export function LocalBench({ model, onReopen }: LocalBenchProps) {
             </div>
             {progress && <Download progress={progress} />}
             {task.error && <Failure error={task.error} {...(isLost(task.error) ? { onRetry: onReopen } : {})} />}
-          </form>
+          </Form>
           {answer && (
             <article class="card" aria-label="Answer in this browser">
               <header class="card-header">

@@ -10,6 +10,7 @@ import { Button } from '../ui/button.tsx'
 import { CodeLine } from '../ui/code-line.tsx'
 import { curlLine } from '../ui/curl-line.ts'
 import { Field, Select } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { count } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { saveFile } from '../ui/save-file.ts'
@@ -64,13 +65,7 @@ function Embedder({ models }: { readonly models: readonly string[] }) {
   }
   return (
     <>
-      <form
-        class="card"
-        onSubmit={(event) => {
-          event.preventDefault()
-          embed()
-        }}
-      >
+      <Form class="card" onSubmit={embed}>
         <Select
           label="Model"
           value={model}
@@ -94,7 +89,7 @@ function Embedder({ models }: { readonly models: readonly string[] }) {
           </Button>
         </div>
         {task.error && <Failure error={task.error} />}
-      </form>
+      </Form>
       {embedded && <Vectors {...embedded} />}
     </>
   )

@@ -10,6 +10,7 @@ import { Button } from '../ui/button.tsx'
 import { newDraft, type Question, readDraft } from '../ui/draft.ts'
 import { DraftFields } from '../ui/draft-fields.tsx'
 import { Check } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { shortModel } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, WhenLoaded } from '../ui/states.tsx'
@@ -69,13 +70,7 @@ function Bench({ models, version }: BenchProps) {
   }
   return (
     <>
-      <form
-        class="card ask"
-        onSubmit={(event) => {
-          event.preventDefault()
-          ask()
-        }}
-      >
+      <Form class="card ask" onSubmit={ask}>
         <fieldset class="choices">
           <legend>Models</legend>
           {names.map((name) => (
@@ -95,7 +90,7 @@ function Bench({ models, version }: BenchProps) {
           </Button>
           {isRunning && <Button onClick={() => abort.current?.abort()}>Stop</Button>}
         </div>
-      </form>
+      </Form>
       {runs.length > 0 ? (
         <div class="answers">
           {runs.map((run) => (

@@ -5,6 +5,7 @@ import { useTask } from '../loading.ts'
 import { useSession } from '../session.ts'
 import { Button } from '../ui/button.tsx'
 import { Input } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { price } from '../ui/format.ts'
 import { Card } from '../ui/page.tsx'
 import { Failure } from '../ui/states.tsx'
@@ -38,13 +39,7 @@ export function BalanceCard({ path, balance, onPaid }: BalanceCardProps) {
       title={`Balance: ${price(balance.balance_nano)}`}
       about={`${price(balance.held_nano)} of it held for requests that run now.`}
     >
-      <form
-        class="row"
-        onSubmit={(event) => {
-          event.preventDefault()
-          void pay()
-        }}
-      >
+      <Form class="row" onSubmit={pay}>
         <Input
           label="Amount"
           type="number"
@@ -60,7 +55,7 @@ export function BalanceCard({ path, balance, onPaid }: BalanceCardProps) {
         <Button type="submit" isBusy={task.isBusy} disabled={amount === '' || id === ''}>
           Add credit
         </Button>
-      </form>
+      </Form>
       {task.error && <Failure error={task.error} />}
     </Card>
   )

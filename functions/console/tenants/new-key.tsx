@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks'
 import { Scope } from '../../auth/scope.ts'
 import { Button } from '../ui/button.tsx'
 import { Check, Input } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 
 /** A year of more digits, such as 20270, is no date that a browser parses: the key would never expire. */
 const LAST_DAY = '9999-12-31'
@@ -16,12 +17,9 @@ export function NewKey({ isBusy, onMake }: NewKeyProps) {
   const [scopes, setScopes] = useState<readonly Scope[]>(Scope.options)
   const [expires, setExpires] = useState('')
   return (
-    <form
+    <Form
       class="row"
-      onSubmit={(event) => {
-        event.preventDefault()
-        onMake({ scopes, expires_ms: expires === '' ? null : Date.parse(`${expires}T00:00:00Z`) })
-      }}
+      onSubmit={() => onMake({ scopes, expires_ms: expires === '' ? null : Date.parse(`${expires}T00:00:00Z`) })}
     >
       <fieldset class="choices">
         <legend>A new key for</legend>
@@ -45,6 +43,6 @@ export function NewKey({ isBusy, onMake }: NewKeyProps) {
       <Button kind="primary" type="submit" icon="key" isBusy={isBusy} disabled={scopes.length === 0}>
         Make key
       </Button>
-    </form>
+    </Form>
   )
 }

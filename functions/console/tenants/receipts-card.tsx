@@ -7,6 +7,7 @@ import { useTask } from '../loading.ts'
 import { useSession } from '../session.ts'
 import { Button } from '../ui/button.tsx'
 import { Input } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { Card } from '../ui/page.tsx'
 import { Failure } from '../ui/states.tsx'
 import { TenantReceipt } from './receipt.tsx'
@@ -25,18 +26,12 @@ export function ReceiptsCard() {
   return (
     <>
       <Card title="Erased tenants" about="What was erased is kept as a receipt.">
-        <form
-          class="row"
-          onSubmit={(event) => {
-            event.preventDefault()
-            find()
-          }}
-        >
+        <Form class="row" onSubmit={find}>
           <Input label="Name that it had" value={id} required onInput={setId} />
           <Button type="submit" isBusy={task.isBusy} disabled={id === ''}>
             Show receipts
           </Button>
-        </form>
+        </Form>
         {task.error && <Failure error={task.error} />}
         {receipts?.length === 0 && <p role="status">There is no receipt under this name.</p>}
       </Card>

@@ -9,6 +9,7 @@ import { useSession } from '../session.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
 import { Input } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { count, dateTime } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
@@ -54,13 +55,7 @@ function NewTenant() {
     if (done) goTo('tenants', id)
   }
   return (
-    <form
-      class="card"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void create()
-      }}
-    >
+    <Form class="card" onSubmit={create}>
       {task.error && <Failure error={task.error} />}
       <div class="row">
         <Input
@@ -75,7 +70,7 @@ function NewTenant() {
           Create tenant
         </Button>
       </div>
-    </form>
+    </Form>
   )
 }
 

@@ -6,6 +6,7 @@ import { useTask } from '../loading.ts'
 import { useSession } from '../session.ts'
 import { Button } from '../ui/button.tsx'
 import { Input, Select } from '../ui/field.tsx'
+import { Form } from '../ui/form.tsx'
 import { Card } from '../ui/page.tsx'
 import { Failure } from '../ui/states.tsx'
 
@@ -47,13 +48,7 @@ export function TermsCard({ path, terms, onSaved }: TermsCardProps) {
   const price = { type: 'number', min: 0, step: 0.001, required: true } as const
   return (
     <Card title="Limits and prices" about="Prices are for a million tokens, in the unit of your currency.">
-      <form
-        class="stack"
-        onSubmit={(event) => {
-          event.preventDefault()
-          void save()
-        }}
-      >
+      <Form class="stack" onSubmit={save}>
         <div class="options">
           <Input {...limit} label="Requests a minute" value={requests} onInput={setRequests} />
           <Input {...limit} label="Tokens a minute" value={tokens} onInput={setTokens} />
@@ -73,7 +68,7 @@ export function TermsCard({ path, terms, onSaved }: TermsCardProps) {
             Save
           </Button>
         </div>
-      </form>
+      </Form>
     </Card>
   )
 }
