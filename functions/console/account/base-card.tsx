@@ -1,14 +1,13 @@
 // The base model that answers, and that an adapter must be made for.
 import { BackendInfo } from '../../../gpu-backend/protocol.ts'
-import { readEdge } from '../api/edge.ts'
-import { useLoaded } from '../loading.ts'
+import { useAnswer } from '../api/use-edge.ts'
 import { Digest } from '../ui/digest.tsx'
 import { bytes, count } from '../ui/format.ts'
 import { Card } from '../ui/page.tsx'
 import { WhenLoaded } from '../ui/states.tsx'
 
 export function BaseCard({ apiKey }: { readonly apiKey: string }) {
-  const loaded = useLoaded((signal) => readEdge(apiKey, '/v1/base', BackendInfo, { signal }), [apiKey])
+  const loaded = useAnswer(apiKey, '/v1/base', BackendInfo)
   return (
     <Card title="Base model" about="What an adapter must be made for.">
       <WhenLoaded loaded={loaded}>

@@ -1,7 +1,6 @@
 // What the key in use may do, and what was agreed with its tenant: limits, prices, balance.
 import { OwnKey } from '../../routes/account-answers.ts'
-import { readEdge } from '../api/edge.ts'
-import { useLoaded } from '../loading.ts'
+import { useAnswer } from '../api/use-edge.ts'
 import { useTenant } from '../session.ts'
 import { Badge } from '../ui/badge.tsx'
 import { ButtonLink } from '../ui/button.tsx'
@@ -14,7 +13,7 @@ const MILLION = 1e6
 
 export function KeyPage() {
   const { apiKey } = useTenant()
-  const loaded = useLoaded((signal) => readEdge(apiKey, '/v1/key', OwnKey, { signal }), [apiKey])
+  const loaded = useAnswer(apiKey, '/v1/key', OwnKey)
   return (
     <Page
       title="Key and limits"

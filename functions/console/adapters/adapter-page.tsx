@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks'
 import { Adapter, AdapterDeleted } from '../../routes/adapter-answers.ts'
 import { readEdge } from '../api/edge.ts'
-import { useLoaded } from '../loading.ts'
+import { useAnswer } from '../api/use-edge.ts'
 import { linkTo } from '../router.ts'
 import { useTenant } from '../session.ts'
 import { Button, ButtonLink } from '../ui/button.tsx'
@@ -21,7 +21,7 @@ import { VersionTable } from './version-table.tsx'
 export function AdapterPage({ name }: { readonly name: string }) {
   const { apiKey, own } = useTenant()
   const path = `/v1/adapters/${encodeURIComponent(own.tenant)}/${encodeURIComponent(name)}`
-  const loaded = useLoaded((signal) => readEdge(apiKey, path, Adapter, { signal }), [apiKey, path])
+  const loaded = useAnswer(apiKey, path, Adapter)
   const [isDeleting, setDeleting] = useState(false)
   const [erased, setErased] = useState<AdapterDeleted>()
   const actions = useAdapterActions(path, name, loaded.reload)

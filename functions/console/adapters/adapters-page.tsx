@@ -1,8 +1,6 @@
 // A tenant's adapters: the list, one of them, or publishing, as the address says.
 import { AdapterSummary } from '../../routes/adapter-answers.ts'
-import { listOf } from '../../routes/list-of.ts'
-import { readEdge } from '../api/edge.ts'
-import { useLoaded } from '../loading.ts'
+import { useList } from '../api/use-edge.ts'
 import { useTenant } from '../session.ts'
 import { ButtonLink } from '../ui/button.tsx'
 import { Digest } from '../ui/digest.tsx'
@@ -22,10 +20,7 @@ export function AdaptersPage({ rest: [name, more] }: { readonly rest: readonly s
 
 function AdapterList() {
   const { apiKey, own } = useTenant()
-  const loaded = useLoaded(
-    async (signal) => (await readEdge(apiKey, '/v1/adapters', listOf(AdapterSummary), { signal })).data,
-    [apiKey],
-  )
+  const loaded = useList(apiKey, '/v1/adapters', AdapterSummary)
   return (
     <Page
       title="Adapters"

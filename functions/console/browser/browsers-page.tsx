@@ -4,8 +4,8 @@ import { useState } from 'preact/hooks'
 import * as z from 'zod/mini'
 import { BaseModel } from '../../../adapters/base-model.ts'
 import { BrowserModel, modelFiles } from '../../../gpu-backend/browser/manifest.ts'
-import { readEdge, sendEdge } from '../api/edge.ts'
-import { useLoaded } from '../loading.ts'
+import { sendEdge } from '../api/edge.ts'
+import { useAnswer } from '../api/use-edge.ts'
 import { linkTo } from '../router.ts'
 import { useSession } from '../session.ts'
 import { Badge } from '../ui/badge.tsx'
@@ -23,7 +23,7 @@ const WEIGHTS = { f32: '32-bit floats', int8: '8-bit integers', int4: '4-bit int
 
 export function BrowsersPage() {
   const { adminKey } = useSession().keys
-  const loaded = useLoaded((signal) => readEdge(adminKey, PATH, Published, { signal }), [adminKey])
+  const loaded = useAnswer(adminKey, PATH, Published)
   const [isWithdrawing, setWithdrawing] = useState(false)
   const withdraw = async () => {
     await sendEdge(adminKey, 'DELETE', PATH)

@@ -2,9 +2,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { LocalModel, Progress } from '../../../gpu-backend/browser/index.ts'
 import { AdapterSummary } from '../../routes/adapter-answers.ts'
-import { listOf } from '../../routes/list-of.ts'
-import { readEdge } from '../api/edge.ts'
-import { useLoaded, useTask } from '../loading.ts'
+import { useList } from '../api/use-edge.ts'
+import { useTask } from '../loading.ts'
 import { useTenant } from '../session.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
@@ -37,10 +36,7 @@ interface LocalBenchProps {
 
 export function LocalBench({ model, onReopen }: LocalBenchProps) {
   const { apiKey } = useTenant()
-  const adapters = useLoaded(
-    async (signal) => (await readEdge(apiKey, '/v1/adapters', listOf(AdapterSummary), { signal })).data,
-    [apiKey],
-  )
+  const adapters = useList(apiKey, '/v1/adapters', AdapterSummary)
   const [name, setName] = useState(BARE)
   const [draft, setDraft] = useState(() => newDraft(MAX_TOKENS))
   const [answer, setAnswer] = useState<LocalAnswer>()

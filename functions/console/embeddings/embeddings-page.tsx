@@ -2,9 +2,9 @@
 import { useState } from 'preact/hooks'
 import * as z from 'zod/mini'
 import { EmbeddingList, Model } from '../../openai/answer-schemas.ts'
-import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
-import { useLoaded, useTask } from '../loading.ts'
+import { useList } from '../api/use-edge.ts'
+import { useTask } from '../loading.ts'
 import { useTenant } from '../session.ts'
 import { Button } from '../ui/button.tsx'
 import { CodeLine } from '../ui/code-line.tsx'
@@ -38,10 +38,7 @@ interface Embedded {
 
 export function EmbeddingsPage() {
   const { apiKey } = useTenant()
-  const models = useLoaded(
-    async (signal) => (await readEdge(apiKey, '/v1/models', listOf(Model), { signal })).data,
-    [apiKey],
-  )
+  const models = useList(apiKey, '/v1/models', Model)
   return (
     <Page title="Embeddings" about="Texts as vectors of length 1, and how alike they are: 1 is the same direction.">
       <WhenLoaded loaded={models}>{(value) => <Embedder models={value.map(({ id }) => id)} />}</WhenLoaded>

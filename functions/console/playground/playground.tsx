@@ -1,10 +1,8 @@
 // One question to the bare base model and up to three adapters, or versions of them, side by side.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Model } from '../../openai/answer-schemas.ts'
-import { listOf } from '../../routes/list-of.ts'
-import { readEdge } from '../api/edge.ts'
 import type { AskRequest } from '../api/stream-answer.ts'
-import { useLoaded } from '../loading.ts'
+import { useList } from '../api/use-edge.ts'
 import { useTenant } from '../session.ts'
 import { Button } from '../ui/button.tsx'
 import { newDraft, type Question, readDraft } from '../ui/draft.ts'
@@ -23,10 +21,7 @@ const MAX_TOKENS = 128
 /** `version`: one that a link asks for, beside what its name serves. */
 export function Playground({ rest: [version] }: { readonly rest: readonly string[] }) {
   const { apiKey } = useTenant()
-  const models = useLoaded(
-    async (signal) => (await readEdge(apiKey, '/v1/models', listOf(Model), { signal })).data,
-    [apiKey],
-  )
+  const models = useList(apiKey, '/v1/models', Model)
   return (
     <Page title="Playground" about={`One question to the bare base model and up to ${MAX_ADAPTERS} of your adapters.`}>
       <WhenLoaded loaded={models}>{(value) => <Bench key={version} models={value} version={version} />}</WhenLoaded>

@@ -1,8 +1,6 @@
 // Which versions the backends hold at this moment, and where: the tenant's own, or everybody's for the operator. Live.
 import { BackendHoldings } from '../../routes/account-answers.ts'
-import { listOf } from '../../routes/list-of.ts'
-import { readEdge } from '../api/edge.ts'
-import { useLoaded } from '../loading.ts'
+import { useList } from '../api/use-edge.ts'
 import { useSession } from '../session.ts'
 import { Badge, type Tone } from '../ui/badge.tsx'
 import { Digest } from '../ui/digest.tsx'
@@ -37,11 +35,7 @@ interface BackendsProps {
 }
 
 function Backends({ path, apiKey, title, whose }: BackendsProps) {
-  const loaded = useLoaded(
-    async (signal) => (await readEdge(apiKey, path, listOf(BackendHoldings), { signal })).data,
-    [apiKey, path],
-    EVERY_MS,
-  )
+  const loaded = useList(apiKey, path, BackendHoldings, EVERY_MS)
   return (
     <Page
       title={title}

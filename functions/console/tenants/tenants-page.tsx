@@ -1,9 +1,9 @@
 // The operator's tenants: the list with a form for a new one, or one of them, as the address says.
 import { useState } from 'preact/hooks'
 import { Tenant } from '../../routes/account-answers.ts'
-import { listOf } from '../../routes/list-of.ts'
-import { readEdge, sendEdge } from '../api/edge.ts'
-import { useLoaded, useTask } from '../loading.ts'
+import { sendEdge } from '../api/edge.ts'
+import { useList } from '../api/use-edge.ts'
+import { useTask } from '../loading.ts'
 import { goTo, linkTo } from '../router.ts'
 import { useSession } from '../session.ts'
 import { Badge } from '../ui/badge.tsx'
@@ -23,10 +23,7 @@ export function TenantsPage({ rest: [id] }: { readonly rest: readonly string[] }
 
 function TenantList() {
   const { adminKey } = useSession().keys
-  const loaded = useLoaded(
-    async (signal) => (await readEdge(adminKey, '/admin/v1/tenants', listOf(Tenant), { signal })).data,
-    [adminKey],
-  )
+  const loaded = useList(adminKey, '/admin/v1/tenants', Tenant)
   return (
     <Page title="Tenants" about="Who may use this deployment, with what limits and at what prices.">
       <NewTenant />

@@ -4,6 +4,7 @@ import { LatencyRow, UsageRow } from '../../registry/usage-rows.ts'
 import { Tenant } from '../../routes/account-answers.ts'
 import { listOf } from '../../routes/list-of.ts'
 import { readEdge } from '../api/edge.ts'
+import { useList } from '../api/use-edge.ts'
 import { useLoaded } from '../loading.ts'
 import { useSession } from '../session.ts'
 import { Input, Select } from '../ui/field.tsx'
@@ -26,10 +27,7 @@ export function UsagePage() {
 
 export function EverybodysUsagePage() {
   const { adminKey } = useSession().keys
-  const tenants = useLoaded(
-    async (signal) => (await readEdge(adminKey, '/admin/v1/tenants', listOf(Tenant), { signal })).data,
-    [adminKey],
-  )
+  const tenants = useList(adminKey, '/admin/v1/tenants', Tenant)
   return (
     <Usage
       root="/admin/v1/usage"
