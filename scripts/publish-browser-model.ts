@@ -1,13 +1,9 @@
 // Publishes the base model for browsers: builds its files, uploads those that the edge lacks, then the manifest that names them.
-import * as z from 'zod'
-import { BaseModel } from '../adapters/base-model.ts'
+import { BrowserModelState } from '../functions/routes/account-answers.ts'
 import { BrowserModel, modelFiles } from '../gpu-backend/browser/manifest.ts'
 import { type BrowserModelOptions, buildBrowserFiles } from '../gpu-backend/engine/onnx/browser-files.ts'
 import { CliError } from './cli-error.ts'
 import { callEdge, callEdgeJson, type EdgeAddress } from './edge-client.ts'
-
-/** What the edge has now. */
-const Published = z.object({ base: BaseModel, model: z.nullable(BrowserModel) })
 
 export interface PublishedBrowserModel {
   readonly manifest: BrowserModel
@@ -24,7 +20,7 @@ export async function publishBrowserModel(
 ): Promise<PublishedBrowserModel> {
   const { manifest, read } = await buildBrowserFiles(options)
   const files = modelFiles(manifest)
-  const { base, model } = await callEdgeJson(edge, '/admin/v1/browser/model', Published)
+  const { base, model } = await callEdgeJson(edge, '/admin/v1/browser/model', BrowserModelState)
   if (base.fingerprint !== manifest.base.fingerprint) {
     throw new CliError(
       `The backends serve ${base.name}, ${base.fingerprint}; ${options.modelPath} is another model, ${manifest.base.fingerprint}.`,

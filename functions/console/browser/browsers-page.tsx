@@ -1,9 +1,8 @@
 // What browsers may download to run it themselves, for the operator: the base model here, each adapter on its tenant's page.
 // The files are built from the base model's weights, which lie where the backend runs, so publishing is a command there.
 import { useState } from 'preact/hooks'
-import * as z from 'zod/mini'
-import { BaseModel } from '../../../adapters/base-model.ts'
-import { BrowserModel, modelFiles } from '../../../gpu-backend/browser/manifest.ts'
+import { type BrowserModel, modelFiles } from '../../../gpu-backend/browser/manifest.ts'
+import { BrowserModelState } from '../../routes/account-answers.ts'
 import { sendEdge } from '../api/edge.ts'
 import { useAnswer } from '../api/use-edge.ts'
 import { linkTo } from '../router.ts'
@@ -18,12 +17,11 @@ import { Card, Page } from '../ui/page.tsx'
 import { WhenLoaded } from '../ui/states.tsx'
 
 const PATH = '/admin/v1/browser/model'
-const Published = z.object({ base: BaseModel, model: z.nullable(BrowserModel) })
 const WEIGHTS = { f32: '32-bit floats', int8: '8-bit integers', int4: '4-bit integers' }
 
 export function BrowsersPage() {
   const { adminKey } = useSession().keys
-  const loaded = useAnswer(adminKey, PATH, Published)
+  const loaded = useAnswer(adminKey, PATH, BrowserModelState)
   const [isWithdrawing, setWithdrawing] = useState(false)
   const withdraw = async () => {
     await sendEdge(adminKey, 'DELETE', PATH)
