@@ -58,7 +58,7 @@ const CompletionChoice = z.object({
 })
 export type CompletionChoice = z.infer<typeof CompletionChoice>
 
-const OpenAiUsage = z.object({
+export const OpenAiUsage = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
@@ -67,7 +67,7 @@ const OpenAiUsage = z.object({
 export type OpenAiUsage = z.infer<typeof OpenAiUsage>
 
 /** What OpenAI's format has no place for: which weights answered, from which tier, in what company, how fast, at what price. */
-const Extension = z.object({
+export const Extension = z.object({
   /** Digest of the adapter; null: the bare base model. */
   adapter: z.nullable(Digest),
   /** Fingerprint of the base model. */

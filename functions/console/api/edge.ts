@@ -1,6 +1,7 @@
 // Calls to the edge that served this page. Knows no route.
 // Invariant: a failure is an EdgeError with one sentence for the user; a key goes into the authorization header only.
-import * as z from 'zod/mini'
+import type * as z from 'zod/mini'
+import { ErrorAnswer } from '../../openai/answer-schemas.ts'
 
 /** A refusal of the edge (its HTTP status and code), or status 0 where it could not be reached. */
 export class EdgeError extends Error {
@@ -14,8 +15,6 @@ export class EdgeError extends Error {
     this.code = code
   }
 }
-
-const Refusal = z.object({ error: z.object({ message: z.string(), code: z.nullable(z.string()) }) })
 
 /** `fetch` to a path. Throws EdgeError unless the answer is 2xx. */
 export async function callEdge(key: string, path: string, init: RequestInit = {}): Promise<Response> {
@@ -74,9 +73,9 @@ export function unreachable(): EdgeError {
 }
 
 export function refusalOf(status: number, body: string): EdgeError {
-  const parsed = Refusal.safeParse(tryParse(body))
+  const parsed = ErrorAnswer.safeParse(tryParse(body))
   if (!parsed.success) return new EdgeError(status, 'unknown', `The edge answered with HTTP status ${status}.`)
-  return new EdgeError(status, parsed.data.error.code ?? 'unknown', parsed.data.error.message)
+  return new EdgeError(status, parsed.data.error.code, parsed.data.error.message)
 }
 
 function tryParse(text: string): unknown {

@@ -1,6 +1,7 @@
 // One streamed answer, as pieces of text and then what was measured. Knows no page.
 import * as z from 'zod/mini'
 import { serverSentData } from '../../client/server-sent-data.ts'
+import { ErrorAnswer, Extension, OpenAiUsage } from '../../openai/answer-schemas.ts'
 import { callEdge, EdgeError } from './edge.ts'
 
 export interface AskRequest {
@@ -9,25 +10,7 @@ export interface AskRequest {
   readonly body: { readonly model: string; readonly [field: string]: unknown }
 }
 
-const Measured = z.object({
-  adapter: z.nullable(z.string()),
-  tier: z.nullable(z.enum(['device', 'host', 'disk'])),
-  cold: z.boolean(),
-  batch: z.object({ rows: z.number(), deltas: z.number() }),
-  queue_ms: z.number(),
-  ttft_ms: z.number(),
-  tokens_per_second: z.nullable(z.number()),
-  price_nano: z.number(),
-})
-export type Measured = z.infer<typeof Measured>
-
-const Usage = z.object({
-  prompt_tokens: z.number(),
-  completion_tokens: z.number(),
-  prompt_tokens_details: z.object({ cached_tokens: z.number() }),
-})
-export type Usage = z.infer<typeof Usage>
-
+/** What is read of a chunk, of either route. */
 const Chunk = z.object({
   choices: z.array(
     z.object({
@@ -39,16 +22,15 @@ const Chunk = z.object({
       finish_reason: z.optional(z.nullable(z.string())),
     }),
   ),
-  usage: z.optional(z.nullable(Usage)),
-  polylora: z.optional(Measured),
+  usage: z.optional(z.nullable(OpenAiUsage)),
+  polylora: z.optional(Extension),
 })
-const Failure = z.object({ error: z.object({ message: z.string(), code: z.nullable(z.string()) }) })
 
 export type AnswerEvent =
   /** Of one of the answer's choices: `n` asks for several, which come mixed. */
   | { readonly kind: 'text'; readonly choice: number; readonly text: string }
   /** `length` where one of the choices was cut by it. */
-  | { readonly kind: 'done'; readonly reason: string; readonly measured: Measured; readonly usage: Usage }
+  | { readonly kind: 'done'; readonly reason: string; readonly measured: Extension; readonly usage: OpenAiUsage }
 
 /** What is sent: the same as the curl line that the playground shows. */
 export function streamedBody({ body }: AskRequest): object {
@@ -65,8 +47,8 @@ export async function* streamAnswer(
   const response = await callEdge(key, request.path, init)
   let reason = 'stop'
   for await (const value of wholeEvents(response.body!, signal)) {
-    const failure = Failure.safeParse(value)
-    if (failure.success) throw new EdgeError(502, failure.data.error.code ?? 'unknown', failure.data.error.message)
+    const failure = ErrorAnswer.safeParse(value)
+    if (failure.success) throw new EdgeError(502, failure.data.error.code, failure.data.error.message)
     const { choices, usage, polylora } = Chunk.parse(value)
     for (const { index, delta, text: continued, finish_reason: finished } of choices) {
       const text = delta?.content ?? continued

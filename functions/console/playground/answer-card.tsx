@@ -1,5 +1,6 @@
 // One model's answer: the text as it comes, what was measured, and the request as a line for a shell.
-import { type Measured, streamedBody } from '../api/stream-answer.ts'
+import type { Extension } from '../../openai/answer-schemas.ts'
+import { streamedBody } from '../api/stream-answer.ts'
 import { Badge, type Tone } from '../ui/badge.tsx'
 import { CodeLine } from '../ui/code-line.tsx'
 import { curlLine } from '../ui/curl-line.ts'
@@ -81,12 +82,12 @@ function Measure({ name, value, detail }: MeasureProps) {
 }
 
 /** Whether the adapter's bytes had to be sent to the backend first; the base model's never have to. */
-function warmth({ adapter, cold }: Measured): string {
+function warmth({ adapter, cold }: Extension): string {
   return adapter !== null && cold ? 'Cold' : 'Warm'
 }
 
 /** Where the weights were when the request arrived. */
-function whereabouts({ adapter, cold, tier }: Measured): string | undefined {
+function whereabouts({ adapter, cold, tier }: Extension): string | undefined {
   if (adapter === null) return 'always loaded'
   if (cold) return 'sent first'
   return tier === null ? undefined : TIER[tier]

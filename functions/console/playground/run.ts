@@ -1,6 +1,6 @@
 // One model's answer while it comes: a state that the stream's events move on.
 import { EdgeError } from '../api/edge.ts'
-import { type AskRequest, type Measured, streamAnswer, type Usage } from '../api/stream-answer.ts'
+import { type AnswerEvent, type AskRequest, streamAnswer } from '../api/stream-answer.ts'
 
 export interface Run {
   readonly request: AskRequest
@@ -9,7 +9,7 @@ export interface Run {
   readonly status: 'waiting' | 'streaming' | 'done' | 'stopped' | 'failed'
   /** From the click to the first text, as this page saw it. */
   readonly ttftMs: number | undefined
-  readonly result: { readonly reason: string; readonly measured: Measured; readonly usage: Usage } | undefined
+  readonly result: Extract<AnswerEvent, { kind: 'done' }> | undefined
   readonly error: string | undefined
 }
 

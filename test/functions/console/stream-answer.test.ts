@@ -27,9 +27,10 @@ const piece = (index: number, content: string, reason: string | null = null) => 
 })
 const LAST = {
   choices: [],
-  usage: { prompt_tokens: 1, completion_tokens: 2, prompt_tokens_details: { cached_tokens: 0 } },
+  usage: { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3, prompt_tokens_details: { cached_tokens: 0 } },
   polylora: {
     adapter: null,
+    base: '',
     tier: null,
     cold: false,
     batch: { rows: 1, deltas: 0 },
