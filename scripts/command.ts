@@ -119,6 +119,11 @@ function parse(name: string, argv: readonly string[], options: Readonly<Record<s
   }
 }
 
+/** What a command has found or done: `value` with --json, else the text. */
+export function print(args: Arguments, { stdout }: Terminal, value: unknown, text: string): void {
+  stdout.write(`${args.flag('json') ? JSON.stringify(value) : text}\n`)
+}
+
 /** The help of one command. */
 export function commandHelp(name: string, command: Command): string {
   const options = Object.entries({ ...command.options, ...EVERYWHERE })

@@ -1,7 +1,8 @@
 // `polylora alias`: points a name at one of its stored versions.
+import * as z from 'zod'
 import { CliError } from '../cli-error.ts'
-import { type Command, EDGE_OPTIONS, edgeAddress, splitModel } from '../command.ts'
-import { callEdge } from '../edge-client.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, print, splitModel } from '../command.ts'
+import { callEdgeJson } from '../edge-client.ts'
 
 export const alias: Command = {
   summary: 'Points a name at one of its versions (polylora show lists them).',
@@ -13,9 +14,8 @@ export const alias: Command = {
       throw new CliError('Give a tenant/name and a digest; see --help.', 2)
     const { tenant, name } = splitModel(model)
     const init = { method: 'PUT', body: JSON.stringify({ digest }) }
-    const answer = await (
-      await callEdge(edgeAddress(args, terminal), `/v1/adapters/${tenant}/${name}/alias`, init)
-    ).text()
-    terminal.stdout.write(args.flag('json') ? `${answer}\n` : `${model} points at ${digest}\n`)
+    const path = `/v1/adapters/${tenant}/${name}/alias`
+    const adapter = await callEdgeJson(edgeAddress(args, terminal), path, z.looseObject({}), init)
+    print(args, terminal, adapter, `${model} points at ${digest}`)
   },
 }

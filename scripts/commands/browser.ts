@@ -1,10 +1,19 @@
 // `polylora browser`: the operator decides what browsers may download, to run it themselves.
 import { join } from 'node:path'
+import * as z from 'zod'
 import { BROWSER_WEIGHTS } from '../../gpu-backend/browser/manifest.ts'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { CliError } from '../cli-error.ts'
-import { ADMIN_OPTIONS, type Arguments, adminAddress, type Command, splitModel, type Terminal } from '../command.ts'
-import { callEdge } from '../edge-client.ts'
+import {
+  ADMIN_OPTIONS,
+  type Arguments,
+  adminAddress,
+  type Command,
+  print,
+  splitModel,
+  type Terminal,
+} from '../command.ts'
+import { callEdge, callEdgeJson } from '../edge-client.ts'
 import { publishBrowserModel } from '../publish-browser-model.ts'
 
 export const browser: Command = {
@@ -33,16 +42,15 @@ export const browser: Command = {
     if (action === 'publish' && model === undefined) return publish(args, terminal)
     if (action === 'withdraw' && model === undefined) {
       await callEdge(adminAddress(args, terminal), '/admin/v1/browser/model', { method: 'DELETE' })
-      terminal.stdout.write(args.flag('json') ? '{"withdrawn":true}\n' : 'withdrawn\n')
-      return
+      return print(args, terminal, { withdrawn: true }, 'withdrawn')
     }
     if ((action !== 'allow' && action !== 'deny') || model === undefined) throw wrongOperands()
     const { tenant, name } = splitModel(model)
     const path = `/admin/v1/tenants/${encodeURIComponent(tenant)}/adapters/${encodeURIComponent(name)}`
     const init = { method: 'PATCH', body: JSON.stringify({ may_leave: action === 'allow' }) }
-    const answer = await (await callEdge(adminAddress(args, terminal), path, init)).text()
+    const decided = await callEdgeJson(adminAddress(args, terminal), path, z.looseObject({}), init)
     const sentence = `${model} ${action === 'allow' ? 'may be downloaded by its tenant' : 'may not be downloaded'}`
-    terminal.stdout.write(`${args.flag('json') ? answer : sentence}\n`)
+    print(args, terminal, decided, sentence)
   },
 }
 
@@ -63,7 +71,7 @@ async function publish(args: Arguments, terminal: Terminal): Promise<void> {
     `published ${manifest.base.name} for browsers: ${manifest.weights}, ${manifest.context_tokens} tokens of context`,
     `size      ${megabytes(bytes)}, of which ${megabytes(uploadedBytes)} were uploaded now`,
   ]
-  terminal.stdout.write(args.flag('json') ? `${JSON.stringify(published)}\n` : `${lines.join('\n')}\n`)
+  print(args, terminal, published, lines.join('\n'))
 }
 
 function wrongOperands(): CliError {

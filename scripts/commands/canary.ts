@@ -1,7 +1,7 @@
 // `polylora canary`: sends a share of a name's requests to another of its versions, or none again.
 import * as z from 'zod'
 import { CliError } from '../cli-error.ts'
-import { type Command, EDGE_OPTIONS, edgeAddress, splitModel } from '../command.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, print, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
 
 export const Canary = z.object({ digest: z.string(), weight: z.number() })
@@ -28,8 +28,6 @@ export const canary: Command = {
     const share = adapter.canary
       ? `${adapter.canary.weight} of its requests go to ${adapter.canary.digest}`
       : 'all its requests go there'
-    terminal.stdout.write(
-      args.flag('json') ? `${JSON.stringify(adapter)}\n` : `${adapter.id} points at ${adapter.digest}; ${share}\n`,
-    )
+    print(args, terminal, adapter, `${adapter.id} points at ${adapter.digest}; ${share}`)
   },
 }

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline/promises'
 import * as z from 'zod'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { CliError } from '../cli-error.ts'
-import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, type Terminal } from '../command.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, print, type Terminal } from '../command.ts'
 import { callEdge, type EdgeAddress, noEdge } from '../edge-client.ts'
 
 const PATH = '/v1/chat/completions'
@@ -32,24 +32,18 @@ export const chat: Command = {
   async run(args, terminal) {
     const model = onlyOperand(args, 'tenant/name')
     const edge = edgeAddress(args, terminal)
-    const message = args.text('message')
-    if (message !== undefined) {
-      const answer = await ask(
-        edge,
-        model,
-        [{ role: 'user', content: message }],
-        args.flag('json') ? undefined : terminal,
-      )
-      terminal.stdout.write(args.flag('json') ? `${JSON.stringify({ model, answer })}\n` : '\n')
-      return
+    const answerTo = async (messages: readonly Message[]) => {
+      const answer = await ask(edge, model, messages, args.flag('json') ? undefined : terminal)
+      print(args, terminal, { model, answer }, '')
+      return answer
     }
+    const message = args.text('message')
+    if (message !== undefined) return void (await answerTo([{ role: 'user', content: message }]))
     const messages: Message[] = []
     const turn = async (content: string) => {
       messages.push({ role: 'user', content })
       try {
-        const answer = await ask(edge, model, messages, args.flag('json') ? undefined : terminal)
-        messages.push({ role: 'assistant', content: answer })
-        terminal.stdout.write(args.flag('json') ? `${JSON.stringify({ model, answer })}\n` : '\n')
+        messages.push({ role: 'assistant', content: await answerTo(messages) })
       } catch (error) {
         // A limit, or an answer that broke off: whoever sits there may go on, as if the question had not been asked.
         if (!(error instanceof CliError) || !process.stdin.isTTY) throw error

@@ -4,7 +4,7 @@ import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { checkAdapter } from '../check-adapter.ts'
 import { CliError } from '../cli-error.ts'
-import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
+import { type Command, FACT_OPTIONS, onlyOperand, print } from '../command.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
@@ -39,9 +39,7 @@ export const convert: Command = {
       await rename(partial, out)
       progress.finish()
       const lines = [...formatReport(report), `written   ${out}`, `digest    ${digest}`]
-      terminal.stdout.write(
-        args.flag('json') ? `${JSON.stringify({ ...report, digest, out })}\n` : `${lines.join('\n')}\n`,
-      )
+      print(args, terminal, { ...report, digest, out }, lines.join('\n'))
     } finally {
       progress.finish()
       await rm(partial, { force: true })

@@ -4,7 +4,7 @@ import { identifyAdapter } from '../../adapters/import-adapter.ts'
 import { inferBase } from '../../adapters/infer-base.ts'
 import type { TensorFile } from '../../adapters/source-tensor.ts'
 import { checkAdapter } from '../check-adapter.ts'
-import { type Command, FACT_OPTIONS, onlyOperand } from '../command.ts'
+import { type Command, FACT_OPTIONS, onlyOperand, print } from '../command.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
@@ -26,7 +26,7 @@ export const inspect: Command = {
       const imported = await adapter.read({ ...importFacts(args), base })
       const { report } = await checkAdapter(imported, base, args, progress)
       progress.finish()
-      terminal.stdout.write(args.flag('json') ? `${JSON.stringify(report)}\n` : `${formatReport(report).join('\n')}\n`)
+      print(args, terminal, report, formatReport(report).join('\n'))
     } finally {
       progress.finish()
     }

@@ -1,7 +1,7 @@
 // `polylora keys`: the operator lists, makes, replaces and revokes a tenant's API keys.
 import * as z from 'zod'
 import { CliError } from '../cli-error.ts'
-import { ADMIN_OPTIONS, type Arguments, adminAddress, type Command, type Terminal } from '../command.ts'
+import { ADMIN_OPTIONS, adminAddress, type Command, print } from '../command.ts'
 import { callEdge, callEdgeJson } from '../edge-client.ts'
 
 const Key = z.looseObject({
@@ -40,11 +40,13 @@ export const keys: Command = {
     }
     const edge = adminAddress(args, terminal)
     const path = `/admin/v1/tenants/${encodeURIComponent(tenant)}/keys`
-    if (action === 'list') return list(await callEdgeJson(edge, path, Keys), args, terminal)
+    if (action === 'list') {
+      const { data } = await callEdgeJson(edge, path, Keys)
+      return print(args, terminal, data, data.map(keyLine).join('\n') || 'No keys yet.')
+    }
     if (action === 'revoke') {
       await callEdge(edge, `${path}/${encodeURIComponent(id!)}`, { method: 'DELETE' })
-      terminal.stdout.write(args.flag('json') ? `${JSON.stringify({ id, revoked: true })}\n` : `revoked ${id}\n`)
-      return
+      return print(args, terminal, { id, revoked: true }, `revoked ${id}`)
     }
     const rotate = action === 'rotate'
     const body = rotate
@@ -52,18 +54,13 @@ export const keys: Command = {
       : { scopes: (args.text('scopes') ?? 'inference').split(',') }
     const url = rotate ? `${path}/${encodeURIComponent(id!)}/rotate` : path
     const made = await callEdgeJson(edge, url, NewKey, { method: 'POST', body: JSON.stringify(body) })
-    terminal.stdout.write(args.flag('json') ? `${JSON.stringify(made)}\n` : `${made.key}\n`)
+    print(args, terminal, made, made.key)
   },
 }
 
-function list({ data }: z.infer<typeof Keys>, args: Arguments, terminal: Terminal): void {
-  const lines = data.map(
-    ({ id, prefix, scopes, created_ms: createdMs, expires_ms: expiresMs, revoked_ms: revokedMs }) => {
-      const day = (ms: number) => new Date(ms).toISOString().slice(0, 10)
-      const state =
-        revokedMs !== null ? `revoked ${day(revokedMs)}` : expiresMs !== null ? `until ${day(expiresMs)}` : 'valid'
-      return `${id}  ${prefix}…  ${scopes.join(',').padEnd(24)}  ${day(createdMs)}  ${state}`
-    },
-  )
-  terminal.stdout.write(args.flag('json') ? `${JSON.stringify(data)}\n` : `${lines.join('\n') || 'No keys yet.'}\n`)
+function keyLine({ id, prefix, scopes, created_ms, expires_ms, revoked_ms }: z.infer<typeof Key>): string {
+  const day = (ms: number) => new Date(ms).toISOString().slice(0, 10)
+  const end = expires_ms === null ? 'valid' : `until ${day(expires_ms)}`
+  const state = revoked_ms === null ? end : `revoked ${day(revoked_ms)}`
+  return `${id}  ${prefix}…  ${scopes.join(',').padEnd(24)}  ${day(created_ms)}  ${state}`
 }

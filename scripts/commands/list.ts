@@ -1,6 +1,6 @@
 // `polylora list`: the adapters that a key may use.
 import * as z from 'zod'
-import { type Command, EDGE_OPTIONS, edgeAddress } from '../command.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, print } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
 import { formatBytes } from '../progress.ts'
 
@@ -22,18 +22,12 @@ export const list: Command = {
   operands: '',
   options: EDGE_OPTIONS,
   async run(args, terminal) {
-    const adapters = await callEdgeJson(edgeAddress(args, terminal), '/v1/adapters', Adapters)
-    if (args.flag('json')) {
-      terminal.stdout.write(`${JSON.stringify(adapters.data)}\n`)
-      return
-    }
-    const width = Math.max(4, ...adapters.data.map(({ id }) => id.length))
-    for (const { id, digest, bytes, rank, source_format: format, updated_ms: updatedMs } of adapters.data) {
+    const { data } = await callEdgeJson(edgeAddress(args, terminal), '/v1/adapters', Adapters)
+    const width = Math.max(4, ...data.map(({ id }) => id.length))
+    const lines = data.map(({ id, digest, bytes, rank, source_format: format, updated_ms: updatedMs }) => {
       const date = new Date(updatedMs).toISOString().slice(0, 16).replace('T', ' ')
-      terminal.stdout.write(
-        `${id.padEnd(width)}  ${digest.slice(0, 19)}…  ${`r ${rank}`.padEnd(5)}  ${formatBytes(bytes).padStart(8)}  ${format.padEnd(16)}  ${date}\n`,
-      )
-    }
-    if (adapters.data.length === 0) terminal.stdout.write('No adapters yet; publish one with polylora publish.\n')
+      return `${id.padEnd(width)}  ${digest.slice(0, 19)}…  ${`r ${rank}`.padEnd(5)}  ${formatBytes(bytes).padStart(8)}  ${format.padEnd(16)}  ${date}`
+    })
+    print(args, terminal, data, lines.join('\n') || 'No adapters yet; publish one with polylora publish.')
   },
 }

@@ -1,5 +1,5 @@
 // `polylora publish`: files in, a served adapter out.
-import { type Command, EDGE_OPTIONS, edgeAddress, FACT_OPTIONS, onlyOperand, splitModel } from '../command.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, FACT_OPTIONS, onlyOperand, print, splitModel } from '../command.ts'
 import { formatReport } from '../format-report.ts'
 import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
@@ -56,7 +56,7 @@ export const publish: Command = {
         `${args.flag('stage') ? 'stored   ' : 'published'} ${published.model}`,
         `digest    ${published.digest}`,
       ]
-      terminal.stdout.write(args.flag('json') ? `${JSON.stringify(published)}\n` : `${lines.join('\n')}\n`)
+      print(args, terminal, published, lines.join('\n'))
     } finally {
       progress.finish()
     }

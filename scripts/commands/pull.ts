@@ -1,7 +1,7 @@
 // `polylora pull`: an adapter's files from the Hugging Face Hub into a folder, verified; an interrupted pull goes on.
 import { join } from 'node:path'
 import { CliError } from '../cli-error.ts'
-import { type Command, onlyOperand } from '../command.ts'
+import { type Command, onlyOperand, print } from '../command.ts'
 import { isHubId, listHubAdapter } from '../hub-adapter.ts'
 import { downloadFile } from '../model/download-file.ts'
 import { hubFromEnvironment } from '../model/hub.ts'
@@ -32,6 +32,6 @@ export const pull: Command = {
     }
     const paths = revision.files.map((file) => join(out, file.path))
     const answer = { out, commit: revision.commit, files: revision.files.map((file) => file.path) }
-    terminal.stdout.write(args.flag('json') ? `${JSON.stringify(answer)}\n` : `${paths.join('\n')}\n`)
+    print(args, terminal, answer, paths.join('\n'))
   },
 }

@@ -1,6 +1,7 @@
 // `polylora remove`: takes an adapter and all its versions out of service.
-import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, splitModel } from '../command.ts'
-import { callEdge } from '../edge-client.ts'
+import * as z from 'zod'
+import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, print, splitModel } from '../command.ts'
+import { callEdgeJson } from '../edge-client.ts'
 
 export const remove: Command = {
   summary: 'Removes an adapter with all its versions.',
@@ -8,8 +9,8 @@ export const remove: Command = {
   options: EDGE_OPTIONS,
   async run(args, terminal) {
     const { tenant, name } = splitModel(onlyOperand(args, 'tenant/name'))
-    const response = await callEdge(edgeAddress(args, terminal), `/v1/adapters/${tenant}/${name}`, { method: 'DELETE' })
-    const answer = await response.text()
-    terminal.stdout.write(args.flag('json') ? `${answer}\n` : `removed ${tenant}/${name}\n`)
+    const path = `/v1/adapters/${tenant}/${name}`
+    const removed = await callEdgeJson(edgeAddress(args, terminal), path, z.looseObject({}), { method: 'DELETE' })
+    print(args, terminal, removed, `removed ${tenant}/${name}`)
   },
 }

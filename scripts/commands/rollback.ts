@@ -1,6 +1,6 @@
 // `polylora rollback`: points a name back at the version that it pointed at before.
 import * as z from 'zod'
-import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, splitModel } from '../command.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, print, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
 
 const Adapter = z.looseObject({ id: z.string(), digest: z.string() })
@@ -13,8 +13,6 @@ export const rollback: Command = {
     const { tenant, name } = splitModel(onlyOperand(args, 'tenant/name'))
     const path = `/v1/adapters/${tenant}/${name}/rollback`
     const adapter = await callEdgeJson(edgeAddress(args, terminal), path, Adapter, { method: 'POST' })
-    terminal.stdout.write(
-      args.flag('json') ? `${JSON.stringify(adapter)}\n` : `${adapter.id} points at ${adapter.digest}\n`,
-    )
+    print(args, terminal, adapter, `${adapter.id} points at ${adapter.digest}`)
   },
 }

@@ -1,7 +1,7 @@
 // `polylora show`: one adapter, its versions and the report of the current one.
 import * as z from 'zod'
 import type { AdapterReport } from '../../adapters/verify.ts'
-import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, splitModel } from '../command.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, print, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
 import { formatReport } from '../format-report.ts'
 import { Canary } from './canary.ts'
@@ -36,10 +36,6 @@ export const show: Command = {
   async run(args, terminal) {
     const { tenant, name } = splitModel(onlyOperand(args, 'tenant/name'))
     const adapter = await callEdgeJson(edgeAddress(args, terminal), `/v1/adapters/${tenant}/${name}`, Adapter)
-    if (args.flag('json')) {
-      terminal.stdout.write(`${JSON.stringify(adapter)}\n`)
-      return
-    }
     const report = Report.safeParse(adapter.report)
     const lines = report.success
       ? formatReport(report.data satisfies AdapterReport)
@@ -48,6 +44,6 @@ export const show: Command = {
       const share = digest === adapter.canary?.digest ? `  ${adapter.canary.weight} of the requests` : ''
       return `${digest === adapter.digest ? '*' : ' '} ${digest}  ${new Date(createdMs).toISOString()}${share}`
     })
-    terminal.stdout.write(`${[adapter.id, ...lines, 'versions (* is served)', ...versions].join('\n')}\n`)
+    print(args, terminal, adapter, [adapter.id, ...lines, 'versions (* is served)', ...versions].join('\n'))
   },
 }

@@ -1,6 +1,6 @@
 // `polylora usage`: what a tenant has used, summed up as asked.
 import * as z from 'zod'
-import { type Command, EDGE_OPTIONS, edgeAddress } from '../command.ts'
+import { type Command, EDGE_OPTIONS, edgeAddress, print } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
 
 const Usage = z.object({ data: z.array(z.record(z.string(), z.union([z.string(), z.number(), z.null()]))) })
@@ -29,14 +29,14 @@ export const usage: Command = {
       if (value !== undefined) query.set(parameter, value)
     }
     const { data } = await callEdgeJson(edgeAddress(args, terminal), `/v1/usage?${query}`, Usage)
-    terminal.stdout.write(args.flag('json') ? `${JSON.stringify(data)}\n` : table(data))
+    print(args, terminal, data, table(data))
   },
 }
 
 /** Columns as wide as their widest cell; numbers to the right. */
 function table(rows: readonly Record<string, string | number | null>[]): string {
   const columns = Object.keys(rows[0] ?? {})
-  if (columns.length === 0) return 'Nothing was used in this time.\n'
+  if (columns.length === 0) return 'Nothing was used in this time.'
   const cell = (value: string | number | null | undefined) => String(value ?? '')
   const widths = columns.map((column) => Math.max(column.length, ...rows.map((row) => cell(row[column]).length)))
   const line = (cells: readonly (string | number | null | undefined)[]) =>
@@ -46,5 +46,5 @@ function table(rows: readonly Record<string, string | number | null>[]): string 
       )
       .join('  ')
       .trimEnd()
-  return `${[line(columns), ...rows.map((row) => line(columns.map((column) => row[column])))].join('\n')}\n`
+  return [line(columns), ...rows.map((row) => line(columns.map((column) => row[column])))].join('\n')
 }
