@@ -23,7 +23,7 @@ import {
   startLoop,
   startServer,
 } from './bench/servers.ts'
-import { type Figures, median, summarize } from './bench/timing.ts'
+import { type Figures, median, medians, summarize } from './bench/timing.ts'
 import { outFile, parseFlags, someOf, text, wholeNumber, wholeNumbers } from './parse-flags.ts'
 import { runScript } from './run-script.ts'
 
@@ -209,16 +209,6 @@ function longPrompt(asPrompt: (text: string) => Prompt): Prompt {
     const prompt = asPrompt(sentences.join(' '))
     if (prompt.ids.length >= LONG_PROMPT_TOKENS) return prompt
     sentences.push(`${sentences.length + 1}. ${PROMPT}`)
-  }
-}
-
-function medians(measured: readonly Figures[]): Figures {
-  const of = (key: keyof Figures) => median(measured.map((figures) => figures[key]))
-  return {
-    tokensPerSecond: of('tokensPerSecond'),
-    ttftMs: of('ttftMs'),
-    interTokenP50Ms: of('interTokenP50Ms'),
-    interTokenP99Ms: of('interTokenP99Ms'),
   }
 }
 

@@ -9,7 +9,7 @@ import { runScript } from '../run-script.ts'
 import { VLLM_COMMAND } from '../vllm-dir.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
 import { randomDelta } from './random-delta.ts'
-import { type Figures, median, summarize } from './timing.ts'
+import { type Figures, medians, summarize } from './timing.ts'
 
 const HELP = `npx node scripts/bench/engines.ts [options]
 
@@ -112,18 +112,7 @@ async function measure(
       if (round >= 0) figures.get(name)!.push(summary)
     }
   }
-  const of = (name: string, read: (one: Figures) => number) => median(figures.get(name)!.map(read))
-  return new Map(
-    Array.from(engines.keys(), (name) => [
-      name,
-      {
-        tokensPerSecond: of(name, (one) => one.tokensPerSecond),
-        ttftMs: of(name, (one) => one.ttftMs),
-        interTokenP50Ms: of(name, (one) => one.interTokenP50Ms),
-        interTokenP99Ms: of(name, (one) => one.interTokenP99Ms),
-      },
-    ]),
-  )
+  return new Map(Array.from(figures, ([name, rounds]) => [name, medians(rounds)]))
 }
 
 function format({ mode, streams, engine, tokensPerSecond, ttftMs, interTokenP50Ms, interTokenP99Ms }: Row): string {

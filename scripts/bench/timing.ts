@@ -24,6 +24,17 @@ export function summarize(timings: readonly Timing[]): Figures {
   }
 }
 
+/** Of several rounds. */
+export function medians(rounds: readonly Figures[]): Figures {
+  const of = (key: keyof Figures) => median(rounds.map((figures) => figures[key]))
+  return {
+    tokensPerSecond: of('tokensPerSecond'),
+    ttftMs: of('ttftMs'),
+    interTokenP50Ms: of('interTokenP50Ms'),
+    interTokenP99Ms: of('interTokenP99Ms'),
+  }
+}
+
 /** Times between two tokens of one stream. */
 export function gaps(timings: readonly Timing[]): number[] {
   return timings.flatMap(({ tokenTimesMs }) => tokenTimesMs.slice(1).map((time, i) => time - tokenTimesMs[i]!))
