@@ -2,17 +2,15 @@
 // `wrangler dev` puts before it. R2, D1 and Durable Objects are simulated in the same process.
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { D1Database } from '@cloudflare/workers-types'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
-import { OFFLINE } from '../start/launch.ts'
+import { OFFLINE, WRANGLER } from '../start/launch.ts'
 import { prepareDatabase } from '../start/local-registry.ts'
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url))
-const WRANGLER = join(dirname(createRequire(import.meta.url).resolve('wrangler/package.json')), 'wrangler-dist/cli.js')
 
 interface EdgeSetup {
   readonly backendUrl: string

@@ -8,7 +8,6 @@ import { importCapabilityKey, mintCapability } from '../../gpu-backend/capabilit
 import { CliError } from '../cli-error.ts'
 import { parseFlags, wholeNumber } from '../parse-flags.ts'
 import { runScript } from '../run-script.ts'
-import { checkState } from '../start/check-state.ts'
 import { HOST, launchBackend } from '../start/launch.ts'
 import { devKey } from '../start/local-registry.ts'
 import { startEdgeInWorkerd } from './edge-in-workerd.ts'
@@ -106,7 +105,6 @@ async function measure(edgeUrl: string): Promise<void> {
 
 async function main(): Promise<void> {
   const state = mkdtempSync(join(tmpdir(), 'polylora-overhead-'))
-  checkState(state)
   const backendOptions = threads === undefined ? [] : ['--threads', String(threads)]
   const backend = launchBackend({ port: 0, backendPort, state, secret, backendOptions })
   try {

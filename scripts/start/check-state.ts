@@ -1,13 +1,12 @@
 // Whether the databases that an earlier start left behind can be read, asked before anything opens them.
 // Knows nothing of what is in them.
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CliError } from '../cli-error.ts'
 
-/** @throws CliError naming the first database below `state` that is damaged */
+/** @throws CliError naming the first database below `state`, which must exist, that is damaged */
 export function checkState(state: string): void {
-  if (!existsSync(state)) return
   for (const entry of readdirSync(state, { recursive: true, encoding: 'utf8' })) {
     if (!entry.endsWith('.sqlite')) continue
     const complaint = damage(join(state, entry))

@@ -14,6 +14,10 @@ const START_TIMEOUT_MS = 120_000
 /** vLLM compiles what it will run; how long is up to it, and that it fails is told by the backend. */
 const VLLM_START_TIMEOUT_MS = 30 * 60_000
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url))
+export const WRANGLER = join(
+  dirname(createRequire(import.meta.url).resolve('wrangler/package.json')),
+  'wrangler-dist/cli.js',
+)
 
 /** Nothing that is started here may go out to the network. */
 export const OFFLINE = {
@@ -58,15 +62,11 @@ export function launchBackend(launch: Launch): ServerProcess {
 }
 
 export function launchEdge({ port, backendPort, state, secret }: Launch): ServerProcess {
-  const wrangler = join(
-    dirname(createRequire(import.meta.url).resolve('wrangler/package.json')),
-    'wrangler-dist/cli.js',
-  )
   return new ServerProcess({
     title: 'The edge',
     args: [
       '--no-warnings',
-      wrangler,
+      WRANGLER,
       'dev',
       ...['--config', join(REPOSITORY, 'wrangler.toml'), '--ip', HOST, '--port', String(port), '--inspector-port', '0'],
       ...['--persist-to', join(state, 'edge'), '--var', `BACKENDS:http://${HOST}:${backendPort}`],
