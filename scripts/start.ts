@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import * as z from 'zod'
 import { BROWSER_WEIGHTS } from '../gpu-backend/browser/manifest.ts'
 import { EMBEDDED_NAME } from '../gpu-backend/config.ts'
+import { BackendInfo } from '../gpu-backend/protocol.ts'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
 import { openToBrowsers } from './start/browsers.ts'
@@ -104,9 +104,11 @@ async function show(options: StartOptions): Promise<void> {
   const samples = listSamples()
   try {
     const fresh = await publishSamples(url, samples, new SampleStamps(resolve(REPOSITORY, options.state)))
-    if (options.demo) process.stdout.write(`\n${await demo(url, samples)}\n`)
-    await publishForBrowsers(url, fresh, options)
-    process.stdout.write(`\n${await invitation(url, samples)}\n`)
+    const { base } = await callEdgeJson({ url, apiKey: devKey(DEMO_TENANT) }, '/v1/base', BackendInfo)
+    if (options.demo) process.stdout.write(`\n${await demo(url, samples, base.name)}\n`)
+    // Only the embedded model is small enough to be copied unasked; for another there is `polylora browser publish`.
+    if (base.name === EMBEDDED_NAME) await publishForBrowsers(url, fresh, options)
+    process.stdout.write(`\n${invitation(url, samples, base.name)}\n`)
   } catch (error) {
     // Of what a server refuses, its log or its state may be the cause.
     if (!(error instanceof CliError) || error.exitCode !== 3) throw error
@@ -130,9 +132,7 @@ async function publishSamples(url: string, samples: readonly Sample[], stamps: S
   })
 }
 
-/** Only the embedded model is small enough to be copied unasked; for another there is `polylora browser publish`. */
 async function publishForBrowsers(url: string, fresh: readonly Sample[], options: StartOptions): Promise<void> {
-  if ((await baseName(url)) !== EMBEDDED_NAME) return
   // Below the answers, away from the steps before them.
   if (options.demo) process.stdout.write('\n')
   await step(process.stdout, 'for browsers', async (remark) => {
@@ -151,21 +151,14 @@ function megabytes(bytes: number): string {
   return `${Math.round(bytes / 1e6)} MB`
 }
 
-async function demo(url: string, samples: readonly Sample[]): Promise<string> {
-  const base = { model: await baseName(url), apiKey: devKey(DEMO_TENANT) }
-  const adapters = samples.map(({ tenant, model }) => ({ model, apiKey: devKey(tenant) }))
-  return runDemo(url, [base, ...adapters], process.stdout.columns ?? 100)
+function demo(url: string, samples: readonly Sample[], base: string): Promise<string> {
+  const models = [{ tenant: DEMO_TENANT, model: base }, ...samples]
+  const asked = models.map(({ tenant, model }) => ({ model, apiKey: devKey(tenant) }))
+  return runDemo(url, asked, process.stdout.columns ?? 100)
 }
 
-const BaseAnswer = z.object({ base: z.object({ name: z.string() }) })
-
-async function baseName(url: string): Promise<string> {
-  const { base } = await callEdgeJson({ url, apiKey: devKey(DEMO_TENANT) }, '/v1/base', BaseAnswer)
-  return base.name
-}
-
-async function invitation(url: string, samples: readonly Sample[]): Promise<string> {
-  const { tenant, model } = samples[0] ?? { tenant: DEMO_TENANT, model: await baseName(url) }
+function invitation(url: string, samples: readonly Sample[], base: string): string {
+  const { tenant, model } = samples[0] ?? { tenant: DEMO_TENANT, model: base }
   const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'When are you open on Saturday?' }] })
   return [
     `Serving at ${url} until Ctrl-C. Try it:`,
