@@ -5,7 +5,7 @@ import type { HubFile } from './hub.ts'
 
 const REQUIRED = ['config.json', 'tokenizer.json']
 const OPTIONAL = ['generation_config.json', 'tokenizer_config.json', 'chat_template.jinja']
-export const SINGLE = 'model.safetensors'
+const SINGLE = 'model.safetensors'
 export const INDEX = 'model.safetensors.index.json'
 
 /** The one GGUF file that the user named. @throws CliError listing those that there are */
