@@ -4,7 +4,7 @@ import { useAnswer } from '../api/use-edge.ts'
 import { useTenant } from '../session.ts'
 import { Badge } from '../ui/badge.tsx'
 import { ButtonLink } from '../ui/button.tsx'
-import { count, dateTime, price } from '../ui/format.ts'
+import { dateTime, limit, price } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { WhenLoaded } from '../ui/states.tsx'
 import { BaseCard } from './base-card.tsx'
@@ -81,8 +81,4 @@ export function KeyPage() {
       </WhenLoaded>
     </Page>
   )
-}
-
-function limit(value: number | null): string {
-  return value === null ? 'No limit' : count(value)
 }

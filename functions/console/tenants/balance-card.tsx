@@ -6,11 +6,10 @@ import { useSession } from '../session.ts'
 import { Button } from '../ui/button.tsx'
 import { Input } from '../ui/field.tsx'
 import { Form } from '../ui/form.tsx'
-import { price } from '../ui/format.ts'
+import { NANO, price } from '../ui/format.ts'
 import { Card } from '../ui/page.tsx'
 import { Failure } from '../ui/states.tsx'
 
-const NANO = 1e9
 /** What the edge still counts to the billionth. */
 const MAX_AMOUNT = Math.floor(Number.MAX_SAFE_INTEGER / NANO)
 

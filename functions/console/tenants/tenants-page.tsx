@@ -10,7 +10,7 @@ import { Badge } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
 import { Input } from '../ui/field.tsx'
 import { Form } from '../ui/form.tsx'
-import { count, dateTime } from '../ui/format.ts'
+import { dateTime, limit } from '../ui/format.ts'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
 import { Table } from '../ui/table.tsx'
@@ -72,7 +72,6 @@ function NewTenant() {
 }
 
 function TenantTable({ tenants }: { readonly tenants: readonly Tenant[] }) {
-  const limit = (value: number | null) => (value === null ? 'No limit' : count(value))
   return (
     <Table
       caption="Tenants"

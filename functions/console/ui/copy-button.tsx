@@ -1,6 +1,5 @@
 // Copies a text, and says so.
 import { useState } from 'preact/hooks'
-import { copyText } from './copy-text.ts'
 import { Icon } from './icon.tsx'
 
 const SHOWN_MS = 1_500
@@ -20,4 +19,15 @@ export function CopyButton({ text, label }: { readonly text: string; readonly la
       </span>
     </button>
   )
+}
+
+async function copyText(text: string): Promise<void> {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text)
+  // Over plain HTTP there is no clipboard to write to, but what is copied can still be chosen.
+  const choose = (event: ClipboardEvent) => {
+    event.clipboardData?.setData('text/plain', text)
+    event.preventDefault()
+  }
+  document.addEventListener('copy', choose, { once: true })
+  document.execCommand('copy')
 }

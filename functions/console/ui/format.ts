@@ -1,6 +1,7 @@
 // Numbers, times and names as people read them.
 
-const NANO = 1e9
+/** Billionths in the currency's unit. */
+export const NANO = 1e9
 
 /** Such as `1.5 MB`; powers of ten. */
 export function bytes(value: number): string {
@@ -22,6 +23,10 @@ export function price(nano: number): string {
     maximumFractionDigits: 2,
     roundingPriority: 'morePrecision',
   })
+}
+
+export function limit(value: number | null): string {
+  return value === null ? 'No limit' : count(value)
 }
 
 export function milliseconds(value: number | null): string {

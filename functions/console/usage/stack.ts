@@ -37,7 +37,7 @@ const MAX_SERIES = 5
 function amountOf(metric: Metric, row: UsageRow): number {
   if (metric === 'requests') return row.requests
   if (metric === 'tokens') return row.prompt_tokens + row.completion_tokens
-  return row.price_nano / 1e9
+  return row.price_nano
 }
 
 /** What a row is counted under. The bare base model has no adapter's name; that of an adapter is its tenant's. */

@@ -9,11 +9,7 @@ import { Table } from '../ui/table.tsx'
 import { daySeconds } from './days.ts'
 import { GROUPS, type GroupBy, METRICS, type Metric, seriesOf, sumGroups } from './stack.ts'
 
-const FORMATS: Record<Metric, (value: number) => string> = {
-  requests: count,
-  tokens: count,
-  price: (value) => price(value * 1e9),
-}
+const FORMATS: Record<Metric, (value: number) => string> = { requests: count, tokens: count, price }
 
 interface UsageCardsProps {
   readonly rows: readonly UsageRow[]
