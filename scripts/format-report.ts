@@ -1,12 +1,11 @@
 // An adapter's report as lines for a terminal. Knows no command.
-import type { AdapterReport } from '../adapters/verify.ts'
-import type { ProbeReport } from '../functions/client/probe.ts'
+import type { ReadableReport } from '../functions/client/stored-report.ts'
 import { formatBytes } from './progress.ts'
 
 const BAR_CELLS = 20
 
-/** The lines that `publish`, `show`, `inspect` and `convert` print; `probe` is there once a backend was asked. */
-export function formatReport(report: AdapterReport & { readonly probe?: ProbeReport | undefined }): string[] {
+/** The lines that `publish`, `show`, `inspect` and `convert` print. */
+export function formatReport(report: ReadableReport): string[] {
   const largest = Math.max(...report.layers.map((layer) => layer.norm))
   const scales = report.scales.map((scale) => Number(scale.toPrecision(6))).join(', ')
   return [

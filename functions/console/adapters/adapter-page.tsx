@@ -1,5 +1,6 @@
 // One adapter: the version it points at, its other versions, a canary, and the ways back.
 import { useState } from 'preact/hooks'
+import { StoredReport } from '../../client/stored-report.ts'
 import { Adapter, AdapterDeleted } from '../../routes/adapter-answers.ts'
 import { readEdge } from '../api/edge.ts'
 import { useAnswer } from '../api/use-edge.ts'
@@ -14,7 +15,6 @@ import { Empty, Failure, WhenLoaded } from '../ui/states.tsx'
 import { type AdapterActions, useAdapterActions } from './adapter-actions.ts'
 import { CanaryCard } from './canary-card.tsx'
 import { linkToPublish } from './links.ts'
-import { Report } from './report.ts'
 import { ReportView } from './report-view.tsx'
 import { VersionTable } from './version-table.tsx'
 
@@ -59,7 +59,7 @@ export function AdapterPage({ name }: { readonly name: string }) {
             </Card>
             <CanaryCard adapter={adapter} actions={actions} />
             <Card title="What was found in this version">
-              <StoredReport report={adapter.report} />
+              <ReportOf adapter={adapter} />
             </Card>
             <Card
               title="Delete"
@@ -122,8 +122,8 @@ function Erased({ adapter: { id, erased } }: { readonly adapter: AdapterDeleted 
   )
 }
 
-function StoredReport({ report }: { readonly report: unknown }) {
-  const parsed = Report.safeParse(report)
+function ReportOf({ adapter }: { readonly adapter: Adapter }) {
+  const parsed = StoredReport.safeParse(adapter.report)
   if (parsed.success) return <ReportView report={parsed.data} />
   return (
     <Empty icon="layers" title="No report">

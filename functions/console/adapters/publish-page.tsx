@@ -1,6 +1,6 @@
 // Publishing by drag and drop: the files are read and converted in this browser, and only the canonical delta is uploaded.
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { PublishPhase } from '../../client/publish-adapter.ts'
+import type { PublishedAdapter, PublishPhase } from '../../client/publish-adapter.ts'
 import { useTask } from '../loading.ts'
 import { linkTo } from '../router.ts'
 import { useTenant } from '../session.ts'
@@ -18,7 +18,6 @@ import { linkToAdapter } from './links.ts'
 import { NO_OPTIONS, OptionFields, readOptions } from './publish-options.tsx'
 import { type PublishProgress, PublishRefused, publishInWorker } from './publishing.ts'
 import { Refusal } from './refusal.tsx'
-import type { Report } from './report.ts'
 import { ReportView } from './report-view.tsx'
 
 const PHASES: Record<PublishPhase, string> = {
@@ -29,10 +28,8 @@ const PHASES: Record<PublishPhase, string> = {
   probing: 'Testing its effect on the backend',
 }
 
-interface Published {
+interface Published extends PublishedAdapter {
   readonly name: string
-  readonly digest: string
-  readonly report: Report
   readonly isStaged: boolean
 }
 
@@ -123,7 +120,7 @@ export function PublishPage({ name: givenName = '' }: { readonly name?: string |
       </Form>
       {published && (
         <Card
-          title={`${own.tenant}/${published.name} is ${published.isStaged ? 'stored' : 'served'}`}
+          title={`${published.model} is ${published.isStaged ? 'stored' : 'served'}`}
           about={<Digest value={published.digest} />}
           actions={<ButtonLink href={linkToAdapter(published.name)}>Versions and canary</ButtonLink>}
         >

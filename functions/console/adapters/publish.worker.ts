@@ -32,12 +32,12 @@ addEventListener('message', ({ data }: MessageEvent<Publishing>) => void publish
 async function publish({ apiKey, files, ...request }: Publishing): Promise<void> {
   try {
     if (!isSecureContext) throw new InsecurePage()
-    const { digest, report } = await publishAdapter(browserHost(apiKey), {
+    const published = await publishAdapter(browserHost(apiKey), {
       ...request,
       files: toFileSet(files),
       onProgress: (phase, done, total) => tell({ type: 'progress', phase, done, total }),
     })
-    tell({ type: 'published', digest, report })
+    tell({ type: 'published', published })
   } catch (error) {
     tell({ type: 'refused', refusal: refusalOf(error) })
   }

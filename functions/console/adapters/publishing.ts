@@ -1,8 +1,7 @@
 // What passes between the publish page and the worker that reads, converts and uploads for it; and the page's side of it.
 // Invariant: the page stays responsive however large the files are, and the worker ends with what it was started for.
-import type { PublishPhase, PublishRequest } from '../../client/publish-adapter.ts'
+import type { PublishedAdapter, PublishPhase, PublishRequest } from '../../client/publish-adapter.ts'
 import type { ChosenFile } from './chosen-files.ts'
-import { Report } from './report.ts'
 
 export interface Publishing extends Omit<PublishRequest, 'files' | 'onProgress'> {
   readonly apiKey: string
@@ -26,7 +25,7 @@ export interface RefusalFacts {
 
 export type FromPublisher =
   | ({ readonly type: 'progress' } & PublishProgress)
-  | { readonly type: 'published'; readonly digest: string; readonly report: unknown }
+  | { readonly type: 'published'; readonly published: PublishedAdapter }
   | { readonly type: 'refused'; readonly refusal: RefusalFacts }
 
 export class PublishRefused extends Error {
@@ -44,14 +43,14 @@ export async function publishInWorker(
   order: Publishing,
   onProgress: (progress: PublishProgress) => void,
   signal: AbortSignal,
-): Promise<{ digest: string; report: Report }> {
+): Promise<PublishedAdapter> {
   const worker = new Worker(new URL('./publish.worker.ts', import.meta.url), { type: 'module' })
   try {
-    const { digest, report } = await new Promise<{ digest: string; report: unknown }>((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       worker.onmessage = ({ data }: MessageEvent<FromPublisher>) => {
         if (data.type === 'progress') onProgress(data)
         else if (data.type === 'refused') reject(new PublishRefused(data.refusal))
-        else resolve(data)
+        else resolve(data.published)
       }
       worker.onerror = ({ message }) => {
         const sentence = `The page could not go on (${message || 'its worker did not start'}): load it again.`
@@ -60,7 +59,6 @@ export async function publishInWorker(
       signal.addEventListener('abort', () => reject(signal.reason), { once: true })
       worker.postMessage(order)
     })
-    return { digest, report: Report.parse(report) }
   } finally {
     worker.terminate()
   }

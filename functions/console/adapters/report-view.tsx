@@ -1,8 +1,9 @@
 // A publishing report: what was found, what to know about it, and where the adapter changes the base most.
+import type { ReadableReport } from '../../client/stored-report.ts'
 import { Table } from '../ui/table.tsx'
-import { describeReport, type Report } from './report.ts'
+import { describeReport } from './report.ts'
 
-export function ReportView({ report }: { readonly report: Report }) {
+export function ReportView({ report }: { readonly report: ReadableReport }) {
   const largest = Math.max(...report.layers.map(({ norm }) => norm))
   return (
     <div class="report">

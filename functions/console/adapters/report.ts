@@ -1,22 +1,6 @@
-// A publishing report as sentences. What is stored with a version came from whoever published it, so it is parsed.
-import * as z from 'zod/mini'
+// A publishing report as sentences.
+import type { ReadableReport } from '../../client/stored-report.ts'
 import { bytes } from '../ui/format.ts'
-
-export const Report = z.object({
-  sourceFormat: z.string(),
-  baseName: z.string(),
-  dtype: z.string(),
-  bytes: z.number(),
-  rank: z.number(),
-  modules: z.array(z.string()),
-  moduleCount: z.number(),
-  scales: z.array(z.number()),
-  layers: z.array(z.object({ layer: z.string(), norm: z.number() })),
-  hasChatTemplate: z.boolean(),
-  notices: z.array(z.string()),
-  probe: z.optional(z.object({ difference: z.number() })),
-})
-export type Report = z.infer<typeof Report>
 
 const PROJECTS: Record<string, string> = {
   peft: 'Hugging Face PEFT',
@@ -32,7 +16,7 @@ export function projectName(sourceFormat: string): string {
 }
 
 /** What was found, in plain words. */
-export function describeReport(report: Report): string[] {
+export function describeReport(report: ReadableReport): string[] {
   const scales = report.scales.map((scale) => Number(scale.toPrecision(6))).join(', ')
   return [
     `An adapter that ${projectName(report.sourceFormat)} saved, for ${report.baseName}.`,
