@@ -3,7 +3,7 @@ import type { ComponentChildren } from 'preact'
 import { Icon, type IconName } from './icon.tsx'
 
 interface Look {
-  readonly kind?: 'primary' | 'plain' | 'quiet' | 'danger'
+  readonly kind?: 'primary' | 'plain' | 'danger'
   readonly icon?: IconName
   readonly children: ComponentChildren
 }

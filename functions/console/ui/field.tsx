@@ -36,11 +36,10 @@ interface InputProps {
   readonly required?: boolean
   readonly pattern?: string
   readonly placeholder?: string
-  readonly autocomplete?: string
   onInput(value: string): void
 }
 
-export function Input({ label, hint, onInput, type = 'text', autocomplete = 'off', ...rest }: InputProps) {
+export function Input({ label, hint, onInput, type = 'text', ...rest }: InputProps) {
   return (
     <Field label={label} hint={hint}>
       {({ id, describedBy }) => (
@@ -50,7 +49,7 @@ export function Input({ label, hint, onInput, type = 'text', autocomplete = 'off
           // The element's own types are one for each kind of input, and know no union of them.
           type={type as 'text'}
           aria-describedby={describedBy}
-          autocomplete={autocomplete}
+          autocomplete="off"
           spellcheck={false}
           onInput={(event) => onInput(event.currentTarget.value)}
           onInvalid={({ currentTarget: input }) => {

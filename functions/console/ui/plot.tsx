@@ -55,7 +55,7 @@ export function Plot({ label, kind, times, series, format }: PlotProps) {
       <div ref={frame} role="img" aria-label={label} />
       <figcaption class="legend">
         {series.map(({ name }, place) => (
-          <span key={name} class={`series-${place % COLOURS}`}>
+          <span key={name} style={`--mark: var(${colourName(place)})`}>
             {name}
           </span>
         ))}
@@ -79,7 +79,7 @@ function optionsOf(
     font: '12px system-ui, sans-serif',
   }
   const drawn = series.map(({ name }, place) => {
-    const stroke = colour(`--series-${place % COLOURS}`)
+    const stroke = colour(colourName(place))
     const bars = {
       fill: stroke,
       width: 0,
@@ -117,6 +117,11 @@ function dataOf(kind: PlotProps['kind'], times: readonly number[], series: reado
   const sums: number[][] = []
   for (const { values } of series) sums.push(values.map((value, i) => (value ?? 0) + (sums.at(-1)?.[i] ?? 0)))
   return [[...times], ...sums.reverse()]
+}
+
+/** Of the series in this place. */
+function colourName(place: number): string {
+  return `--series-${place % COLOURS}`
 }
 
 function dayName(seconds: number): string {
