@@ -24,8 +24,7 @@ export function fileSet(files: Iterable<AdapterFile>): FileSet {
 }
 
 /** A file's name without its folders. */
-export function baseName(file: AdapterFile | string): string {
-  const name = typeof file === 'string' ? file : file.name
+export function baseName({ name }: AdapterFile): string {
   return name.slice(name.lastIndexOf('/') + 1)
 }
 

@@ -12,7 +12,6 @@ const MAX_DEPTH = 100
 /** What one step of the machine tests: a character, a position, or nothing. */
 type Test = (text: string, at: number) => boolean
 type Node =
-  | { readonly kind: 'empty' }
   | { readonly kind: 'char'; readonly test: Test }
   | { readonly kind: 'assert'; readonly test: Test }
   | { readonly kind: 'sequence' | 'choice'; readonly items: readonly Node[] }
@@ -206,8 +205,6 @@ function compile(root: Node, where: string, maxStates: number): { states: State[
   const build = (node: Node, next: number): number => {
     if (++visits > 4 * MAX_STATES) throw tooComplex
     switch (node.kind) {
-      case 'empty':
-        return next
       case 'char':
       case 'assert':
         return add({ kind: node.kind, test: node.test, next: [next] })

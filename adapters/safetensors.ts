@@ -51,8 +51,6 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>
   /** In the order of their bytes. */
   readonly entries: readonly SafetensorsEntry[]
-  /** The JSON as written, with its padding. */
-  readonly text: string
   /** Offset of the first tensor's first byte. */
   readonly dataStart: number
 }
@@ -98,7 +96,7 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number, file: string):
       `${file} has ${fileBytes} bytes but its header describes ${position}: ${what}; upload it again.`,
     )
   }
-  return { metadata, entries, text, dataStart }
+  return { metadata, entries, dataStart }
 }
 
 function decodeHeaderText(bytes: Uint8Array, file: string): string {

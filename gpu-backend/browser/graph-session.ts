@@ -130,12 +130,6 @@ export class GraphSession {
     return outputs.logits!.data as Float32Array
   }
 
-  async release(): Promise<void> {
-    for (const tensor of Object.values(this.#deltaFeeds)) this.#memory.free(tensor)
-    this.#memory.release()
-    await this.#session.release()
-  }
-
   /** A promise of its own for each run: what a lasting one is raced with, it keeps, outputs and all. */
   #compute(feeds: Feeds, fetches: Record<string, Tensor | null>): Promise<InferenceSession.ReturnType> {
     return new Promise((resolve, reject) => {

@@ -17,7 +17,6 @@ export interface SequenceMemory {
   /** A tensor that many runs read, until it is freed. */
   place(values: Float32Array, dims: readonly number[]): Tensor
   free(tensor: Tensor): void
-  release(): void
 }
 
 /** In JavaScript's memory: the runtime copies in and out, so the cache is as long as the sequence and no longer. */
@@ -47,10 +46,6 @@ export class HostMemory implements SequenceMemory {
   }
 
   free(): void {}
-
-  release(): void {
-    this.restart()
-  }
 }
 
 /** A global of browsers that TypeScript's library for workers lacks. */
@@ -96,10 +91,6 @@ export class GpuMemory implements SequenceMemory {
   free(tensor: Tensor): void {
     this.#buffers.get(tensor)?.destroy()
     this.#buffers.delete(tensor)
-  }
-
-  release(): void {
-    for (const tensor of [...this.#buffers.keys()]) this.free(tensor)
   }
 
   #allocate(dims: readonly number[]): Tensor {

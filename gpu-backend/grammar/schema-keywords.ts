@@ -125,7 +125,7 @@ export function referenced(root: Schema, ref: string, place: string): unknown {
 }
 
 /** The name that a part of a JSON pointer in a URI fragment stands for; undefined: its percent-encoding is broken. */
-export function unescapePointer(part: string): string | undefined {
+function unescapePointer(part: string): string | undefined {
   try {
     return decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
   } catch {

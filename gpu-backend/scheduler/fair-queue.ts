@@ -2,7 +2,6 @@
 // Pure: no clock, no I/O. Invariant: a tenant's sequences leave in the order in which they came.
 
 interface Item {
-  readonly id: number
   readonly tenant: string
 }
 

@@ -3,7 +3,6 @@
 import { FairQueue } from './fair-queue.ts'
 
 interface Turn {
-  readonly id: number
   readonly tenant: string
   /** Never rejects. */
   take(): Promise<void>
@@ -13,12 +12,11 @@ interface Turn {
 export class Turns {
   readonly #waiting = new FairQueue<Turn>()
   #isTaken = false
-  #lastId = 0
 
   /** What `work` gives, when it is the turn of `tenant`. Rejects as `work` does, and as `clear` says. */
   run<Result>(tenant: string, work: () => Promise<Result>): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>()
-    this.#waiting.push({ id: ++this.#lastId, tenant, take: () => work().then(resolve, reject), refuse: reject })
+    this.#waiting.push({ tenant, take: () => work().then(resolve, reject), refuse: reject })
     if (!this.#isTaken) void this.#takeAll()
     return promise
   }

@@ -15,7 +15,6 @@ const API = {
     'void *OrtCreateSessionFromArray(void *env, void *data, size_t bytes, void *options, _Out_ void **out)',
   ],
   CreateSessionOptions: [10, 'void *OrtCreateSessionOptions(_Out_ void **out)'],
-  EnableProfiling: [14, 'void *OrtEnableProfiling(void *options, const char *prefix)'],
   SetGraphOptimizationLevel: [23, 'void *OrtSetGraphOptimizationLevel(void *options, int level)'],
   SetIntraOpNumThreads: [24, 'void *OrtSetIntraOpNumThreads(void *options, int threads)'],
   CreateTensor: [48, 'void *OrtCreateTensor(void *alloc, const int64_t *dims, size_t n, int type, _Out_ void **out)'],

@@ -9,7 +9,7 @@ export type ElementType = keyof typeof ELEMENT_TYPE
 
 export type Device = 'cpu' | 'webgpu' | 'cuda'
 
-export type HostArray = Float32Array | Float16Array | Int32Array | BigInt64Array | Uint8Array
+export type HostArray = Float32Array | Float16Array | Int32Array | Uint8Array
 
 /** Errors are thrown with their message; the library need not print them as well. */
 const LOG_FATAL_ONLY = 4
@@ -45,7 +45,7 @@ export class OnnxRuntime {
    * Loads `model`, a file's path or a whole model in memory, for `device`.
    * @throws OrtError when it is not a model, or the device's provider is not available here
    */
-  createSession(model: string | Uint8Array, device: Device, threads: number, profilePrefix?: string): Session {
+  createSession(model: string | Uint8Array, device: Device, threads: number): Session {
     const options = this.#create('CreateSessionOptions')
     try {
       this.#check(this.#api.SetIntraOpNumThreads(options, threads))
@@ -54,7 +54,6 @@ export class OnnxRuntime {
       this.#check(this.#api.AddSessionConfigEntry(options, 'session.force_spinning_stop', '1'))
       // Work in pieces that get smaller: a thread that must wait for a core then holds up less of an operator.
       this.#check(this.#api.AddSessionConfigEntry(options, 'session.dynamic_block_base', '4'))
-      if (profilePrefix) this.#check(this.#api.EnableProfiling(options, profilePrefix))
       if (device !== 'cpu') this.#appendProvider(options, device)
       const session =
         typeof model === 'string'

@@ -9,8 +9,7 @@ import type { Guest, Replica } from './replica.ts'
 
 /** A sequence as the dispatcher sees it. */
 export interface Dispatched extends Guest {
-  readonly id: number
-  /** Called once it has a place, which it gives up by `release`. */
+  /** Called once it has a place, which it gives up by `Replica.leave`. */
   start(replica: Replica): void
   fail(error: BackendError): void
 }

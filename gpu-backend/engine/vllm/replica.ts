@@ -178,11 +178,6 @@ export class Replica implements Place {
     this.#options.onChange()
   }
 
-  /** Checks the server at once. */
-  checkNow(): void {
-    this.#wake.abort()
-  }
-
   close(): void {
     this.#isReady = false
     clearTimeout(this.#hung)
