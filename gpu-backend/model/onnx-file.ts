@@ -6,7 +6,7 @@ import protobuf from 'protobufjs/minimal.js'
 /** The domain of ONNX Runtime's own operators. */
 export const MICROSOFT = 'com.microsoft'
 
-/** onnx.proto's TensorProto.DataType. */
+/** onnx.proto's TensorProto.DataType, whose numbers ONNX Runtime's C API shares. */
 export const DATA_TYPE = { f32: 1, u8: 2, i8: 3, i32: 6, i64: 7, bool: 9, f16: 10 } as const
 export type DataType = keyof typeof DATA_TYPE
 

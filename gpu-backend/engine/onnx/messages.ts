@@ -1,24 +1,16 @@
 // What passes between the engine's two halves: the server's thread and the thread that runs the graph.
 import type { BaseModel } from '../../../adapters/base-model.ts'
 import type { TokenTrie } from '../../grammar/token-trie.ts'
-import type { ModelConfig } from '../../model/model-config.ts'
-import type { FloatType } from '../../model/weight-formats.ts'
 import type { ErrorCode, Tier } from '../../protocol.ts'
 import type { AdapterCacheStats } from '../../residency/adapter-cache.ts'
+import type { Sampled } from '../../sampling/sampler.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { EndOfSequence } from '../answer-events.ts'
-import type { Device } from './ort.ts'
+import type { RunnerOptions } from './runner.ts'
 
 /** What the worker is started with. */
-export interface WorkerOptions {
-  readonly graphPath: string
-  readonly config: ModelConfig
-  readonly floatType: FloatType
+export interface WorkerOptions extends RunnerOptions {
   readonly base: BaseModel
-  readonly device: Device
-  readonly threads: number
-  readonly maxRows: number
-  readonly contextTokens: number
   /** Capacity of the host tier. */
   readonly hostDeltaBytes: number
   /** Capacity of the prefix cache. */
@@ -37,12 +29,9 @@ export type ToWorker =
   | { readonly type: 'report'; readonly call: number }
   | { readonly type: 'close' }
 
-/** One new token; the last one carries why the sequence ended. */
-export interface TokenMessage {
+/** One new token of the sequence `id`. */
+export interface TokenMessage extends Sampled {
   readonly id: number
-  readonly token: number
-  readonly logprob: number
-  readonly top: readonly { readonly token: number; readonly logprob: number }[]
 }
 
 export interface SequenceEnd extends EndOfSequence {

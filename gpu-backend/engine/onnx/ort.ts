@@ -1,11 +1,8 @@
 // ONNX Runtime as sessions, tensors and bindings, over its C API. Knows nothing of models, batches or adapters.
 // Invariant: every native object made here is freed by its `release`.
 // Why not `InferenceSession.run` of onnxruntime-node: it copies each output into new memory, the KV cache included.
+import { DATA_TYPE, type DataType } from '../../model/onnx-file.ts'
 import { type ApiFunctions, loadApi, OrtError, type Pointer } from './ort-api.ts'
-
-/** Tensor element types, with ONNX's numbers for them. */
-export const ELEMENT_TYPE = { f32: 1, u8: 2, i32: 6, i64: 7, bool: 9, f16: 10 } as const
-export type ElementType = keyof typeof ELEMENT_TYPE
 
 export type Device = 'cpu' | 'webgpu' | 'cuda'
 
@@ -66,7 +63,7 @@ export class OnnxRuntime {
   }
 
   /** A tensor over `data` itself, without a copy. `data` must outlive the value and must own or view an ArrayBuffer. */
-  hostTensor(data: HostArray, type: ElementType, dims: readonly number[]): Value {
+  hostTensor(data: HostArray, type: DataType, dims: readonly number[]): Value {
     const size = dims.reduce((product, dim) => product * dim, 1)
     if (size !== data.length)
       throw new OrtError(`A tensor of shape [${dims}] needs ${size} elements, not ${data.length}.`)
@@ -77,7 +74,7 @@ export class OnnxRuntime {
       data.byteLength,
       dims,
       dims.length,
-      ELEMENT_TYPE[type],
+      DATA_TYPE[type],
     )
     return new Value(this.#api, pointer, data)
   }
@@ -146,9 +143,9 @@ export class Session {
   }
 
   /** An uninitialised tensor in the device's memory. */
-  deviceTensor(type: ElementType, dims: readonly number[]): Value {
+  deviceTensor(type: DataType, dims: readonly number[]): Value {
     if (!this.#deviceAllocator) throw new OrtError('This session runs on the CPU: its tensors are host tensors.')
-    const args = [this.#deviceAllocator, dims, dims.length, ELEMENT_TYPE[type]]
+    const args = [this.#deviceAllocator, dims, dims.length, DATA_TYPE[type]]
     return new Value(this.#api, createNative(this.#api, this.#check, 'CreateTensor', args))
   }
 

@@ -14,20 +14,27 @@ import { type VllmAddress, VllmClient, VllmLost } from './vllm-client.ts'
 import { requireCommand, VllmProcess } from './vllm-process.ts'
 
 export interface ServersOptions {
+  /** A server of our own, or those that run already. */
   readonly server:
     | { readonly kind: 'own'; readonly command: string; readonly more: readonly string[] }
     | { readonly kind: 'running'; readonly addresses: readonly VllmAddress[]; readonly apiKey: string | undefined }
+  /** A Hugging Face directory: the one that the servers serve. */
   readonly modelPath: string
   readonly base: BaseModel
   readonly tokenizer: Tokenizer
   readonly contextTokens: number
   /** vLLM's name of a type; undefined: the model's own. */
   readonly dtype: string | undefined
+  /** `cpu` where vLLM is its build for CPUs. */
   readonly device: 'cpu' | 'cuda'
+  /** Host memory for deltas; on a CPU, half of it for the KV cache. */
   readonly memoryBytes: number
+  /** Sequences on one server at once. */
   readonly maxBatch: number
+  /** Different deltas in one batch. */
   readonly maxLoras: number
   readonly maxRank: number
+  /** The directory that the servers see under the same path. */
   readonly sharedDir: string
   readonly dataDir: string
   readonly findAdapter: (digest: string) => SharedAdapter | undefined

@@ -33,32 +33,19 @@ import { Servers, type ServersOptions } from './servers.ts'
 import { SharedAdapters } from './shared-adapters.ts'
 import { VllmRefusal } from './vllm-client.ts'
 
-export interface VllmEngineOptions {
-  /** A Hugging Face directory: the one that the servers serve. */
-  readonly modelPath: string
+/** What is found out here of the model, and who is told of the servers. */
+type OwnToEngine = 'base' | 'tokenizer' | 'contextTokens' | 'sharedDir' | 'findAdapter' | 'onChange'
+
+export interface VllmEngineOptions extends Omit<ServersOptions, OwnToEngine> {
   /** The base model's name for clients. */
   readonly modelName: string
-  readonly dataDir: string
-  /** A server of our own, or those that run already. */
-  readonly server: ServersOptions['server']
-  /** vLLM's name of a type; undefined: the model's own. */
-  readonly dtype: string | undefined
-  /** `cpu` where vLLM is its build for CPUs. */
-  readonly device: 'cpu' | 'cuda'
-  /** Host memory for deltas; on a CPU, half of it for the KV cache. */
-  readonly memoryBytes: number
-  /** Sequences on one server at once. */
-  readonly maxBatch: number
-  /** Different deltas in one batch. */
-  readonly maxLoras: number
-  readonly maxRank: number
   /** undefined: as much as the model allows, up to 4096. */
   readonly contextTokens: number | undefined
   readonly diskBytes: number
   readonly maxDeltaBytes: number
   /** Sequences that may wait; beyond it requests are refused. */
   readonly maxQueue: number
-  /** The directory that the servers see under the same path; undefined: one in `dataDir`. */
+  /** undefined: one in `dataDir`. */
   readonly sharedDir: string | undefined
 }
 
