@@ -52,8 +52,8 @@ const EXTERNAL = 1
 
 type Writer = protobuf.Writer
 
-/** The ModelProto of `graph`; its initializers are in the file named `dataFile` beside it. */
-export function encodeModel(graph: OnnxGraph, dataFile: string): Uint8Array {
+/** The ModelProto of `graph`; initializers that are not inline are in the file named `dataFile` beside it. */
+export function encodeModel(graph: OnnxGraph, dataFile = ''): Uint8Array {
   const model = protobuf.Writer.create()
   model.uint32(tag(1, 0)).int64(IR_VERSION)
   text(model, 2, 'polylora')

@@ -96,33 +96,27 @@ export class DeviceKvCache implements KvCache {
 
 function insertGraph(shape: KvShape, rows: number): Uint8Array {
   const [batch, row] = [rows, 1].map((count) => [count, shape.kvHeads, shape.contextTokens, shape.headDim])
-  return encodeModel(
-    {
-      nodes: [{ op: 'Where', domain: '', inputs: ['mask', 'row', 'batch'], outputs: ['out'], attributes: {} }],
-      inputs: [
-        { name: 'mask', type: 'bool', dims: [rows, 1, 1, 1] },
-        { name: 'row', type: shape.floatType, dims: row! },
-        { name: 'batch', type: shape.floatType, dims: batch! },
-      ],
-      outputs: [{ name: 'out', type: shape.floatType, dims: batch! }],
-      initializers: [],
-    },
-    '',
-  )
+  return encodeModel({
+    nodes: [{ op: 'Where', domain: '', inputs: ['mask', 'row', 'batch'], outputs: ['out'], attributes: {} }],
+    inputs: [
+      { name: 'mask', type: 'bool', dims: [rows, 1, 1, 1] },
+      { name: 'row', type: shape.floatType, dims: row! },
+      { name: 'batch', type: shape.floatType, dims: batch! },
+    ],
+    outputs: [{ name: 'out', type: shape.floatType, dims: batch! }],
+    initializers: [],
+  })
 }
 
 function reorderGraph(shape: KvShape, rows: number): Uint8Array {
   const dims = [rows, shape.kvHeads, shape.contextTokens, shape.headDim]
-  return encodeModel(
-    {
-      nodes: [{ op: 'Gather', domain: '', inputs: ['batch', 'rows'], outputs: ['out'], attributes: { axis: 0 } }],
-      inputs: [
-        { name: 'rows', type: 'i32', dims: [rows] },
-        { name: 'batch', type: shape.floatType, dims },
-      ],
-      outputs: [{ name: 'out', type: shape.floatType, dims }],
-      initializers: [],
-    },
-    '',
-  )
+  return encodeModel({
+    nodes: [{ op: 'Gather', domain: '', inputs: ['batch', 'rows'], outputs: ['out'], attributes: { axis: 0 } }],
+    inputs: [
+      { name: 'rows', type: 'i32', dims: [rows] },
+      { name: 'batch', type: shape.floatType, dims },
+    ],
+    outputs: [{ name: 'out', type: shape.floatType, dims }],
+    initializers: [],
+  })
 }

@@ -6,15 +6,12 @@ import { OrtError } from './ort-api.ts'
 /** @throws OrtError where it cannot */
 export function checkHalfFloats(runtime: OnnxRuntime, device: Device): void {
   const tensor = { type: 'f16', dims: [2] } as const
-  const probe = encodeModel(
-    {
-      nodes: [{ op: 'Add', domain: '', inputs: ['x', 'x'], outputs: ['y'], attributes: {} }],
-      inputs: [{ name: 'x', ...tensor }],
-      outputs: [{ name: 'y', ...tensor }],
-      initializers: [],
-    },
-    '',
-  )
+  const probe = encodeModel({
+    nodes: [{ op: 'Add', domain: '', inputs: ['x', 'x'], outputs: ['y'], attributes: {} }],
+    inputs: [{ name: 'x', ...tensor }],
+    outputs: [{ name: 'y', ...tensor }],
+    initializers: [],
+  })
   const session = runtime.createSession(probe, device, 1)
   const [x, y] = [Float16Array.of(1, 2), new Float16Array(2)].map((data) => runtime.hostTensor(data, 'f16', [2]))
   const binding = session.createBinding()

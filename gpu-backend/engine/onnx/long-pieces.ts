@@ -40,23 +40,20 @@ function attend(
   const inputs = ['qkv', '', '', 'past_k', 'past_v', 'seqlens_k', 'total_length']
   const attributes = { num_heads: heads, kv_num_heads: kvHeads }
   const [op, domain] = ['GroupQueryAttention', MICROSOFT]
-  const graph = encodeModel(
-    {
-      nodes: [{ op, domain, inputs, outputs: ['attended', 'present_k', 'present_v'], attributes }],
-      inputs: [
-        { name: 'qkv', type, dims: [1, tokens, inSize] },
-        ...['past_k', 'past_v'].map((name) => ({ name, type, dims: cache })),
-        { name: 'seqlens_k', type: 'i32', dims: [1] },
-        { name: 'total_length', type: 'i32', dims: [] },
-      ],
-      outputs: [
-        { name: 'attended', type, dims: [1, tokens, outSize] },
-        ...['present_k', 'present_v'].map((name) => ({ name, type, dims: cache })),
-      ],
-      initializers: [],
-    },
-    '',
-  )
+  const graph = encodeModel({
+    nodes: [{ op, domain, inputs, outputs: ['attended', 'present_k', 'present_v'], attributes }],
+    inputs: [
+      { name: 'qkv', type, dims: [1, tokens, inSize] },
+      ...['past_k', 'past_v'].map((name) => ({ name, type, dims: cache })),
+      { name: 'seqlens_k', type: 'i32', dims: [1] },
+      { name: 'total_length', type: 'i32', dims: [] },
+    ],
+    outputs: [
+      { name: 'attended', type, dims: [1, tokens, outSize] },
+      ...['present_k', 'present_v'].map((name) => ({ name, type, dims: cache })),
+    ],
+    initializers: [],
+  })
   const session = runtime.createSession(graph, device, 1)
   const binding = session.createBinding()
   const values: Value[] = []

@@ -27,19 +27,16 @@ export function signedProduct(
   [rows, depth, columns]: readonly [number, number, number],
 ): Float32Array {
   const inputs = ['left', 'right', 'one', 'one']
-  const graph = encodeModel(
-    {
-      nodes: [{ op: 'MatMulIntegerToFloat', domain: MICROSOFT, inputs, outputs: ['product'], attributes: {} }],
-      inputs: [{ name: 'left', type: 'u8', dims: [rows, depth] }],
-      outputs: [{ name: 'product', type: 'f32', dims: [rows, columns] }],
-      initializers: [
-        // A constant, which ONNX Runtime lays out anew when it loads the graph, as it does with weights.
-        { name: 'right', type: 'i8', dims: [depth, columns], inline: new Uint8Array(right.buffer) },
-        { name: 'one', type: 'f32', dims: [], inline: new Uint8Array(Float32Array.of(1).buffer) },
-      ],
-    },
-    '',
-  )
+  const graph = encodeModel({
+    nodes: [{ op: 'MatMulIntegerToFloat', domain: MICROSOFT, inputs, outputs: ['product'], attributes: {} }],
+    inputs: [{ name: 'left', type: 'u8', dims: [rows, depth] }],
+    outputs: [{ name: 'product', type: 'f32', dims: [rows, columns] }],
+    initializers: [
+      // A constant, which ONNX Runtime lays out anew when it loads the graph, as it does with weights.
+      { name: 'right', type: 'i8', dims: [depth, columns], inline: new Uint8Array(right.buffer) },
+      { name: 'one', type: 'f32', dims: [], inline: new Uint8Array(Float32Array.of(1).buffer) },
+    ],
+  })
   const runtime = new OnnxRuntime()
   const session = runtime.createSession(graph, 'cpu', 2)
   const binding = session.createBinding()
