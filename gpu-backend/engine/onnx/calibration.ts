@@ -28,18 +28,13 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
   const runtime = new OnnxRuntime()
   const session = runtime.createSession(graphPath, 'cpu', 0)
   const binding = session.createBinding()
-  const values: Value[] = []
-  const held = (value: Value): Value => {
-    values.push(value)
-    return value
-  }
   const count = tokens.length
   const groups = graphGroups(config, graphPath)
   const { layers, kvHeads, headDim } = config
   const kv = new HostKvCache(runtime, { layers, kvHeads, headDim, contextTokens: count, floatType: 'f32' }, 1)
   const deltas = new DeltaInputs(runtime, groups, 1, 'cpu', 'f32')
   try {
-    const input = (name: string, value: Value) => binding.input(name, held(value))
+    const input = (name: string, value: Value) => binding.input(name, binding.hold(value))
     input('input_ids', runtime.hostTensor(ints(count, tokens), 'i32', [1, count]))
     input('seqlens_k', runtime.hostTensor(ints(1, [count - 1]), 'i32', [1]))
     input('total_length', runtime.hostTensor(ints(1, [count]), 'i32', []))
@@ -52,14 +47,13 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
     deltas.bind(binding, [null], undefined)
     const energies = groups.map((group) => {
       const energy = floats(group.in)
-      binding.output(`${group.name}.energy`, held(runtime.hostTensor(energy, 'f32', [group.in])))
+      binding.output(`${group.name}.energy`, binding.hold(runtime.hostTensor(energy, 'f32', [group.in])))
       return energy
     })
     session.run(binding)
     return new Map(groups.map(({ name }, i) => [name, smoothingFactors(energies[i]!)]))
   } finally {
     binding.release()
-    for (const value of values) value.release()
     deltas.release()
     kv.release()
     session.release()

@@ -5,7 +5,7 @@ import type { ModelDimensions } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import { floatArray } from './float-array.ts'
 import { ints } from './host-arrays.ts'
-import type { Device, OnnxRuntime, Value } from './ort.ts'
+import type { Device, OnnxRuntime } from './ort.ts'
 
 type Heads = Pick<ModelDimensions, 'heads' | 'kvHeads' | 'headDim'>
 
@@ -56,17 +56,12 @@ function attend(
   })
   const session = runtime.createSession(graph, device, 1)
   const binding = session.createBinding()
-  const values: Value[] = []
-  const held = (value: Value) => {
-    values.push(value)
-    return value
-  }
   try {
     for (const name of ['k', 'v']) {
       const length = cache.reduce((product, dim) => product * dim, 1)
       const place = () =>
         device === 'cpu' ? runtime.hostTensor(floatArray(type, length), type, cache) : session.deviceTensor(type, cache)
-      const value = held(place())
+      const value = binding.hold(place())
       binding.input(`past_${name}`, value)
       binding.output(`present_${name}`, value)
     }
@@ -74,16 +69,15 @@ function attend(
       const qkv = floatArray(type, tokens * inSize).map((_, i) => Math.sin(1 + i * i + piece))
       const attended = floatArray(type, tokens * outSize)
       const past = (piece + 1) * tokens
-      binding.input('qkv', held(runtime.hostTensor(qkv, type, [1, tokens, inSize])))
-      binding.input('seqlens_k', held(runtime.hostTensor(ints(1, [past - 1]), 'i32', [1])))
-      binding.input('total_length', held(runtime.hostTensor(ints(1, [past]), 'i32', [])))
-      binding.output('attended', held(runtime.hostTensor(attended, type, [1, tokens, outSize])))
+      binding.input('qkv', binding.hold(runtime.hostTensor(qkv, type, [1, tokens, inSize])))
+      binding.input('seqlens_k', binding.hold(runtime.hostTensor(ints(1, [past - 1]), 'i32', [1])))
+      binding.input('total_length', binding.hold(runtime.hostTensor(ints(1, [past]), 'i32', [])))
+      binding.output('attended', binding.hold(runtime.hostTensor(attended, type, [1, tokens, outSize])))
       session.run(binding)
       return Array.from(attended)
     })
   } finally {
     binding.release()
-    for (const value of values) value.release()
     session.release()
   }
 }

@@ -188,6 +188,7 @@ export class Value {
 export class Binding {
   readonly #api: ApiFunctions
   readonly #check: (status: unknown) => void
+  readonly #held: Value[] = []
   readonly pointer: Pointer
 
   constructor(api: ApiFunctions, check: (status: unknown) => void, pointer: Pointer) {
@@ -204,8 +205,15 @@ export class Binding {
     this.#check(this.#api.BindOutput(this.pointer, name, value.pointer))
   }
 
+  /** The same value, which is released with this binding. */
+  hold(value: Value): Value {
+    this.#held.push(value)
+    return value
+  }
+
   release(): void {
     this.#api.ReleaseIoBinding(this.pointer)
+    for (const value of this.#held) value.release()
   }
 }
 

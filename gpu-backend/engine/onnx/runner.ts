@@ -54,7 +54,6 @@ interface DecodeStep extends Bound {
   readonly logits: Float32Array
   /** [rows] f32: the largest logit of each */
   readonly peaks: Float32Array
-  readonly values: readonly Value[]
 }
 
 export class Runner {
@@ -120,12 +119,7 @@ export class Runner {
     const logits = this.#prefillLogits.subarray(0, logitsLength)
     const hidden = this.#prefillHidden.subarray(0, hiddenLength)
     const { binding } = this.#prefill
-    const values: Value[] = []
-    const host = (value: Value) => {
-      values.push(value)
-      return value
-    }
-    try {
+    this.#run(binding, (host) => {
       binding.input('input_ids', host(this.#runtime.hostTensor(ints(count, tokens), 'i32', [1, count])))
       binding.input('seqlens_k', host(this.#runtime.hostTensor(ints(1, [past + count - 1]), 'i32', [1])))
       binding.input('total_length', host(this.#runtime.hostTensor(ints(1, [past + count]), 'i32', [])))
@@ -139,10 +133,7 @@ export class Runner {
       this.#prefill.deltas = this.#deltas.bind(binding, [delta], this.#prefill.deltas)
       binding.output('logits', host(this.#runtime.hostTensor(logits, 'f32', [1, samplePositions.length, vocabSize])))
       binding.output('hidden', host(this.#runtime.hostTensor(hidden, 'f32', [1, count, hiddenSize])))
-      this.#session.run(binding)
-    } finally {
-      for (const value of values) value.release()
-    }
+    })
     return { logits, hidden }
   }
 
@@ -161,12 +152,7 @@ export class Runner {
     }
     step.total[0] = longest
     for (const { name, value } of step.inputs) step.binding.input(name, value)
-    const values: Value[] = []
-    const host = (value: Value) => {
-      values.push(value)
-      return value
-    }
-    try {
+    this.#run(step.binding, (host) => {
       this.#bindEmbeddingDelta(
         step.binding,
         rows.map(({ token, delta }) => ({ tokens: [token], delta })),
@@ -178,10 +164,7 @@ export class Runner {
         rows.map(({ delta }) => delta),
         step.deltas,
       )
-      this.#session.run(step.binding)
-    } finally {
-      for (const value of values) value.release()
-    }
+    })
     return step
   }
 
@@ -204,6 +187,20 @@ export class Runner {
     this.#runtime.release()
   }
 
+  /** Runs the graph once `bind` has bound what changes; values that it has `host` hold are released after the run. */
+  #run(binding: Binding, bind: (host: (value: Value) => Value) => void): void {
+    const values: Value[] = []
+    try {
+      bind((value) => {
+        values.push(value)
+        return value
+      })
+      this.#session.run(binding)
+    } finally {
+      for (const value of values) value.release()
+    }
+  }
+
   /** A device's cache has no views, so its batch always has every row: those that do not run repeat the first's delta. */
   #padded(running: readonly DecodeRow[]): readonly DecodeRow[] {
     if (this.#options.device === 'cpu') return running
@@ -212,10 +209,7 @@ export class Runner {
   }
 
   #forgetSteps(): void {
-    for (const { binding, values } of this.#decodeSteps.values()) {
-      binding.release()
-      for (const value of values) value.release()
-    }
+    for (const { binding } of this.#decodeSteps.values()) binding.release()
     this.#decodeSteps.clear()
   }
 
@@ -225,25 +219,21 @@ export class Runner {
     const { vocabSize } = this.#options.config
     const [ids, seqlens, total] = [ints(rows), ints(rows), ints(1)]
     const logits = floats(rows * vocabSize)
-    const inputs = [
-      { name: 'input_ids', value: this.#runtime.hostTensor(ids, 'i32', [rows, 1]) },
-      { name: 'seqlens_k', value: this.#runtime.hostTensor(seqlens, 'i32', [rows]) },
-      { name: 'total_length', value: this.#runtime.hostTensor(total, 'i32', []) },
-    ]
-    const binding = this.#session.createBinding()
-    binding.input('sample_positions', this.#firstPosition)
     const peaks = floats(rows)
-    const outputs = [
-      { name: 'logits', value: this.#runtime.hostTensor(logits, 'f32', [rows, 1, vocabSize]) },
-      { name: 'peaks', value: this.#runtime.hostTensor(peaks, 'f32', [rows, 1]) },
+    const binding = this.#session.createBinding()
+    const inputs = [
+      { name: 'input_ids', value: binding.hold(this.#runtime.hostTensor(ids, 'i32', [rows, 1])) },
+      { name: 'seqlens_k', value: binding.hold(this.#runtime.hostTensor(seqlens, 'i32', [rows])) },
+      { name: 'total_length', value: binding.hold(this.#runtime.hostTensor(total, 'i32', [])) },
     ]
-    for (const { name, value } of outputs) binding.output(name, value)
+    binding.input('sample_positions', this.#firstPosition)
+    binding.output('logits', binding.hold(this.#runtime.hostTensor(logits, 'f32', [rows, 1, vocabSize])))
+    binding.output('peaks', binding.hold(this.#runtime.hostTensor(peaks, 'f32', [rows, 1])))
     for (const { past, present, value } of this.kv.batch(rows)) {
       binding.input(past, value)
       binding.output(present, value)
     }
-    const values = [...inputs, ...outputs].map(({ value }) => value)
-    const step: DecodeStep = { binding, ids, seqlens, total, inputs, logits, peaks, values, deltas: undefined }
+    const step: DecodeStep = { binding, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
     this.#decodeSteps.set(rows, step)
     return step
   }

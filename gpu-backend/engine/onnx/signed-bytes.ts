@@ -41,18 +41,13 @@ export function signedProduct(
   const session = runtime.createSession(graph, 'cpu', 2)
   const binding = session.createBinding()
   const product = floats(rows * columns)
-  const values = [
-    runtime.hostTensor(left, 'u8', [rows, depth]),
-    runtime.hostTensor(product, 'f32', [rows, columns]),
-  ] as const
   try {
-    binding.input('left', values[0])
-    binding.output('product', values[1])
+    binding.input('left', binding.hold(runtime.hostTensor(left, 'u8', [rows, depth])))
+    binding.output('product', binding.hold(runtime.hostTensor(product, 'f32', [rows, columns])))
     session.run(binding)
     return product
   } finally {
     binding.release()
-    for (const value of values) value.release()
     session.release()
     runtime.release()
   }
