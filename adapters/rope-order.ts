@@ -1,19 +1,28 @@
 // Rotary embeddings pair values either side by side (Meta, Mistral, llama.cpp) or half a head apart (Hugging Face).
-// Knows only the row order of q and k. Invariant: a permutation within each head; no value changes.
+// Knows only the row order of q and k, of weights and of adapters' B alike (A does not see output rows).
+// Invariant: a permutation within each head; no value changes.
+
+/** Architectures by their GGUF names -> whether llama.cpp stores q and k with interleaved rotary pairs. */
+export const GGUF_INTERLEAVED: Readonly<Record<string, boolean>> = {
+  llama: true,
+  smollm3: true,
+  qwen2: false,
+  qwen3: false,
+}
 
 /**
- * Rows of B [heads·d, r] from interleaved to Hugging Face's order: HF row h·d + t·d/2 + p = interleaved row h·d + 2p + t,
- * t in {0, 1}. The inverse of transformers' `permute_for_rope`'s input, applied to B because A does not see output rows.
+ * Rows of `values` [heads·d, columns] from interleaved to Hugging Face's order: HF row h·d + t·d/2 + p = interleaved row
+ * h·d + 2p + t, t in {0, 1}. Undoes transformers' `permute_for_rope`.
  */
-export function deinterleaveRows(b: Float32Array, heads: number, headDim: number): Float32Array {
-  const rank = b.length / (heads * headDim)
-  const result = new Float32Array(b.length)
+export function deinterleaveRows(values: Float32Array, heads: number, headDim: number): Float32Array {
+  const columns = values.length / (heads * headDim)
+  const result = new Float32Array(values.length)
   for (let head = 0; head < heads; head++) {
     for (let row = 0; row < headDim; row++) {
       const t = row < headDim / 2 ? 0 : 1
       const from = head * headDim + 2 * (row - (t * headDim) / 2) + t
       const to = head * headDim + row
-      result.set(b.subarray(from * rank, (from + 1) * rank), to * rank)
+      result.set(values.subarray(from * columns, (from + 1) * columns), to * columns)
     }
   }
   return result

@@ -5,7 +5,7 @@ import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-sour
 import { AdapterError, quote } from '../errors.ts'
 import type { ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
-import { deinterleaveRows } from '../rope-order.ts'
+import { deinterleaveRows, GGUF_INTERLEAVED } from '../rope-order.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { transpose } from '../transpose.ts'
 
@@ -19,9 +19,6 @@ const MODULES: Readonly<Record<string, string>> = {
   ffn_down: 'mlp.down_proj',
 }
 const KEY = /^(?:blk\.(\d+)\.(\w+)|output|token_embd)\.weight\.lora_([ab])$/
-
-/** Architectures by their GGUF names -> whether llama.cpp stores q and k with interleaved rotary pairs. */
-const INTERLEAVED: Readonly<Record<string, boolean>> = { llama: true, smollm3: true, qwen2: false, qwen3: false }
 
 /** A delta source from an opened GGUF adapter. Throws AdapterError. */
 export function readGguf(weights: TensorFile, options: ImportOptions): DeltaSource {
@@ -46,11 +43,11 @@ export function readGguf(weights: TensorFile, options: ImportOptions): DeltaSour
     )
   }
   const architecture = metadata.get('general.architecture') ?? ''
-  const interleaved = Object.hasOwn(INTERLEAVED, architecture) ? INTERLEAVED[architecture] : undefined
+  const interleaved = Object.hasOwn(GGUF_INTERLEAVED, architecture) ? GGUF_INTERLEAVED[architecture] : undefined
   if (interleaved === undefined) {
     throw new AdapterError(
       'unsupported',
-      `${weights.file} is for general.architecture ${quote(architecture)}; supported are ${Object.keys(INTERLEAVED).join(', ')}.`,
+      `${weights.file} is for general.architecture ${quote(architecture)}; supported are ${Object.keys(GGUF_INTERLEAVED).join(', ')}.`,
     )
   }
   const alpha = metadata.get('adapter.lora.alpha')

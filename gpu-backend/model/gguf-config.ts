@@ -2,7 +2,7 @@
 // Invariant: what llama.cpp would compute with and we would not is refused, so that no file runs wrongly.
 import type { GgufHeader, GgufValue } from '../../adapters/gguf.ts'
 import { StartupError } from '../errors.ts'
-import { type ModelConfig, type ModelType, parseModelConfig } from './model-config.ts'
+import { type ModelConfig, parseModelConfig } from './model-config.ts'
 
 /** Metadata that changes the model in a way that is not supported, and the value that changes nothing. */
 const NEUTRAL: Readonly<Record<string, number>> = {
@@ -23,7 +23,6 @@ const NEUTRAL: Readonly<Record<string, number>> = {
 export function ggufConfig(
   path: string,
   { metadata, tensors }: GgufHeader,
-  modelType: ModelType,
   ropeDivisors: readonly number[] | undefined,
 ): ModelConfig {
   const architecture = String(metadata.get('general.architecture'))
@@ -34,7 +33,8 @@ export function ggufConfig(
   const rotary = get('rope.dimension_count') ?? headDim
   const config = parseModelConfig(
     {
-      model_type: modelType,
+      // llama.cpp's names of the architectures that are taken are transformers' too.
+      model_type: architecture,
       vocab_size: Array.isArray(tokens) ? tokens.length : get('vocab_size'),
       hidden_size: get('embedding_length'),
       num_hidden_layers: get('block_count'),

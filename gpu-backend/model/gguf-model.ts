@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import type { AdapterFile } from '../../adapters/file-set.ts'
 import { type GgufHeader, type GgufTensor, readGgufHeader } from '../../adapters/gguf.ts'
 import { type BlockFormat, dequantize, GGML_TYPES } from '../../adapters/gguf-blocks.ts'
+import { deinterleaveRows, GGUF_INTERLEAVED } from '../../adapters/rope-order.ts'
 import { countValues } from '../../adapters/source-tensor.ts'
 import { StartupError } from '../errors.ts'
 import { showValue } from './config-json.ts'
@@ -13,29 +14,21 @@ import { ggufConfig } from './gguf-config.ts'
 import { ggufName, isKnownGgufTensor, ROPE_DIVISORS } from './gguf-names.ts'
 import { ggufTokenizer } from './gguf-tokenizer.ts'
 import { tokenizerFiles } from './hugging-face-dir.ts'
-import type { ModelConfig, ModelType } from './model-config.ts'
+import type { ModelConfig } from './model-config.ts'
 import { checkShape, type ModelSource, type Weights } from './model-source.ts'
-
-/** GGUF architecture -> model_type, and whether the converter interleaved the rows of q and k. */
-const ARCHITECTURES: Readonly<Record<string, { modelType: ModelType; interleaved: boolean }>> = {
-  llama: { modelType: 'llama', interleaved: true },
-  smollm3: { modelType: 'smollm3', interleaved: true },
-  qwen2: { modelType: 'qwen2', interleaved: false },
-  qwen3: { modelType: 'qwen3', interleaved: false },
-}
 
 /** @throws StartupError naming what the file lacks or what is not supported */
 export async function openGgufModel(path: string): Promise<ModelSource> {
   const header = await readHeader(path)
   const architecture = String(header.metadata.get('general.architecture') ?? '')
-  const known = Object.hasOwn(ARCHITECTURES, architecture) ? ARCHITECTURES[architecture] : undefined
-  if (!known) {
+  const interleaved = Object.hasOwn(GGUF_INTERLEAVED, architecture) ? GGUF_INTERLEAVED[architecture] : undefined
+  if (interleaved === undefined) {
     throw new StartupError(
-      `${path}: general.architecture = ${showValue(architecture)} is not supported; supported are ${Object.keys(ARCHITECTURES).join(', ')}.`,
+      `${path}: general.architecture = ${showValue(architecture)} is not supported; supported are ${Object.keys(GGUF_INTERLEAVED).join(', ')}.`,
     )
   }
-  checkTensors(path, header, known.modelType)
-  const config = ggufConfig(path, header, known.modelType, await ropeDivisors(path, header))
+  checkTensors(path, header, architecture)
+  const config = ggufConfig(path, header, await ropeDivisors(path, header))
   // Files beside the GGUF win: they are the model's own, the metadata a converter's account of them.
   const beside = existsSync(join(dirname(path), 'tokenizer.json'))
   const tokenizer = beside
@@ -45,7 +38,7 @@ export async function openGgufModel(path: string): Promise<ModelSource> {
     config,
     tokenizer,
     files: [path],
-    openWeights: () => openGgufWeights(path, header, config, known.interleaved),
+    openWeights: () => openGgufWeights(path, header, config, interleaved),
   }
 }
 
@@ -74,19 +67,19 @@ async function openGgufWeights(
       checkShape(path, name, tensor && [...tensor.dims].reverse(), shape)
       const values = await readTensor(file, tensor!)
       const heads = name.includes('q_proj') ? config.heads : name.includes('k_proj') ? config.kvHeads : 0
-      return interleaved && heads > 0 ? toHalves(values, heads, config.headDim) : values
+      return interleaved && heads > 0 ? deinterleaveRows(values, heads, config.headDim) : values
     },
     close: () => handle.close(),
   }
 }
 
 /** Every tensor is one that the graph reads, of a type that is decoded, and whole. */
-function checkTensors(path: string, { tensors }: GgufHeader, modelType: ModelType): void {
+function checkTensors(path: string, { tensors }: GgufHeader, architecture: string): void {
   const { size } = statSync(path)
   for (const tensor of tensors.values()) {
     const quoted = `tensor "${tensor.name}"`
     if (!isKnownGgufTensor(tensor.name)) {
-      throw new StartupError(`${path}: the ${quoted} is not supported, so this is no plain ${modelType} model.`)
+      throw new StartupError(`${path}: the ${quoted} is not supported, so this is no plain ${architecture} model.`)
     }
     const format = GGML_TYPES.get(tensor.type)
     if (!format) {
@@ -126,19 +119,4 @@ async function ropeDivisors(path: string, header: GgufHeader): Promise<number[] 
   } finally {
     await handle.close()
   }
-}
-
-/** Undoes the converter's order of a head's rows: pairs (2p, 2p+1) back to halves (p, p + d/2). */
-function toHalves(values: Float32Array, heads: number, headDim: number): Float32Array {
-  const columns = values.length / (heads * headDim)
-  const half = headDim / 2
-  const out = new Float32Array(values.length)
-  for (let head = 0; head < heads; head++) {
-    for (let row = 0; row < headDim; row++) {
-      const from = (head * headDim + row) * columns
-      const to = (head * headDim + (row & 1) * half + (row >> 1)) * columns
-      out.set(values.subarray(from, from + columns), to)
-    }
-  }
-  return out
 }

@@ -6,7 +6,7 @@ import { type ConfigJson, parseConfigJson, type RopeScaling, showValue } from '.
 
 /** Model types whose forward pass the graph builder reproduces. */
 const MODEL_TYPES = ['llama', 'mistral', 'qwen2', 'qwen3', 'smollm3'] as const
-export type ModelType = (typeof MODEL_TYPES)[number]
+type ModelType = (typeof MODEL_TYPES)[number]
 
 export interface ModelConfig {
   readonly modelType: ModelType
