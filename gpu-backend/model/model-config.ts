@@ -8,6 +8,7 @@ import { type ConfigJson, parseConfigJson, type RopeScaling, showValue } from '.
 const MODEL_TYPES = ['llama', 'mistral', 'qwen2', 'qwen3', 'smollm3'] as const
 type ModelType = (typeof MODEL_TYPES)[number]
 
+/** Its JSON is in the base's fingerprint: a field that comes, goes, or moves makes another base of every model. */
 export interface ModelConfig {
   readonly modelType: ModelType
   readonly vocabSize: number
