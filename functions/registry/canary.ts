@@ -1,12 +1,15 @@
 // Which of two versions a request gets. Pure: the same unit (an end user, or a request) always gets the same.
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import { hash32 } from '../hash32.ts'
-import type { AliasRow } from './adapters.ts'
 
-/** Weights are thousandths of a name's requests. */
+interface Split {
+  readonly digest: Digest
+  readonly canary_digest: Digest | null
+  /** Thousandths of the requests that go to the canary. */
+  readonly canary_weight: number
+}
+
 export const WHOLE_WEIGHT = 1000
-
-type Split = Pick<AliasRow, 'digest' | 'canary_digest' | 'canary_weight'>
 
 /** Drawn by the unit and the canary's digest, so that each canary draws its own sample of the users. */
 export function chooseVersion(split: Split, unit: string): Digest {
