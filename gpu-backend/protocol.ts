@@ -22,7 +22,7 @@ const MAX_NAME_CHARS = 256
 const MAX_PROMPTS = 256
 /** Of what is JSON of any shape: whoever walks through it must not run out of stack. */
 const MAX_NESTING = 500
-/** Of JSON that a template is given: a template that walks through so much takes tenths of a second, on the server's thread. */
+/** Of JSON that a template is given: to walk through so much takes one some 50 ms, on the server's thread. */
 const MAX_TEMPLATE_CHARS = 16_384
 /** Texts in one request for embeddings; the edge splits larger ones. */
 export const MAX_EMBED_INPUTS = 256
