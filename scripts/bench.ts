@@ -10,6 +10,7 @@ import { WEIGHT_FORMATS } from '../gpu-backend/model/weight-formats.ts'
 import { readBandwidth } from './bench/bandwidth.ts'
 import { coldStart, disturbed, zipf } from './bench/cold.ts'
 import { adaptersOf, type Contender, MODES, type Mode, type Prompt } from './bench/contender.ts'
+import { addedStepMs, differentOverShared } from './bench/deltas.ts'
 import type { Row } from './bench/goals.ts'
 import { Peers, requirePeers } from './bench/peers.ts'
 import { HEADER, Report } from './bench/report.ts'
@@ -33,19 +34,24 @@ Tokens/s, time to the first token and times between tokens of the server, of the
 peers, with the bare base, one shared adapter and all adapters different; and what the goals are held to. The model is the
 file or folder that POLYLORA_BENCH_MODEL names, or the embedded one.
 
-  --weights LIST    of f32, f16, int8, int4 (default int8,int4); prefill, cold, disturbed and zipf take the first
+  --weights LIST    of f32, f16, int8, int4 (default int8,int4); all but decode take the first
   --streams LIST    (default 1,4,8,16,32)
   --modes LIST      (default bare base,one shared,all different)
   --rounds N        (default 3)
   --tokens N        generated for each stream (default 64)
   --peers DIR       compares with vLLM, PEFT and llama.cpp, which "sh scripts/bench/peers/setup.sh DIR" sets up
-  --only LIST       of decode, prefill, cold, disturbed, zipf (default all)
+  --only LIST       of decode, deltas, prefill, cold, disturbed, zipf (default all)
   --published N     adapters of the Zipf traffic (default 10000)
   --json FILE       writes the figures there, keeping those of other measurements that it holds
   --svg FILE        draws tokens/s against streams
 `
 
 const RANK = 16
+/** Numbers of streams at which different adapters are compared with one, and with none. */
+const SHARED_STREAMS = 16
+const BARE_STREAMS = [8, 32]
+/** Pairs of runs for each round: they are short, and differ more from each other than what is looked for. */
+const PAIRS_A_ROUND = 3
 const PROMPT = 'Please tell me what I should know about your shop before I order something from you today.'
 const LONG_PROMPT_TOKENS = 512
 /** The Zipf traffic's server holds so many deltas in memory; a quarter of its memory is for them. */
@@ -53,7 +59,7 @@ const DELTAS_IN_MEMORY = 64
 const DELTA_SHARE = 4
 /** Tokens that running streams get while one more prompt of the benchmark's length is computed, and one to spare. */
 const TOKENS_WHILE_ONE_BEGINS = 3
-const PARTS = ['decode', 'prefill', 'cold', 'disturbed', 'zipf'] as const
+const PARTS = ['decode', 'deltas', 'prefill', 'cold', 'disturbed', 'zipf'] as const
 
 const flags = parseFlags(HELP, {
   weights: someOf(WEIGHT_FORMATS, ['int8', 'int4']),
@@ -111,6 +117,7 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
     }
     const [{ backend, base, digests, deltas }] = servers as [Server]
     report.extras.deltaBytes = deltaBytes(base, RANK)
+    if (only.includes('deltas')) await measureDeltas(contenders, setup, report)
     const peers = await preparePeers(setup, deltas)
     if (only.includes('decode')) await measureDecode(contenders, peers, setup, report)
     if (only.includes('prefill')) await measurePrefill(contenders[0]!, peers, setup, report)
@@ -124,6 +131,27 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
   } finally {
     for (const contender of contenders) await contender.stop()
   }
+}
+
+/** `server` and `loop` of one kind of weights. */
+async function measureDeltas([server, loop]: readonly Contender[], setup: Setup, report: Report): Promise<void> {
+  const { prompt } = setup
+  const load = (one: Contender, streams: number) => {
+    return { streams, prompt, tokens: tokensFor(one, streams), pairs: PAIRS_A_ROUND * flags.rounds }
+  }
+  const tell = (what: string, values: readonly number[]) =>
+    process.stdout.write(`${what}: ${values.map((value) => value.toFixed(2)).join(' ')}\n`)
+  if (setup.streams.includes(SHARED_STREAMS)) {
+    const ratios = await differentOverShared(server!, load(server!, SHARED_STREAMS))
+    tell(`server, all different over one shared, ${SHARED_STREAMS} streams`, ratios)
+    report.extras.differentOverShared = median(ratios)
+  }
+  for (const streams of BARE_STREAMS.filter((count) => setup.streams.includes(count))) {
+    const added = await addedStepMs(loop!, load(loop!, streams))
+    tell(`loop, ms that different deltas add to a step, ${streams} streams`, added)
+    report.extras.addedStepMs = { ...report.extras.addedStepMs, [streams]: median(added) }
+  }
+  process.stdout.write('\n')
 }
 
 async function preparePeers(setup: Setup, deltas: readonly Uint8Array[]): Promise<Peers | undefined> {

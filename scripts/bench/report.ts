@@ -67,12 +67,11 @@ export class Report {
   /** For each kind of weights: whether a figure reaches its goal, at least its floor, or falls short. */
   goals(): string {
     const { rows, extras } = this.#whole()
-    const machine = { readBytesPerSecond: extras.readBytesPerSecond, deltaBytes: extras.deltaBytes }
     const lines: string[] = []
     for (const [i, weights] of this.#options.weights.entries()) {
       lines.push('', `${weights.padEnd(53)}  floor   goal  measured`)
       // What was measured beside the rows was measured with the first.
-      for (const goal of goals(rows, i === 0 ? extras : machine, `server ${weights}`, `loop ${weights}`)) {
+      for (const goal of goals(rows, i === 0 ? extras : {}, `server ${weights}`, `loop ${weights}`)) {
         if (goal.value === undefined) continue
         const numbers = [
           String(goal.floor).padStart(6),
