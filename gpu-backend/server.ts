@@ -30,6 +30,8 @@ export interface BackendServer {
 /** The server, not yet listening. */
 export function createBackendServer(engine: Engine, key: CapabilityKey, metrics: Metrics): BackendServer {
   let draining = false
+  /** Requests whose answer has not ended. */
+  let open = 0
   const uploads = new Uploads(engine.info.max_delta_bytes)
   const largeBodies = new LargeBodies()
 
@@ -143,13 +145,19 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     ],
   ]
 
+  /** A connection that is kept alive, or that nobody has sent anything on yet, would hold up the end until it times out. */
+  const endUnused = () => {
+    if (draining && open === 0) http.closeAllConnections()
+  }
+
   const http = createServer(TIMEOUTS, async (request, response) => {
     const given = request.headers[REQUEST_ID_HEADER]
     const requestId = typeof given === 'string' && /^[\w-]{1,128}$/.test(given) ? given : crypto.randomUUID()
     const exchange = { request, response, requestId }
-    // A connection that is kept alive would hold up the end until it times out.
+    open++
     response.once('close', () => {
-      if (draining) setImmediate(() => http.closeIdleConnections())
+      open--
+      setImmediate(endUnused)
     })
     const path = (request.url ?? '').split('?', 1)[0]!
     let name = 'unknown'
@@ -172,7 +180,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
       draining = true
       return new Promise((resolve) => {
         http.close(() => resolve())
-        http.closeIdleConnections()
+        endUnused()
       })
     },
   }

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { ClientRequest } from 'node:http'
+import { connect } from 'node:net'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../adapters/digest.ts'
 import { MAX_DELTA_BYTES } from '../../functions/registry/objects.ts'
@@ -616,6 +617,20 @@ describe('a backend that stops', () => {
     expect(JSON.parse(text.trim().split('\n').at(-1)!)).toMatchObject({ event: 'done' })
     late.destroy()
     await drained
+    await expect(fetch(`${other.url}/healthz`)).rejects.toThrow('fetch failed')
+  })
+
+  test('waits for no connection on which no request has come', async () => {
+    const { client: other, server } = await serve(await engines.start())
+    const { hostname, port } = new URL(other.url)
+    for (const begun of ['', 'POST /v1/gen']) {
+      const accepted = once(server.http, 'connection')
+      connect(Number(port), hostname)
+        .on('error', () => {})
+        .write(begun)
+      await accepted
+    }
+    await server.drain()
     await expect(fetch(`${other.url}/healthz`)).rejects.toThrow('fetch failed')
   })
 
