@@ -16,7 +16,7 @@ export class ToolCallReader {
   readonly #maxCalls: number
   #held = ''
   #isInCall: boolean
-  /** What the call that is read began with. */
+  /** What the call that is read began with, white space before it included. */
   #mark = ''
   /** Something was shown that is no call. */
   #hasText = false
@@ -84,8 +84,9 @@ export class ToolCallReader {
     const at = this.#held.indexOf(open)
     if (at >= 0) {
       const before = this.#held.slice(0, at).trimEnd()
-      this.#held = this.#held.slice(at + open.length)
-      this.#mark = open
+      const end = at + open.length
+      this.#mark = this.#held.slice(before.length, end)
+      this.#held = this.#held.slice(end)
       this.#isInCall = true
       return before
     }
