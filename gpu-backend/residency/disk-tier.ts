@@ -7,6 +7,7 @@ import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { MAX_RANK } from '../../adapters/canonical.ts'
+import { log } from '../log.ts'
 import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
 import { deltaPath, readDeltaHeader, tryDigest, WRITING_SUFFIX, writeDeltaFile } from './delta-file.ts'
@@ -105,7 +106,7 @@ export class DiskTier {
       return info
     } catch {
       // A file that is damaged, gone or packed for another graph is as good as none: the edge sends it again.
-      this.remove(digest)
+      this.discard(digest)
       throw adapterMissing(digest)
     }
   }
@@ -118,6 +119,16 @@ export class DiskTier {
     await this.#intake.take(digest, body, maxBytes, { maxRank: this.#maxRank })
   }
 
+  /** Removes a delta that cannot be read. A disk that is failing may not let go of the file: it is used no more all the same. */
+  discard(digest: string): void {
+    try {
+      this.remove(digest)
+    } catch (error) {
+      log('error', 'delta_not_removed', { digest, reason: String(error) })
+    }
+  }
+
+  /** @throws Error where the disk does not let go of the file; the delta is forgotten all the same */
   remove(digest: string): void {
     this.#bytes -= this.#files.get(digest)?.bytes ?? 0
     this.#files.delete(digest)

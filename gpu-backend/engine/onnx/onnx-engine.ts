@@ -218,7 +218,7 @@ export class OnnxEngine implements Engine {
     } catch (error) {
       if (!(error instanceof BackendError) || error.code !== 'adapter_missing' || digest === null) throw error
       // What cannot be read is as good as not there: the edge sends it again.
-      this.#disk.remove(digest)
+      this.#disk.discard(digest)
       throw new BackendError(error.code, error.message, { digest })
     }
   }

@@ -1,5 +1,5 @@
 // A disk that is full before a tier is: its writes fail as the operating system's do, so many times.
-import { readdirSync } from 'node:fs'
+import { readdirSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { SharedAdapters } from '../../../gpu-backend/engine/vllm/shared-adapters.ts'
@@ -23,6 +23,14 @@ function failing<Arguments extends unknown[], T>(write: (...given: Arguments) =>
 vi.mock('../../../gpu-backend/residency/delta-file.ts', async (importOriginal) => {
   const original = await importOriginal<typeof import('../../../gpu-backend/residency/delta-file.ts')>()
   return { ...original, writeDeltaFile: failing(original.writeDeltaFile) }
+})
+vi.mock('node:fs', async (importOriginal) => {
+  const original = await importOriginal<typeof import('node:fs')>()
+  const rmSync: typeof original.rmSync = (...given) => {
+    if (disk.readOnly) throw Object.assign(new Error('EROFS: rm'), { code: 'EROFS' })
+    original.rmSync(...given)
+  }
+  return { ...original, rmSync }
 })
 vi.mock('node:fs/promises', async (importOriginal) => {
   const original = await importOriginal<typeof import('node:fs/promises')>()
@@ -83,6 +91,16 @@ test('a delta that is there is used where the times of files cannot be written',
   disk.readOnly = true
   await expect(tier.use(digest)).resolves.toEqual({ chatTemplate: undefined })
   expect(tier.has(digest)).toBe(true)
+})
+
+test('a delta that cannot be read is asked for again where its file cannot be removed', async () => {
+  const tier = new DiskTier(join(root, String(made++)), base, projectionGroupsOf(base), MANY_BYTES)
+  const { digest, bytes } = await delta(1)
+  await tier.admit(digest, body(bytes), MANY_BYTES)
+  truncateSync(join(tier.dir, readdirSync(tier.dir)[0]!), 40)
+  disk.readOnly = true
+  await expect(tier.use(digest)).rejects.toMatchObject({ code: 'adapter_missing' })
+  expect(tier.has(digest)).toBe(false)
 })
 
 describe.each<[string, () => Tier]>([
