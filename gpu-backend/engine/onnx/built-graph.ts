@@ -18,6 +18,8 @@ import { multipliesSignedBytes } from './signed-bytes.ts'
 const GRAPH_VERSION = 11
 const GRAPH_FILE = 'model.onnx'
 const SIZES_FILE = 'sizes.json'
+/** A folder whose graph is not complete yet, by the process that builds it. */
+const UNFINISHED = /\.(\d+)\.(?:building|observing)$/
 
 /** Bytes by file. */
 const Sizes = z.record(z.string(), z.int())
@@ -39,8 +41,10 @@ export async function graphPath(
   const columnType = hasColumns(format, target) ? (multipliesSignedBytes() ? 'i8' : 'u8') : undefined
   const kind = [format, positions, target, ...(columnType ? [columnType] : []), `v${GRAPH_VERSION}`].join('-')
   const id = `${folderOf(fingerprint)}-${kind}`
-  const dir = join(cacheDir, 'graphs', id)
+  const graphs = join(cacheDir, 'graphs')
+  const dir = join(graphs, id)
   const path = join(dir, GRAPH_FILE)
+  await removeLeftovers(graphs)
   if (await isWhole(dir)) return path
   const building = `${dir}.${process.pid}.building`
   const observing = `${dir}.${process.pid}.observing`
@@ -61,6 +65,25 @@ export async function graphPath(
     for (const unfinished of [building, observing]) await rm(unfinished, { recursive: true, force: true })
   }
   return path
+}
+
+/** Removes what a process that was ended in the middle of building has left: it is as large as a graph. */
+async function removeLeftovers(graphs: string): Promise<void> {
+  await mkdir(graphs, { recursive: true })
+  for (const name of await readdir(graphs)) {
+    const builder = UNFINISHED.exec(name)?.[1]
+    if (builder === undefined || isRunning(Number(builder))) continue
+    await rm(join(graphs, name), { recursive: true, force: true })
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    // It is somebody else's.
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
 }
 
 /** How large the files in `dir` are, written last. */

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { graphPath } from '../../../../gpu-backend/engine/onnx/built-graph.ts'
@@ -37,4 +38,17 @@ test.each(Object.keys(whole))('a graph of which %s was lost, or a part of it, is
     expect(contents(dirname(path))).toEqual(whole)
     expect(readdirSync(dirname(dirname(path)))).toEqual([basename(dirname(path))])
   }
+})
+
+test('what a process left that ended while it built a graph is removed, not what one builds that runs', async () => {
+  const { pid: ended } = spawnSync(process.execPath, ['--version'])
+  const folders = [`${ended}.building`, `${ended}.observing`, `${process.ppid}.building`].map(
+    (end) => `${dirname(path)}.${end}`,
+  )
+  for (const folder of folders) {
+    mkdirSync(folder)
+    writeFileSync(join(folder, 'weights.bin'), 'half')
+  }
+  await build()
+  expect(folders.filter((folder) => existsSync(folder))).toEqual([folders[2]])
 })
