@@ -53,8 +53,17 @@ export function parseStartOptions(argv: readonly string[]): StartOptions | undef
     backendOptions: argv.slice(end + 1),
     demo: !values['no-demo'],
   }
+  refuseAddress(options.backendOptions)
   if (options.port !== options.backendPort) return options
   throw new CliError(`--port and --backend-port are both ${options.port}: give them different numbers.`, 2)
+}
+
+/** The backend would listen where nobody asks for it. */
+function refuseAddress(backendOptions: readonly string[]): void {
+  const end = backendOptions.includes('--') ? backendOptions.indexOf('--') : backendOptions.length
+  const address = backendOptions.slice(0, end).find((option) => /^--(host|port)(=|$)/.test(option))
+  if (address === undefined) return
+  throw new CliError(`${address} cannot follow --: the backend listens on this machine, at --backend-port.`, 2)
 }
 
 function parse(argv: readonly string[]) {
