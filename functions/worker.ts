@@ -26,7 +26,10 @@ import { residency } from './routes/residency.ts'
 import { usage } from './routes/usage.ts'
 import { sweep } from './sweep.ts'
 
-z.config(english())
+z.config({
+  ...english(),
+  customError: ({ code, input }) => (code === 'invalid_type' && input === undefined ? 'it is missing' : undefined),
+})
 
 /** What a web page of another origin may read of an answer. */
 const EXPOSED_HEADERS = [

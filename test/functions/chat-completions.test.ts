@@ -233,6 +233,15 @@ describe('a request that cannot be served', () => {
     expect(response.status).toBe(400)
   })
 
+  test('is 400 where a parameter is missing, and says so', async () => {
+    const call = { method: 'POST', body: '{"model":"tiny-base"}' }
+    const response = await edge.call('key-acme', '/v1/chat/completions', call)
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({
+      error: { code: 'invalid_value', param: 'messages', message: "Invalid value for 'messages': it is missing." },
+    })
+  })
+
   test('is 400 where the body is compressed, and says so', async () => {
     const body = gzipSync(JSON.stringify({ model: 'tiny-base', messages: QUESTION }))
     const headers = { 'content-encoding': 'gzip' }
