@@ -178,9 +178,13 @@ function extension(frame: AnswerFrame, started: Event<'started'> | undefined, do
     tier: started?.tier ?? null,
     cold: frame.cold,
     batch: done.batch,
-    queue_ms: done.queue_ms,
-    ttft_ms: done.ttft_ms,
-    tokens_per_second: decoded > 0 && decodeMs > 0 ? Math.round((decoded / decodeMs) * 10_000) / 10 : null,
+    queue_ms: tenths(done.queue_ms),
+    ttft_ms: tenths(done.ttft_ms),
+    tokens_per_second: decoded > 0 && decodeMs > 0 ? tenths((decoded / decodeMs) * 1000) : null,
     price_nano: frame.terms === null ? 0 : priceNano(frame.terms, done.usage),
   }
+}
+
+function tenths(value: number): number {
+  return Math.round(value * 10) / 10
 }

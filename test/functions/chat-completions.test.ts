@@ -36,7 +36,7 @@ describe('the whole answer', () => {
     expect(data.object).toBe('chat.completion')
     expect(data).toHaveProperty('system_fingerprint', digest.slice(0, 19))
     expect(data).toMatchObject({
-      polylora: { adapter: digest, tier: 'host', batch: { rows: 3, deltas: 2 }, ttft_ms: 5 },
+      polylora: { adapter: digest, tier: 'host', batch: { rows: 3, deltas: 2 }, queue_ms: 1.3, ttft_ms: 5 },
     })
     expect(response.headers.get('x-polylora-adapter')).toBe(digest)
     expect(response.headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{32}$/)

@@ -272,7 +272,7 @@ export class ProtocolBackend {
       send({ event: 'finished', index, reason: wanted < words.length ? 'length' : whole })
     }
     const usage = { prompt_tokens: 7, cached_tokens: 2, completion_tokens: generation.tokens }
-    send({ event: 'done', usage, batch: { rows: 3, deltas: 2 }, queue_ms: 1, ttft_ms: 5, total_ms: 25 })
+    send({ event: 'done', usage, batch: { rows: 3, deltas: 2 }, queue_ms: 1.2634, ttft_ms: 5, total_ms: 25 })
     response.end()
   }
 }
