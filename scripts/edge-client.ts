@@ -172,6 +172,9 @@ function refused(edge: EdgeAddress, status: number, body: string): CliError {
     value = undefined
   }
   const parsed = ErrorAnswer.safeParse(value)
-  const sentence = parsed.success ? parsed.data.error.message : `${edge.url} answered with HTTP status ${status}.`
-  return new CliError(sentence, status >= 500 ? 3 : 1)
+  if (parsed.success) return new CliError(parsed.data.error.message, status >= 500 ? 3 : 1)
+  const answered = `${edge.url} answered with HTTP status ${status}`
+  // A failing edge may be spoken for by what stands before it.
+  if (status >= 500) return new CliError(`${answered}.`, 3)
+  return new CliError(`${answered}, and not as a Polylora edge would; check --edge.`)
 }

@@ -47,6 +47,20 @@ describe('what is no edge, or none for long', () => {
     )
   })
 
+  test('a refusal that is none of an edge’s is told so, and a failure that may be the edge’s is not', async () => {
+    let status = 404
+    const edge = await serve((_request, response) => response.writeHead(status).end('{"error":"not_found"}'))
+    await expect(callEdge(edge, '/v1/adapters')).rejects.toMatchObject({
+      exitCode: 1,
+      message: `${edge.url} answered with HTTP status 404, and not as a Polylora edge would; check --edge.`,
+    })
+    status = 502
+    await expect(callEdge(edge, '/v1/adapters')).rejects.toMatchObject({
+      exitCode: 3,
+      message: `${edge.url} answered with HTTP status 502.`,
+    })
+  })
+
   test('an upload that nobody answers is given up, and can be tried again', async () => {
     const edge = await serve((request) => void request.resume())
     await expect(upload(edge, 100)).rejects.toMatchObject({
