@@ -1,5 +1,7 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
+import { existsSync } from 'node:fs'
 import { rename, rm, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { checkAdapter } from '../check-adapter.ts'
@@ -25,6 +27,8 @@ export const convert: Command = {
     const there = await stat(out).catch(() => undefined)
     // A device would be replaced by the file, whoever may do so.
     if (there && !there.isFile()) throw new CliError(`--out ${out} is no file: give the path of one, or of none.`, 2)
+    const folder = dirname(resolve(out))
+    if (!existsSync(folder)) throw new CliError(`--out ${out}: there is no folder ${folder}; make it first.`, 2)
     const progress = terminalProgress(terminal.stderr)
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
     const partial = `${out}.partial`

@@ -32,6 +32,13 @@ describe('polylora convert', () => {
     expect(readdirSync(data)).not.toContain('device.partial')
   })
 
+  test('says which folder is missing, where the file’s is', async () => {
+    const out = join(data, 'nowhere', 'forno.safetensors')
+    const { code, err } = await runPolylora('convert', ADAPTER, '--base', EMBEDDED_MODEL, '--out', out)
+    const folder = join(data, 'nowhere')
+    expect([code, err]).toEqual([2, `polylora: --out ${out}: there is no folder ${folder}; make it first.\n`])
+  })
+
   test('shows how far it has come, on a terminal alone', async () => {
     const shrink = ['--base', EMBEDDED_MODEL, '--shrink-rank', '8']
     const converted = await runOnTerminal('convert', ADAPTER, ...shrink, '--out', join(data, 'small.safetensors'))
