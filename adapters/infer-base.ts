@@ -21,8 +21,10 @@ const MLX_SIDE = /(?<!\.weight)\.lora_[ab]$/
 /** The deepest models have some 130 layers. */
 const MAX_LAYERS = 10_000
 const LAYER = /(?:^|\.)(?:layers|blk|h)\.(\d+)\./
+/** No model's: tensors do not show which base they are for. */
+export const UNKNOWN_FINGERPRINT = `sha256:${'0'.repeat(64)}`
 
-/** Sizes as the tensors show them; 1 where they show nothing. The fingerprint is all zeros. Throws AdapterError `malformed`. */
+/** Sizes as the tensors show them; 1 where they show nothing. The fingerprint is UNKNOWN_FINGERPRINT. Throws AdapterError `malformed`. */
 export function inferBase(tensors: Iterable<SourceTensor>): BaseModel {
   const seen = new Map<string, { in: number; out: number }>()
   let layers = 1
@@ -47,7 +49,7 @@ export function inferBase(tensors: Iterable<SourceTensor>): BaseModel {
   const key = pick(seen.get('key')?.out, seen.get('value')?.out, query)
   const headDim = greatestCommonDivisor(query, key)
   return {
-    fingerprint: `sha256:${'0'.repeat(64)}`,
+    fingerprint: UNKNOWN_FINGERPRINT,
     name: 'the base that its tensors show',
     architecture: 'unknown',
     layers,

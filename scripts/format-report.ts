@@ -1,4 +1,5 @@
 // An adapter's report as lines for a terminal. Knows no command.
+import { UNKNOWN_FINGERPRINT } from '../adapters/infer-base.ts'
 import type { ReadableReport } from '../functions/client/stored-report.ts'
 import { formatBytes } from './progress.ts'
 
@@ -10,7 +11,7 @@ export function formatReport(report: ReadableReport): string[] {
   const scales = report.scales.map((scale) => Number(scale.toPrecision(6))).join(', ')
   return [
     `format    ${report.sourceFormat}`,
-    `base      ${report.baseName} (${report.base.slice(0, 19)}…)`,
+    `base      ${report.baseName}${report.base === UNKNOWN_FINGERPRINT ? '' : ` (${report.base.slice(0, 19)}…)`}`,
     `rank      ${report.rank}, scale ${scales} folded into B`,
     `modules   ${report.moduleCount}: ${report.modules.join(', ')}`,
     `size      ${formatBytes(report.bytes)} (${report.dtype})${report.hasChatTemplate ? ', with its own chat template' : ''}`,

@@ -232,7 +232,9 @@ describe('polylora without a server', () => {
   test.each(['mlx', 'mlx-embeddings', 'mlx-tied-embeddings', 'gguf-f32', 'peft-embeddings'])(
     'inspect needs no base for %s',
     async (format) => {
-      expect(await run('inspect', join(FORMATS, format))).toMatchObject({ code: 0, err: '' })
+      const { code, out, err } = await run('inspect', join(FORMATS, format))
+      expect({ code, err }).toEqual({ code: 0, err: '' })
+      expect(out).toContain('\nbase      the base that its tensors show\n')
     },
   )
 
