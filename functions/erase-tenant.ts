@@ -5,23 +5,28 @@ import type { Edge } from './edge.ts'
 import type { Bindings } from './env.ts'
 import { askMeterOf } from './metering/meter-of.ts'
 import { objectKey } from './registry/objects.ts'
-import { eraseOrphans } from './registry/orphans.ts'
+import { eraseOrphans, FILES_AT_ONCE } from './registry/orphans.ts'
 import type { Receipt } from './registry/receipt.ts'
 import { beginDeletion, isBeingDeleted, removeTenant } from './registry/tenants.ts'
 import { eraseParts } from './registry/uploads.ts'
 import { evictEverywhere } from './router/evict.ts'
 
-/** So many files are erased at once: a Worker may ask others a thousand times, and a file takes two and each backend. */
-const FILES_AT_ONCE = 100
+/** So many uploads lose their parts at once, each up to 128 with a request of its own: the sweep erases the others. */
+const UPLOADS_AT_ONCE = 10
 
 export async function eraseTenant(edge: Edge, env: Bindings, id: string, requestId: string): Promise<Receipt> {
   const { begunMs, ...erased } = await beginDeletion(env.DB, id, Date.now())
   edge.authenticator.forget()
   const [now, later] = [erased.digests.slice(0, FILES_AT_ONCE), erased.digests.slice(FILES_AT_ONCE)]
   const orphans = await eraseOrphans(env.DB, edge.cachedObjects, now, Date.now())
-  const evicted = await evictEverywhere(edge, { tenant: id, requestId, digests: orphans })
+  const evicted = await evictEverywhere(
+    edge,
+    requestId,
+    orphans.map((digest) => ({ tenant: id, digest })),
+  )
   // They stay noted: `removeTenant` has the sweep look again for what was still on its way.
-  for (const digest of erased.uploads) await eraseParts(env.DB, edge.objects, { tenant: id, digest })
+  for (const digest of erased.uploads.slice(0, UPLOADS_AT_ONCE))
+    await eraseParts(env.DB, edge.objects, { tenant: id, digest })
   // Somebody else may have finished this deletion meanwhile, and the name may be in use again.
   if (await isBeingDeleted(env.DB, id, begunMs)) await askMeterOf(env, id, async (meter) => await meter.erase())
   const receipt: Receipt = {

@@ -13,15 +13,20 @@ import { evictEverywhere } from './router/evict.ts'
 
 export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<void> {
   const requestId = `sweep_${crypto.randomUUID().replaceAll('-', '')}`
-  const jobs = await Promise.allSettled([
-    sweepErasures(edge, env.DB, requestId, nowMs),
-    abandonClaims(env.DB, nowMs),
-    ...(await abandonedUploads(env.DB, nowMs)).map((upload) => eraseUpload(env.DB, edge.objects, upload)),
-    ...(await halfDeletedTenants(env.DB, nowMs)).map((id) => eraseTenant(edge, env, id, requestId)),
-  ])
-  // Each is tried again the next minute, and none holds up the others.
+  const [uploads, tenants] = [await abandonedUploads(env.DB, nowMs), await halfDeletedTenants(env.DB, nowMs)]
+  const jobs = [
+    () => sweepErasures(edge, env.DB, requestId, nowMs),
+    () => abandonClaims(env.DB, nowMs),
+    ...uploads.map((upload) => () => eraseUpload(env.DB, edge.objects, upload)),
+    ...tenants.map((id) => () => eraseTenant(edge, env, id, requestId)),
+  ]
+  // Each is tried again the next minute, and none keeps the others from their turn.
   for (const job of jobs) {
-    if (job.status === 'rejected') console.error(JSON.stringify({ event: 'sweep_failed', reason: String(job.reason) }))
+    try {
+      await job()
+    } catch (error) {
+      console.error(JSON.stringify({ event: 'sweep_failed', reason: String(error) }))
+    }
   }
 }
 
@@ -29,12 +34,12 @@ async function sweepErasures(edge: Edge, db: D1Database, requestId: string, nowM
   const due = await takeErasures(db, nowMs)
   const digests = due.map(({ digest }) => digest)
   const orphans = new Set(await eraseOrphans(db, edge.cachedObjects, digests, Date.now()))
-  const asked = await Promise.all(
-    due
-      .filter(({ digest }) => orphans.has(digest))
-      .map(({ digest, tenant }) => evictEverywhere(edge, { tenant, requestId, digests: [digest] })),
+  const asked = await evictEverywhere(
+    edge,
+    requestId,
+    due.filter(({ digest }) => orphans.has(digest)),
   )
-  const left = new Set(asked.flat().flatMap(({ digest, failed }) => (failed > 0 ? [digest] : [])))
+  const left = new Set(asked.flatMap(({ digest, failed }) => (failed > 0 ? [digest] : [])))
   await endErasures(
     db,
     digests.filter((digest) => !left.has(digest)),

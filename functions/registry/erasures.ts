@@ -44,6 +44,6 @@ export async function takeErasures(db: D1Database, nowMs: number): Promise<Erasu
 /** Nothing is left of these; one that has lost another version since it was taken stays. */
 export async function endErasures(db: D1Database, digests: readonly Digest[], nowMs: number): Promise<void> {
   if (digests.length === 0) return
-  const end = db.prepare('DELETE FROM erasures WHERE digest = ? AND due_ms = ?')
-  await db.batch(digests.map((digest) => end.bind(digest, nowMs + RETRY_MS)))
+  const end = db.prepare('DELETE FROM erasures WHERE digest IN (SELECT value FROM json_each(?)) AND due_ms = ?')
+  await end.bind(JSON.stringify(digests), nowMs + RETRY_MS).run()
 }

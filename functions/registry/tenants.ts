@@ -142,7 +142,7 @@ export async function removeTenant(db: D1Database, receipt: Receipt, begunMs: nu
   await db.batch([
     noteErasures(db, { where: 'tenant = ?', values: [id] }, nowMs),
     hastenUploads(db, id, nowMs),
-    keepReceipt(db, receipt, begunMs),
+    ...keepReceipt(db, receipt, begunMs),
     // Its keys, versions and aliases go with it: they refer to it.
     db.prepare('DELETE FROM tenants WHERE id = ? AND deleting_ms = ?').bind(id, begunMs),
   ])

@@ -3,6 +3,7 @@
 // background: an isolate without requests needs to know nothing. Knows nothing of tenants or names.
 import { BackendInfo, type Digest } from '../../gpu-backend/protocol.ts'
 import { type ApiError, unavailable } from '../errors.ts'
+import { fewAtOnce } from '../few-at-once.ts'
 import { type BackendState, chooseBackends } from './choose.ts'
 
 const INFO_FRESH_MS = 30_000
@@ -92,7 +93,7 @@ export class Backends {
     const due = [...this.#entries].filter(([, { ailing, probedMs }]) => {
       return nowMs - probedMs >= (ailing ? PROBE_AILING_EVERY_MS : PROBE_EVERY_MS)
     })
-    await Promise.all(due.map(([url, entry]) => this.#probe(url, entry, nowMs)))
+    await fewAtOnce(due, ([url, entry]) => this.#probe(url, entry, nowMs))
   }
 
   /**

@@ -21,7 +21,7 @@ import {
 import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { tryGetDelta } from '../registry/may-leave.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
-import { eraseOrphans } from '../registry/orphans.ts'
+import { eraseOrphans, FILES_AT_ONCE } from '../registry/orphans.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import type { Adapter, AdapterDeleted } from './adapter-answers.ts'
 import { describe, describeAdapter, fullName, ownAdapter } from './adapter-path.ts'
@@ -108,11 +108,10 @@ adapters
     const adapter = ownAdapter(c)
     if (!(await tryGetAdapter(c.env.DB, adapter))) throw adapterNotFound(fullName(adapter))
     const { digests, gone } = await deleteAdapter(c.env.DB, adapter, Date.now())
-    const orphans = await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, digests, Date.now())
-    if (orphans.length > 0) {
-      const { tenant } = adapter
-      c.executionCtx.waitUntil(evictEverywhere(c.var.edge, { tenant, requestId: c.var.requestId, digests: orphans }))
-    }
+    const now = digests.slice(0, FILES_AT_ONCE)
+    const orphans = await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, now, Date.now())
+    const erased = orphans.map((digest) => ({ tenant: adapter.tenant, digest }))
+    c.executionCtx.waitUntil(evictEverywhere(c.var.edge, c.var.requestId, erased))
     // Whether somebody else has the same bytes is nobody's business.
     return c.json<AdapterDeleted>({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased: gone })
   })

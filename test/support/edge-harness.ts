@@ -81,7 +81,16 @@ export async function startEdge(
     POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
     POLYLORA_ADMIN_KEY: ADMIN_KEY,
   },
-  { meter = 'TenantMeter', storage }: { meter?: 'TenantMeter' | 'MeterThatIsDown'; storage?: string } = {},
+  {
+    meter = 'TenantMeter',
+    storage,
+    bounded = false,
+  }: {
+    meter?: 'TenantMeter' | 'MeterThatIsDown'
+    storage?: string
+    /** Whether it is refused what Cloudflare would refuse it: see bounded-worker.ts. */
+    bounded?: boolean
+  } = {},
 ): Promise<EdgeHarness> {
   const logs: string[] = []
   let leaveWhen: Promise<unknown> | undefined
@@ -89,7 +98,8 @@ export async function startEdge(
   const edge = {
     ...runtime,
     name: 'polylora',
-    script: (await bundle(settings.S3_ENDPOINT ? 'functions/index-s3.ts' : 'functions/index.ts')) + METER_THAT_IS_DOWN,
+    script:
+      (await bundle(bounded ? BOUNDED : exported(settings.S3_ENDPOINT ? 'index-s3' : 'index'))) + METER_THAT_IS_DOWN,
     unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
     bindings: { BACKENDS: typeof backends === 'string' ? backends : [...backends], ...settings },
     r2Buckets: { DELTAS: 'deltas' },
@@ -207,10 +217,21 @@ function copyUrl(digest: string): string {
   return `https://deltas.invalid/deltas/${digest.replace(':', '/')}`
 }
 
+/** The Worker as it is deployed. */
+function exported(index: 'index' | 'index-s3'): string {
+  return `export { default, TenantMeter } from './functions/${index}.ts'`
+}
+
+const BOUNDED = `
+  import worker from './functions/index.ts'
+  import { bounded } from './test/support/bounded-worker.ts'
+  export { TenantMeter } from './functions/index.ts'
+  export default bounded(worker)`
+
 /** The Worker as one module. `wrangler deploy` bundles with the same tool. */
-async function bundle(entry: string): Promise<string> {
+async function bundle(contents: string): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL(entry, REPOSITORY))],
+    stdin: { contents, resolveDir: fileURLToPath(REPOSITORY) },
     bundle: true,
     write: false,
     format: 'esm',
