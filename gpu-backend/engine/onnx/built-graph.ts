@@ -44,8 +44,8 @@ export async function graphPath(
   const graphs = join(cacheDir, 'graphs')
   const dir = join(graphs, id)
   const path = join(dir, GRAPH_FILE)
-  await removeLeftovers(graphs)
   if (await isWhole(dir)) return path
+  await removeLeftovers(graphs)
   const building = `${dir}.${process.pid}.building`
   const observing = `${dir}.${process.pid}.observing`
   const weights = await source.openWeights()
@@ -67,7 +67,7 @@ export async function graphPath(
   return path
 }
 
-/** Removes what a process that was ended in the middle of building has left: it is as large as a graph. */
+/** Removes what a process that was ended in the middle of building has left, as large as a graph: the next one builds again. */
 async function removeLeftovers(graphs: string): Promise<void> {
   await mkdir(graphs, { recursive: true })
   for (const name of await readdir(graphs)) {

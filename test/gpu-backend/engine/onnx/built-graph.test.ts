@@ -49,6 +49,7 @@ test('what a process left that ended while it built a graph is removed, not what
     mkdirSync(folder)
     writeFileSync(join(folder, 'weights.bin'), 'half')
   }
+  rmSync(dirname(path), { recursive: true })
   await build()
   expect(folders.filter((folder) => existsSync(folder))).toEqual([folders[2]])
 })
