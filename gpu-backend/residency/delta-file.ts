@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import * as z from 'zod/mini'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
+import { tooManyOpen } from './full-disk.ts'
 import { type PackedDelta, type PackedShape, packedValues, viewPacked } from './packed-delta.ts'
 
 const VERSION = 3
@@ -89,13 +90,13 @@ export async function writeDeltaFile(
   return { temporary, bytes: start + content.values.byteLength }
 }
 
-/** The header of the file at `path`. @throws Error when it is missing, damaged or not as long as its header says */
+/** The header of the file at `path`. @throws Error when it is missing, damaged or not as long as its header says, or as `openToRead` */
 export async function readDeltaHeader(
   path: string,
   groups: readonly ProjectionGroup[],
   base: BaseModel,
 ): Promise<DeltaFileHeader> {
-  const file = await open(path)
+  const file = await openToRead(path)
   try {
     const { header, start } = await readFront(file, path)
     const bytes = start + packedValues(header, groups, base) * Float32Array.BYTES_PER_ELEMENT
@@ -106,13 +107,13 @@ export async function readDeltaHeader(
   }
 }
 
-/** The delta in the file at `path`, in one read. @throws Error when it is missing or damaged */
+/** The delta in the file at `path`, in one read. @throws Error when it is missing or damaged, or as `openToRead` */
 export async function readDeltaFile(
   path: string,
   groups: readonly ProjectionGroup[],
   base: BaseModel,
 ): Promise<PackedDelta> {
-  const file = await open(path)
+  const file = await openToRead(path)
   try {
     const { header, start } = await readFront(file, path)
     // Not zeroed: touching new memory would hold up the engine's thread, where the read that fills it runs beside it.
@@ -121,6 +122,15 @@ export async function readDeltaFile(
     return viewPacked(header.digest, header, groups, base, new Float32Array(bytes.buffer))
   } finally {
     await file.close()
+  }
+}
+
+/** @throws BackendError as `tooManyOpen` */
+async function openToRead(path: string): Promise<FileHandle> {
+  try {
+    return await open(path)
+  } catch (error) {
+    throw tooManyOpen(error) ?? error
   }
 }
 

@@ -7,6 +7,7 @@ import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { MAX_RANK } from '../../adapters/canonical.ts'
+import { BackendError } from '../errors.ts'
 import { log } from '../log.ts'
 import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
@@ -88,7 +89,7 @@ export class DiskTier {
 
   /**
    * The delta's metadata, marking it as used.
-   * @throws BackendError `adapter_missing` when it is not here
+   * @throws BackendError `adapter_missing` when it is not here, `unavailable` when it cannot be looked at now
    */
   async use(digest: string): Promise<DeltaInfo> {
     const file = this.#files.get(digest)
@@ -104,7 +105,8 @@ export class DiskTier {
         if (error.code === 'ENOENT') throw error
       })
       return info
-    } catch {
+    } catch (error) {
+      if (error instanceof BackendError) throw error
       // A file that is damaged, gone or packed for another graph is as good as none: the edge sends it again.
       this.discard(digest)
       throw adapterMissing(digest)

@@ -8,6 +8,13 @@ export function isDiskFull(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 }
 
+/** The refusal where no more files can be opened, which says nothing of the one that was to be; undefined for any other error. */
+export function tooManyOpen(error: unknown): BackendError | undefined {
+  const isThat = error instanceof Error && 'code' in error && (error.code === 'EMFILE' || error.code === 'ENFILE')
+  if (!isThat) return undefined
+  return new BackendError('unavailable', 'Too many files are open here to read another delta: use another backend.')
+}
+
 /**
  * What `write` gives, into `dir`. Each time that the disk is full `makeRoom` drops something, and says whether there was anything.
  * @throws BackendError `unavailable` where there was not, or the disk fails otherwise: another backend has one of its own

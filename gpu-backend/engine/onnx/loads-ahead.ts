@@ -10,9 +10,9 @@ const LOADS_AHEAD = 4
 export class LoadsAhead {
   readonly #cache: AdapterCache
   readonly #onLoaded: () => void
-  readonly #onFailed: (digest: string, reason: string) => void
+  readonly #onFailed: (digest: string, reason: unknown) => void
 
-  constructor(cache: AdapterCache, onLoaded: () => void, onFailed: (digest: string, reason: string) => void) {
+  constructor(cache: AdapterCache, onLoaded: () => void, onFailed: (digest: string, reason: unknown) => void) {
     this.#cache = cache
     this.#onLoaded = onLoaded
     this.#onFailed = onFailed
@@ -46,7 +46,7 @@ export class LoadsAhead {
         sequence.loadMs = performance.now() - beganMs
         this.#onLoaded()
       },
-      (error: unknown) => this.#onFailed(digest, error instanceof Error ? error.message : String(error)),
+      (error: unknown) => this.#onFailed(digest, error),
     )
   }
 }

@@ -120,9 +120,11 @@ export class Step {
     }
   }
 
-  #failWaiting(digest: string, reason: string): void {
+  #failWaiting(digest: string, reason: unknown): void {
+    const text = reason instanceof Error ? reason.message : String(reason)
+    const unreadable = new BackendError('adapter_missing', `The delta ${digest} could not be read: ${text}`)
     for (const sequence of this.#scheduler.find((other) => other.digest === digest && other.row < 0)) {
-      this.#fail(sequence, new BackendError('adapter_missing', `The delta ${digest} could not be read: ${reason}`))
+      this.#fail(sequence, reason instanceof BackendError ? reason : unreadable)
     }
     this.#wake()
   }

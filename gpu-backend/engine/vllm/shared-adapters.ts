@@ -10,7 +10,7 @@ import type { BaseModel } from '../../../adapters/base-model.ts'
 import type { ModuleLimits } from '../../../adapters/limits.ts'
 import { log } from '../../log.ts'
 import { DeltaIntake } from '../../residency/delta-intake.ts'
-import { writeWithRoom } from '../../residency/full-disk.ts'
+import { tooManyOpen, writeWithRoom } from '../../residency/full-disk.ts'
 import type { CheckedFile } from '../../residency/intake-thread.ts'
 import { adapterMissing } from '../../residency/receive-delta.ts'
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writePeftDirectory } from './peft-directory.ts'
@@ -75,7 +75,7 @@ export class SharedAdapters {
 
   /**
    * The delta, marked as used and kept until it is released as many `times`, and its chat template.
-   * @throws BackendError `adapter_missing`
+   * @throws BackendError `adapter_missing`, or as `tooManyOpen`
    */
   hold(digest: string, times: number): { readonly adapter: SharedAdapter; readonly chatTemplate: string | undefined } {
     const entry = this.#entries.get(digest)
@@ -83,7 +83,9 @@ export class SharedAdapters {
     try {
       if (!entry.isRead) entry.chatTemplate = readConfig(entry.path).polylora_chat_template
       entry.isRead = true
-    } catch {
+    } catch (error) {
+      const refusal = tooManyOpen(error)
+      if (refusal) throw refusal
       // A damaged or vanished directory is as good as none: the edge sends it again.
       this.forgetSoon(digest)
       throw adapterMissing(digest)

@@ -1,4 +1,4 @@
-// A disk that is full before a tier is: its writes fail as the operating system's do, so many times.
+// A disk that is full before a tier is, or fails otherwise: its calls end as the operating system's do, so many times or until told.
 import { readdirSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
@@ -11,7 +11,11 @@ import { encodedRandomDelta } from '../../support/random-delta.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
 import { tinyBase } from '../../support/tiny-base.ts'
 
-const disk = vi.hoisted(() => ({ failures: 0, code: 'ENOSPC', readOnly: false }))
+const disk = vi.hoisted(() => ({ failures: 0, code: 'ENOSPC', readOnly: false, tooManyOpen: false }))
+
+function tooManyOpenError(): Error {
+  return Object.assign(new Error('EMFILE: open'), { code: 'EMFILE' })
+}
 
 function failing<Arguments extends unknown[], T>(write: (...given: Arguments) => Promise<T>) {
   return async (...given: Arguments): Promise<T> => {
@@ -30,7 +34,11 @@ vi.mock('node:fs', async (importOriginal) => {
     if (disk.readOnly) throw Object.assign(new Error('EROFS: rm'), { code: 'EROFS' })
     original.rmSync(...given)
   }
-  return { ...original, rmSync }
+  const readFileSync = ((...given: Parameters<typeof original.readFileSync>) => {
+    if (disk.tooManyOpen) throw tooManyOpenError()
+    return original.readFileSync(...given)
+  }) as typeof original.readFileSync
+  return { ...original, readFileSync, rmSync }
 })
 vi.mock('node:fs/promises', async (importOriginal) => {
   const original = await importOriginal<typeof import('node:fs/promises')>()
@@ -38,7 +46,11 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     if (disk.readOnly) throw Object.assign(new Error('EROFS: utimes'), { code: 'EROFS' })
     return original.utimes(...given)
   }
-  return { ...original, utimes }
+  const open: typeof original.open = async (...given) => {
+    if (disk.tooManyOpen) throw tooManyOpenError()
+    return original.open(...given)
+  }
+  return { ...original, open, utimes }
 })
 vi.mock('../../../gpu-backend/engine/vllm/peft-directory.ts', async (importOriginal) => {
   const original = await importOriginal<typeof import('../../../gpu-backend/engine/vllm/peft-directory.ts')>()
@@ -53,6 +65,7 @@ let made = 0
 interface Tier {
   readonly dir: string
   admit(digest: string, bytes: Uint8Array): Promise<unknown>
+  use(digest: string): Promise<unknown>
   digests(): string[]
   /** Somebody runs with it. */
   hold?(digest: string): void
@@ -63,6 +76,7 @@ function diskTier(): Tier {
   return {
     dir: tier.dir,
     admit: (digest, bytes) => tier.admit(digest, body(bytes), MANY_BYTES),
+    use: (digest) => tier.use(digest),
     digests: () => tier.digests(),
   }
 }
@@ -73,6 +87,7 @@ function sharedAdapters(): Tier {
   return {
     dir: adapters.dir,
     admit: (digest, bytes) => adapters.admit(digest, body(bytes), MANY_BYTES, limits),
+    use: async (digest) => adapters.hold(digest, 1),
     digests: () => adapters.digests(),
     hold: (digest) => void adapters.hold(digest, 1),
   }
@@ -81,7 +96,7 @@ function sharedAdapters(): Tier {
 const delta = (seed: number) => encodedRandomDelta(base, { seed, rank: 4 })
 
 beforeEach(() => {
-  Object.assign(disk, { failures: 0, code: 'ENOSPC', readOnly: false })
+  Object.assign(disk, { failures: 0, code: 'ENOSPC', readOnly: false, tooManyOpen: false })
 })
 
 test('a delta that is there is used where the times of files cannot be written', async () => {
@@ -101,6 +116,21 @@ test('a delta that cannot be read is asked for again where its file cannot be re
   disk.readOnly = true
   await expect(tier.use(digest)).rejects.toMatchObject({ code: 'adapter_missing' })
   expect(tier.has(digest)).toBe(false)
+})
+
+test.each<[string, () => Tier]>([
+  ['the disk tier', diskTier],
+  ["vLLM's shared deltas", sharedAdapters],
+])('where too many files are open to look at a delta, it is kept by %s', async (_, open) => {
+  const tier = open()
+  const { digest, bytes } = await delta(1)
+  await tier.admit(digest, bytes)
+  disk.tooManyOpen = true
+  const error = await tier.use(digest).catch((reason: unknown) => reason)
+  expect(error).toMatchObject({ name: 'BackendError', code: 'unavailable' })
+  expectOneSentence((error as Error).message)
+  disk.tooManyOpen = false
+  await expect(tier.use(digest)).resolves.toMatchObject({ chatTemplate: undefined })
 })
 
 describe.each<[string, () => Tier]>([
