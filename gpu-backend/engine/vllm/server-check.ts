@@ -141,10 +141,14 @@ function meanDifference(noted: Probe, found: Probe): number {
   return differences.reduce((sum, value) => sum + value, 0) / differences.length
 }
 
+/** What was noted; undefined where nothing was, or a crash of the machine has left the file without what was written. */
 function tryRead(file: string): Probe | undefined {
   if (!existsSync(file)) return undefined
-  const parsed = Probe.safeParse(JSON.parse(readFileSync(file, 'utf8')))
-  return parsed.success ? parsed.data : undefined
+  try {
+    return Probe.parse(JSON.parse(readFileSync(file, 'utf8')))
+  } catch {
+    return undefined
+  }
 }
 
 /**
