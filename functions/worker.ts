@@ -108,7 +108,8 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
   app.route('/v1/residency', residency)
 
   app.notFound((c) => {
-    return errorResponse(new ApiError(404, 'unknown_url', `Unknown request URL: ${c.req.method} ${c.req.path}.`))
+    const unknown = `Unknown request URL: ${c.req.method} ${c.req.path}; GET /docs lists what there is.`
+    return errorResponse(new ApiError(404, 'unknown_url', unknown))
   })
 
   app.onError((error, c) => {

@@ -228,6 +228,13 @@ describe('a request that cannot be served', () => {
     expect(await response.json()).toMatchObject({ error: { param, message: expect.stringContaining('nested') } })
   })
 
+  test('is 404 where OpenAI has a route that is none here, and says where those are that are', async () => {
+    const asked = client().responses.create({ model: 'tiny-base', input: 'hi' })
+    const message = '404 Unknown request URL: POST /v1/responses; GET /docs lists what there is.'
+    await expect(asked).rejects.toMatchObject({ status: 404, code: 'unknown_url', message })
+    expect((await edge.call('', '/docs', {})).status).toBe(200)
+  })
+
   test('is 400 where the body is no JSON', async () => {
     const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body: '{' })
     expect(response.status).toBe(400)
