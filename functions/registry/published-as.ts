@@ -4,16 +4,29 @@ import { Digest } from '../../gpu-backend/protocol.ts'
 
 const Rows = z.array(z.object({ tenant: z.string(), name: z.string(), digest: Digest }))
 
-/** Digest -> the `tenant/name`s that have it as a version: one tenant's, or everybody's where `tenant` is undefined. */
-export async function publishedAs(db: D1Database, tenant: string | undefined): Promise<Map<string, string[]>> {
-  const filter = tenant === undefined ? '' : 'AND tenant = ?'
-  const { results } = await db
-    .prepare(`SELECT tenant, name, digest FROM versions WHERE ready = 1 ${filter} ORDER BY tenant, name`)
-    .bind(...(tenant === undefined ? [] : [tenant]))
-    .all()
+/** So many digests a statement: what is bound to one may have 2 MB. */
+const AT_ONCE = 20_000
+
+/**
+ * Digest -> the `tenant/name`s that have it as a version: one tenant's, or everybody's where `tenant` is undefined. Of `digests`
+ * alone, since everybody's versions of all time are more than one answer holds.
+ */
+export async function publishedAs(
+  db: D1Database,
+  tenant: string | undefined,
+  digests: readonly Digest[],
+): Promise<Map<string, string[]>> {
+  const find = db.prepare(
+    `SELECT tenant, name, digest FROM versions
+     WHERE ready = 1 AND digest IN (SELECT value FROM json_each(?1)) AND tenant = IFNULL(?2, tenant) ORDER BY tenant, name`,
+  )
   const names = new Map<string, string[]>()
-  for (const row of Rows.parse(results)) {
-    names.set(row.digest, [...(names.get(row.digest) ?? []), `${row.tenant}/${row.name}`])
+  for (let start = 0; start < digests.length; start += AT_ONCE) {
+    const some = JSON.stringify(digests.slice(start, start + AT_ONCE))
+    const { results } = await find.bind(some, tenant ?? null).all()
+    for (const row of Rows.parse(results)) {
+      names.set(row.digest, [...(names.get(row.digest) ?? []), `${row.tenant}/${row.name}`])
+    }
   }
   return names
 }

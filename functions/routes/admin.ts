@@ -10,7 +10,7 @@ import { askResidency } from '../router/residency.ts'
 import { adminBrowser } from './admin-browser.ts'
 import { adminKeys } from './admin-keys.ts'
 import { adminTenants } from './admin-tenants.ts'
-import { describeResidency } from './residency.ts'
+import { describeResidency, digestsOf } from './residency.ts'
 import { parseUsageQuery, usageResponse } from './usage.ts'
 
 export const admin = new Hono<EdgeEnv>()
@@ -39,10 +39,8 @@ admin
     return c.json({ object: 'list', data: await queryLatency(c.env.DB, { tenant, own: false }, query) })
   })
   .get('/residency', async (c) => {
-    const [backends, names] = await Promise.all([
-      askResidency(c.var.edge, { tenant: 'operator', requestId: c.var.requestId }),
-      publishedAs(c.env.DB, undefined),
-    ])
+    const backends = await askResidency(c.var.edge, { tenant: 'operator', requestId: c.var.requestId })
+    const names = await publishedAs(c.env.DB, undefined, digestsOf(backends))
     const data = backends.map((backend) => ({ backend: backend.url, ...describeResidency(backend, names, true) }))
     return c.json({ object: 'list', data })
   })

@@ -21,7 +21,10 @@ const count = (table: string, where: string) =>
   edge.db.prepare(`SELECT COUNT(*) AS n FROM ${table} WHERE ${where}`).first<number>('n')
 
 /** A tenant with so many names and versions, without their bytes: what is counted is what is asked of the platform. */
-async function addCrowd(tenant: string, { names, versions }: { names: number; versions: number }): Promise<void> {
+async function addCrowd(
+  tenant: string,
+  { names, versions, prefix = 'bot-' }: { names: number; versions: number; prefix?: string },
+): Promise<void> {
   await edge.addTenant(tenant, `key-${tenant}`)
   const numbers = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < CAST(?1 AS INTEGER))'
   const seed = [...tenant].reduce((sum, char) => sum * 31 + char.charCodeAt(0), 7) % 1_000_000
@@ -29,9 +32,9 @@ async function addCrowd(tenant: string, { names, versions }: { names: number; ve
     edge.db
       .prepare(
         `${numbers} INSERT INTO versions (tenant, name, digest, bytes, header, ready, created_ms)
-         SELECT ?2, 'bot-' || (i % CAST(?3 AS INTEGER)), 'sha256:' || printf('%032x%032x', CAST(?4 AS INTEGER), i), 1, '{}', 1, i FROM n`,
+         SELECT ?2, ?5 || (i % CAST(?3 AS INTEGER)), 'sha256:' || printf('%032x%032x', CAST(?4 AS INTEGER), i), 1, '{}', 1, i FROM n`,
       )
-      .bind(versions, tenant, names, seed),
+      .bind(versions, tenant, names, seed, prefix),
     edge.db
       .prepare(
         'INSERT INTO aliases (tenant, name, digest, updated_ms) SELECT tenant, name, MAX(digest), 1 FROM versions WHERE tenant = ? GROUP BY name',
@@ -100,4 +103,18 @@ test('what many backends hold is asked of a few at a time', async () => {
     expect(data.map(({ reachable }) => reachable)).toEqual(backends.map(() => true))
   }
   expect(firstOverrun()).toBeUndefined()
+})
+
+test('the operator sees what backends hold however many versions everybody has', async () => {
+  const tenant = 'x'.repeat(64)
+  await addCrowd(tenant, { names: 1, versions: 230_000, prefix: 'y'.repeat(60) })
+  await edge.addTenant('small', 'key-small')
+  const digest = await edge.publish('key-small', 'small/bot')
+  for (const backend of backends) backend.deltas.set(digest, Buffer.alloc(1))
+  const { status, body } = await edge.admin('GET', '/residency')
+  expect(firstOverrun()).toBeUndefined()
+  expect(status).toBe(200)
+  expect((body.data as { adapters: object[] }[])[0]!.adapters).toEqual([
+    expect.objectContaining({ digest, names: ['small/bot'] }),
+  ])
 })

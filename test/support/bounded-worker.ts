@@ -5,6 +5,7 @@ import type {
   CacheStorage,
   D1Database,
   D1PreparedStatement,
+  D1Result,
   ExportedHandler,
   R2Bucket,
 } from '@cloudflare/workers-types'
@@ -19,6 +20,7 @@ const LIMITS = {
 }
 const MAX_PARAMETERS = 100
 const MAX_VALUE_BYTES = 2_000_000
+const MAX_RESULT_BYTES = 50_000_000
 const MAX_DELETED_KEYS = 1000
 
 interface Env {
@@ -67,7 +69,12 @@ function statement(original: D1PreparedStatement): D1PreparedStatement {
       return statement(original.bind(...values))
     },
     first: counted(original.first),
-    all: counted(original.all),
+    all: async (...values: never[]) => {
+      const answer = await (counted(original.all)(...values) as Promise<D1Result>)
+      const bytes = JSON.stringify(answer.results).length
+      if (bytes > MAX_RESULT_BYTES) exceeded(`bytes of a result: ${bytes}`)
+      return answer
+    },
     run: counted(original.run),
   })
   originals.set(bounded, original)
