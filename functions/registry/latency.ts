@@ -39,5 +39,6 @@ export async function queryLatency(db: D1Database, scope: UsageScope, query: Lat
     )
     .bind(...values)
     .all<LatencyRow>()
-  return checkRows(results, MAX_ROWS)
+  checkRows(results.length, MAX_ROWS)
+  return results
 }

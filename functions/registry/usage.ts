@@ -1,33 +1,58 @@
 // What was used, summed up from D1's usage records, or record by record.
 // Invariant: every value reaches SQL as a bound parameter; the grouping is chosen from a fixed list.
-import { USAGE_COLUMNS, type UsageRecord } from '../metering/usage-record.ts'
+import { USAGE_COLUMNS } from '../metering/usage-record.ts'
 import { checkRows, DIMENSIONS, dimensionsOf, type UsageQuery, type UsageScope, usageFilter } from './usage-query.ts'
 import type { OwnUsageRecord, UsageRow } from './usage-rows.ts'
 
 const MAX_ROWS = 50_000
+/** So many records at once: 50,000 and their text take more than 100 MB, and all requests of an isolate share 128. */
+const PAGE_ROWS = 5_000
+
+type Rows = UsageRow[] | OwnUsageRecord[]
 
 /**
- * Sums, or with `group_by=request` the records themselves.
+ * Sums, or with `group_by=request` the records themselves, which are read as they are taken.
  * @throws ApiError 400 where there are more rows than one answer holds: a bill must not lack some of them in silence
  */
 export async function queryUsage(
   db: D1Database,
   scope: UsageScope,
   query: UsageQuery,
-): Promise<UsageRow[] | OwnUsageRecord[]> {
+): Promise<Iterable<Rows> | AsyncIterable<Rows>> {
   const { filter, values } = usageFilter(scope, query)
+  if (query.group_by === 'request') {
+    const counted = db.prepare(`SELECT COUNT(*) AS n FROM (SELECT 1 FROM usage ${filter} LIMIT ${MAX_ROWS + 1})`)
+    checkRows((await counted.bind(...values).first<number>('n')) ?? 0, MAX_ROWS)
+    return readRecords(db, scope, query)
+  }
   const { results } = await db
-    .prepare(`${selection(query.group_by, filter, scope.own)} LIMIT ${MAX_ROWS + 1}`)
+    .prepare(`${sums(query.group_by, filter)} LIMIT ${MAX_ROWS + 1}`)
     .bind(...values)
-    .all<UsageRow & UsageRecord>()
-  return checkRows(results, MAX_ROWS)
+    .all<UsageRow>()
+  checkRows(results.length, MAX_ROWS)
+  return [results]
 }
 
-function selection(groupBy: string, filter: string, own: boolean): string {
-  if (groupBy === 'request') {
-    const columns = USAGE_COLUMNS.filter((column) => !(own && column === 'backend'))
-    return `SELECT ${columns.join(', ')} FROM usage ${filter} ORDER BY started_ms, request_id`
+/** By time; everybody's by tenant before that. An index has either order: a page costs what is in it. */
+async function* readRecords(db: D1Database, scope: UsageScope, query: UsageQuery): AsyncGenerator<OwnUsageRecord[]> {
+  const { filter, values } = usageFilter(scope, query)
+  const columns = USAGE_COLUMNS.filter((column) => !(scope.own && column === 'backend')).join(', ')
+  const order = [...(scope.tenant === undefined ? (['tenant'] as const) : []), 'started_ms', 'request_id'] as const
+  const select = (after: string) =>
+    db.prepare(`SELECT ${columns} FROM usage ${after} ORDER BY ${order.join(', ')} LIMIT ${PAGE_ROWS}`)
+  const beyond = `${filter ? `${filter} AND` : 'WHERE'} (${order.join(', ')}) > (${order.map(() => '?').join(', ')})`
+  for (let last: OwnUsageRecord | undefined; ; ) {
+    const page = last
+      ? select(beyond).bind(...values, ...order.map((column) => last![column]))
+      : select(filter).bind(...values)
+    const { results } = await page.all<OwnUsageRecord>()
+    yield results
+    last = results.at(-1)
+    if (!last || results.length < PAGE_ROWS) return
   }
+}
+
+function sums(groupBy: string, filter: string): string {
   const dimensions = dimensionsOf(groupBy)
   const columns = dimensions.map((name) => `${DIMENSIONS[name]} AS "${name}"`)
   const positions = dimensions.map((_, index) => index + 1).join(', ')
@@ -36,16 +61,20 @@ function selection(groupBy: string, filter: string, own: boolean): string {
     SUM(price_nano) AS price_nano FROM usage ${filter} GROUP BY ${positions} ORDER BY ${positions}`
 }
 
-/** RFC 4180, with a header line. Cells that a spreadsheet would run as a formula are kept from it. */
-export function toCsv(rows: readonly Readonly<Record<string, string | number | null | undefined>>[]): string {
-  const columns = Object.keys(rows[0] ?? {})
-  const cell = (value: string | number | null | undefined): string => {
+type Row = Readonly<Record<string, string | number | null | undefined>>
+
+/** The line above the rows, by RFC 4180. */
+export function csvHeader(row: Row | undefined): string {
+  return `${Object.keys(row ?? {}).join(',')}\r\n`
+}
+
+/** By RFC 4180. Cells that a spreadsheet would run as a formula are kept from it. */
+export function csvLine(row: Row): string {
+  const cell = (value: Row[string]): string => {
     if (typeof value === 'number') return String(value)
     const text = value ?? ''
     const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
   }
-  return [columns.join(','), ...rows.map((row) => columns.map((column) => cell(row[column])).join(','))]
-    .map((line) => `${line}\r\n`)
-    .join('')
+  return `${Object.values(row).map(cell).join(',')}\r\n`
 }

@@ -6,9 +6,8 @@ import { type Principal, requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError, invalidRequest } from '../errors.ts'
 import { queryLatency } from '../registry/latency.ts'
-import { queryUsage, toCsv } from '../registry/usage.ts'
+import { csvHeader, csvLine, queryUsage } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery, type UsageScope } from '../registry/usage-query.ts'
-import type { OwnUsageRecord, UsageRow } from '../registry/usage-rows.ts'
 
 export const usage = new Hono<EdgeEnv>()
   .get('/', async (c) => {
@@ -36,9 +35,35 @@ export function parseUsageQuery<Query>(schema: z.ZodMiniType<Query>, parameters:
   throw new ApiError(400, 'unknown_parameter', `There is no query parameter '${param}' here: see /docs.`, { param })
 }
 
-export function usageResponse({ format }: UsageQuery, rows: UsageRow[] | OwnUsageRecord[]): Response {
-  if (format === 'json') return Response.json({ object: 'list', data: rows })
-  if (format === 'csv') return new Response(toCsv(rows), { headers: { 'content-type': 'text/csv; charset=utf-8' } })
-  const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('')
-  return new Response(lines, { headers: { 'content-type': 'application/jsonl; charset=utf-8' } })
+const TYPES = {
+  json: 'application/json',
+  csv: 'text/csv; charset=utf-8',
+  jsonl: 'application/jsonl; charset=utf-8',
+} as const
+
+/** Rows as they are read. Where the registry fails in between, the answer breaks off. */
+export function usageResponse({ format }: UsageQuery, pages: Awaited<ReturnType<typeof queryUsage>>): Response {
+  const text = usageText(format, pages)
+  const encoder = new TextEncoder()
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await text.next()
+      if (done) controller.close()
+      else controller.enqueue(encoder.encode(value))
+    },
+  })
+  return new Response(body, { headers: { 'content-type': TYPES[format] } })
+}
+
+async function* usageText(format: UsageQuery['format'], pages: Awaited<ReturnType<typeof queryUsage>>) {
+  if (format === 'json') yield '{"object":"list","data":['
+  let isFirst = true
+  for await (const rows of pages) {
+    if (format === 'json')
+      yield (isFirst || rows.length === 0 ? '' : ',') + rows.map((row) => JSON.stringify(row)).join(',')
+    else if (format === 'jsonl') yield rows.map((row) => `${JSON.stringify(row)}\n`).join('')
+    else yield (isFirst ? csvHeader(rows[0]) : '') + rows.map((row) => csvLine(row)).join('')
+    isFirst = false
+  }
+  if (format === 'json') yield ']}'
 }

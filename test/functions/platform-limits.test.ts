@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ADMIN_KEY, startEdge } from '../support/edge-harness.ts'
 import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 
@@ -117,4 +117,39 @@ test('the operator sees what backends hold however many versions everybody has',
   expect((body.data as { adapters: object[] }[])[0]!.adapters).toEqual([
     expect.objectContaining({ digest, names: ['small/bot'] }),
   ])
+})
+
+describe('50,000 records of usage', () => {
+  beforeAll(async () => {
+    for (const tenant of ['busy', 'calm']) await edge.addTenant(tenant, `key-${tenant}`)
+    await edge.db
+      .prepare(
+        `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+         INSERT INTO usage (request_id, tenant, key_id, route, adapter, digest, base, prompt_tokens, cached_tokens,
+           completion_tokens, backend, outcome, started_ms, latency_ms)
+         SELECT printf('req_%032x', i * 7919 % 50021), CASE i % 2 WHEN 0 THEN 'busy' ELSE 'calm' END, 'key_0123456789abcdef',
+           '/v1/chat/completions', 'bot', printf('sha256:%064x', i), printf('sha256:%064x', 1), i, 0, 1,
+           'https://gpu.example.com', 'complete', ?1 + i / 7, 5 FROM n`,
+      )
+      .bind(Date.now() + 1000)
+      .run()
+  })
+
+  test.each([
+    ['everybody’s', '', 50_000],
+    ['one tenant’s', '&tenant=busy', 25_000],
+  ])('are given whole and in order, read in pieces: %s', async (_, filter, expected) => {
+    const ask = (format: string) =>
+      edge.call(ADMIN_KEY, `/admin/v1/usage?group_by=request&format=${format}${filter}`).then((answer) => answer.text())
+    const { data } = JSON.parse(await ask('json')) as { data: Record<string, string | number>[] }
+    expect(firstOverrun()).toBeUndefined()
+    const place = (row: (typeof data)[number]) => `${row.tenant} ${row.started_ms} ${row.request_id}`
+    expect(new Set(data.map(({ request_id: id }) => id)).size).toBe(expected)
+    expect(data.map(place)).toEqual(data.map(place).toSorted())
+    const lines = (await ask('jsonl')).trim().split('\n')
+    expect(lines.map((line) => place(JSON.parse(line)))).toEqual(data.map(place))
+    const [header, ...cells] = (await ask('csv')).trim().split('\r\n')
+    expect(header).toBe(Object.keys(data[0]!).join(','))
+    expect(cells.map((line) => line.split(',')[0])).toEqual(data.map(({ request_id: id }) => id))
+  })
 })
