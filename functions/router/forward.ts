@@ -10,6 +10,7 @@ import {
   MAX_EMBED_INPUTS,
 } from '../../gpu-backend/protocol.ts'
 import type { ApiError } from '../errors.ts'
+import { encodeVector } from '../openai/embedding-request.ts'
 import { tryWithin } from '../try-within.ts'
 import { refusal, TryNext } from './backend-refusal.ts'
 import { backendUnavailable } from './backends.ts'
@@ -35,7 +36,8 @@ export interface Generation {
 export interface Embedding {
   readonly backend: string
   readonly cold: boolean
-  readonly answer: EmbedResponse
+  /** Vectors as `encodeVector` writes them, which is a third of what their numbers take as text or in memory. */
+  readonly answer: { readonly vectors: readonly string[]; readonly prompt_tokens: number }
 }
 
 /**
@@ -70,11 +72,10 @@ export async function forwardEmbed(
   const embed = (start: number) =>
     embedAtOnce(context, { ...request, input: input.slice(start, start + MAX_EMBED_INPUTS) }, warming)
   const first = await embed(0)
-  const { embeddings, prompt_tokens } = first.answer
-  const answer = { embeddings: [...embeddings], prompt_tokens }
+  const answer = { vectors: [...first.answer.vectors], prompt_tokens: first.answer.prompt_tokens }
   for (let start = MAX_EMBED_INPUTS; start < input.length; start += MAX_EMBED_INPUTS) {
     const next = (await embed(start)).answer
-    answer.embeddings.push(...next.embeddings)
+    answer.vectors.push(...next.vectors)
     answer.prompt_tokens += next.prompt_tokens
   }
   return { ...first, answer }
@@ -89,7 +90,8 @@ function embedAtOnce(context: BackendContext, request: EmbedRequest, warming: Wa
       const body = await tryWithin(response.json(), context.patienceMs).catch(() => undefined)
       const answer = EmbedResponse.safeParse(body)
       if (!answer.success) throw new TryNext(backendUnavailable(), 'ailing')
-      return { backend, cold, answer: answer.data }
+      const { embeddings, prompt_tokens } = answer.data
+      return { backend, cold, answer: { vectors: embeddings.map((vector) => encodeVector(vector)), prompt_tokens } }
     } finally {
       release()
     }

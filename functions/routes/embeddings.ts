@@ -6,16 +6,11 @@ import { idempotencyKey } from '../metering/idempotency-key.ts'
 import type { KeptEmbedding, StoredAnswer } from '../metering/reservation.ts'
 import { tokensOfTexts } from '../metering/tokens-wanted.ts'
 import type { EmbeddingList } from '../openai/answer-schemas.ts'
-import {
-  decodeVector,
-  EmbeddingRequest,
-  encodeVector,
-  toInputs,
-  UNSUPPORTED_EMBEDDING,
-} from '../openai/embedding-request.ts'
+import { decodeVector, EmbeddingRequest, toInputs, UNSUPPORTED_EMBEDDING } from '../openai/embedding-request.ts'
 import { refuseUnsupported } from '../openai/sampling-fields.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
+import { textBody } from '../text-body.ts'
 import { MAX_REQUEST_BYTES } from './chat-completions.ts'
 import { readOwnJson } from './read-own-json.ts'
 import { backendContext, openTicket, reserve } from './request-account.ts'
@@ -39,7 +34,7 @@ export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
     const answer = {
       digest: model.digest,
       promptTokens: embedding.answer.prompt_tokens,
-      vectors: embedding.answer.embeddings.map((vector) => encodeVector(vector)),
+      vectors: embedding.answer.vectors,
     }
     ticket.embedded(embedding, model.base, answer)
     await ticket.close('complete', Date.now())
@@ -57,17 +52,24 @@ function replay(c: Context<EdgeEnv>, request: EmbeddingRequest, { kept }: Stored
   return respond(c, request, kept)
 }
 
-function respond(c: Context<EdgeEnv>, request: EmbeddingRequest, { digest, promptTokens, vectors }: KeptEmbedding) {
-  c.header('x-polylora-adapter', digest ?? 'base')
+function respond(c: Context<EdgeEnv>, request: EmbeddingRequest, answer: KeptEmbedding): Response {
+  c.header('x-polylora-adapter', answer.digest ?? 'base')
+  return c.body(textBody(listText(request, answer)), 200, { 'content-type': 'application/json' })
+}
+
+/** An `EmbeddingList`, vector by vector. */
+function* listText(request: EmbeddingRequest, { promptTokens, vectors }: KeptEmbedding): Generator<string> {
   const isBase64 = request.encoding_format === 'base64'
-  return c.json<EmbeddingList>({
+  const list: Omit<EmbeddingList, 'data'> = {
     object: 'list',
     model: request.model,
-    data: vectors.map((vector, index) => ({
-      object: 'embedding',
-      index,
-      embedding: isBase64 ? vector : decodeVector(vector),
-    })),
     usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
-  })
+  }
+  yield `${JSON.stringify(list).slice(0, -1)},"data":[`
+  for (const [index, vector] of vectors.entries()) {
+    const embedding = isBase64 ? vector : decodeVector(vector)
+    const item: EmbeddingList['data'][number] = { object: 'embedding', index, embedding }
+    yield (index === 0 ? '' : ',') + JSON.stringify(item)
+  }
+  yield ']}'
 }

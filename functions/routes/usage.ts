@@ -8,6 +8,7 @@ import { ApiError, invalidRequest } from '../errors.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { csvHeader, csvLine, queryUsage } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery, type UsageScope } from '../registry/usage-query.ts'
+import { textBody } from '../text-body.ts'
 
 export const usage = new Hono<EdgeEnv>()
   .get('/', async (c) => {
@@ -43,16 +44,7 @@ const TYPES = {
 
 /** Rows as they are read. Where the registry fails in between, the answer breaks off. */
 export function usageResponse({ format }: UsageQuery, pages: Awaited<ReturnType<typeof queryUsage>>): Response {
-  const text = usageText(format, pages)
-  const encoder = new TextEncoder()
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const { done, value } = await text.next()
-      if (done) controller.close()
-      else controller.enqueue(encoder.encode(value))
-    },
-  })
-  return new Response(body, { headers: { 'content-type': TYPES[format] } })
+  return new Response(textBody(usageText(format, pages)), { headers: { 'content-type': TYPES[format] } })
 }
 
 async function* usageText(format: UsageQuery['format'], pages: Awaited<ReturnType<typeof queryUsage>>) {

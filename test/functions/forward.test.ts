@@ -168,7 +168,9 @@ describe('a backend is passed over for another', () => {
       response.writeHead(200).write('{"embeddings":[[1,2', () => response.destroy())
     }
     const context = await contextOf([await listen(each), await listen(each)], new AbortController().signal)
-    await expect(forwardEmbed(context, embedding.request, undefined)).resolves.toMatchObject({ answer: VECTORS })
+    await expect(forwardEmbed(context, embedding.request, undefined)).resolves.toMatchObject({
+      answer: { vectors: ['AACAPwAAAEA='], prompt_tokens: 1 },
+    })
     expect(asked).toBe(2)
   })
 })
