@@ -8,7 +8,7 @@ const MAX_ENTRIES = 10_000
 
 const pattern = z.optional(z.nullable(z.record(z.string(), z.unknown())))
 
-/** The fields that are read; PEFT ignores unknown ones, and so do we. */
+/** The fields that are read. */
 const Config = z.looseObject({
   peft_type: z.string(),
   r: z.optional(z.nullable(z.number())),
@@ -47,6 +47,8 @@ export interface PeftConfig {
   /** From PEFT 0.1 and 0.2: which thirds of a fused projection have LoRA. */
   readonly enableLora: readonly boolean[] | undefined
   readonly peftVersion: string | undefined
+  /** Set, but known to none of PEFT's versions up to 0.21: PEFT warns of such and ignores them. */
+  readonly unknownFields: readonly string[]
 }
 
 /** Settings that make more or something else than W + s·B·A, with why, as a customer would look for them. */
@@ -62,6 +64,14 @@ const REFUSED: readonly (readonly [field: string, why: string])[] = [
   ['target_parameters', 'it changes parameters that are not linear layers; use target_modules'],
   ['layer_replication', 'it renumbers the layers of the base model; train on the base model as it is'],
 ]
+
+/** What else PEFT's LoraConfig has had from 0.1 to 0.21 that leaves W + s·B·A as it is; biases and the like show in the tensors. */
+const HARMLESS = [
+  ...['task_type', 'auto_mapping', 'revision', 'inference_mode', 'lora_dropout', 'fan_in_fan_out', 'merge_weights'],
+  ...['exclude_modules', 'layers_pattern', 'megatron_config', 'megatron_core', 'runtime_config', 'lora_bias'],
+  ...['loftq_config', 'eva_config', 'corda_config', 'lora_ga_config', 'velora_config', 'qalora_group_size'],
+]
+const KNOWN = new Set([...Object.keys(Config.shape), ...REFUSED.map(([field]) => field), ...HARMLESS])
 
 /** Initialisations that move part of the base weights into A and B. */
 const RESIDUAL_INITS = /^(?:pissa.*|olora|corda|lora_ga|loftq)$/i
@@ -110,6 +120,7 @@ export function parsePeftConfig(json: unknown, file: string): PeftConfig {
     someLayers: isSet(config.layers_to_transform),
     enableLora: flags(config.enable_lora),
     peftVersion: config.peft_version ?? undefined,
+    unknownFields: Object.keys(config).filter((field) => !KNOWN.has(field) && isSet(config[field])),
   }
 }
 

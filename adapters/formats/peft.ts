@@ -44,7 +44,7 @@ export function readPeft(
   options: ImportOptions,
 ): DeltaSource {
   const names = new ModuleNames(options.base)
-  const notices: string[] = []
+  const notices = unknownNotices(config)
   const { pairs, rest } = collectPairs(weights)
   refuseRest(rest, config, weights, options, notices)
   refuseLostModules(config, rest, weights)
@@ -152,6 +152,13 @@ function refuseLostModules(config: PeftConfig, rest: readonly SourceTensor[], we
     'missing',
     `${weights.file} has no weights of ${quote(lost)}, which modules_to_save says was trained; train with modules_to_save null.`,
   )
+}
+
+function unknownNotices({ unknownFields }: PeftConfig): string[] {
+  if (unknownFields.length === 0) return []
+  return [
+    `adapter_config.json sets ${listed(unknownFields)}, which no PEFT up to 0.21 knows: were it to change more than A and B do, the answers would differ from those in training.`,
+  ]
 }
 
 /** What the configuration lets one expect and the tensors do not show. */

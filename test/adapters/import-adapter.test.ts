@@ -454,9 +454,15 @@ describe('what is odd but served', () => {
       use_qalora: false,
       alora_invocation_tokens: null,
       target_parameters: null,
-      unknown_field_of_tomorrow: { a: 1 },
     }
     expect((await read(peftFiles([...layerOf(0), ...layerOf(1)], config))).notices).toEqual([])
+  })
+
+  test('a setting of a PEFT to come is told, since it may change more than A and B do; one that is not set is not', async () => {
+    const config = { use_tomorrow: { a: 1 }, other_of_tomorrow: null, third: false, qalora_group_size: 16 }
+    expect((await read(peftFiles([...layerOf(0), ...layerOf(1)], config))).notices).toEqual([
+      expect.stringMatching(/^adapter_config\.json sets "use_tomorrow", which no PEFT up to 0\.21 knows/),
+    ])
   })
 
   test('axolotl and LLaMA-Factory: nulls, empty objects and duplicates where others have nothing', async () => {
