@@ -7,6 +7,8 @@ export function useRoute(): readonly string[] {
   useEffect(() => {
     const follow = () => setHash(location.hash)
     addEventListener('hashchange', follow)
+    // It may have changed since the first rendering, before anybody listened.
+    follow()
     return () => removeEventListener('hashchange', follow)
   }, [])
   return segmentsOf(hash)

@@ -166,6 +166,8 @@ export function inThisBrowser(site: TestedConsole): void {
     const page = await site.signIn({ api: 'dev-demo' })
     await openModel(page)
     await page.getByRole('link', { name: 'Key and limits' }).click()
+    // Back before the page has been left, it would still hold the model.
+    await expect.poll(() => page.workers().length).toBe(0)
     await page.context().setOffline(true)
     await openModel(page)
     await page.getByRole('alert').waitFor()

@@ -35,6 +35,18 @@ export function signingIn(site: TestedConsole): void {
     await page.getByRole('button', { name: 'Sign in' }).waitFor()
   })
 
+  test('shows the page of an address that changes as soon as the first page is there', async () => {
+    const page = await site.open()
+    await page.evaluate(`new MutationObserver((_, observer) => {
+      if (!document.querySelector('[aria-label="Sign out"]')) return
+      observer.disconnect()
+      location.hash = '#/adapters/+/one'
+    }).observe(document.body, { childList: true, subtree: true })`)
+    await page.getByLabel('API key').fill('dev-demo')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.getByText('Served as demo/one.').waitFor()
+  })
+
   test('tries the key of the tab again where the edge could not be reached', async () => {
     const page = await site.signIn({ api: 'dev-forno' })
     await page.route('**/v1/key', (route) => route.abort('connectionreset'))
