@@ -29,12 +29,17 @@ export function outFile(): Flag<string | undefined> {
   return {
     standard: undefined,
     read(file, name) {
-      const folder = dirname(resolve(file))
-      if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
-        throw new CliError(`--${name} ${file}: there is no folder ${folder}; make it first.`, 2)
+      requireFolderOf(file, name)
       return file
     },
   }
+}
+
+/** @throws CliError where `file`, which option `name` says is to be written, has no folder */
+export function requireFolderOf(file: string, name: string): void {
+  const folder = dirname(resolve(file))
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return
+  throw new CliError(`--${name} ${file}: there is no folder ${folder}; make it first.`, 2)
 }
 
 export function wholeNumber(): Flag<number | undefined>

@@ -23,7 +23,7 @@ export async function queryUsage(
   if (query.group_by === 'request') {
     const counted = db.prepare(`SELECT COUNT(*) AS n FROM (SELECT 1 FROM usage ${filter} LIMIT ${MAX_ROWS + 1})`)
     checkRows((await counted.bind(...values).first<number>('n')) ?? 0, MAX_ROWS)
-    return readRecords(db, scope, query)
+    return readRecords(db, scope, { filter, values })
   }
   const { results } = await db
     .prepare(`${sums(query.group_by, filter)} LIMIT ${MAX_ROWS + 1}`)
@@ -34,8 +34,11 @@ export async function queryUsage(
 }
 
 /** By time; everybody's by tenant before that. An index has either order: a page costs what is in it. */
-async function* readRecords(db: D1Database, scope: UsageScope, query: UsageQuery): AsyncGenerator<OwnUsageRecord[]> {
-  const { filter, values } = usageFilter(scope, query)
+async function* readRecords(
+  db: D1Database,
+  scope: UsageScope,
+  { filter, values }: ReturnType<typeof usageFilter>,
+): AsyncGenerator<OwnUsageRecord[]> {
   const columns = USAGE_COLUMNS.filter((column) => !(scope.own && column === 'backend')).join(', ')
   const order = [...(scope.tenant === undefined ? (['tenant'] as const) : []), 'started_ms', 'request_id'] as const
   const select = (after: string) =>

@@ -10,7 +10,7 @@ import { decodeVector, EmbeddingRequest, toInputs, UNSUPPORTED_EMBEDDING } from 
 import { refuseUnsupported } from '../openai/sampling-fields.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
-import { textBody } from '../text-body.ts'
+import { listText, textBody } from '../text-body.ts'
 import { MAX_REQUEST_BYTES } from './chat-completions.ts'
 import { readOwnJson } from './read-own-json.ts'
 import { backendContext, openTicket, reserve } from './request-account.ts'
@@ -52,24 +52,23 @@ function replay(c: Context<EdgeEnv>, request: EmbeddingRequest, { kept }: Stored
   return respond(c, request, kept)
 }
 
-function respond(c: Context<EdgeEnv>, request: EmbeddingRequest, answer: KeptEmbedding): Response {
-  c.header('x-polylora-adapter', answer.digest ?? 'base')
-  return c.body(textBody(listText(request, answer)), 200, { 'content-type': 'application/json' })
-}
-
-/** An `EmbeddingList`, vector by vector. */
-function* listText(request: EmbeddingRequest, { promptTokens, vectors }: KeptEmbedding): Generator<string> {
-  const isBase64 = request.encoding_format === 'base64'
-  const list: Omit<EmbeddingList, 'data'> = {
+function respond(
+  c: Context<EdgeEnv>,
+  request: EmbeddingRequest,
+  { digest, promptTokens, vectors }: KeptEmbedding,
+): Response {
+  c.header('x-polylora-adapter', digest ?? 'base')
+  const head: Omit<EmbeddingList, 'data'> = {
     object: 'list',
     model: request.model,
     usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
   }
-  yield `${JSON.stringify(list).slice(0, -1)},"data":[`
-  for (const [index, vector] of vectors.entries()) {
-    const embedding = isBase64 ? vector : decodeVector(vector)
-    const item: EmbeddingList['data'][number] = { object: 'embedding', index, embedding }
-    yield (index === 0 ? '' : ',') + JSON.stringify(item)
-  }
-  yield ']}'
+  const text = listText(head, itemsOf(vectors, request.encoding_format === 'base64'))
+  return c.body(textBody(text), 200, { 'content-type': 'application/json' })
+}
+
+/** One at a time, since each is larger as numbers. */
+function* itemsOf(vectors: readonly string[], isBase64: boolean): Generator<EmbeddingList['data']> {
+  for (const [index, vector] of vectors.entries())
+    yield [{ object: 'embedding', index, embedding: isBase64 ? vector : decodeVector(vector) }]
 }

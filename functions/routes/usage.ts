@@ -8,7 +8,7 @@ import { ApiError, invalidRequest } from '../errors.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { csvHeader, csvLine, queryUsage } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery, type UsageScope } from '../registry/usage-query.ts'
-import { textBody } from '../text-body.ts'
+import { listText, textBody } from '../text-body.ts'
 
 export const usage = new Hono<EdgeEnv>()
   .get('/', async (c) => {
@@ -48,14 +48,11 @@ export function usageResponse({ format }: UsageQuery, pages: Awaited<ReturnType<
 }
 
 async function* usageText(format: UsageQuery['format'], pages: Awaited<ReturnType<typeof queryUsage>>) {
-  if (format === 'json') yield '{"object":"list","data":['
+  if (format === 'json') return yield* listText({ object: 'list' }, pages)
   let isFirst = true
   for await (const rows of pages) {
-    if (format === 'json')
-      yield (isFirst || rows.length === 0 ? '' : ',') + rows.map((row) => JSON.stringify(row)).join(',')
-    else if (format === 'jsonl') yield rows.map((row) => `${JSON.stringify(row)}\n`).join('')
+    if (format === 'jsonl') yield rows.map((row) => `${JSON.stringify(row)}\n`).join('')
     else yield (isFirst ? csvHeader(rows[0]) : '') + rows.map((row) => csvLine(row)).join('')
     isFirst = false
   }
-  if (format === 'json') yield ']}'
 }

@@ -1,7 +1,5 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
-import { existsSync } from 'node:fs'
 import { rename, rm, stat } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
 import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { checkAdapter } from '../check-adapter.ts'
@@ -11,6 +9,7 @@ import { formatReport } from '../format-report.ts'
 import { importFacts } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
+import { requireFolderOf } from '../parse-flags.ts'
 import { terminalProgress } from '../progress.ts'
 import { writeDelta } from '../write-delta.ts'
 
@@ -27,8 +26,7 @@ export const convert: Command = {
     const there = await stat(out).catch(() => undefined)
     // A device would be replaced by the file, whoever may do so.
     if (there && !there.isFile()) throw new CliError(`--out ${out} is no file: give the path of one, or of none.`, 2)
-    const folder = dirname(resolve(out))
-    if (!existsSync(folder)) throw new CliError(`--out ${out}: there is no folder ${folder}; make it first.`, 2)
+    requireFolderOf(out, 'out')
     const progress = terminalProgress(terminal.stderr)
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
     const partial = `${out}.partial`
