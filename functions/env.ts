@@ -21,6 +21,8 @@ export interface Bindings {
   readonly METER_LEASE_MS?: string
   /** How long a backend may be silent; milliseconds. */
   readonly BACKEND_PATIENCE_MS?: string
+  /** Days for which usage records are kept one by one; without it for ever. */
+  readonly USAGE_RECORD_DAYS?: string
 }
 
 export interface Config {
@@ -28,10 +30,13 @@ export interface Config {
   readonly capabilityKey: CapabilityKey
   readonly adminKey: string | undefined
   readonly backendPatienceMs: number
+  readonly usageRecordDays: number | undefined
 }
 
 /** Its queue is part of a backend's silence, and so is a long prompt. */
 const BACKEND_PATIENCE_MS = 120_000
+/** A request that was given up as lost may be put right for a day. */
+const MIN_USAGE_RECORD_DAYS = 2
 
 /** A setting is missing or wrong: the message is one sentence for the operator. */
 export class ConfigError extends Error {}
@@ -52,11 +57,13 @@ export async function readConfig(env: Bindings): Promise<Config> {
     )
   }
   const backends = parseBackends(env.BACKENDS ?? '')
-  const backendPatienceMs = parseMilliseconds(env, 'BACKEND_PATIENCE_MS') ?? BACKEND_PATIENCE_MS
-  parseMilliseconds(env, 'METER_LEASE_MS')
+  const backendPatienceMs = parseWhole(env, 'BACKEND_PATIENCE_MS', 'milliseconds', 1) ?? BACKEND_PATIENCE_MS
+  parseWhole(env, 'METER_LEASE_MS', 'milliseconds', 1)
+  const usageRecordDays = parseWhole(env, 'USAGE_RECORD_DAYS', 'days', MIN_USAGE_RECORD_DAYS)
   try {
     const capabilityKey = await importCapabilityKey(env.POLYLORA_BACKEND_SECRET)
-    return Object.freeze({ backends, capabilityKey, adminKey: env.POLYLORA_ADMIN_KEY, backendPatienceMs })
+    const adminKey = env.POLYLORA_ADMIN_KEY
+    return Object.freeze({ backends, capabilityKey, adminKey, backendPatienceMs, usageRecordDays })
   } catch (error) {
     throw new ConfigError(error instanceof Error ? error.message : String(error))
   }
@@ -80,12 +87,17 @@ function listOf(text: string): unknown {
   return text.startsWith('[') ? tryParseJson(text) : text.split(',').map((url) => url.trim())
 }
 
-function parseMilliseconds(env: Bindings, name: 'BACKEND_PATIENCE_MS' | 'METER_LEASE_MS'): number | undefined {
+function parseWhole(
+  env: Bindings,
+  name: 'BACKEND_PATIENCE_MS' | 'METER_LEASE_MS' | 'USAGE_RECORD_DAYS',
+  unit: string,
+  least: number,
+): number | undefined {
   const value = env[name]
   if (value === undefined || value === '') return undefined
-  const milliseconds = Number(value)
-  if (Number.isInteger(milliseconds) && milliseconds > 0) return milliseconds
-  throw new ConfigError(`${name} is ${JSON.stringify(value)}: set it to a whole number of milliseconds.`)
+  const parsed = Number(value)
+  if (Number.isInteger(parsed) && parsed >= least) return parsed
+  throw new ConfigError(`${name} is ${JSON.stringify(value)}: set it to a whole number of ${unit}, ${least} or more.`)
 }
 
 function tryParseJson(text: string): unknown {

@@ -1,6 +1,6 @@
 // The cron trigger's work: erases what deletions, and publications that broke off, have left behind, on backends that were down
-// or where the edge died in between, and uploads that nobody goes on with. Every step may be repeated; what has been published
-// since is left alone.
+// or where the edge died in between, and uploads that nobody goes on with; and sums up old usage records. Every step may be
+// repeated; what has been published since is left alone.
 import type { Edge } from './edge.ts'
 import type { Bindings } from './env.ts'
 import { eraseTenant } from './erase-tenant.ts'
@@ -9,6 +9,7 @@ import { endErasures, takeErasures } from './registry/erasures.ts'
 import { eraseOrphans } from './registry/orphans.ts'
 import { halfDeletedTenants } from './registry/tenants.ts'
 import { abandonedUploads, eraseUpload } from './registry/uploads.ts'
+import { sumUpRecords } from './registry/usage-days.ts'
 import { evictEverywhere } from './router/evict.ts'
 
 export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<void> {
@@ -19,6 +20,7 @@ export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<v
     () => abandonClaims(env.DB, nowMs),
     ...uploads.map((upload) => () => eraseUpload(env.DB, edge.objects, upload)),
     ...tenants.map((id) => () => eraseTenant(edge, env, id, requestId)),
+    () => sumUpUsage(edge, env.DB, nowMs),
   ]
   // Each is tried again the next minute, and none keeps the others from their turn.
   for (const job of jobs) {
@@ -46,4 +48,10 @@ async function sweepErasures(edge: Edge, db: D1Database, requestId: string, nowM
     nowMs,
   )
   if (due.length > 0) console.log(JSON.stringify({ event: 'swept', digests: due.length, left: left.size }))
+}
+
+async function sumUpUsage({ config }: Edge, db: D1Database, nowMs: number): Promise<void> {
+  if (config.usageRecordDays === undefined) return
+  const records = await sumUpRecords(db, config.usageRecordDays, nowMs)
+  if (records > 0) console.log(JSON.stringify({ event: 'usage_summed_up', records }))
 }

@@ -49,7 +49,7 @@ export const LatencyQuery = z.strictObject({
 })
 export type LatencyQuery = z.infer<typeof LatencyQuery>
 
-const DAY_MS = 86_400_000
+export const DAY_MS = 86_400_000
 
 /** Whose records are asked for: all where `tenant` is undefined. */
 export interface UsageScope {

@@ -1,7 +1,17 @@
-// What was used, summed up from D1's usage records, or record by record.
+// What was used, summed up from D1's usage records and the sums of older ones, or record by record.
 // Invariant: every value reaches SQL as a bound parameter; the grouping is chosen from a fixed list.
+import { ApiError } from '../errors.ts'
 import { USAGE_COLUMNS } from '../metering/usage-record.ts'
-import { checkRows, DIMENSIONS, dimensionsOf, type UsageQuery, type UsageScope, usageFilter } from './usage-query.ts'
+import { SUM_COLUMNS, usageRows } from './usage-days.ts'
+import {
+  checkRows,
+  DAY_MS,
+  DIMENSIONS,
+  dimensionsOf,
+  type UsageQuery,
+  type UsageScope,
+  usageFilter,
+} from './usage-query.ts'
 import type { OwnUsageRecord, UsageRow } from './usage-rows.ts'
 
 const MAX_ROWS = 50_000
@@ -12,7 +22,8 @@ type Rows = UsageRow[] | OwnUsageRecord[]
 
 /**
  * Sums, or with `group_by=request` the records themselves, which are read as they are taken.
- * @throws ApiError 400 where there are more rows than one answer holds: a bill must not lack some of them in silence
+ * @throws ApiError 400 where there are more rows than one answer holds, or records are asked for of which only sums are kept:
+ * a bill must not lack some of them in silence
  */
 export async function queryUsage(
   db: D1Database,
@@ -21,16 +32,27 @@ export async function queryUsage(
 ): Promise<Iterable<Rows> | AsyncIterable<Rows>> {
   const { filter, values } = usageFilter(scope, query)
   if (query.group_by === 'request') {
+    await checkKept(db, { filter, values })
     const counted = db.prepare(`SELECT COUNT(*) AS n FROM (SELECT 1 FROM usage ${filter} LIMIT ${MAX_ROWS + 1})`)
     checkRows((await counted.bind(...values).first<number>('n')) ?? 0, MAX_ROWS)
     return readRecords(db, scope, { filter, values })
   }
   const { results } = await db
     .prepare(`${sums(query.group_by, filter)} LIMIT ${MAX_ROWS + 1}`)
-    .bind(...values)
+    .bind(...values, ...values)
     .all<UsageRow>()
   checkRows(results.length, MAX_ROWS)
   return [results]
+}
+
+/** @throws ApiError 400 where some of the records are kept as sums alone */
+async function checkKept(db: D1Database, { filter, values }: ReturnType<typeof usageFilter>): Promise<void> {
+  const newest = db.prepare(`SELECT MAX(started_ms) AS ms FROM usage_days ${filter}`)
+  const ms = await newest.bind(...values).first<number | null>('ms')
+  if (ms === null) return
+  const [last, next] = [ms, ms + DAY_MS].map((time) => new Date(time).toISOString().slice(0, 10))
+  const sentence = `Up to ${last} sums are kept, and no single requests: ask with from=${next}, or with another group_by.`
+  throw new ApiError(400, 'records_summed_up', sentence, { param: 'from' })
 }
 
 /** By time; everybody's by tenant before that. An index has either order: a page costs what is in it. */
@@ -59,9 +81,8 @@ function sums(groupBy: string, filter: string): string {
   const dimensions = dimensionsOf(groupBy)
   const columns = dimensions.map((name) => `${DIMENSIONS[name]} AS "${name}"`)
   const positions = dimensions.map((_, index) => index + 1).join(', ')
-  return `SELECT ${columns.join(', ')}, COUNT(*) AS requests, SUM(prompt_tokens) AS prompt_tokens,
-    SUM(cached_tokens) AS cached_tokens, SUM(completion_tokens) AS completion_tokens, SUM(cold) AS cold_requests,
-    SUM(price_nano) AS price_nano FROM usage ${filter} GROUP BY ${positions} ORDER BY ${positions}`
+  return `SELECT ${columns.join(', ')}, ${SUM_COLUMNS} FROM (${usageRows(filter)})
+    GROUP BY ${positions} ORDER BY ${positions}`
 }
 
 type Row = Readonly<Record<string, string | number | null | undefined>>
