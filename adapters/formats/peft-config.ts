@@ -75,6 +75,8 @@ const KNOWN = new Set([...Object.keys(Config.shape), ...REFUSED.map(([field]) =>
 
 /** Initialisations that move part of the base weights into A and B. */
 const RESIDUAL_INITS = /^(?:pissa.*|olora|corda|lora_ga|loftq)$/i
+/** Those that do not, beside true and false. */
+const PLAIN_INITS = /^(?:gaussian|eva|orthogonal|mica)$/i
 
 /** Every PEFT since 0.14 writes its first two; the version itself only since 0.18. */
 const SINCE_0_14 = ['lora_bias', 'exclude_modules', 'peft_version']
@@ -100,11 +102,11 @@ export function parsePeftConfig(json: unknown, file: string): PeftConfig {
     if (isSet(config[field])) throw new AdapterError('unsupported', `${file}: ${field} is set: ${why}.`)
   }
   const init = config.init_lora_weights
-  if (typeof init === 'string' && RESIDUAL_INITS.test(init)) {
-    throw new AdapterError(
-      'unsupported',
-      `${file}: init_lora_weights ${quote(init)} changed the base weights, so these tensors do not fit the published base; save again with path_initial_model_for_weight_conversion.`,
-    )
+  if (typeof init === 'string' && !PLAIN_INITS.test(init)) {
+    const why = RESIDUAL_INITS.test(init)
+      ? 'changed the base weights, so these tensors do not fit the published base; save again with path_initial_model_for_weight_conversion'
+      : 'is unknown to PEFT up to 0.21 and may have changed the base weights; write true in its place if it did not'
+    throw new AdapterError('unsupported', `${file}: init_lora_weights ${quote(init)} ${why}.`)
   }
   return {
     r: positive(config.r, 'r', file),

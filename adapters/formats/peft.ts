@@ -116,6 +116,8 @@ function refuseRest(
   notices: string[],
 ): void {
   for (const { name, shape } of rest) {
+    // VeLoRA's: what it keeps activations with for the backward pass.
+    if (name.endsWith('.lora_velora_embed')) continue
     const refused = REFUSED_KEYS.find(([key]) => key.test(name))
     if (refused !== undefined) throw new AdapterError('unsupported', `${weights.file}: ${quote(name)} ${refused[1]}.`)
     if (/\.bias$/.test(name)) {

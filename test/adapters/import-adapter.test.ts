@@ -78,6 +78,12 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
       /path_initial_model/,
     ],
   ),
+  [
+    'an initialisation of a PEFT to come, which may have changed the base',
+    peftFiles(PAIR, { init_lora_weights: 'residue' }),
+    'unsupported',
+    /"residue" is unknown to PEFT up to 0\.21/,
+  ],
   ['no lora_alpha', peftFiles(PAIR, { lora_alpha: undefined }), 'missing', /lora_alpha/],
   ['a rank that is no number', peftFiles(PAIR, { r: 'eight' }), 'malformed', /"r"/],
   ['a pattern that is no number', peftFiles(PAIR, { alpha_pattern: { q_proj: 'x' } }), 'malformed', /alpha_pattern/],
@@ -433,6 +439,22 @@ describe('what is odd but served', () => {
     expect(old).toEqual([expect.stringMatching(/alpha 8 is not used.*write 5 as lora_parameters\.scale\.$/)])
     expect(await notices({ lora_layers: 2, lora_parameters: { ...parameters, alpha: 4 } })).toEqual([])
     expect(await notices({ num_layers: 2, fine_tune_type: 'lora', lora_parameters: parameters })).toEqual([])
+  })
+
+  test.each(['gaussian', 'eva', 'orthogonal', 'mica', true, false])(
+    'PEFT: init_lora_weights %s leaves the base as it was',
+    async (init) => {
+      const { modules } = await read(peftFiles(PAIR, { init_lora_weights: init }))
+      expect([...modules.keys()]).toEqual([Q])
+    },
+  )
+
+  test('PEFT: what VeLoRA keeps for the backward pass beside A and B changes no answer', async () => {
+    const tensors = [...PAIR, { name: `${prefix}.lora_velora_embed`, shape: [2] }]
+    const { modules, notices } = await read(
+      peftFiles(tensors, { velora_config: { rank: 1 }, layers_to_transform: [0] }),
+    )
+    expect([[...modules.keys()], notices]).toEqual([[Q], []])
   })
 
   test('trained biases that PEFT did not save are told', async () => {
