@@ -45,6 +45,7 @@ export interface PartKey extends Upload {
   readonly part: number
 }
 
+/** Its functions need no `this`. */
 export interface ObjectStore {
   /**
    * Streams `body`, which has exactly `bytes` bytes, to storage under `digest`.
