@@ -27,10 +27,8 @@ export interface DeltaHeader {
 
 type Shapes = ReadonlyMap<string, { readonly rank: number; readonly in: number; readonly out: number }>
 
-/**
- * The file's tensors of one module, A then B. Embeddings have PEFT's own names, and their `in` is the vocabulary.
- */
-function tensorNames(path: string): readonly [string, string] {
+/** The names of a module's tensors in the file, A's and B's, as PEFT has them. */
+export function tensorNames(path: string): readonly [string, string] {
   const prefix = `base_model.model.${path}`
   return path === 'model.embed_tokens'
     ? [`${prefix}.lora_embedding_A`, `${prefix}.lora_embedding_B`]

@@ -1,7 +1,7 @@
 // Takes the files that some LoRA project saved, finds out which one, and gives one delta source.
 // Knows how formats look from outside, not how they are read. Invariant: what it cannot place, it refuses by name.
 import * as z from 'zod/mini'
-import { checkDeltaHeader, DELTA_FORMAT } from './canonical.ts'
+import { checkDeltaHeader, DELTA_FORMAT, tensorNames } from './canonical.ts'
 import type { DeltaSource, ModuleSource } from './delta-source.ts'
 import { AdapterError } from './errors.ts'
 import { type AdapterFile, baseName, type FileSet, folderOf, readJson } from './file-set.ts'
@@ -190,9 +190,8 @@ async function importCanonical(file: AdapterFile, weights: TensorFile, options: 
   const header = checkDeltaHeader(head, file.size, options.base)
   const modules = new Map<string, ModuleSource>()
   for (const [path, { rank, in: columns, out }] of header.modules) {
-    const name = (side: string) =>
-      `base_model.model.${path}.${path === 'model.embed_tokens' ? `lora_embedding_${side}` : `lora_${side}.weight`}`
-    const [a, b] = [weights.tensors.get(name('A'))!, weights.tensors.get(name('B'))!]
+    const [nameOfA, nameOfB] = tensorNames(path)
+    const [a, b] = [weights.tensors.get(nameOfA)!, weights.tensors.get(nameOfB)!]
     const load = async () => ({ a: await a.load(), b: await b.load() })
     modules.set(path, { rank, in: columns, out, scale: 1, load })
   }

@@ -3,6 +3,7 @@
 // that shrinks while a server has it mapped ends that server.
 import { existsSync } from 'node:fs'
 import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
+import { tensorNames } from '../../../adapters/canonical.ts'
 import { type TensorShape, writeHeader } from '../../../adapters/safetensors.ts'
 import { writePeftDirectory } from './peft-directory.ts'
 
@@ -10,11 +11,10 @@ import { writePeftDirectory } from './peft-directory.ts'
 export async function blankAdapter(path: string, base: BaseModel, module: string, rank: number): Promise<void> {
   if (existsSync(path)) return
   const target = targetModules(base).get(module)!
-  const isEmbedding = module === 'model.embed_tokens'
-  const [a, b] = isEmbedding ? ['lora_embedding_A', 'lora_embedding_B'] : ['lora_A.weight', 'lora_B.weight']
+  const [a, b] = tensorNames(module)
   const tensors: TensorShape[] = [
-    { name: `base_model.model.${module}.${a}`, dtype: 'F16', shape: [rank, target.in] },
-    { name: `base_model.model.${module}.${b}`, dtype: 'F16', shape: [target.out, rank] },
+    { name: a, dtype: 'F16', shape: [rank, target.in] },
+    { name: b, dtype: 'F16', shape: [target.out, rank] },
   ]
   const values = new Uint8Array(2 * rank * (target.in + target.out))
   const config = { peft_type: 'LORA', r: rank, lora_alpha: rank, target_modules: [module.split('.').at(-1)] }
