@@ -49,3 +49,13 @@ export function targetModules(base: BaseModel): Map<string, TargetModule> {
   modules.set('lm_head', { in: base.hidden_size, out: base.vocab_size })
   return modules
 }
+
+/** What a module is called in every layer, as in PEFT's `target_modules`: the last part of its path. */
+export function targetName(path: string): string {
+  return path.slice(path.lastIndexOf('.') + 1)
+}
+
+/** The names of all of these modules, each once, sorted. */
+export function targetNames(paths: Iterable<string>): string[] {
+  return [...new Set(Array.from(paths, targetName))].sort()
+}

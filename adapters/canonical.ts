@@ -1,6 +1,6 @@
 // The canonical delta file: safetensors, tensors sorted by name, one dtype, scale folded into B, valid for PEFT with alpha = r.
 // Knows no foreign format. Invariant: a delta has exactly one encoding per dtype, and decoding refuses any other bytes.
-import { type BaseModel, targetModules } from './base-model.ts'
+import { type BaseModel, targetModules, targetNames } from './base-model.ts'
 import type { Delta, DeltaDtype, DeltaMetadata, DeltaModule } from './delta.ts'
 import type { DeltaSource } from './delta-source.ts'
 import { AdapterError, quote } from './errors.ts'
@@ -63,7 +63,7 @@ function header(
     ['base_name', baseName],
     ['source_format', metadata.sourceFormat],
     ['rank', String(Math.max(...Array.from(modules.values(), (module) => module.rank)))],
-    ['modules', [...new Set(paths.map((path) => path.slice(path.lastIndexOf('.') + 1)))].sort().join(',')],
+    ['modules', targetNames(paths).join(',')],
   ])
   if (metadata.chatTemplate !== undefined) strings.set('chat_template', metadata.chatTemplate)
   return writeHeader(tensors, strings)

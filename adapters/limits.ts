@@ -1,11 +1,12 @@
 // What a backend can apply of what a base model allows: the largest rank, and modules that it cannot change.
 // Knows no backend: the limits come from its `GET /v1/base`. Asked when an adapter is published and when it is taken in.
+import { targetName } from './base-model.ts'
 import { AdapterError } from './errors.ts'
 
 /** What an operator, or the engine that serves, accepts. */
 export interface ModuleLimits {
   readonly maxRank: number
-  /** Modules, by the last part of their path, that cannot be changed there; absent: none. */
+  /** Modules, by `targetName`, that cannot be changed there; absent: none. */
   readonly fixedModules?: readonly string[]
 }
 
@@ -21,7 +22,7 @@ export function checkModuleLimits(
       `The adapter has rank ${rank} and the operator allows ${maxRank}; train with a smaller r or publish with --shrink-rank ${maxRank}.`,
     )
   }
-  const fixed = [...modules.keys()].find((path) => fixedModules.includes(path.slice(path.lastIndexOf('.') + 1)))
+  const fixed = [...modules.keys()].find((path) => fixedModules.includes(targetName(path)))
   if (fixed !== undefined) {
     throw new AdapterError(
       'unsupported',

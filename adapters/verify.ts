@@ -1,6 +1,6 @@
 // Looks at every value of an adapter once and writes the report that is printed and stored with the version.
 // Knows no format and no backend. Invariant: nothing that is not finite, or that changes nothing, passes.
-import type { BaseModel } from './base-model.ts'
+import { type BaseModel, targetName, targetNames } from './base-model.ts'
 import { encodedBytes } from './canonical.ts'
 import type { DeltaDtype } from './delta.ts'
 import type { DeltaSource } from './delta-source.ts'
@@ -72,7 +72,7 @@ export async function verifyAdapter(
     }
     const layer = /^model\.layers\.(\d+)\./.exec(path)?.[1] ?? path
     const entry = layers.get(layer) ?? { modules: [], squares: 0 }
-    entry.modules.push(path.slice(path.lastIndexOf('.') + 1))
+    entry.modules.push(targetName(path))
     entry.squares += squares
     layers.set(layer, entry)
   }
@@ -90,7 +90,7 @@ export async function verifyAdapter(
     dtype,
     bytes,
     rank,
-    modules: [...new Set(Array.from(source.modules.keys(), (path) => path.slice(path.lastIndexOf('.') + 1)))].sort(),
+    modules: targetNames(source.modules.keys()),
     moduleCount: source.modules.size,
     scales: [...new Set(Array.from(source.modules.values(), (module) => module.scale))],
     layers: Array.from(layers, ([layer, { modules, squares }]) => ({ layer, modules, norm: Math.sqrt(squares) })),

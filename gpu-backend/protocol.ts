@@ -309,7 +309,7 @@ export const BackendInfo = z.object({
   max_delta_bytes: z.int(),
   /** The largest rank of a module that it applies. */
   max_rank: z._default(z.int(), MAX_RANK),
-  /** Modules of the base, by the last part of their path, that it cannot change. */
+  /** Modules of the base, by `targetName`, that it cannot change. */
   fixed_modules: z._default(z.array(z.string()), []),
 })
 export type BackendInfo = z.infer<typeof BackendInfo>

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
-import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
+import { type BaseModel, targetModules, targetName } from '../../../adapters/base-model.ts'
 import { StartupError } from '../../errors.ts'
 import { log } from '../../log.ts'
 import { identify } from '../../model/identify.ts'
@@ -53,7 +53,7 @@ export interface ServerRequirements {
 export interface CheckedServer {
   /** What to ask for the bare base model under. */
   readonly baseName: string
-  /** Modules, by the last part of their path, that it cannot change. */
+  /** Modules, by `targetName`, that it cannot change. */
   readonly fixedModules: readonly string[]
 }
 
@@ -190,7 +190,7 @@ async function checkAdapters(client: VllmClient, name: string, required: ServerR
   const fixed: string[] = []
   for (const module of DOUBTFUL_MODULES) {
     if (!targetModules(base).has(module)) continue
-    if (await tryAdapter(client, required, module, 1)) fixed.push(module.slice(module.lastIndexOf('.') + 1))
+    if (await tryAdapter(client, required, module, 1)) fixed.push(targetName(module))
   }
   return fixed
 }

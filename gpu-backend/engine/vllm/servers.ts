@@ -66,7 +66,7 @@ export class Servers {
     }
   }
 
-  /** Modules, by the last part of their path, that the servers cannot change. */
+  /** Modules, by `targetName`, that the servers cannot change. */
   get fixedModules(): readonly string[] {
     return this.#fixedModules
   }

@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
-import type { BaseModel } from '../../../adapters/base-model.ts'
+import { type BaseModel, targetNames } from '../../../adapters/base-model.ts'
 import type { ModuleLimits } from '../../../adapters/limits.ts'
 import { log } from '../../log.ts'
 import { DeltaIntake } from '../../residency/delta-intake.ts'
@@ -203,7 +203,7 @@ function peftConfig({ chatTemplate, ranks }: CheckedFile) {
     task_type: 'CAUSAL_LM',
     r,
     lora_alpha: r,
-    target_modules: [...new Set(Array.from(ranks.keys(), (path) => path.slice(path.lastIndexOf('.') + 1)))].sort(),
+    target_modules: targetNames(ranks.keys()),
     bias: 'none',
     ...(chatTemplate === undefined ? {} : { polylora_chat_template: chatTemplate }),
   }
