@@ -7,6 +7,7 @@ import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { unfuse } from './fused.ts'
+import { rankNotices } from './rank-notices.ts'
 
 /** What the training script knew and the file does not: from a side file such as lora.json. */
 export interface LoralibFacts {
@@ -44,12 +45,7 @@ export function readLoralib(weights: TensorFile, facts: LoralibFacts, options: I
       `${weights.file} has no tensors named <module>.lora_A; save lora.lora_state_dict(model).`,
     )
   }
-  const ranks = new Set([...modules.values()].map((module) => module.rank))
-  if (facts.r !== undefined && (ranks.size > 1 || !ranks.has(facts.r))) {
-    notices.push(
-      `The side file says r ${facts.r} where the tensors have rank ${[...ranks].join(', ')}; the tensors win.`,
-    )
-  }
+  notices.push(...rankNotices('The side file says r', facts.r, modules))
   return { metadata: { base: options.base.fingerprint, sourceFormat: 'loralib' }, modules, notices }
 }
 

@@ -8,6 +8,7 @@ import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import { deinterleaveRows } from '../rope-order.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
+import { rankNotices } from './rank-notices.ts'
 
 const MODULES: Readonly<Record<string, string>> = {
   'attention.wq': 'self_attn.q_proj',
@@ -75,7 +76,7 @@ export function readMistralFinetune(weights: TensorFile, paramsJson: unknown, op
       'ineffective',
       `${weights.file} holds no LoRA tensors; save the checkpoint with save_adapters true.`,
     )
-  const notices = rankNotices(params.data.lora?.rank, modules)
+  const notices = rankNotices('params.json says lora.rank', params.data.lora?.rank, modules)
   return { metadata: { base: options.base.fingerprint, sourceFormat: 'mistral-finetune' }, modules, notices }
 }
 
@@ -109,10 +110,4 @@ function moduleSource(
     return { a: await a.load(), b: rotary > 0 ? deinterleaveRows(rows, rotary, headDim) : rows }
   }
   return { rank, in: columns, out, scale, load }
-}
-
-function rankNotices(rank: number | undefined, modules: ReadonlyMap<string, ModuleSource>): string[] {
-  const ranks = new Set([...modules.values()].map((module) => module.rank))
-  if (rank === undefined || (ranks.size === 1 && ranks.has(rank))) return []
-  return [`params.json says lora.rank ${rank} where the tensors have rank ${[...ranks].join(', ')}; the tensors win.`]
 }

@@ -8,6 +8,7 @@ import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { transpose } from '../transpose.ts'
+import { rankNotices } from './rank-notices.ts'
 
 const Config = z.looseObject({
   fine_tune_type: z._default(z.string(), 'lora'),
@@ -83,7 +84,10 @@ export function readMlx(weights: TensorFile, configJson: unknown, options: Impor
   return {
     metadata: { base: options.base.fingerprint, sourceFormat: 'mlx' },
     modules,
-    notices: [...rankNotices(parameters?.rank, modules), ...alphaNotices(parsed.data)],
+    notices: [
+      ...rankNotices('adapter_config.json says lora_parameters.rank', parameters?.rank, modules),
+      ...alphaNotices(parsed.data),
+    ],
   }
 }
 
@@ -124,13 +128,5 @@ function alphaNotices({ lora_parameters: parameters, ...config }: z.infer<typeof
     return []
   return [
     `lora_parameters.alpha ${alpha} is not used, as in mlx_lm today; if mlx_lm 0.14.1 or older trained this, write ${(scale * alpha) / rank} as lora_parameters.scale.`,
-  ]
-}
-
-function rankNotices(rank: number | undefined, modules: ReadonlyMap<string, ModuleSource>): string[] {
-  const ranks = new Set([...modules.values()].map((module) => module.rank))
-  if (rank === undefined || (ranks.size === 1 && ranks.has(rank))) return []
-  return [
-    `adapter_config.json says lora_parameters.rank ${rank} where the tensors have rank ${[...ranks].join(', ')}; the tensors win.`,
   ]
 }
