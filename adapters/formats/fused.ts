@@ -19,7 +19,8 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
 /**
  * Modules of a fused layer: A [r·n, in], B [n·out/len, r] with n enabled parts of `enabled.length`. Part i has rows
  * i·r.. of A and i·out/len.. of B, and belongs to the i-th enabled part (a convolution in n groups).
- * `fixedGroups`: PEFT 0.1 and 0.2 always used 2 groups, so their B is [n·out/len, r·n/2, 1].
+ * `fixedGroups`: where a project convolves in so many groups whatever n is, B is [n·out/len, r·n/groups, 1], and only n of
+ * as many can be taken apart.
  * Throws AdapterError `mismatch` or `unsupported` with the tensor's name.
  */
 export function unfuse(

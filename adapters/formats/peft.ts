@@ -5,10 +5,11 @@ import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-sour
 import { AdapterError, quote } from '../errors.ts'
 import type { ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
-import { fullMatcher, fullMatchers } from '../python-regex.ts'
+import { fullMatcher } from '../python-regex.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { unfuse } from './fused.ts'
 import type { PeftConfig } from './peft-config.ts'
+import { peftScale } from './peft-scale.ts'
 
 /** The two tensors of one LoRA layer, as they are found in the file. */
 interface Pair {
@@ -17,6 +18,9 @@ interface Pair {
   a?: SourceTensor
   b?: SourceTensor
 }
+
+/** What PEFT 0.1 and 0.2 convolve fused projections in, however many of their parts have LoRA. */
+const FUSED_GROUPS = 2
 
 /** The part of a key after the module path; the adapter's own name may stand before `.weight`. */
 const LORA_KEY = /^(.+)\.lora_(embedding_)?([AB])(?:\.(?!weight$|bias$)([^.]+))?(?:\.weight)?$/
@@ -48,7 +52,7 @@ export function readPeft(
   const { pairs, rest } = collectPairs(weights)
   refuseRest(rest, config, weights, options, notices)
   refuseLostModules(config, rest, weights)
-  const scaleOf = scales(config, notices)
+  const scaleOf = peftScale(config, notices)
   const modules = new Map<string, ModuleSource>()
   for (const pair of pairs) {
     const { a, b } = pair
@@ -204,61 +208,9 @@ function belongsTo(tensor: string, module: string): boolean {
   return tensor.includes(`${module}.`)
 }
 
-/** s = alpha/r, or alpha/sqrt(r) with rsLoRA, with the module's own alpha and its tensors' own r. */
-function scales(config: PeftConfig, notices: string[]): (path: string, rank: number) => number {
-  const ranks = matchers(config.rankPattern, 'rank_pattern')
-  const alphas = matchers(config.alphaPattern, 'alpha_pattern')
-  const told = new Set<string>()
-  const tell = (text: string, path: string) => {
-    if (!told.has(text)) notices.push(`${text} (first at ${path}).`)
-    told.add(text)
-  }
-  return (path, rank) => {
-    const rankHit = ranks.find(({ matches }) => matches(path))
-    const alphaHit = alphas.find(({ matches }) => matches(path))
-    const expected = rankHit?.value ?? config.r
-    // The head's factors are the embedding's and have its rank, but PEFT divides by the r that the head itself would have.
-    const divisor = config.tiesWeights && path === 'lm_head' ? (expected ?? rank) : rank
-    if (expected !== undefined && expected !== divisor) {
-      tell(`adapter_config.json says r ${expected} where the tensors have rank ${rank}; the tensors win`, path)
-    }
-    // In one joint list a key of rank_pattern hides every other key of alpha_pattern.
-    const joint = rankHit === undefined ? alphaHit?.value : config.alphaPattern.get(rankHit.key)
-    if (joint !== alphaHit?.value) {
-      const rule = config.jointPatterns ? 'as PEFT until 0.13 does' : 'as PEFT since 0.14 does'
-      tell(`rank_pattern and alpha_pattern hit the same module by different keys, which is read ${rule}`, path)
-    }
-    const alpha = (config.jointPatterns ? joint : alphaHit?.value) ?? config.alpha
-    if (alpha === undefined) {
-      throw new AdapterError(
-        'missing',
-        'adapter_config.json has no lora_alpha, so the scale is unknown; add it as it was in training.',
-      )
-    }
-    return alpha / (config.rslora ? Math.sqrt(divisor) : divisor)
-  }
-}
-
-interface Matcher {
-  readonly key: string
-  readonly value: number
-  matches(path: string): boolean
-}
-
-/** PEFT since 0.15: re.match of `(.*\.)?(KEY)$` on the module path, the first hit in the file's order wins. */
-function matchers(patterns: ReadonlyMap<string, number>, field: string): Matcher[] {
-  // Names are what nearly every key is, one for each module: they mean the same to JavaScript, and none can backtrack.
-  const isName = (key: string) => /^\^?(?:\w|\\?\.)+$/.test(key)
-  const others = [...patterns.keys()].filter((key) => !isName(key))
-  const machines = fullMatchers(
-    others.map((key) => `(.*\\.)?(${key})`),
-    `adapter_config.json ${field}`,
-  )
-  return Array.from(patterns, ([key, value]) => {
-    const name = key.startsWith('^') ? new RegExp(`${key}$`) : new RegExp(`(?:^|\\.)${key}$`)
-    const matches = isName(key) ? (path: string) => name.test(path) : machines[others.indexOf(key)]!
-    return { key, value, matches }
-  })
+/** A module's path in the keys as the configuration names it. */
+function configuredPath(name: string): string {
+  return name.replace(/^base_model\.model\./, '')
 }
 
 function moduleSources(
@@ -269,20 +221,22 @@ function moduleSources(
   names: ModuleNames,
   scaleOf: (path: string, rank: number) => number,
 ): Map<string, ModuleSource> {
-  const bare = name.replace(/^base_model\.model\./, '')
-  const fused = config.enableLora !== undefined && b.shape.length === 3
-  if (fused) return unfuse(name, a, b, config.enableLora!, names, (rank) => scaleOf(bare, rank), 2)
+  const configured = configuredPath(name)
+  const { enableLora } = config
+  if (enableLora && b.shape.length === 3) {
+    return unfuse(name, a, b, enableLora, names, (rank) => scaleOf(configured, rank), FUSED_GROUPS)
+  }
   const path = names.find(name, a.name)
   const rank = names.pairRank(path, a, b)
   const { in: columns, out } = names.size(path)
-  const scale = scaleOf(bare, rank)
+  const scale = scaleOf(configured, rank)
   const load = async () => ({ a: await a.load(), b: scaleInPlace(await b.load(), scale) })
   return new Map([[path, { rank, in: columns, out, scale, load }]])
 }
 
 /** target_modules decided what was trained; the tensors prove it. Names that hit nothing are worth a sentence. */
 function targetNotices(config: PeftConfig, pairs: readonly Pair[]): string[] {
-  const paths = pairs.map((pair) => pair.name.replace(/^base_model\.model\./, ''))
+  const paths = pairs.map(({ name }) => configuredPath(name))
   if (Array.isArray(config.targetModules)) {
     const unused = config.targetModules.filter(
       (target) => !paths.some((path) => path === target || path.endsWith(`.${target}`)),
