@@ -26,7 +26,7 @@ export const GGML_TYPES: ReadonlyMap<number, BlockFormat> = new Map<number, Bloc
   [30, { name: 'BF16', values: 1, bytes: 2, decode: decodeBf16 }],
 ])
 
-/** `count` values of GGML type `type` that lie in `bytes`. */
+/** The `count` values that lie in `bytes` as blocks of `format`. */
 export function dequantize(bytes: Uint8Array, format: BlockFormat, count: number): Float32Array {
   const out = new Float32Array(count)
   for (let i = 0, at = bytes.byteOffset; i < count; i += format.values, at += format.bytes) {

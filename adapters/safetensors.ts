@@ -6,7 +6,7 @@ import { findJsonFault } from './json-faults.ts'
 import {
   BYTES_PER_VALUE,
   countValues,
-  type SourceDtype,
+  type FloatDtype,
   type SourceTensor,
   type TensorFile,
   toFloat32,
@@ -36,7 +36,7 @@ const BITS: Readonly<Record<string, number>> = {
   F8_E8M0: 8,
   C64: 64,
 }
-const DTYPES: Readonly<Record<string, SourceDtype>> = { F64: 'f64', F32: 'f32', F16: 'f16', BF16: 'bf16' }
+const DTYPES: Readonly<Record<string, FloatDtype>> = { F64: 'f64', F32: 'f32', F16: 'f16', BF16: 'bf16' }
 
 /** One tensor's place: `start` and `end` are absolute offsets in the file. */
 export interface SafetensorsEntry {

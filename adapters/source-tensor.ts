@@ -2,8 +2,9 @@
 // Knows no file format. Invariant: `load` gives exactly the product of `shape` values, row-major, in memory of its own.
 import { AdapterError, quote } from './errors.ts'
 
-/** Types as the formats store them; only the floating ones can be loaded. */
-export type SourceDtype = 'f64' | 'f32' | 'f16' | 'bf16' | 'other'
+export type FloatDtype = 'f64' | 'f32' | 'f16' | 'bf16'
+/** Types as the formats store them; `other`: integers, and what only its own format can decode. */
+export type SourceDtype = FloatDtype | 'other'
 
 export interface SourceTensor {
   readonly name: string
@@ -19,7 +20,7 @@ export interface TensorFile {
   readonly metadata: ReadonlyMap<string, string>
 }
 
-export const BYTES_PER_VALUE: Readonly<Record<Exclude<SourceDtype, 'other'>, number>> = {
+export const BYTES_PER_VALUE: Readonly<Record<FloatDtype, number>> = {
   f64: 8,
   f32: 4,
   f16: 2,

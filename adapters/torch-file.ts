@@ -7,7 +7,7 @@ import { isDict, isTensor, type PickleValue, type StorageRef, type TensorRef } f
 import {
   BYTES_PER_VALUE,
   countValues,
-  type SourceDtype,
+  type FloatDtype,
   type SourceTensor,
   type TensorFile,
   toFloat32,
@@ -18,15 +18,15 @@ import { isZip, openZip } from './zip.ts'
 const MAX_PICKLE_BYTES = 32 * 1024 * 1024
 const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn
 const LEGACY_PROTOCOL = 1001
-const DTYPES: Readonly<Record<string, SourceDtype>> = { Float: 'f32', Double: 'f64', Half: 'f16', BFloat16: 'bf16' }
+const DTYPES: Readonly<Record<string, FloatDtype>> = { Float: 'f32', Double: 'f64', Half: 'f16', BFloat16: 'bf16' }
 const INTEGER_BYTES: Readonly<Record<string, number>> = { Long: 8, Int: 4, Short: 2, Char: 1, Byte: 1, Bool: 1 }
 /** Wrappers that training scripts put around a state dict; loralib's GPT-2 example writes the first. */
 const WRAPPERS = ['model_state_dict', 'state_dict', 'model', 'lora_state_dict']
 
-/** Reads bytes `start` to `end` of the storage with this key; undefined when there is none. */
-type StorageReader = (
-  key: string,
-) => { size: number; read(start: number, end: number): Promise<Uint8Array> } | undefined
+/** A storage's bytes in the file. */
+type StorageBytes = Pick<AdapterFile, 'size' | 'read'>
+/** Finds a storage by its key; undefined when there is none. */
+type StorageFinder = (key: string) => StorageBytes | undefined
 
 /** Opens a file of torch.save: its pickle now, each tensor when it is loaded. Throws AdapterError. */
 export async function openTorchFile(file: AdapterFile): Promise<TensorFile> {
@@ -38,7 +38,7 @@ export async function openTorchFile(file: AdapterFile): Promise<TensorFile> {
   return { file: file.name, tensors, metadata: new Map() }
 }
 
-async function openZipForm(file: AdapterFile): Promise<{ value: PickleValue; storages: StorageReader }> {
+async function openZipForm(file: AdapterFile): Promise<{ value: PickleValue; storages: StorageFinder }> {
   const members = await openZip(file)
   const pickles = [...members.values()].filter((member) => /^[^/]+\/data\.pkl$/.test(member.name))
   const [pickle] = pickles
@@ -64,7 +64,7 @@ async function openZipForm(file: AdapterFile): Promise<{ value: PickleValue; sto
  * The form before torch 1.6: pickles of a magic number, a protocol number, system facts, the value and the list of
  * storage keys; then each storage as its number of values (int64) and its bytes (torch/serialization.py, _legacy_save).
  */
-async function openLegacyForm(file: AdapterFile): Promise<{ value: PickleValue; storages: StorageReader }> {
+async function openLegacyForm(file: AdapterFile): Promise<{ value: PickleValue; storages: StorageFinder }> {
   const unknown = new AdapterError(
     'malformed',
     `${file.name} is not a file of torch.save; check that the upload is complete.`,
@@ -80,7 +80,7 @@ async function openLegacyForm(file: AdapterFile): Promise<{ value: PickleValue; 
   const keys = readPickle(bytes, end, file.name)
   const types = new Map<string, StorageRef>()
   for (const tensor of collectTensors(value)) types.set(tensor.storage.key, tensor.storage)
-  const places = new Map<string, { size: number; read(start: number, end: number): Promise<Uint8Array> }>()
+  const places = new Map<string, StorageBytes>()
   let at = keys.end
   for (const key of Array.isArray(keys.value) ? keys.value : []) {
     const storage = typeof key === 'string' ? types.get(key) : undefined
@@ -133,10 +133,10 @@ function unwrap(value: PickleValue): Map<PickleValue, PickleValue> | undefined {
 
 function bytesPerValue(storage: StorageRef): number {
   const dtype = DTYPES[storage.type]
-  return dtype !== undefined && dtype !== 'other' ? BYTES_PER_VALUE[dtype] : INTEGER_BYTES[storage.type]!
+  return dtype === undefined ? INTEGER_BYTES[storage.type]! : BYTES_PER_VALUE[dtype]
 }
 
-function sourceTensor(name: string, ref: TensorRef, storages: StorageReader, file: string): SourceTensor {
+function sourceTensor(name: string, ref: TensorRef, storages: StorageFinder, file: string): SourceTensor {
   const { storage, offset, shape, strides } = ref
   const dtype = DTYPES[storage.type] ?? 'other'
   const count = countValues(shape)

@@ -46,7 +46,6 @@ export interface PeftConfig {
   readonly someLayers: boolean
   /** From PEFT 0.1 and 0.2: which thirds of a fused projection have LoRA. */
   readonly enableLora: readonly boolean[] | undefined
-  readonly peftVersion: string | undefined
   /** Set, but known to none of PEFT's versions up to 0.21: PEFT warns of such and ignores them. */
   readonly unknownFields: readonly string[]
 }
@@ -121,7 +120,6 @@ export function parsePeftConfig(json: unknown, file: string): PeftConfig {
     trainsBias: (config.bias ?? 'none') !== 'none',
     someLayers: isSet(config.layers_to_transform),
     enableLora: flags(config.enable_lora),
-    peftVersion: config.peft_version ?? undefined,
     unknownFields: Object.keys(config).filter((field) => !KNOWN.has(field) && isSet(config[field])),
   }
 }
