@@ -9,17 +9,16 @@ import type { SequenceMessage } from '../answer-events.ts'
 import { Inbox } from '../inbox.ts'
 import type { FromWorker, ToWorker, WorkerOptions, WorkerReport } from './messages.ts'
 
-/** Where the messages for one sequence go. */
-interface Listener {
+/** Whose a sequence is, and where what comes back for it goes. */
+interface Sent {
   readonly tenant: string
-  onMessage(message: SequenceMessage): void
-  onFailure(error: BackendError): void
+  readonly inbox: Inbox
 }
 
 export class EngineThread {
   readonly #worker: Worker
   /** By sequence id: those that the thread has, waiting or running. */
-  readonly #listeners = new Map<number, Listener>()
+  readonly #sent = new Map<number, Sent>()
   readonly #calls = new Map<number, PromiseWithResolvers<FromWorker>>()
   readonly #exited: Promise<void>
   #lastId = 0
@@ -51,7 +50,7 @@ export class EngineThread {
       const fail = (reason: string) => reject(new StartupError(reason))
       worker.once('message', (message: FromWorker) => {
         if (message.type === 'ready') resolve()
-        else fail(message.type === 'failed-to-start' ? message.message : 'The engine did not start.')
+        else fail(message.type === 'fatal' ? message.message : 'The engine did not start.')
       })
       worker.once('error', (error) => fail(`The engine did not start: ${error.message}`))
       worker.once('exit', () => fail('The engine did not start: its thread has ended.'))
@@ -64,8 +63,8 @@ export class EngineThread {
 
   /** Sequences that wait or run, of all or of one tenant. */
   sequences(tenant?: string): number {
-    if (tenant === undefined) return this.#listeners.size
-    return this.#listeners.values().reduce((sum, listener) => sum + Number(listener.tenant === tenant), 0)
+    if (tenant === undefined) return this.#sent.size
+    return this.#sent.values().reduce((sum, sent) => sum + Number(sent.tenant === tenant), 0)
   }
 
   /** @throws BackendError `unavailable` when the thread has failed or was closed */
@@ -90,19 +89,13 @@ export class EngineThread {
     if (signal.aborted) return
     this.checkAlive()
     const inbox = new Inbox(sequences.map(({ id }) => id))
-    for (const { id, tenant } of sequences) {
-      this.#listeners.set(id, {
-        tenant,
-        onMessage: (message) => inbox.push(id, message),
-        onFailure: (error) => inbox.fail(error),
-      })
-    }
+    for (const { id, tenant } of sequences) this.#sent.set(id, { tenant, inbox })
     try {
       this.#post({ type: 'add', sequences })
       yield* inbox.read(signal)
     } finally {
       const { open } = inbox
-      for (const id of open) this.#listeners.delete(id)
+      for (const id of open) this.#sent.delete(id)
       if (open.size > 0) this.#post({ type: 'cancel', ids: [...open] })
     }
   }
@@ -130,18 +123,18 @@ export class EngineThread {
   #receive(message: FromWorker): void {
     switch (message.type) {
       case 'step':
-        for (const token of message.tokens) this.#listeners.get(token.id)?.onMessage({ type: 'token', token })
-        for (const end of message.ended) this.#last(end.id)?.onMessage({ type: 'ended', end })
+        for (const token of message.tokens) this.#sent.get(token.id)?.inbox.push(token.id, { type: 'token', token })
+        for (const end of message.ended) this.#last(end.id)?.push(end.id, { type: 'ended', end })
         return
       case 'started':
-        this.#listeners.get(message.id)?.onMessage(message)
+        this.#sent.get(message.id)?.inbox.push(message.id, message)
         return
       case 'embedded':
-        this.#last(message.id)?.onMessage(message)
+        this.#last(message.id)?.push(message.id, message)
         return
       case 'failed': {
         const { id, code, param } = message
-        this.#last(id)?.onFailure(new BackendError(code, message.message, { param }))
+        this.#last(id)?.fail(new BackendError(code, message.message, { param }))
         return
       }
       case 'evicted':
@@ -149,24 +142,24 @@ export class EngineThread {
         this.#calls.get(message.call)?.resolve(message)
         this.#calls.delete(message.call)
         return
-      case 'failed-to-start':
-        // It had started: its loop has failed, and the thread would sit there for ever.
+      case 'fatal':
+        // By itself it would sit there for ever.
         this.#fail(message.message)
         void this.#worker.terminate()
     }
   }
 
-  /** The listener of a sequence that is over. */
-  #last(id: number): Listener | undefined {
-    const listener = this.#listeners.get(id)
-    this.#listeners.delete(id)
-    return listener
+  /** The inbox of a sequence that the thread is done with. */
+  #last(id: number): Inbox | undefined {
+    const sent = this.#sent.get(id)
+    this.#sent.delete(id)
+    return sent?.inbox
   }
 
   #fail(reason: string): void {
     this.#failure ??= new BackendError('unavailable', `This backend cannot generate: ${reason}.`)
-    for (const listener of this.#listeners.values()) listener.onFailure(this.#failure)
-    this.#listeners.clear()
+    for (const { inbox } of this.#sent.values()) inbox.fail(this.#failure)
+    this.#sent.clear()
     for (const call of this.#calls.values()) call.reject(this.#failure)
     this.#calls.clear()
   }

@@ -51,7 +51,8 @@ export interface WorkerReport {
 
 export type FromWorker =
   | { readonly type: 'ready' }
-  | { readonly type: 'failed-to-start'; readonly message: string }
+  /** The thread cannot go on: it could not start, or its loop has failed. */
+  | { readonly type: 'fatal'; readonly message: string }
   | {
       readonly type: 'started'
       readonly id: number

@@ -71,7 +71,7 @@ async function main(options: WorkerOptions): Promise<void> {
 
 main(workerData as WorkerOptions).catch((error: unknown) => {
   parentPort!.postMessage({
-    type: 'failed-to-start',
+    type: 'fatal',
     message: error instanceof Error ? error.message : String(error),
   } satisfies FromWorker)
 })
