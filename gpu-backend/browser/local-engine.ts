@@ -99,14 +99,7 @@ export class LocalEngine {
     let ttftMs: number | undefined
     let reason: ReturnType<typeof finishReason>
     while (logits) {
-      const sampled = sample(logits, {
-        params: sampling,
-        seed,
-        prompt: tokens,
-        output: outputTokens,
-        stopTokenIds,
-        grammar,
-      })
+      const sampled = sample(logits, { sampling, seed, promptTokens: tokens, outputTokens, stopTokenIds, grammar })
       grammar?.accept(sampled.token)
       outputTokens.push(sampled.token)
       ttftMs ??= performance.now() - startMs

@@ -6,10 +6,10 @@ import type { SamplingParams } from '../protocol.ts'
 
 /** What the choice may depend on besides the logits. */
 export interface SampleContext {
-  readonly params: SamplingParams
+  readonly sampling: SamplingParams
   readonly seed: number
-  readonly prompt: ArrayLike<number>
-  readonly output: readonly number[]
+  readonly promptTokens: ArrayLike<number>
+  readonly outputTokens: readonly number[]
   /** Tokens that end the sequence: not chosen before `min_tokens`. */
   readonly stopTokenIds: readonly number[]
   /** What the text is held to. */
@@ -34,13 +34,13 @@ const NEGLIGIBLE = 24
  * @throws BackendError where the grammar allows no token at all, or the logits are no numbers
  */
 export function sample(logits: Float32Array, context: SampleContext): Sampled {
-  const { params } = context
-  const wanted = params.logprobs
+  const { sampling } = context
+  const wanted = sampling.logprobs
   const normaliser = wanted === undefined ? 0 : logSumExp(logits)
   const raw = wanted === undefined ? undefined : { top: largest(logits, wanted), logits: logits.slice() }
   context.grammar?.mask(logits)
   adjust(logits, context)
-  const token = params.temperature === 0 ? largestIndex(logits, context) : draw(logits, context)
+  const token = sampling.temperature === 0 ? largestIndex(logits, context) : draw(logits, context)
   if (!Number.isFinite(logits[token])) throw overflow()
   if (!raw) return { token, logprob: 0, top: [] }
   return {
@@ -59,25 +59,28 @@ export function overflow(): BackendError {
 const MAX_LOGIT = 3.4e38
 
 /** Bias, penalties and forbidden tokens, as OpenAI (presence, frequency) and CTRL (repetition, arXiv 1909.05858) define them. */
-function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds, grammar }: SampleContext): void {
-  for (const [id, bias] of Object.entries(params.logit_bias ?? {})) {
+function adjust(
+  logits: Float32Array,
+  { sampling, promptTokens, outputTokens, stopTokenIds, grammar }: SampleContext,
+): void {
+  for (const [id, bias] of Object.entries(sampling.logit_bias ?? {})) {
     if (Number(id) < logits.length) logits[Number(id)]! += bias
   }
-  if (params.repetition_penalty !== 1) {
-    for (const id of new Set([...Array.from(prompt), ...output])) {
+  if (sampling.repetition_penalty !== 1) {
+    for (const id of new Set([...Array.from(promptTokens), ...outputTokens])) {
       const logit = logits[id]!
       // A penalty near zero would make it infinite, which no distribution can be made of.
       logits[id] =
-        logit > 0 ? Math.min(logit / params.repetition_penalty, MAX_LOGIT) : logit * params.repetition_penalty
+        logit > 0 ? Math.min(logit / sampling.repetition_penalty, MAX_LOGIT) : logit * sampling.repetition_penalty
     }
   }
-  if (params.presence_penalty !== 0 || params.frequency_penalty !== 0) {
+  if (sampling.presence_penalty !== 0 || sampling.frequency_penalty !== 0) {
     const counts = new Map<number, number>()
-    for (const id of output) counts.set(id, (counts.get(id) ?? 0) + 1)
-    for (const [id, count] of counts) logits[id]! -= params.presence_penalty + params.frequency_penalty * count
+    for (const id of outputTokens) counts.set(id, (counts.get(id) ?? 0) + 1)
+    for (const [id, count] of counts) logits[id]! -= sampling.presence_penalty + sampling.frequency_penalty * count
   }
   // Where the grammar is complete there is nothing but the end to choose.
-  if (output.length >= params.min_tokens || grammar?.isComplete) return
+  if (outputTokens.length >= sampling.min_tokens || grammar?.isComplete) return
   for (const id of stopTokenIds) logits[id] = Number.NEGATIVE_INFINITY
 }
 
@@ -85,24 +88,24 @@ function adjust(logits: Float32Array, { params, prompt, output, stopTokenIds, gr
  * A token drawn at the temperature among those that top-k, top-p (nucleus sampling, arXiv 1904.09751) and min-p (arXiv
  * 2407.01082) leave; the best is always left.
  */
-function draw(logits: Float32Array, { params, seed, output }: SampleContext): number {
-  const inverse = 1 / params.temperature
+function draw(logits: Float32Array, { sampling, seed, outputTokens }: SampleContext): number {
+  const inverse = 1 / sampling.temperature
   const best = logits[argmax(logits)]!
-  const least = best - NEGLIGIBLE * params.temperature
+  const least = best - NEGLIGIBLE * sampling.temperature
   const candidates: number[] = []
   for (let id = 0; id < logits.length; id++) if (logits[id]! >= least) candidates.push(id)
   // The order is total, so that the same logits give the same choice on any engine.
   candidates.sort((x, y) => logits[y]! - logits[x]! || x - y)
-  const kept = params.top_k > 0 ? candidates.slice(0, params.top_k) : candidates
+  const kept = sampling.top_k > 0 ? candidates.slice(0, sampling.top_k) : candidates
   const weights = kept.map((id) => Math.exp((logits[id]! - best) * inverse))
   const total = weights.reduce((sum, weight) => sum + weight, 0)
   let mass = 0
   let count = 0
   // The best token has weight 1: min_p is relative to it.
-  while (count < kept.length && mass < params.top_p * total && weights[count]! >= params.min_p)
+  while (count < kept.length && mass < sampling.top_p * total && weights[count]! >= sampling.min_p)
     mass += weights[count++]!
   count = Math.max(1, count)
-  let remaining = uniform(seed, output.length) * (mass || weights[0]!)
+  let remaining = uniform(seed, outputTokens.length) * (mass || weights[0]!)
   for (let i = 0; i < count; i++) {
     remaining -= weights[i]!
     if (remaining < 0) return kept[i]!
@@ -111,12 +114,12 @@ function draw(logits: Float32Array, { params, seed, output }: SampleContext): nu
 }
 
 /** The first of the largest logits: the peak, unless something was raised past it or it was itself lowered. */
-function largestIndex(logits: Float32Array, { params, peak }: SampleContext): number {
+function largestIndex(logits: Float32Array, { sampling, peak }: SampleContext): number {
   const raised =
-    params.logit_bias !== undefined ||
-    params.repetition_penalty < 1 ||
-    params.presence_penalty < 0 ||
-    params.frequency_penalty < 0
+    sampling.logit_bias !== undefined ||
+    sampling.repetition_penalty < 1 ||
+    sampling.presence_penalty < 0 ||
+    sampling.frequency_penalty < 0
   const id = peak === undefined || raised ? -1 : logits.indexOf(peak)
   return id === -1 ? argmax(logits) : id
 }

@@ -2,12 +2,10 @@
 // Knows no threads and no text. Invariants: a sequence that was added ends exactly once (ended, failed, embedded or
 // cancelled), and its delta is pinned from its admission to its end.
 import { BackendError } from '../../errors.ts'
-import { type GrammarMatcher, Grammars } from '../../grammar/grammar.ts'
 import type { TokenTrie } from '../../grammar/token-trie.ts'
 import type { FinishReason } from '../../protocol.ts'
 import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
-import { sample } from '../../sampling/sampler.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
 import { KeptPrompts } from './kept-prompts.ts'
@@ -15,6 +13,7 @@ import { HostKvCache } from './kv-cache.ts'
 import { LoadsAhead } from './loads-ahead.ts'
 import { MeanPool } from './mean-pool.ts'
 import type { FromWorker, SequenceEnd, TokenMessage, WorkerOptions, WorkerReport } from './messages.ts'
+import { NextToken } from './next-token.ts'
 import type { Runner } from './runner.ts'
 
 interface StepOptions extends Pick<WorkerOptions, 'config' | 'maxRows' | 'prefixCacheBytes'> {
@@ -27,7 +26,7 @@ export class Step {
   readonly #runner: Runner
   readonly #cache: AdapterCache
   readonly #loads: LoadsAhead
-  readonly #grammars: Grammars
+  readonly #nextToken: NextToken
   readonly #post: (message: FromWorker) => void
   readonly #wake: () => void
   readonly #scheduler: Scheduler
@@ -35,8 +34,6 @@ export class Step {
   readonly #prompts: KeptPrompts | undefined
   /** Pinned deltas of the admitted sequences. */
   readonly #deltas = new Map<Sequence, PackedDelta>()
-  /** What the texts of sequences with a response_format are held to. */
-  readonly #matchers = new WeakMap<Sequence, GrammarMatcher>()
   readonly #pools = new Map<Sequence, MeanPool>()
   #tokens: TokenMessage[] = []
   #ended: SequenceEnd[] = []
@@ -55,7 +52,7 @@ export class Step {
     this.#options = options
     this.#runner = runner
     this.#cache = cache
-    this.#grammars = new Grammars(options.vocabulary)
+    this.#nextToken = new NextToken(options.vocabulary)
     this.#post = post
     this.#wake = wake
     this.#loads = new LoadsAhead(cache, wake, (digest, reason) => this.#failWaiting(digest, reason))
@@ -220,34 +217,13 @@ export class Step {
 
   /** Samples the sequence's next token and ends it where that was the last; `peak` is the largest logit, where known. */
   #append(sequence: Sequence, logits: Float32Array, peak?: number): void {
-    const sampled = this.#guard([sequence], () => {
-      const grammar = this.#matcher(sequence)
-      const chosen = sample(logits, {
-        params: sequence.sampling,
-        seed: sequence.seed,
-        prompt: sequence.promptTokens,
-        output: sequence.outputTokens,
-        stopTokenIds: sequence.stopTokenIds,
-        grammar,
-        peak,
-      })
-      grammar?.accept(chosen.token)
-      return chosen
-    })
+    const sampled = this.#guard([sequence], () => this.#nextToken.choose(sequence, logits, peak))
     if (!sampled) return
     sequence.outputTokens.push(sampled.token)
     this.#generatedTokens++
     this.#tokens.push({ id: sequence.id, ...sampled })
     const reason = finishReason(sequence)
     if (reason) this.#end(sequence, reason)
-  }
-
-  #matcher(sequence: Sequence): GrammarMatcher | undefined {
-    const known = this.#matchers.get(sequence)
-    if (known) return known
-    const matcher = this.#grammars.matcher(sequence.sampling.response_format, sequence.stopTokenIds)
-    if (matcher) this.#matchers.set(sequence, matcher)
-    return matcher
   }
 
   #end(sequence: Sequence, reason: FinishReason): void {

@@ -3,12 +3,12 @@ import { SamplingParams } from '../../../gpu-backend/protocol.ts'
 import { type SampleContext, type Sampled, sample } from '../../../gpu-backend/sampling/sampler.ts'
 import fc from '../../support/properties.ts'
 
-type Options = Partial<SamplingParams> & Partial<Omit<SampleContext, 'params'>>
+type Options = Partial<SamplingParams> & Partial<Omit<SampleContext, 'sampling'>>
 
 /** Samples from a copy of `logits`; temperature 1 unless said otherwise. */
 function choose(logits: ArrayLike<number>, options: Options = {}): Sampled {
-  const { seed = 1, prompt = [], output = [], stopTokenIds = [], peak, ...params } = options
-  const context = { params: SamplingParams.parse(params), seed, prompt, output, stopTokenIds, peak }
+  const { seed = 1, promptTokens = [], outputTokens = [], stopTokenIds = [], peak, ...sampling } = options
+  const context = { sampling: SamplingParams.parse(sampling), seed, promptTokens, outputTokens, stopTokenIds, peak }
   return sample(Float32Array.from(logits), context)
 }
 
@@ -44,7 +44,7 @@ describe('greedy sampling', () => {
   test('takes the same token where the largest logit is told, whatever is forbidden, raised or lowered', () => {
     const penalty = fc.constantFrom(-2, 0, 0.5)
     const options = fc.record({
-      output: fc.array(fc.nat(1), { maxLength: 3 }),
+      outputTokens: fc.array(fc.nat(1), { maxLength: 3 }),
       stopTokenIds: fc.array(fc.nat(1), { maxLength: 1 }),
       min_tokens: fc.nat(4),
       presence_penalty: penalty,
@@ -71,12 +71,15 @@ describe('random sampling', () => {
   test('draws the same token for the same seed and position, and others for other seeds', () => {
     const logits = new Array(64).fill(0)
     fc.assert(
-      fc.property(fc.nat(), fc.array(fc.nat(63), { maxLength: 5 }), (seed, output) => {
-        expect(choose(logits, { seed, output }).token).toBe(choose(logits, { seed, output }).token)
+      fc.property(fc.nat(), fc.array(fc.nat(63), { maxLength: 5 }), (seed, outputTokens) => {
+        expect(choose(logits, { seed, outputTokens }).token).toBe(choose(logits, { seed, outputTokens }).token)
       }),
     )
     expect(support(logits).length).toBeGreaterThan(50)
-    const positions = Array.from({ length: 200 }, (_, n) => choose(logits, { output: new Array(n).fill(0) }).token)
+    const positions = Array.from(
+      { length: 200 },
+      (_, n) => choose(logits, { outputTokens: new Array(n).fill(0) }).token,
+    )
     expect(new Set(positions).size).toBeGreaterThan(50)
   })
 
@@ -149,21 +152,23 @@ describe('penalties and biases', () => {
   })
 
   test('presence is subtracted once, frequency for every occurrence, of generated tokens alone', () => {
-    const output = [0, 0, 0]
-    expect(choose([1, 0], { ...greedy, output, presence_penalty: 0.9 }).token).toBe(0)
-    expect(choose([1, 0], { ...greedy, output, presence_penalty: 1.1 }).token).toBe(1)
-    expect(choose([1, 0], { ...greedy, output, frequency_penalty: 0.32 }).token).toBe(0)
-    expect(choose([1, 0], { ...greedy, output, frequency_penalty: 0.34 }).token).toBe(1)
-    expect(choose([1, 0], { ...greedy, prompt: output, presence_penalty: 2, frequency_penalty: 2 }).token).toBe(0)
+    const outputTokens = [0, 0, 0]
+    expect(choose([1, 0], { ...greedy, outputTokens, presence_penalty: 0.9 }).token).toBe(0)
+    expect(choose([1, 0], { ...greedy, outputTokens, presence_penalty: 1.1 }).token).toBe(1)
+    expect(choose([1, 0], { ...greedy, outputTokens, frequency_penalty: 0.32 }).token).toBe(0)
+    expect(choose([1, 0], { ...greedy, outputTokens, frequency_penalty: 0.34 }).token).toBe(1)
+    expect(
+      choose([1, 0], { ...greedy, promptTokens: outputTokens, presence_penalty: 2, frequency_penalty: 2 }).token,
+    ).toBe(0)
   })
 
   test('repetition divides positive and multiplies negative logits, once, of prompt and answer', () => {
-    expect(choose([1, 0.6], { ...greedy, prompt: [0], output: [0], repetition_penalty: 1.5 }).token).toBe(0)
-    expect(choose([1, 0.6], { ...greedy, prompt: [0], repetition_penalty: 1.7 }).token).toBe(1)
-    expect(choose([-1, -1.6], { ...greedy, output: [0], repetition_penalty: 1.5 }).token).toBe(0)
-    expect(choose([-1, -1.6], { ...greedy, output: [0], repetition_penalty: 1.7 }).token).toBe(1)
+    expect(choose([1, 0.6], { ...greedy, promptTokens: [0], outputTokens: [0], repetition_penalty: 1.5 }).token).toBe(0)
+    expect(choose([1, 0.6], { ...greedy, promptTokens: [0], repetition_penalty: 1.7 }).token).toBe(1)
+    expect(choose([-1, -1.6], { ...greedy, outputTokens: [0], repetition_penalty: 1.5 }).token).toBe(0)
+    expect(choose([-1, -1.6], { ...greedy, outputTokens: [0], repetition_penalty: 1.7 }).token).toBe(1)
     for (const temperature of [0, 1]) {
-      const near0 = { temperature, prompt: [1, 2], repetition_penalty: Number.MIN_VALUE }
+      const near0 = { temperature, promptTokens: [1, 2], repetition_penalty: Number.MIN_VALUE }
       expect([1, 2]).toContain(choose([1, 0.6, 0.5], near0).token)
     }
   })
@@ -171,8 +176,8 @@ describe('penalties and biases', () => {
   test('min_tokens keeps every stop token away until it is reached', () => {
     const options = { ...greedy, min_tokens: 2, stopTokenIds: [0, 1] }
     expect(choose([9, 8, 1], options).token).toBe(2)
-    expect(choose([9, 8, 1], { ...options, output: [2] }).token).toBe(2)
-    expect(choose([9, 8, 1], { ...options, output: [2, 2] }).token).toBe(0)
+    expect(choose([9, 8, 1], { ...options, outputTokens: [2] }).token).toBe(2)
+    expect(choose([9, 8, 1], { ...options, outputTokens: [2, 2] }).token).toBe(0)
   })
 })
 
