@@ -16,6 +16,12 @@ export interface StartOfAnswer {
   readonly loadMs: number | undefined
 }
 
+interface TokenCounts {
+  readonly prompt?: number
+  readonly cached?: number
+  readonly output?: number
+}
+
 export class Metrics {
   readonly #registry = new Registry()
   readonly #labels = new Set<string>()
@@ -91,7 +97,7 @@ export class Metrics {
   }
 
   /** As they come: tokens of a prompt, those of them that were cached, and tokens of an answer. */
-  tokens(delta: string | null, prompt: number, cached: number, output: number): void {
+  tokens(delta: string | null, { prompt = 0, cached = 0, output = 0 }: TokenCounts): void {
     const adapter = this.#label(delta)
     this.#promptTokens.inc({ adapter }, prompt)
     this.#cachedTokens.inc({ adapter }, cached)

@@ -79,7 +79,7 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     const context = requestContext(exchange, authorize(presented, body.delta))
     await largeBodies.run(exchange.request, async () => {
       const answer = await engine.embed(body, context)
-      metrics.tokens(body.delta, answer.prompt_tokens, 0, 0)
+      metrics.tokens(body.delta, { prompt: answer.prompt_tokens })
       sendJson(exchange, 200, answer)
     })
   }

@@ -75,7 +75,7 @@ class AnswerMeter {
     if (event.event === 'started') {
       const { promptTokens, tier, loadMs } = event
       this.#startedMs = nowMs
-      this.#metrics.tokens(this.#delta, promptTokens, 0, 0)
+      this.#metrics.tokens(this.#delta, { prompt: promptTokens })
       this.#metrics.started(this.#delta, { queueMs: nowMs - this.#arrivedMs, tier, loadMs })
     } else if (event.event === 'text') {
       if (this.#lastMs > 0) this.#metrics.nextToken(this.#delta, (nowMs - this.#lastMs) / Math.max(1, event.tokens))
@@ -84,10 +84,10 @@ class AnswerMeter {
       this.#lastMs = nowMs
       // At once: the client may leave before the end.
       this.#outputTokens += event.tokens
-      this.#metrics.tokens(this.#delta, 0, 0, event.tokens)
+      this.#metrics.tokens(this.#delta, { output: event.tokens })
     } else if (event.event === 'done') {
       const { cached_tokens, completion_tokens } = event.usage
-      this.#metrics.tokens(this.#delta, 0, cached_tokens, completion_tokens - this.#outputTokens)
+      this.#metrics.tokens(this.#delta, { cached: cached_tokens, output: completion_tokens - this.#outputTokens })
     }
   }
 

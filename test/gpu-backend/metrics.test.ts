@@ -21,7 +21,7 @@ describe('the metrics', () => {
     metrics.started(null, { queueMs: 1, tier: null, loadMs: undefined })
     metrics.firstToken(null, 120)
     metrics.nextToken(digest(1), 15)
-    metrics.tokens(digest(1), 10, 4, 6)
+    metrics.tokens(digest(1), { prompt: 10, cached: 4, output: 6 })
     const text = await metrics.render()
     expect(text).toContain('polylora_requests_total{route="/v1/generate",status="200"} 1')
     expect(text).toContain('polylora_time_to_first_token_seconds_sum{adapter="base"} 0.12')
@@ -43,7 +43,7 @@ describe('the metrics', () => {
 
   test('give no more than 200 adapters a label of their own and count the rest together', async () => {
     const metrics = new Metrics(engine)
-    for (let n = 0; n < 1000; n++) metrics.tokens(digest(n), 1, 0, 1)
+    for (let n = 0; n < 1000; n++) metrics.tokens(digest(n), { prompt: 1, output: 1 })
     const text = await metrics.render()
     const lines = text.split('\n').filter((line) => line.startsWith('polylora_generation_tokens_total{'))
     expect(lines).toHaveLength(201)
