@@ -12,7 +12,11 @@ import { BASE_HEADER, Digest, EmbedRequest, GenerateRequest, REQUEST_ID_HEADER }
 import { streamAnswer } from './stream-answer.ts'
 import { Uploads, uploadBytes } from './uploads.ts'
 
-type Route = (exchange: Exchange, match: RegExpExecArray) => Promise<void>
+/** `digest`: what the path names; empty where it names none. */
+type Route = (exchange: Exchange, digest: string) => Promise<void>
+
+/** How the routes of one delta are called. */
+const DELTA_ROUTE = '/v1/adapters/{digest}'
 
 const TIMEOUTS = {
   /** Longer than proxies and edges keep an idle connection: a request on one that is closed here at that moment is lost. */
@@ -84,8 +88,8 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     })
   }
 
-  const admit: Route = async (exchange, match) => {
-    const digest = parseDigest(match)
+  const admit: Route = async (exchange, given) => {
+    const digest = parseDigest(given)
     const capability = authorize(await authenticate(exchange), digest)
     const { request } = exchange
     const maxBytes = Math.min(capability.limits.max_delta_bytes, engine.info.max_delta_bytes)
@@ -93,16 +97,16 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     sendJson(exchange, 201, { digest })
   }
 
-  const evict: Route = async (exchange, match) => {
-    const digest = parseDigest(match)
+  const evict: Route = async (exchange, given) => {
+    const digest = parseDigest(given)
     authorize(await authenticate(exchange), digest)
     await engine.evict(digest)
     sendJson(exchange, 200, { digest })
   }
 
   /** So that the edge can bring a delta here before the request that needs it has arrived. */
-  const holds: Route = async (exchange, match) => {
-    const digest = parseDigest(match)
+  const holds: Route = async (exchange, given) => {
+    const digest = parseDigest(given)
     authorize(await authenticate(exchange), digest)
     sendJson(exchange, engine.has(digest) ? 200 : 404, undefined)
   }
@@ -124,26 +128,23 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
     sendJson(exchange, 200, { status: 'ready' })
   }
 
-  const routes: readonly (readonly [method: string, path: RegExp, name: string, route: Route])[] = [
-    ['POST', /^\/v1\/generate$/, '/v1/generate', generate],
-    ['POST', /^\/v1\/embeddings$/, '/v1/embeddings', embed],
-    ['HEAD', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', holds],
-    ['PUT', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', admit],
-    ['DELETE', /^\/v1\/adapters\/([^/]+)$/, '/v1/adapters', evict],
-    ['GET', /^\/v1\/residency$/, '/v1/residency', residency],
-    ['GET', /^\/v1\/base$/, '/v1/base', async (exchange) => sendJson(exchange, 200, engine.info)],
-    ['GET', /^\/healthz$/, '/healthz', healthy],
-    ['GET', /^\/readyz$/, '/readyz', ready],
-    [
-      'GET',
-      /^\/metrics$/,
-      '/metrics',
-      async ({ response }) => {
-        const text = await metrics.render()
-        response.writeHead(200, { 'content-type': metrics.contentType }).end(text)
-      },
-    ],
-  ]
+  const figures: Route = async ({ response }) => {
+    const text = await metrics.render()
+    response.writeHead(200, { 'content-type': metrics.contentType }).end(text)
+  }
+
+  const routes = new Map<string, Route>([
+    ['POST /v1/generate', generate],
+    ['POST /v1/embeddings', embed],
+    [`HEAD ${DELTA_ROUTE}`, holds],
+    [`PUT ${DELTA_ROUTE}`, admit],
+    [`DELETE ${DELTA_ROUTE}`, evict],
+    ['GET /v1/residency', residency],
+    ['GET /v1/base', async (exchange) => sendJson(exchange, 200, engine.info)],
+    ['GET /healthz', healthy],
+    ['GET /readyz', ready],
+    ['GET /metrics', figures],
+  ])
 
   /** A connection that is kept alive, or that nobody has sent anything on yet, would hold up the end until it times out. */
   const endUnused = () => {
@@ -160,18 +161,18 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
       setImmediate(endUnused)
     })
     const path = (request.url ?? '').split('?', 1)[0]!
-    let name = 'unknown'
+    const digest = /^\/v1\/adapters\/([^/]+)$/.exec(path)?.[1]
+    const name = digest === undefined ? path : DELTA_ROUTE
+    const route = routes.get(`${request.method} ${name}`)
     try {
-      const found = routes.find(([method, pattern]) => method === request.method && pattern.test(path))
-      if (!found) throw new BackendError('not_found', `There is no ${request.method} ${path} here.`)
-      name = found[2]
-      await found[3](exchange, found[1].exec(path)!)
+      if (!route) throw new BackendError('not_found', `There is no ${request.method} ${path} here.`)
+      await route(exchange, digest ?? '')
     } catch (error) {
       // A client that leaves before its request is complete has failed nothing here.
       if (error === request.errored) log('info', 'client_left', { request_id: requestId, route: request.url })
       else sendError(exchange, toBackendError(error, exchange))
     }
-    metrics.request(name, response.statusCode)
+    metrics.request(route ? name.replace('/{digest}', '') : 'unknown', response.statusCode)
   })
 
   return {
@@ -193,12 +194,8 @@ function requestContext({ request, response, requestId }: Exchange, capability: 
   return { requestId, tenant: capability.tenant, maxTokens: capability.limits.max_tokens, signal: left.signal }
 }
 
-function parseDigest(match: RegExpExecArray): string {
-  const parsed = Digest.safeParse(match[1])
-  if (!parsed.success)
-    throw new BackendError(
-      'bad_request',
-      `"${match[1]}" is not a digest: it must be sha256:<64 lower-case hex digits>.`,
-    )
-  return parsed.data
+function parseDigest(given: string): string {
+  const parsed = Digest.safeParse(given)
+  if (parsed.success) return parsed.data
+  throw new BackendError('bad_request', `"${given}" is not a digest: it must be sha256:<64 lower-case hex digits>.`)
 }
