@@ -3,8 +3,12 @@ import { type FileHandle, open } from 'node:fs/promises'
 import type { AdapterFile } from '../../adapters/file-set.ts'
 import { StartupError } from '../errors.ts'
 
+interface DiskFile extends AdapterFile {
+  read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>>
+}
+
 /** Opens `path`; the caller closes `handle`. */
-export async function openDiskFile(path: string): Promise<{ file: AdapterFile; handle: FileHandle }> {
+export async function openDiskFile(path: string): Promise<{ file: DiskFile; handle: FileHandle }> {
   const handle = await open(path)
   const read = async (start: number, end: number) => {
     const bytes = new Uint8Array(end - start)

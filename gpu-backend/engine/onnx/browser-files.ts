@@ -1,9 +1,10 @@
 // The base model as browsers run it, made from the files that the backend runs: the same graph builder, the same weights.
 // Knows no edge. Invariant: the manifest's digests are those of the bytes that `read` gives.
 import { createHash } from 'node:crypto'
-import { open, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type BrowserModel, type ModelFile, WEIGHTS_PART_BYTES } from '../../browser/manifest.ts'
+import { openDiskFile } from '../../model/disk-file.ts'
 import { buildGraph, WEIGHTS_FILE } from '../../model/graph.ts'
 import { identify } from '../../model/identify.ts'
 import { contextOf } from '../../model/model-config.ts'
@@ -73,17 +74,10 @@ export async function buildBrowserFiles(options: BrowserModelOptions): Promise<B
 
 /** The part of the file that starts at `start`; empty past its end. */
 async function readPart(path: string, start: number): Promise<Uint8Array<ArrayBuffer>> {
-  const file = await open(path)
+  const { file, handle } = await openDiskFile(path)
   try {
-    const bytes = Math.max(0, Math.min(WEIGHTS_PART_BYTES, (await file.stat()).size - start))
-    const part = new Uint8Array(bytes)
-    for (let done = 0; done < bytes; ) {
-      const { bytesRead } = await file.read(part, done, bytes - done, start + done)
-      if (bytesRead === 0) throw new Error(`${path} was cut while it was read.`)
-      done += bytesRead
-    }
-    return part
+    return await file.read(Math.min(start, file.size), Math.min(start + WEIGHTS_PART_BYTES, file.size))
   } finally {
-    await file.close()
+    await handle.close()
   }
 }
