@@ -21,11 +21,12 @@ export type Capability = z.infer<typeof Capability>
 export type CapabilityKey = Awaited<ReturnType<typeof crypto.subtle.importKey>>
 
 const MAX_TOKEN_CHARS = 4096
-const MIN_SECRET_CHARS = 32
+/** Of the secret that the edge and its backends share. */
+export const MIN_SECRET_CHARS = 32
 
 /**
  * The HMAC-SHA256 key for `secret`, shared by the edge and its backends.
- * @throws Error when the secret is shorter than 32 characters
+ * @throws Error when the secret is shorter than MIN_SECRET_CHARS
  */
 export async function importCapabilityKey(secret: string): Promise<CapabilityKey> {
   if (secret.length < MIN_SECRET_CHARS) {

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
 import { MAX_RANK } from '../adapters/canonical.ts'
+import { MIN_SECRET_CHARS } from './capability.ts'
 import { StartupError } from './errors.ts'
 import { WEIGHT_FORMATS } from './model/weight-formats.ts'
 
@@ -85,7 +86,7 @@ const Flags = z.strictObject({
   'max-loras': z._default(count.check(z.positive(), z.lte(256)), 8),
 })
 
-const Secret = z.string().check(z.minLength(32))
+const Secret = z.string().check(z.minLength(MIN_SECRET_CHARS))
 
 const DEFAULT_MAX_RANK = { onnx: MAX_RANK, vllm: 64 }
 /** What each engine takes of options that both have. */
@@ -141,7 +142,7 @@ export function parseConfig(
   const secret = Secret.safeParse(env.POLYLORA_BACKEND_SECRET)
   if (!secret.success) {
     throw new StartupError(
-      'POLYLORA_BACKEND_SECRET is not set to at least 32 characters: give the edge and this backend the same secret.',
+      `POLYLORA_BACKEND_SECRET is not set to at least ${MIN_SECRET_CHARS} characters: give the edge and this backend the same secret.`,
     )
   }
   const options = parsed.data
@@ -208,7 +209,7 @@ function checkUrls(options: Flags, apiKey: string | undefined): void {
 }
 
 function readFlags(args: readonly string[]): Record<string, string | boolean | readonly string[] | undefined> {
-  const names = [...Object.keys(Flags.shape)]
+  const names = Object.keys(Flags.shape)
   const options = Object.fromEntries(
     names.map((name) => [name, { type: 'string' as const, multiple: name === 'vllm-url' }]),
   )
