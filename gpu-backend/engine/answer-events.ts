@@ -40,8 +40,8 @@ export async function* answerEvents(
   let started = false
   let [completionTokens, rows, deltas] = [0, 0, 0]
   const promptTokens = sum(tokensOfPrompts)
-  const choicesOfOne = choices.size / tokensOfPrompts.length
-  const cachedTokens = tokensOfPrompts.map(() => 0)
+  const choicesPerPrompt = choices.size / tokensOfPrompts.length
+  const cachedOfPrompts = tokensOfPrompts.map(() => 0)
   for await (const [id, message] of messages) {
     const choice = choices.get(id)!
     switch (message.type) {
@@ -63,8 +63,8 @@ export async function* answerEvents(
         if (!started) yield { event: 'started', promptTokens, tier: null }
         started = true
         yield* choice.end()
-        const prompt = Math.floor(choice.index / choicesOfOne)
-        cachedTokens[prompt] = Math.max(cachedTokens[prompt]!, message.end.cachedTokens)
+        const prompt = Math.floor(choice.index / choicesPerPrompt)
+        cachedOfPrompts[prompt] = Math.max(cachedOfPrompts[prompt]!, message.end.cachedTokens)
         rows = Math.max(rows, message.end.batchRows)
         deltas = Math.max(deltas, message.end.batchDeltas)
         // Whoever makes the tokens may have been done before it heard that the text was.
@@ -74,7 +74,7 @@ export async function* answerEvents(
   }
   const usage = {
     prompt_tokens: promptTokens,
-    cached_tokens: sum(cachedTokens),
+    cached_tokens: sum(cachedOfPrompts),
     completion_tokens: completionTokens,
   }
   yield { event: 'done', usage, batch: { rows, deltas } }

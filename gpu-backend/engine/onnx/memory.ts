@@ -2,7 +2,7 @@
 // Pure arithmetic over the model's sizes; printed at start so that nobody has to guess.
 import { StartupError } from '../../errors.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
-import { projectionGroups } from '../../model/projection-groups.ts'
+import { HEAD, projectionGroups } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import { floatBytes } from './float-array.ts'
 import { kvBytesPerToken } from './kv-cache.ts'
@@ -43,7 +43,7 @@ export function planMemory(
     floatBytes(floatType) *
     projectionGroups(config).reduce(
       (sum, { in: inSize, parts, name }) =>
-        name === 'head' ? sum : sum + parts.length * inSize + parts.reduce((outs, { out }) => outs + out, 0),
+        name === HEAD ? sum : sum + parts.length * inSize + parts.reduce((outs, { out }) => outs + out, 0),
       0,
     )
   const rows = Math.min(

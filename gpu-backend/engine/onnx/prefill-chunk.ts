@@ -1,5 +1,5 @@
 // How many of a prompt's tokens are computed at once. Pure; the backend and the browser ask it alike.
-import { type ModelDimensions, projectionGroups } from '../../model/projection-groups.ts'
+import { HEAD, type ModelDimensions, projectionGroups } from '../../model/projection-groups.ts'
 
 /** Operations that a prefill chunk may take, so that it lasts about 50 ms on two cores. */
 const CHUNK_OPERATIONS = 1e10
@@ -16,7 +16,7 @@ export function prefillChunkTokens(config: ModelDimensions, device: 'cpu' | 'web
   if (device === 'cuda') return GPU_CHUNK_TOKENS
   const weights = projectionGroups(config).reduce(
     (sum, { name, in: inSize, parts }) =>
-      name === 'head' ? sum : sum + inSize * parts.reduce((outs, { out }) => outs + out, 0),
+      name === HEAD ? sum : sum + inSize * parts.reduce((outs, { out }) => outs + out, 0),
     0,
   )
   const tokens = CHUNK_OPERATIONS / (2 * weights)
