@@ -88,10 +88,10 @@ export class LocalEngine {
     const startMs = performance.now()
     const tokens = messages ? this.#encodeChat(messages, request) : this.#tokenizer.encode(prompt ?? '')
     const maxTokens = tokensLeft(this.#model.context_tokens, tokens.length, sampling.max_tokens)
-    const stopTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
+    const endTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
     const seed = choiceSeed(sampling.seed ?? Math.floor(Math.random() * MAX_SEED), 0)
-    const grammar = this.#grammars.matcher(sampling.response_format, stopTokenIds)
-    const choice = new ChoiceStream(0, this.#tokenizer, sampling, stopTokenIds)
+    const grammar = this.#grammars.matcher(sampling.response_format, endTokenIds)
+    const choice = new ChoiceStream(0, this.#tokenizer, sampling, endTokenIds)
     yield { event: 'started', promptTokens: tokens.length }
     const cachedTokens = this.#begin(tokens, delta)
     let logits = await this.#prefill(tokens, cachedTokens, signal)
@@ -99,12 +99,12 @@ export class LocalEngine {
     let ttftMs: number | undefined
     let reason: ReturnType<typeof finishReason>
     while (logits) {
-      const sampled = sample(logits, { sampling, seed, promptTokens: tokens, outputTokens, stopTokenIds, grammar })
+      const sampled = sample(logits, { sampling, seed, promptTokens: tokens, outputTokens, endTokenIds, grammar })
       grammar?.accept(sampled.token)
       outputTokens.push(sampled.token)
       ttftMs ??= performance.now() - startMs
       yield* textEvents(choice.push(sampled))
-      reason = choice.isStopped ? 'stop' : finishReason({ outputTokens, stopTokenIds, maxTokens })
+      reason = choice.isStopped ? 'stop' : finishReason({ outputTokens, endTokenIds, maxTokens })
       if (reason) break
       logits = await this.#run(Int32Array.of(sampled.token), tokens.length + outputTokens.length - 1, signal)
     }

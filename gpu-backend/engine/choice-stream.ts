@@ -19,7 +19,7 @@ export class ChoiceStream {
   readonly index: number
   readonly #tokenizer: Tokenizer
   readonly #withLogprobs: boolean
-  readonly #stopTokenIds: ReadonlySet<number>
+  readonly #endTokenIds: ReadonlySet<number>
   readonly #text: TextStream
   readonly #stops: StopMatcher
   readonly #toolCalls: ToolCallReader | undefined
@@ -33,13 +33,13 @@ export class ChoiceStream {
     index: number,
     tokenizer: Tokenizer,
     sampling: SamplingParams,
-    stopTokenIds: readonly number[],
+    endTokenIds: readonly number[],
     toolCalls?: ToolCallReader,
   ) {
     this.index = index
     this.#tokenizer = tokenizer
     this.#withLogprobs = sampling.logprobs !== undefined
-    this.#stopTokenIds = new Set(stopTokenIds)
+    this.#endTokenIds = new Set(endTokenIds)
     this.#text = tokenizer.stream()
     this.#stops = new StopMatcher(sampling.stop)
     this.#toolCalls = toolCalls
@@ -60,7 +60,7 @@ export class ChoiceStream {
   push({ token, logprob, top }: Sampled): ChoiceEvent[] {
     this.#tokens++
     // A token that ends the answer is counted but is no part of its text.
-    if (this.#stopTokenIds.has(token)) return []
+    if (this.#endTokenIds.has(token)) return []
     const fresh = this.#text.push(token)
     if (this.#withLogprobs) {
       const named = (id: number, value: number) => ({ ...this.#tokenizer.tokenName(id), id, logprob: value })

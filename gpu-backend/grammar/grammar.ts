@@ -74,7 +74,7 @@ export class Grammars {
   }
 
   /** For one sequence of the format; undefined where anything may be said. @throws BackendError as compileResponseFormat */
-  matcher(format: ResponseFormat | undefined, stopTokenIds: readonly number[]): GrammarMatcher | undefined {
+  matcher(format: ResponseFormat | undefined, endTokenIds: readonly number[]): GrammarMatcher | undefined {
     if (!format || format.type === 'text') return undefined
     const key = JSON.stringify(format)
     const grammar = this.#grammars.get(key) ?? this.#compile(format)
@@ -84,7 +84,7 @@ export class Grammars {
       if (this.#grammars.size <= MAX_GRAMMARS && this.keptBytes <= MAX_CACHE_BYTES) break
       this.#grammars.delete(old)
     }
-    return new GrammarMatcher(grammar, stopTokenIds)
+    return new GrammarMatcher(grammar, endTokenIds)
   }
 
   /** What the grammars that are kept take; a sequence that runs has its own besides, where that is kept no longer. */
@@ -255,12 +255,12 @@ function kernelKey(kernel: readonly Reading[]): string {
 /** How far one sequence is in its grammar. */
 export class GrammarMatcher {
   readonly #grammar: Grammar
-  readonly #stopTokenIds: readonly number[]
+  readonly #endTokenIds: readonly number[]
   #state: State
 
-  constructor(grammar: Grammar, stopTokenIds: readonly number[]) {
+  constructor(grammar: Grammar, endTokenIds: readonly number[]) {
     this.#grammar = grammar
-    this.#stopTokenIds = stopTokenIds
+    this.#endTokenIds = endTokenIds
     this.#state = grammar.start()
   }
 
@@ -275,7 +275,7 @@ export class GrammarMatcher {
    */
   mask(logits: Float32Array): void {
     const mask = this.#grammar.mask(this.#state)
-    const ends = this.#stopTokenIds.filter((id) => id < logits.length).map((id) => [id, logits[id]!] as const)
+    const ends = this.#endTokenIds.filter((id) => id < logits.length).map((id) => [id, logits[id]!] as const)
     for (let id = 0; id < logits.length; id++) {
       if (((mask[id >> 5]! >>> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY
     }
@@ -289,7 +289,7 @@ export class GrammarMatcher {
 
   /** Moves on by a token that the mask let through. */
   accept(token: number): void {
-    if (this.#stopTokenIds.includes(token)) return
+    if (this.#endTokenIds.includes(token)) return
     const { text, textStart } = this.#grammar.trie
     for (let at = textStart[token]!; at < textStart[token + 1]!; at++) {
       const next = this.#grammar.step(this.#state, text[at]!)

@@ -11,7 +11,7 @@ export interface SampleContext {
   readonly promptTokens: ArrayLike<number>
   readonly outputTokens: readonly number[]
   /** Tokens that end the sequence: not chosen before `min_tokens`. */
-  readonly stopTokenIds: readonly number[]
+  readonly endTokenIds: readonly number[]
   /** What the text is held to. */
   readonly grammar?: GrammarMatcher | undefined
   /** The largest logit, where it is known: finding it again takes a third of the time. */
@@ -61,7 +61,7 @@ const MAX_LOGIT = 3.4e38
 /** Bias, penalties and forbidden tokens, as OpenAI (presence, frequency) and CTRL (repetition, arXiv 1909.05858) define them. */
 function adjust(
   logits: Float32Array,
-  { sampling, promptTokens, outputTokens, stopTokenIds, grammar }: SampleContext,
+  { sampling, promptTokens, outputTokens, endTokenIds, grammar }: SampleContext,
 ): void {
   for (const [id, bias] of Object.entries(sampling.logit_bias ?? {})) {
     if (Number(id) < logits.length) logits[Number(id)]! += bias
@@ -81,7 +81,7 @@ function adjust(
   }
   // Where the grammar is complete there is nothing but the end to choose.
   if (outputTokens.length >= sampling.min_tokens || grammar?.isComplete) return
-  for (const id of stopTokenIds) logits[id] = Number.NEGATIVE_INFINITY
+  for (const id of endTokenIds) logits[id] = Number.NEGATIVE_INFINITY
 }
 
 /**

@@ -12,7 +12,8 @@ export interface SequenceRequest {
   readonly promptTokens: Int32Array
   readonly sampling: SamplingParams
   readonly seed: number
-  readonly stopTokenIds: readonly number[]
+  /** The model's end tokens and the request's `stop_token_ids`. */
+  readonly endTokenIds: readonly number[]
   /** Tokens to generate at most; 0: embed the prompt instead of generating. */
   readonly maxTokens: number
   /** Milliseconds since the epoch. */
@@ -52,9 +53,9 @@ export function newSequence(request: SequenceRequest): Sequence {
 
 /** Whether the sequence is over after its newest token, and why. */
 export function finishReason(
-  sequence: Pick<Sequence, 'outputTokens' | 'stopTokenIds' | 'maxTokens'>,
+  sequence: Pick<Sequence, 'outputTokens' | 'endTokenIds' | 'maxTokens'>,
 ): FinishReason | undefined {
   const last = sequence.outputTokens.at(-1)
-  if (last !== undefined && sequence.stopTokenIds.includes(last)) return 'stop'
+  if (last !== undefined && sequence.endTokenIds.includes(last)) return 'stop'
   return sequence.outputTokens.length >= sequence.maxTokens ? 'length' : undefined
 }

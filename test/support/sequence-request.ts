@@ -9,7 +9,7 @@ export function sequenceRequest(fields: Partial<SequenceRequest> & { readonly id
     promptTokens: Int32Array.of(1, 2, 3),
     sampling: SamplingParams.parse({}),
     seed: 1,
-    stopTokenIds: [],
+    endTokenIds: [],
     maxTokens: 8,
     deadlineMs: undefined,
     ...fields,

@@ -20,9 +20,9 @@ export class NextToken {
    * @throws BackendError as `sample`, or where a text cannot be held to the format
    */
   choose(sequence: Sequence, logits: Float32Array, peak: number | undefined): Sampled {
-    const { sampling, seed, promptTokens, outputTokens, stopTokenIds } = sequence
+    const { sampling, seed, promptTokens, outputTokens, endTokenIds } = sequence
     const grammar = this.#matcher(sequence)
-    const chosen = sample(logits, { sampling, seed, promptTokens, outputTokens, stopTokenIds, grammar, peak })
+    const chosen = sample(logits, { sampling, seed, promptTokens, outputTokens, endTokenIds, grammar, peak })
     grammar?.accept(chosen.token)
     return chosen
   }
@@ -30,7 +30,7 @@ export class NextToken {
   #matcher(sequence: Sequence): GrammarMatcher | undefined {
     const known = this.#matchers.get(sequence)
     if (known) return known
-    const matcher = this.#grammars.matcher(sequence.sampling.response_format, sequence.stopTokenIds)
+    const matcher = this.#grammars.matcher(sequence.sampling.response_format, sequence.endTokenIds)
     if (matcher) this.#matchers.set(sequence, matcher)
     return matcher
   }

@@ -64,8 +64,8 @@ export class OnnxEngine implements Engine {
     this.#checkCapacity(context.tenant, count)
     const prepare = () => this.#sequences(request, context)
     const { sequences, tools, promptTokens } = await this.#preparation.run(context.tenant, count, prepare)
-    const choices = sequences.map(({ id, sampling, stopTokenIds }, index) => {
-      return [id, new ChoiceStream(index, this.#tokenizer, sampling, stopTokenIds, tools?.reader())] as const
+    const choices = sequences.map(({ id, sampling, endTokenIds }, index) => {
+      return [id, new ChoiceStream(index, this.#tokenizer, sampling, endTokenIds, tools?.reader())] as const
     })
     const messages = this.#run(sequences, request.delta, context.signal)
     const answer = answerEvents(messages, new Map(choices), promptTokens, (id) => this.#thread.stop(id))
@@ -184,7 +184,7 @@ export class OnnxEngine implements Engine {
         promptTokens,
         sampling,
         seed: choiceSeed(seed, choice),
-        stopTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
+        endTokenIds: [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids],
         maxTokens,
         deadlineMs,
       }))
@@ -205,7 +205,7 @@ export class OnnxEngine implements Engine {
       promptTokens,
       sampling: EMBEDDING_SAMPLING,
       seed: 0,
-      stopTokenIds: [],
+      endTokenIds: [],
       maxTokens: 0,
       deadlineMs,
     }

@@ -76,7 +76,7 @@ export class Step {
     for (const sequence of this.#scheduler.find(({ id }) => ids.includes(id))) this.#remove(sequence)
   }
 
-  /** Ends a sequence now, as if its last token had been a stop token; nothing where it has ended by itself. */
+  /** Ends a sequence now, as if its last token had been one of its end tokens; nothing where it has ended by itself. */
   stop(id: number): void {
     for (const sequence of this.#scheduler.find((other) => other.id === id)) this.#end(sequence, 'stop')
   }

@@ -19,7 +19,7 @@ export interface CompletionInput {
   readonly sampling: SamplingParams
   /** undefined: vLLM's own choice. */
   readonly seed: number | undefined
-  /** The model's end tokens and the request's stop tokens. */
+  /** The model's end tokens and the request's `stop_token_ids`. */
   readonly endTokenIds: readonly number[]
   readonly maxTokens: number
 }

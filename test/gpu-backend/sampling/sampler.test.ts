@@ -7,8 +7,8 @@ type Options = Partial<SamplingParams> & Partial<Omit<SampleContext, 'sampling'>
 
 /** Samples from a copy of `logits`; temperature 1 unless said otherwise. */
 function choose(logits: ArrayLike<number>, options: Options = {}): Sampled {
-  const { seed = 1, promptTokens = [], outputTokens = [], stopTokenIds = [], peak, ...sampling } = options
-  const context = { sampling: SamplingParams.parse(sampling), seed, promptTokens, outputTokens, stopTokenIds, peak }
+  const { seed = 1, promptTokens = [], outputTokens = [], endTokenIds = [], peak, ...sampling } = options
+  const context = { sampling: SamplingParams.parse(sampling), seed, promptTokens, outputTokens, endTokenIds, peak }
   return sample(Float32Array.from(logits), context)
 }
 
@@ -45,7 +45,7 @@ describe('greedy sampling', () => {
     const penalty = fc.constantFrom(-2, 0, 0.5)
     const options = fc.record({
       outputTokens: fc.array(fc.nat(1), { maxLength: 3 }),
-      stopTokenIds: fc.array(fc.nat(1), { maxLength: 1 }),
+      endTokenIds: fc.array(fc.nat(1), { maxLength: 1 }),
       min_tokens: fc.nat(4),
       presence_penalty: penalty,
       frequency_penalty: penalty,
@@ -174,7 +174,7 @@ describe('penalties and biases', () => {
   })
 
   test('min_tokens keeps every stop token away until it is reached', () => {
-    const options = { ...greedy, min_tokens: 2, stopTokenIds: [0, 1] }
+    const options = { ...greedy, min_tokens: 2, endTokenIds: [0, 1] }
     expect(choose([9, 8, 1], options).token).toBe(2)
     expect(choose([9, 8, 1], { ...options, outputTokens: [2] }).token).toBe(2)
     expect(choose([9, 8, 1], { ...options, outputTokens: [2, 2] }).token).toBe(0)

@@ -194,7 +194,7 @@ describe('the scheduler', () => {
 
 describe('a sequence', () => {
   test('ends with a stop token, with its last token, and not before', () => {
-    const one = newSequence(sequenceRequest({ id: 1, stopTokenIds: [7], maxTokens: 3 }))
+    const one = newSequence(sequenceRequest({ id: 1, endTokenIds: [7], maxTokens: 3 }))
     expect(finishReason(one)).toBeUndefined()
     one.outputTokens.push(5)
     expect(finishReason(one)).toBeUndefined()
