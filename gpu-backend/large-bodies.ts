@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http'
 import { BackendError } from './errors.ts'
 import { MAX_BODY_BYTES } from './exchange.ts'
 
-/** A queue of so many small ones as it may hold by default is no more than this together with the large ones. */
+/** As many of these as may wait by default, 1024, take half of what the large ones may. */
 const SMALL_BYTES = 128 * 1024
 const CAPACITY_BYTES = 256 * 2 ** 20
 

@@ -8,8 +8,8 @@ import type { ReadText, ToolCallReader } from '../tools/tool-call-reader.ts'
 import type { EngineEvent } from './engine.ts'
 
 /**
- * Tokens that show nothing, as special ones, are told of after so many: whoever leaves before the end pays for them, and their
- * log probabilities do not gather to an event without bounds.
+ * Some tokens show no text, as special ones. After so many an event without text reports them: a client that leaves before the
+ * end is charged for them all the same, and no event gathers log probabilities without bound.
  */
 const MAX_UNTOLD_TOKENS = 64
 

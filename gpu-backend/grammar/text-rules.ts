@@ -3,7 +3,7 @@
 import { type Automaton, END } from './automaton.ts'
 import { type CodePoints, EVERY, type Expression } from './pattern-syntax.ts'
 
-/** The longest code points of one to four bytes of UTF-8. */
+/** The last code points that UTF-8 writes in one to four bytes. */
 const UTF8_ENDS = [0x7f, 0x7ff, 0xffff, 0x10ffff]
 const SURROGATES = [0xd800, 0xdfff] as const
 const ESCAPES: Readonly<Record<number, string>> = { 8: 'b', 9: 't', 10: 'n', 12: 'f', 13: 'r', 34: '"', 92: '\\' }

@@ -112,8 +112,8 @@ export class LinearWriter {
   }
 
   /**
-   * The group's input in bytes. A row of zeros has no units: whatever it is, times 0. What is no number becomes one here:
-   * deltas that could overflow are not taken (`checkChange`).
+   * The group's input in bytes. Of a row of zeros the bytes are arbitrary, and count for nothing: they are times 0 in the end.
+   * NaN and infinity would become ordinary bytes here, which is why deltas that could overflow are not taken (`checkChange`).
    */
   async round(x: string, group: string): Promise<Rounded> {
     if (!this.#hasSteps) {

@@ -12,8 +12,8 @@ export interface ProjectionGroup {
   readonly in: number
   readonly parts: readonly { readonly module: string; readonly out: number }[]
   /**
-   * Whether the graph goes on with all parts as one: its changes must be as long as its outputs together, or one value, which
-   * is broadcast. Where it does not, that holds for each part.
+   * Whether the graph joins the parts' outputs. Their changes, joined as well, must then be as long as these, or a single
+   * value, which is broadcast; of a group that is not joined, each part's change must be.
    */
   readonly joined: boolean
   /** Whether its input is a norm that nothing else reads: the norm's weights can bring the smoothing. */

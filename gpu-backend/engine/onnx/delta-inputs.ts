@@ -18,9 +18,9 @@ import type { Binding, Device, HostArray, OnnxRuntime, Value } from './ort.ts'
 type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
 
 /**
- * Dimensions of one that floats A and B have in front where several rows share them: one more than their other side has.
- * Without these the CPU's MatMul makes one product of all rows, whose sums round otherwise than those of a row alone; with
- * these it makes one for each row. The sums over bytes are exact in any order.
+ * Dimensions of size 1 to put in front of a float A or B that several rows share, so that it has one dimension more than what
+ * it is multiplied with: the CPU's MatMul then makes a product for each row. Without them it makes one of all rows, whose sums
+ * round otherwise than those of a row alone. Sums over bytes are exact in any order, and need none.
  */
 function sharedOnes({ smoothing }: ProjectionGroup, input: string, dims: readonly number[]): readonly number[] {
   // Of several products over nothing ONNX Runtime sets the first alone to zero (1.30): they must be one.

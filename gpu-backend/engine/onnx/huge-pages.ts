@@ -9,7 +9,7 @@ const PAGE_BYTES = 4096
 const LARGE_PAGE_BYTES = 2 << 20
 /** A model, or a stretch of memory, of less than this is not worth the system calls. */
 const WORTH_BYTES = 16 << 20
-/** Of a large page's small ones, those that must be in use: its holes are filled, so that the process grows by them. */
+/** Share of a large page's small ones that must be in use: the others get memory as well, so that the process grows. */
 const MIN_USED = 0.9
 
 /** A stretch of this process's memory, in whole large pages. */

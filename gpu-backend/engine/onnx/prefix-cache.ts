@@ -11,7 +11,7 @@ const LARGEST_SHARE = 1 / 4
 export class PrefixCache {
   readonly #chunkTokens: number
   readonly #maxChunks: number
-  /** By name, least recently used first; what a chunk begins with is used later than the chunk. */
+  /** By name, least recently used first. Of a prompt's chunks the last count as used first: without the others they are useless. */
   readonly #chunks = new Map<string, FloatArray>()
 
   /** Room for `capacityBytes` of KV, of which a token takes `bytesPerToken`. */

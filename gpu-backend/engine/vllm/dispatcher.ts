@@ -19,7 +19,7 @@ export function noServer(): BackendError {
   return new BackendError('unavailable', 'No vLLM server is ready: try again later or use another backend.')
 }
 
-/** Sequences that may overtake one whose delta finds no slot, as many times the rows; then nobody may. */
+/** A sequence whose delta finds no slot may be overtaken by so many times as many as there are rows; then by nobody. */
 const MAX_OVERTAKING_BATCHES = 2
 
 export class Dispatcher {

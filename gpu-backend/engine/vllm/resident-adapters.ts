@@ -1,8 +1,9 @@
 // Which deltas one vLLM server has loaded, and under which names: our table of it, and the calls that change it.
 // Knows no requests: which deltas are at work is asked of its owner. Invariants: a digest is loaded once however many ask
 // for it, and of its admissions the latest; loads of one digest follow each other, and none waits for another digest; a delta
-// at work is never unloaded to make room; a name, the digest and a few digits more, is used for one load only. vLLM (0.32) takes two loads under one name for one adapter, and dies when
-// requests of both are in a batch: what a client left behind may still run when the delta is loaded again.
+// at work is never unloaded to make room; a name, the digest and a few digits more, is used for one load only.
+// Why: vLLM (0.32) takes two loads under one name for one adapter, and dies when requests of both are in a batch, as when a
+// delta is loaded again while what a client left behind still runs.
 import type { SharedAdapter } from './shared-adapters.ts'
 import { type VllmClient, VllmLost, type VllmModel, VllmRefusal } from './vllm-client.ts'
 
