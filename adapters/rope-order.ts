@@ -3,12 +3,12 @@
 // Invariant: a permutation within each head; no value changes.
 
 /** Architectures by their GGUF names -> whether llama.cpp stores q and k with interleaved rotary pairs. */
-export const GGUF_INTERLEAVED: Readonly<Record<string, boolean>> = {
-  llama: true,
-  smollm3: true,
-  qwen2: false,
-  qwen3: false,
-}
+export const GGUF_INTERLEAVED: ReadonlyMap<string, boolean> = new Map([
+  ['llama', true],
+  ['smollm3', true],
+  ['qwen2', false],
+  ['qwen3', false],
+])
 
 /**
  * Rows of `values` [heads·d, columns] from interleaved to Hugging Face's order: HF row h·d + t·d/2 + p = interleaved row

@@ -5,16 +5,17 @@ import { AdapterError, quote } from '../errors.ts'
 import type { ModuleNames } from '../modules.ts'
 import type { SourceTensor } from '../source-tensor.ts'
 
+const QKV = ['q_proj', 'k_proj', 'v_proj']
 /** Last names of fused projections and the parts of their output, in order. */
-const PARTS: Readonly<Record<string, readonly string[]>> = {
-  qkv_proj: ['q_proj', 'k_proj', 'v_proj'],
-  qkv: ['q_proj', 'k_proj', 'v_proj'],
-  c_attn: ['q_proj', 'k_proj', 'v_proj'],
-  W_pack: ['q_proj', 'k_proj', 'v_proj'],
-  query_key_value: ['q_proj', 'k_proj', 'v_proj'],
-  kv_proj: ['k_proj', 'v_proj'],
-  gate_up_proj: ['gate_proj', 'up_proj'],
-}
+const PARTS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['qkv_proj', QKV],
+  ['qkv', QKV],
+  ['c_attn', QKV],
+  ['W_pack', QKV],
+  ['query_key_value', QKV],
+  ['kv_proj', ['k_proj', 'v_proj']],
+  ['gate_up_proj', ['gate_proj', 'up_proj']],
+])
 
 /**
  * Modules of a fused layer: A [r·n, in], B [n·out/len, r] with n enabled parts of `enabled.length`. Part i has rows
@@ -73,7 +74,7 @@ export function unfuse(
 
 function partPaths(name: string, enabled: readonly boolean[], tensor: string, names: ModuleNames): string[] {
   const dot = name.lastIndexOf('.')
-  const parts = Object.hasOwn(PARTS, name.slice(dot + 1)) ? PARTS[name.slice(dot + 1)] : undefined
+  const parts = PARTS.get(name.slice(dot + 1))
   if (parts === undefined || parts.length !== enabled.length) {
     throw new AdapterError(
       'unsupported',

@@ -43,11 +43,11 @@ export function readGguf(weights: TensorFile, options: ImportOptions): DeltaSour
     )
   }
   const architecture = metadata.get('general.architecture') ?? ''
-  const interleaved = Object.hasOwn(GGUF_INTERLEAVED, architecture) ? GGUF_INTERLEAVED[architecture] : undefined
+  const interleaved = GGUF_INTERLEAVED.get(architecture)
   if (interleaved === undefined) {
     throw new AdapterError(
       'unsupported',
-      `${weights.file} is for general.architecture ${quote(architecture)}; supported are ${Object.keys(GGUF_INTERLEAVED).join(', ')}.`,
+      `${weights.file} is for general.architecture ${quote(architecture)}; supported are ${[...GGUF_INTERLEAVED.keys()].join(', ')}.`,
     )
   }
   const alpha = metadata.get('adapter.lora.alpha')

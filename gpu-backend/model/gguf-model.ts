@@ -21,10 +21,10 @@ import { checkShape, type ModelSource, type Weights } from './model-source.ts'
 export async function openGgufModel(path: string): Promise<ModelSource> {
   const header = await readHeader(path)
   const architecture = String(header.metadata.get('general.architecture') ?? '')
-  const interleaved = Object.hasOwn(GGUF_INTERLEAVED, architecture) ? GGUF_INTERLEAVED[architecture] : undefined
+  const interleaved = GGUF_INTERLEAVED.get(architecture)
   if (interleaved === undefined) {
     throw new StartupError(
-      `${path}: general.architecture = ${showValue(architecture)} is not supported; supported are ${Object.keys(GGUF_INTERLEAVED).join(', ')}.`,
+      `${path}: general.architecture = ${showValue(architecture)} is not supported; supported are ${[...GGUF_INTERLEAVED.keys()].join(', ')}.`,
     )
   }
   checkTensors(path, header, architecture)
