@@ -4,7 +4,7 @@ import { enableCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { importCapabilityKey } from './capability.ts'
 import { type Config, HELP, parseConfig } from './config.ts'
-import type { Engine } from './engine/engine.ts'
+import type { Engine, EngineOptions } from './engine/engine.ts'
 import { StartupError } from './errors.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
@@ -73,52 +73,39 @@ const DTYPES = { f32: 'float32', f16: 'float16', bf16: 'bfloat16' }
 /** Only the modules of the engine that runs are loaded. */
 async function startEngine(config: Config): Promise<Engine> {
   const progress = (line: string) => log('info', 'starting', { step: line })
+  const options: EngineOptions = {
+    modelPath: config.model,
+    modelName: config.modelName,
+    dataDir: config['data-dir'],
+    memoryBytes: config.memory,
+    maxBatch: config['max-batch'],
+    contextTokens: config.context,
+    diskBytes: config.disk,
+    maxDeltaBytes: config['max-adapter-size'],
+    maxRank: config.maxRank,
+    maxQueue: config['max-queue'],
+  }
   if (config.engine === 'vllm') {
     const { VllmEngine } = await import('./engine/vllm/vllm-engine.ts')
     const urls = config['vllm-url']
     return VllmEngine.start(
       {
-        modelPath: config.model,
-        modelName: config.modelName,
-        dataDir: config['data-dir'],
+        ...options,
         server:
           urls.length > 0
             ? { kind: 'running', addresses: urls.map((url) => ({ url })), apiKey: config.vllmApiKey }
             : { kind: 'own', command: config['vllm-command'], more: config.vllmArguments },
         dtype: config.weightFormat && DTYPES[config.weightFormat],
         device: config.device,
-        memoryBytes: config.memory,
-        maxBatch: config['max-batch'],
         maxLoras: config['max-loras'],
-        maxRank: config.maxRank,
-        contextTokens: config.context,
-        diskBytes: config.disk,
-        maxDeltaBytes: config['max-adapter-size'],
-        maxQueue: config['max-queue'],
         sharedDir: config['vllm-shared-dir'],
       },
       progress,
     )
   }
   const { startOnnxEngine } = await import('./engine/onnx/start-onnx-engine.ts')
-  return startOnnxEngine(
-    {
-      modelPath: config.model,
-      modelName: config.modelName,
-      dataDir: config['data-dir'],
-      weights: config.weightFormat,
-      device: config.device,
-      threads: config.threads,
-      memoryBytes: config.memory,
-      maxBatch: config['max-batch'],
-      contextTokens: config.context,
-      diskBytes: config.disk,
-      maxDeltaBytes: config['max-adapter-size'],
-      maxRank: config.maxRank,
-      maxQueue: config['max-queue'],
-    },
-    progress,
-  )
+  const { weightFormat: weights, device, threads } = config
+  return startOnnxEngine({ ...options, weights, device, threads }, progress)
 }
 
 main().catch((error: unknown) => {

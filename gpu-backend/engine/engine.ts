@@ -12,6 +12,27 @@ import type {
   Usage,
 } from '../protocol.ts'
 
+/** What every engine is started with. */
+export interface EngineOptions {
+  /** A Hugging Face directory or a GGUF file. */
+  readonly modelPath: string
+  /** The base model's name for clients. */
+  readonly modelName: string
+  /** Where it keeps what the next start can use. */
+  readonly dataDir: string
+  readonly memoryBytes: number
+  /** Sequences in one batch at most. */
+  readonly maxBatch: number
+  /** undefined: as much as the model allows, up to 4096. */
+  readonly contextTokens: number | undefined
+  readonly diskBytes: number
+  readonly maxDeltaBytes: number
+  /** The largest rank of a module that is taken in. */
+  readonly maxRank: number
+  /** Sequences that may wait; beyond it requests are refused. */
+  readonly maxQueue: number
+}
+
 /** Who asks and until when, from the capability token and the connection. */
 export interface RequestContext {
   readonly requestId: string

@@ -20,7 +20,7 @@ import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
 import { ChoiceStream } from '../choice-stream.ts'
-import type { Engine, EngineEvent, EngineStats, RequestContext } from '../engine.ts'
+import type { Engine, EngineEvent, EngineOptions, EngineStats, RequestContext } from '../engine.ts'
 import { Preparation } from '../preparation.ts'
 import { Prompts } from '../prompts.ts'
 import type { EngineThread } from './engine-thread.ts'
@@ -32,8 +32,7 @@ export interface OnnxEngineParts {
   readonly tokenizer: Tokenizer
   readonly disk: DiskTier
   readonly grammars: Grammars
-  /** Sequences that may wait; beyond it requests are refused. */
-  readonly maxQueue: number
+  readonly maxQueue: EngineOptions['maxQueue']
 }
 
 const EMBEDDING_SAMPLING = SamplingParams.parse({})

@@ -11,6 +11,7 @@ import { Tokenizer } from '../../model/tokenizer.ts'
 import { floatTypeOf, type WeightFormat } from '../../model/weight-formats.ts'
 import type { BackendInfo } from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
+import type { EngineOptions } from '../engine.ts'
 import { graphPath } from './built-graph.ts'
 import { EngineThread } from './engine-thread.ts'
 import { planMemory } from './memory.ts'
@@ -18,25 +19,10 @@ import type { WorkerOptions } from './messages.ts'
 import { OnnxEngine } from './onnx-engine.ts'
 import type { Device } from './ort.ts'
 
-export interface OnnxEngineOptions {
-  /** A Hugging Face directory or a GGUF file. */
-  readonly modelPath: string
-  /** The base model's name for clients. */
-  readonly modelName: string
-  readonly dataDir: string
+export interface OnnxEngineOptions extends EngineOptions {
   readonly weights: WeightFormat
   readonly device: Device
   readonly threads: number
-  readonly memoryBytes: number
-  readonly maxBatch: number
-  /** undefined: as much as the model allows, up to 4096. */
-  readonly contextTokens: number | undefined
-  readonly diskBytes: number
-  readonly maxDeltaBytes: number
-  /** The largest rank of a module that is taken in. */
-  readonly maxRank: number
-  /** Sequences that may wait; beyond it requests are refused. */
-  readonly maxQueue: number
 }
 
 /**

@@ -20,7 +20,7 @@ import { choiceSeed } from '../../sampling/choice-seed.ts'
 import { answerEvents } from '../answer-events.ts'
 import { checkCapacity } from '../capacity.ts'
 import { ChoiceStream } from '../choice-stream.ts'
-import type { Engine, EngineEvent, EngineStats, RequestContext } from '../engine.ts'
+import type { Engine, EngineEvent, EngineOptions, EngineStats, RequestContext } from '../engine.ts'
 import { Inbox } from '../inbox.ts'
 import { Preparation } from '../preparation.ts'
 import { Prompts } from '../prompts.ts'
@@ -36,15 +36,7 @@ import { VllmRefusal } from './vllm-client.ts'
 /** What is found out here of the model, and who is told of the servers. */
 type OwnToEngine = 'base' | 'tokenizer' | 'contextTokens' | 'sharedDir' | 'findAdapter' | 'onChange'
 
-export interface VllmEngineOptions extends Omit<ServersOptions, OwnToEngine> {
-  /** The base model's name for clients. */
-  readonly modelName: string
-  /** undefined: as much as the model allows, up to 4096. */
-  readonly contextTokens: number | undefined
-  readonly diskBytes: number
-  readonly maxDeltaBytes: number
-  /** Sequences that may wait; beyond it requests are refused. */
-  readonly maxQueue: number
+export interface VllmEngineOptions extends EngineOptions, Omit<ServersOptions, OwnToEngine> {
   /** undefined: one in `dataDir`. */
   readonly sharedDir: string | undefined
 }
