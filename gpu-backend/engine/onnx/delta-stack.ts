@@ -1,4 +1,5 @@
-// One projection's changes for rows with different deltas: a copy a row, padded to the largest rank among them.
+// One projection's changes for rows with different deltas: a copy a row, padded to the largest rank among them, or to what the
+// stack has from before where that is less than twice as much.
 // Invariant: a row without a change has A = B = 0 (of bytes: their scales), so its result is the base model's.
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
