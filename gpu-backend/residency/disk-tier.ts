@@ -11,11 +11,11 @@ import { BackendError } from '../errors.ts'
 import { log } from '../log.ts'
 import { layoutOf } from '../model/delta-layout.ts'
 import type { ProjectionGroup } from '../model/projection-groups.ts'
+import { adapterMissing } from './adapter-missing.ts'
 import { deltaPath, readDeltaHeader, tryDigest, WRITING_SUFFIX, writeDeltaFile } from './delta-file.ts'
 import { DeltaIntake } from './delta-intake.ts'
 import { writeWithRoom } from './full-disk.ts'
 import type { PackedFile } from './intake-thread.ts'
-import { adapterMissing } from './receive-delta.ts'
 
 /** What the server needs to know of a delta before it runs. */
 export interface DeltaInfo {

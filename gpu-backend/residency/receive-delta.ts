@@ -1,4 +1,4 @@
-// A delta's bytes as they arrive, counted, and the refusal of one that is not here.
+// A delta's bytes as they arrive, counted.
 // Knows nothing of where deltas are kept. Invariant: what it returns shares no memory with the pieces that came, and takes
 // hardly more than they did, however small they were: it can be given away to another thread.
 import { BackendError } from '../errors.ts'
@@ -31,13 +31,4 @@ export async function receiveDelta(
     }
   }
   return blocks.map((one) => (one === block ? one.subarray(0, filled) : one))
-}
-
-/** What asks for a delta: the edge sends it and repeats the request. */
-export function adapterMissing(digest: string): BackendError {
-  return new BackendError(
-    'adapter_missing',
-    `The delta ${digest} is not on this backend: send it to PUT /v1/adapters/${digest}.`,
-    { digest },
-  )
 }

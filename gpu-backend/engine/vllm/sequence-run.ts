@@ -4,7 +4,7 @@
 import { BackendError } from '../../errors.ts'
 import { log } from '../../log.ts'
 import type { FinishReason, SamplingParams, Tier } from '../../protocol.ts'
-import { adapterMissing } from '../../residency/receive-delta.ts'
+import { adapterMissing } from '../../residency/adapter-missing.ts'
 import type { EndOfSequence, SequenceMessage } from '../answer-events.ts'
 import { completionRequest, sampledTokens } from './completion-request.ts'
 import type { Dispatched, Dispatcher } from './dispatcher.ts'

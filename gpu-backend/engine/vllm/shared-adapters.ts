@@ -9,10 +9,10 @@ import * as z from 'zod/mini'
 import { type BaseModel, targetNames } from '../../../adapters/base-model.ts'
 import type { ModuleLimits } from '../../../adapters/limits.ts'
 import { log } from '../../log.ts'
+import { adapterMissing } from '../../residency/adapter-missing.ts'
 import { DeltaIntake } from '../../residency/delta-intake.ts'
 import { tooManyOpen, writeWithRoom } from '../../residency/full-disk.ts'
 import type { CheckedFile } from '../../residency/intake-thread.ts'
-import { adapterMissing } from '../../residency/receive-delta.ts'
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writePeftDirectory } from './peft-directory.ts'
 
 /** `<64 hex digits of the digest>-<8 of the admission>`. */
