@@ -3,15 +3,10 @@
 // follow one another, or start again from an earlier position.
 import type { InferenceSession, Tensor } from 'onnxruntime-web'
 import type { BaseModel } from '../../adapters/base-model.ts'
+import { deltaTensors, type NoChange, noChange, tensorName } from '../engine/onnx/delta-tensors.ts'
 import { WEIGHTS_FILE } from '../model/graph.ts'
 import { type ModelDimensions, type ProjectionGroup, projectionGroups } from '../model/projection-groups.ts'
-import {
-  addEmbeddingChange,
-  deltaTensors,
-  type NoChange,
-  noChange,
-  type PackedDelta,
-} from '../residency/packed-delta.ts'
+import { addEmbeddingChange, type PackedDelta } from '../residency/packed-delta.ts'
 import { BrowserError } from './browser-error.ts'
 import type { BrowserDevice } from './messages.ts'
 import { GpuMemory, HostMemory, type Runtime, type SequenceMemory } from './sequence-memory.ts'
@@ -169,8 +164,8 @@ export class GraphSession {
 
 /** Whether the graph has the inputs for deltas that this version gives it. */
 function takesDeltas({ inputNames }: InferenceSession, dimensions: ModelDimensions): boolean {
-  const names = projectionGroups(dimensions).flatMap(({ name, parts }) =>
-    ['A', 'B'].flatMap((factor) => Array.from(parts, (_, i) => `${name}.${factor}${i}`)),
+  const names = projectionGroups(dimensions).flatMap((group) =>
+    (['A', 'B'] as const).flatMap((factor) => Array.from(group.parts, (_, i) => tensorName(group, factor, i))),
   )
   return names.every((name) => inputNames.includes(name))
 }

@@ -71,67 +71,6 @@ export function viewPacked(
   return { digest, bytes: values.byteLength, groups: packed, embedding }
 }
 
-/** One of the graph's inputs for a change that all rows share. */
-export interface DeltaTensor<Values = Float32Array | Uint8Array> {
-  readonly name: string
-  readonly values: Values
-  readonly dims: readonly number[]
-}
-
-/** Values that the CPU's product over the rank takes at once. As many bytes are a whole f32. */
-const VECTOR_VALUES = 4
-
-/** A change that is none: of rank 0 where a product over nothing is known to be zero and costs nothing, else of rank 1. */
-export interface NoChange {
-  readonly rank: 0 | 1
-  /** Enough for any A or B of rank 1. */
-  readonly zeros: Float32Array<ArrayBuffer>
-}
-
-/** The change that is none for any of `groups`, which share its zeros. */
-export function noChange(groups: readonly ProjectionGroup[], rank: NoChange['rank']): NoChange {
-  const sizes = groups.flatMap((group) => [group.in, ...group.parts.map((part) => part.out)])
-  return { rank, zeros: new Float32Array(Math.max(...sizes)) }
-}
-
-/** A and B of a group's parts, as they lie in the delta's memory, or in `none` where it changes nothing. */
-export function deltaTensors(
-  group: ProjectionGroup,
-  change: readonly PackedPart[] | undefined,
-  none: NoChange,
-): DeltaTensor[] {
-  const changed = change?.some(({ rank }) => rank > 0) ?? false
-  return group.parts.flatMap(({ out }, i) => {
-    const part = change?.[i]
-    if (!part || part.rank === 0) return noChangeTensors(group, i, none, changed)
-    return [...tensorsOfA(group, i, part.a, part.rank), matrix(`${group.name}.B${i}`, part.b, [out, part.rank])]
-  })
-}
-
-/** A and B of one part that nothing changes; `changed`: whether another part of its group is. */
-export function noChangeTensors(group: ProjectionGroup, i: number, none: NoChange, changed: boolean): DeltaTensor[] {
-  const { name, parts, joined, smoothing } = group
-  const { zeros } = none
-  // Whatever the bytes are, their scale is zero.
-  const a = smoothing ? { values: new Uint8Array(zeros.buffer), scales: zeros } : zeros
-  // Beside a part with values there must be as many as it has outputs.
-  const rank = joined && changed ? 1 : none.rank
-  // One zero is broadcast over all of the output; of parts that are joined the first brings it, the others nothing.
-  const few = joined && i > 0 ? 0 : 1
-  const out = joined && rank > 0 ? parts[i]!.out : few
-  return [...tensorsOfA(group, i, a, rank), matrix(`${name}.B${i}`, zeros, [out, rank])]
-}
-
-function tensorsOfA({ name, in: inSize }: ProjectionGroup, i: number, a: PackedPart['a'], rank: number): DeltaTensor[] {
-  if (a instanceof Float32Array) return [matrix(`${name}.A${i}`, a, [rank, inSize])]
-  return [matrix(`${name}.A${i}`, a.values, [inSize, rank]), matrix(`${name}.A_scales${i}`, a.scales, [rank])]
-}
-
-function matrix(name: string, values: Float32Array | Uint8Array, dims: readonly number[]): DeltaTensor {
-  const length = dims.reduce((product, dim) => product * dim, 1)
-  return { name, values: values.subarray(0, length), dims }
-}
-
 /**
  * Adds the delta's change to the embeddings of `tokens` to `sums` [tokens, hidden] f32: a few dot products for each token.
  */
@@ -185,6 +124,9 @@ export function packDelta(
   }
   return { shape, values }
 }
+
+/** Values that the CPU's product over the rank takes at once. As many bytes are a whole f32. */
+const VECTOR_VALUES = 4
 
 /** Rounded up to whole vectors: the few values over would be summed otherwise alone than in a stack of a larger rank. */
 function wholeVectors(rank: number): number {

@@ -3,15 +3,9 @@
 // Rows with different deltas read stacks, one copy a row.
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
-import {
-  type DeltaTensor,
-  deltaTensors,
-  type NoChange,
-  noChange,
-  noChangeTensors,
-  type PackedDelta,
-} from '../../residency/packed-delta.ts'
+import type { PackedDelta } from '../../residency/packed-delta.ts'
 import { DeltaStack } from './delta-stack.ts'
+import { type DeltaTensor, deltaTensors, type NoChange, noChange, noChangeTensors } from './delta-tensors.ts'
 import type { Binding, Device, HostArray, OnnxRuntime, Value } from './ort.ts'
 
 /** The A and B tensors of every projection: what is bound together. */
@@ -22,10 +16,10 @@ type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
  * it is multiplied with: the CPU's MatMul then makes a product for each row. Without them it makes one of all rows, whose sums
  * round otherwise than those of a row alone. Sums over bytes are exact in any order, and need none.
  */
-function sharedOnes({ smoothing }: ProjectionGroup, input: string, dims: readonly number[]): readonly number[] {
+function sharedOnes({ smoothing }: ProjectionGroup, { factor, dims }: DeltaTensor): readonly number[] {
   // Of several products over nothing ONNX Runtime sets the first alone to zero (1.30): they must be one.
   if (dims.includes(0)) return []
-  if (input.startsWith('B')) return smoothing ? [1, 1] : [1, 1, 1]
+  if (factor === 'B') return smoothing ? [1, 1] : [1, 1, 1]
   return smoothing ? [] : [1, 1]
 }
 
@@ -99,7 +93,7 @@ export class DeltaInputs {
     if (!tensors) {
       tensors = this.#groups.flatMap((group, i) =>
         deltaTensors(group, delta?.groups[i], this.#none).map((tensor) =>
-          this.#over(tensor, rowByRow ? sharedOnes(group, tensor.name.slice(group.name.length + 1), tensor.dims) : []),
+          this.#over(tensor, rowByRow ? sharedOnes(group, tensor) : []),
         ),
       )
       kept.set(key, tensors)

@@ -3,7 +3,8 @@
 // Invariant: a row without a change has A = B = 0 (of bytes: their scales), so its result is the base model's.
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
-import { copyColumns, type DeltaTensor, type PackedDelta, type PackedPart } from '../../residency/packed-delta.ts'
+import { copyColumns, type PackedDelta, type PackedPart } from '../../residency/packed-delta.ts'
+import { type DeltaFactor, type DeltaTensor, tensorName } from './delta-tensors.ts'
 import { type FloatArray, floatArray } from './float-array.ts'
 
 /** A projection: the index of its group, and which part of it it is. */
@@ -60,10 +61,11 @@ export class DeltaStack {
 
   /** The graph's inputs for the first `rows` rows. */
   tensors(rows: number): DeltaTensor<FloatArray | Uint8Array>[] {
-    const { name, in: inSize, smoothing } = this.#group
-    const tensor = (input: string, values: FloatArray | Uint8Array, ...dims: number[]) => {
+    const { in: inSize, smoothing } = this.#group
+    const tensor = (factor: DeltaFactor, values: FloatArray | Uint8Array, ...dims: number[]) => {
       const size = dims.reduce((product, dim) => product * dim, rows)
-      return { name: `${name}.${input}${this.#place.part}`, values: values.subarray(0, size), dims: [rows, ...dims] }
+      const name = tensorName(this.#group, factor, this.#place.part)
+      return { name, factor, values: values.subarray(0, size), dims: [rows, ...dims] }
     }
     return [
       ...(smoothing
