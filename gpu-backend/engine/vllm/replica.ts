@@ -22,7 +22,7 @@ export interface ReplicaOptions {
   readonly findAdapter: (digest: string) => SharedAdapter | undefined
   readonly onChange: () => void
   /** It was well, was lost a while ago, and has not come back since. */
-  readonly onHung?: () => void
+  readonly onHung: () => void
 }
 
 const WELL_CHECK_MS = 2_000
@@ -173,7 +173,7 @@ export class Replica implements Place {
     this.#unwell = reason
     if (wasReady) {
       this.#wake.abort()
-      this.#hung = setTimeout(() => this.#options.onHung?.(), HUNG_MS)
+      this.#hung = setTimeout(() => this.#options.onHung(), HUNG_MS)
     }
     this.#options.onChange()
   }

@@ -8,7 +8,7 @@ import { adapterMissing } from '../../residency/adapter-missing.ts'
 import type { EndOfSequence, SequenceMessage } from '../answer-events.ts'
 import { completionRequest, sampledTokens } from './completion-request.ts'
 import type { Dispatched, Dispatcher } from './dispatcher.ts'
-import type { Replica } from './replica.ts'
+import type { BatchSize, Replica } from './replica.ts'
 import type { SharedAdapter } from './shared-adapters.ts'
 import { VllmLost, VllmRefusal, VllmStalled } from './vllm-client.ts'
 
@@ -193,7 +193,7 @@ export class SequenceRun implements Dispatched {
   }
 
   /** No more messages, no more place; the server may take a moment to notice. */
-  #finish(): { rows: number; deltas: number } {
+  #finish(): BatchSize {
     this.#isOver = true
     clearTimeout(this.#deadline)
     const size = this.#replica?.leave(this) ?? { rows: 0, deltas: 0 }

@@ -1,6 +1,5 @@
 // The command line of a vLLM server of our own, from our options. Pure.
 // Invariant: what the engine relies on is set here and cannot be given twice.
-import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
 import { StartupError } from '../../errors.ts'
 
 /** Ranks that vLLM has kernels for; memory for each adapter in the batch follows the chosen one. */
@@ -58,12 +57,4 @@ export function serveArguments(options: ServeOptions): string[] {
     ...['--enable-lora', '--enable-prompt-tokens-details', '--disable-uvicorn-access-log', '--no-enable-log-requests'],
     ...options.more,
   ]
-}
-
-/** Adapters of `rank` on every projection, in f32, that `bytes` hold. */
-export function adaptersIn(bytes: number, base: BaseModel, rank: number): number {
-  const values = Array.from(targetModules(base))
-    .filter(([path]) => path.includes('_proj'))
-    .reduce((sum, [, module]) => sum + rank * (module.in + module.out), 0)
-  return Math.floor(bytes / (values * Float32Array.BYTES_PER_ELEMENT))
 }

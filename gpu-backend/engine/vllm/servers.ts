@@ -2,12 +2,12 @@
 // Knows no requests. Invariant: a server that is not the right one is never used, and what was started here ends here.
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { BaseModel } from '../../../adapters/base-model.ts'
+import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
 import { StartupError } from '../../errors.ts'
 import type { Tokenizer } from '../../model/tokenizer.ts'
 import { mergeExpositions } from './exposition.ts'
 import { Replica } from './replica.ts'
-import { adaptersIn, serveArguments } from './serve-options.ts'
+import { serveArguments } from './serve-options.ts'
 import { checkServer } from './server-check.ts'
 import type { SharedAdapter } from './shared-adapters.ts'
 import { type VllmAddress, VllmClient, VllmLost } from './vllm-client.ts'
@@ -170,10 +170,14 @@ function ownProcess(
   return new VllmProcess({ command, args, env: OWN_ENVIRONMENT, onExit })
 }
 
-/** Deltas that a server keeps in host memory. On a CPU half of the memory is the KV cache's. */
+/** Deltas that a server keeps in host memory: of the largest rank, on every projection, in f32. */
 function adapterCapacity({ device, memoryBytes, base, maxRank, maxLoras }: ServersOptions): number {
+  // On a CPU half of the memory is the KV cache's.
   const bytes = device === 'cpu' ? memoryBytes / 2 : memoryBytes
-  return Math.max(maxLoras, adaptersIn(bytes, base, maxRank))
+  const values = Array.from(targetModules(base))
+    .filter(([path]) => path.includes('_proj'))
+    .reduce((sum, [, module]) => sum + maxRank * (module.in + module.out), 0)
+  return Math.max(maxLoras, Math.floor(bytes / (values * Float32Array.BYTES_PER_ELEMENT)))
 }
 
 function nameOf(address: VllmAddress): string {

@@ -219,8 +219,7 @@ export class VllmEngine implements Engine {
 
   async close(): Promise<void> {
     this.#isClosed = true
-    const stopped = new BackendError('unavailable', 'This backend cannot generate: the engine has stopped.')
-    for (const run of this.#runs) run.fail(stopped)
+    for (const run of this.#runs) run.fail(hasStopped())
     await this.#adapters.close()
     await this.#prompts.close()
     await this.#servers.close()
@@ -271,8 +270,12 @@ export class VllmEngine implements Engine {
   }
 
   #checkOpen(): void {
-    if (this.#isClosed) throw new BackendError('unavailable', 'This backend cannot generate: the engine has stopped.')
+    if (this.#isClosed) throw hasStopped()
   }
+}
+
+function hasStopped(): BackendError {
+  return new BackendError('unavailable', 'This backend cannot generate: the engine has stopped.')
 }
 
 function sharedDirectory({ sharedDir, dataDir }: VllmEngineOptions, base: BaseModel): string {

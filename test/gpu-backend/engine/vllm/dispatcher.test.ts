@@ -22,6 +22,7 @@ beforeEach(async () => {
     check: async () => 'base',
     findAdapter: () => undefined,
     onChange: () => {},
+    onHung: () => {},
   })
   watched = replica.watch()
   await expect.poll(() => replica.isReady).toBe(true)

@@ -45,6 +45,7 @@ beforeEach(async () => {
     check: async () => 'base',
     findAdapter: () => undefined,
     onChange: () => dispatcher.serversChanged(),
+    onHung: () => {},
   })
   dispatcher = new Dispatcher([replica], { rows: 1, slots: 1 })
   watched = replica.watch()
