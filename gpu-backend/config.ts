@@ -6,7 +6,7 @@ import * as z from 'zod/mini'
 import { MAX_RANK } from '../adapters/canonical.ts'
 import { MIN_SECRET_CHARS } from './capability.ts'
 import { StartupError } from './errors.ts'
-import { WEIGHT_FORMATS } from './model/weight-formats.ts'
+import { WEIGHT_FORMATS, type WeightFormat } from './model/weight-formats.ts'
 
 export const HELP = `Serves many LoRA adapters on one base model.
 
@@ -94,24 +94,23 @@ const TAKEN = {
   onnx: z.object({ device: z.enum(['cpu', 'webgpu', 'cuda']), weights: z.optional(z.enum(WEIGHT_FORMATS)) }),
   vllm: z.object({ device: z.enum(['cpu', 'cuda']), weights: z.optional(z.enum(['f32', 'f16', 'bf16'])) }),
 }
-type Taken<E extends keyof typeof TAKEN> = Required<z.infer<(typeof TAKEN)[E]>>
 
 type Flags = z.infer<typeof Flags>
-type EngineOptions =
+type EngineChoice =
   | {
       readonly engine: 'onnx'
-      readonly device: Taken<'onnx'>['device']
-      readonly weightFormat: NonNullable<Taken<'onnx'>['weights']>
+      readonly device: z.infer<typeof TAKEN.onnx>['device']
+      readonly weightFormat: WeightFormat
     }
   | {
       readonly engine: 'vllm'
-      readonly device: Taken<'vllm'>['device']
+      readonly device: z.infer<typeof TAKEN.vllm>['device']
       /** undefined: the model's own. */
-      readonly weightFormat: Taken<'vllm'>['weights'] | undefined
+      readonly weightFormat: z.infer<typeof TAKEN.vllm>['weights']
     }
 
 export type Config = Omit<Flags, 'engine' | 'device' | 'weights' | 'max-rank'> &
-  EngineOptions & {
+  EngineChoice & {
     readonly secret: string
     readonly modelName: string
     readonly maxRank: number
@@ -151,7 +150,7 @@ export function parseConfig(
   checkUrls(options, env.POLYLORA_VLLM_API_KEY)
   return Object.freeze({
     ...options,
-    ...engineOptions(options),
+    ...engineChoice(options),
     secret: secret.data,
     modelName: options['served-model-name'] ?? modelNameOf(options.model),
     maxRank: options['max-rank'] ?? DEFAULT_MAX_RANK[options.engine],
@@ -161,7 +160,7 @@ export function parseConfig(
 }
 
 /** @throws StartupError where the engine does not take a device or kind of weights */
-function engineOptions({ engine, device, weights, model }: Flags): EngineOptions {
+function engineChoice({ engine, device, weights, model }: Flags): EngineChoice {
   if (engine === 'vllm') {
     const taken = parseTaken(TAKEN.vllm, engine, { device, weights })
     if (taken.device === 'cuda' && taken.weights === 'f32')
