@@ -17,10 +17,14 @@ type Node =
   | { readonly kind: 'sequence' | 'choice'; readonly items: readonly Node[] }
   | { readonly kind: 'repeat'; readonly item: Node; readonly min: number; readonly max: number }
 
-interface State {
-  kind: 'char' | 'assert' | 'split' | 'end'
-  test?: Test
-  next: number[]
+type State =
+  | { readonly kind: 'char' | 'assert'; readonly test: Test; readonly next: number }
+  | { readonly kind: 'split'; readonly next: readonly number[] }
+  | { readonly kind: 'end' }
+/** The end is state 0. */
+interface Machine {
+  readonly states: readonly State[]
+  readonly start: number
 }
 
 const isWord = (char: string | undefined) => char !== undefined && /\w/.test(char)
@@ -189,13 +193,13 @@ function char(test: (char: string) => boolean): Node {
   return { kind: 'char', test: (text, at) => at < text.length && test(text[at]!) }
 }
 
-/** Thompson's construction: states with at most two ways on; the first state is the last one made. */
-function compile(root: Node, where: string, maxStates: number): { states: State[]; start: number } {
+/** Thompson's construction, from the end backwards. */
+function compile(root: Node, where: string, maxStates: number): Machine {
   const tooComplex = new AdapterError(
     'too_large',
     `${where} has patterns that are too complex; list the module names instead.`,
   )
-  const states: State[] = [{ kind: 'end', next: [] }]
+  const states: State[] = [{ kind: 'end' }]
   const add = (state: State): number => {
     if (states.length >= maxStates) throw tooComplex
     return states.push(state) - 1
@@ -207,7 +211,7 @@ function compile(root: Node, where: string, maxStates: number): { states: State[
     switch (node.kind) {
       case 'char':
       case 'assert':
-        return add({ kind: node.kind, test: node.test, next: [next] })
+        return add({ kind: node.kind, test: node.test, next })
       case 'sequence':
         return node.items.reduceRight((after, item) => build(item, after), next)
       case 'choice':
@@ -215,9 +219,9 @@ function compile(root: Node, where: string, maxStates: number): { states: State[
       case 'repeat': {
         let after = next
         if (node.max === Number.POSITIVE_INFINITY) {
-          const loop = add({ kind: 'split', next: [next] })
-          states[loop]!.next.unshift(build(node.item, loop))
-          after = loop
+          const ways = [next]
+          after = add({ kind: 'split', next: ways })
+          ways.push(build(node.item, after))
         } else {
           for (let i = node.min; i < node.max; i++)
             after = add({ kind: 'split', next: [build(node.item, after), next] })
@@ -230,7 +234,7 @@ function compile(root: Node, where: string, maxStates: number): { states: State[
   return { states, start: build(root, 0) }
 }
 
-function runs({ states, start }: { states: State[]; start: number }, text: string): boolean {
+function runs({ states, start }: Machine, text: string): boolean {
   const follow = (from: Iterable<number>, at: number): Set<number> => {
     const reached = new Set<number>()
     const waiting = [...from]
@@ -238,7 +242,8 @@ function runs({ states, start }: { states: State[]; start: number }, text: strin
       if (reached.has(id)) continue
       reached.add(id)
       const state = states[id]!
-      if (state.kind === 'split' || (state.kind === 'assert' && state.test!(text, at))) waiting.push(...state.next)
+      if (state.kind === 'split') waiting.push(...state.next)
+      else if (state.kind === 'assert' && state.test(text, at)) waiting.push(state.next)
     }
     return reached
   }
@@ -247,7 +252,7 @@ function runs({ states, start }: { states: State[]; start: number }, text: strin
     const next: number[] = []
     for (const id of current) {
       const state = states[id]!
-      if (state.kind === 'char' && state.test!(text, at)) next.push(...state.next)
+      if (state.kind === 'char' && state.test(text, at)) next.push(state.next)
     }
     current = follow(next, at + 1)
   }
