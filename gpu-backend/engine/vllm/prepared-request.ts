@@ -7,11 +7,11 @@ import type { RequestContext } from '../engine.ts'
 import type { Prompts } from '../prompts.ts'
 import { checkFormat } from './check-format.ts'
 import type { SequenceOptions } from './sequence-run.ts'
-import type { SharedAdapter, SharedAdapters } from './shared-adapters.ts'
+import type { HeldAdapter, SharedAdapters } from './shared-adapters.ts'
 
 /** What the choices of a request share. */
 export interface PreparedRequest {
-  readonly adapter: SharedAdapter | undefined
+  readonly held: HeldAdapter | undefined
   readonly tools: ToolUse | undefined
   readonly sampling: SamplingParams
   readonly prompts: readonly Pick<SequenceOptions, 'promptTokens' | 'maxTokens'>[]
@@ -49,9 +49,9 @@ export async function prepareRequest(
     }))
     checkOpen()
     const endTokenIds = [...tokenizer.eosTokenIds, ...sampling.stop_token_ids]
-    return { adapter: held?.adapter, tools, sampling, prompts: ready, endTokenIds, deadlineMs }
+    return { held, tools, sampling, prompts: ready, endTokenIds, deadlineMs }
   } catch (error) {
-    if (held) adapters.release(held.adapter, count)
+    held?.release(count)
     throw error
   }
 }

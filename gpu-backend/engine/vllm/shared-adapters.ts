@@ -30,6 +30,13 @@ export interface SharedAdapter {
   readonly bytes: number
 }
 
+/** A delta that stays until it has been released as often as it is held. */
+export interface HeldAdapter {
+  readonly adapter: SharedAdapter
+  readonly chatTemplate: string | undefined
+  release(times: number): void
+}
+
 interface Entry extends SharedAdapter {
   holds: number
   /** Settled when nothing holds it any more, while somebody waits for that. */
@@ -74,10 +81,10 @@ export class SharedAdapters {
   }
 
   /**
-   * The delta, marked as used and kept until it is released as many `times`, and its chat template.
+   * The delta, marked as used and held so many `times`.
    * @throws BackendError `adapter_missing`, or as `tooManyOpen`
    */
-  hold(digest: string, times: number): { readonly adapter: SharedAdapter; readonly chatTemplate: string | undefined } {
+  hold(digest: string, times: number): HeldAdapter {
     const entry = this.#entries.get(digest)
     if (!entry) throw adapterMissing(digest)
     try {
@@ -95,13 +102,11 @@ export class SharedAdapters {
     this.#entries.set(digest, entry)
     // The order of use outlives the process as the directories' times.
     void utimes(entry.path, new Date(), new Date()).catch(() => {})
-    return { adapter: entry, chatTemplate: entry.chatTemplate }
-  }
-
-  release(adapter: SharedAdapter, times: number): void {
-    const entry = adapter as Entry
-    entry.holds -= times
-    if (entry.holds === 0) entry.idle?.resolve()
+    const release = (released: number) => {
+      entry.holds -= released
+      if (entry.holds === 0) entry.idle?.resolve()
+    }
+    return { adapter: entry, chatTemplate: entry.chatTemplate, release }
   }
 
   /**

@@ -140,7 +140,7 @@ export class VllmEngine implements Engine {
   }
 
   async embed({ delta, input }: EmbedRequest, _context: RequestContext): Promise<EmbedResponse> {
-    if (delta !== null) this.#adapters.release(this.#adapters.hold(delta, 1).adapter, 1)
+    if (delta !== null) this.#adapters.hold(delta, 1).release(1)
     throw new BackendError(
       'bad_request',
       `A vLLM server that generates makes no embeddings, so this backend refuses the ${input.length} asked for: use a backend with --engine onnx.`,
@@ -233,11 +233,11 @@ export class VllmEngine implements Engine {
     { tenant }: RequestContext,
     inbox: Inbox,
   ): SequenceRun {
-    const { adapter, sampling, prompts, endTokenIds, deadlineMs } = prepared
+    const { held, sampling, prompts, endTokenIds, deadlineMs } = prepared
     const prompt = prompts[Math.floor(index / n)]!
     const options: SequenceOptions = {
       ...prompt,
-      adapter,
+      adapter: held?.adapter,
       endTokenIds,
       deadlineMs,
       id,
@@ -249,7 +249,7 @@ export class VllmEngine implements Engine {
       onUnreadable: (digest) => this.#adapters.forgetSoon(digest),
       onSettled: (run) => {
         this.#runs.delete(run)
-        if (adapter) this.#adapters.release(adapter, 1)
+        held?.release(1)
         this.#counts.generatedTokens += run.tokens
         if (run.tokens > 0) this.#counts.prefillTokens += prompt.promptTokens.length - run.cachedTokens
       },
