@@ -1,6 +1,7 @@
 // Rotary embeddings pair values either side by side (Meta, Mistral, llama.cpp) or half a head apart (Hugging Face).
 // Knows only the row order of q and k, of weights and of adapters' B alike (A does not see output rows).
 // Invariant: a permutation within each head; no value changes.
+import type { BaseModel } from './base-model.ts'
 
 /** Architectures by their GGUF names -> whether llama.cpp stores q and k with interleaved rotary pairs. */
 export const GGUF_INTERLEAVED: ReadonlyMap<string, boolean> = new Map([
@@ -9,6 +10,12 @@ export const GGUF_INTERLEAVED: ReadonlyMap<string, boolean> = new Map([
   ['qwen2', false],
   ['qwen3', false],
 ])
+
+/** Heads whose rows are paired in what a module, or a tensor of it, gives: those of q or k; 0 for any other. */
+export function rotaryHeads(name: string, { heads, kv_heads }: Pick<BaseModel, 'heads' | 'kv_heads'>): number {
+  if (/\.q_proj\b/.test(name)) return heads
+  return /\.k_proj\b/.test(name) ? kv_heads : 0
+}
 
 /**
  * Rows of `values` [heads·d, columns] from interleaved to Hugging Face's order: HF row h·d + t·d/2 + p = interleaved row

@@ -5,9 +5,10 @@ import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-sour
 import { AdapterError, quote } from '../errors.ts'
 import type { ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
-import { deinterleaveRows, GGUF_INTERLEAVED } from '../rope-order.ts'
+import { deinterleaveRows, GGUF_INTERLEAVED, rotaryHeads } from '../rope-order.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { transpose } from '../transpose.ts'
+import { partnerOf } from './partner.ts'
 
 const MODULES: Readonly<Record<string, string>> = {
   attn_q: 'self_attn.q_proj',
@@ -77,12 +78,8 @@ function readPairs(weights: TensorFile, interleaved: boolean, alpha: number, opt
       continue
     }
     const [, layer, module, side] = match
-    const partner = weights.tensors.get(`${tensor.name.slice(0, -1)}${side === 'a' ? 'b' : 'a'}`)
-    if (partner === undefined)
-      throw new AdapterError(
-        'malformed',
-        `${weights.file}: ${quote(tensor.name)} has no partner; convert the adapter again.`,
-      )
+    const other = `${tensor.name.slice(0, -1)}${side === 'a' ? 'b' : 'a'}`
+    const partner = partnerOf(tensor, other, weights, 'convert the adapter again')
     if (side === 'b') continue
     const known = module === undefined ? undefined : MODULES[module]
     const name = tensor.name.startsWith('token_embd')
@@ -112,7 +109,7 @@ function moduleSource(
   const rank = names.pairRank(path, embedding ? { name: a.name, shape: a.shape.toReversed() } : a, b)
   const { in: columns, out } = names.size(path)
   const scale = alpha === 0 ? 1 : alpha / rank
-  const rotary = !interleaved ? 0 : path.endsWith('.q_proj') ? base.heads : path.endsWith('.k_proj') ? base.kv_heads : 0
+  const rotary = interleaved ? rotaryHeads(path, base) : 0
   const load = async () => {
     const [left, right] = [await a.load(), scaleInPlace(await b.load(), scale)]
     return {

@@ -7,6 +7,7 @@ import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { unfuse } from './fused.ts'
+import { partnerOf } from './partner.ts'
 import { rankNotices } from './rank-notices.ts'
 
 /** What the training script knew and the file does not: from a side file such as lora.json. */
@@ -70,12 +71,8 @@ function collectPairs(weights: TensorFile, notices: string[]): Map<string, { a: 
       continue
     }
     const [, name, side] = match
-    const partner = weights.tensors.get(`${name}.lora_${side === 'A' ? 'B' : 'A'}`)
-    if (partner === undefined)
-      throw new AdapterError(
-        'malformed',
-        `${weights.file}: ${quote(tensor.name)} has no partner; save lora.lora_state_dict(model) again.`,
-      )
+    const other = `${name}.lora_${side === 'A' ? 'B' : 'A'}`
+    const partner = partnerOf(tensor, other, weights, 'save lora.lora_state_dict(model) again')
     if (side === 'A') pairs.set(name!, { a: tensor, b: partner })
   }
   refuseOthers(others, pairs.size > 0, weights, notices)

@@ -6,8 +6,9 @@ import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-sour
 import { AdapterError, quote } from '../errors.ts'
 import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
-import { deinterleaveRows } from '../rope-order.ts'
+import { deinterleaveRows, rotaryHeads } from '../rope-order.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
+import { partnerOf } from './partner.ts'
 import { rankNotices } from './rank-notices.ts'
 
 const MODULES: Readonly<Record<string, string>> = {
@@ -61,12 +62,8 @@ export function readMistralFinetune(weights: TensorFile, paramsJson: unknown, op
     const match = KEY.exec(tensor.name)
     if (match === null) throw strangeTensor(tensor.name, weights)
     const [, layer, module, side] = match
-    const partner = weights.tensors.get(tensor.name.replace(/lora_[AB]/, `lora_${side === 'A' ? 'B' : 'A'}`))
-    if (partner === undefined)
-      throw new AdapterError(
-        'malformed',
-        `${weights.file}: ${quote(tensor.name)} has no partner; save the checkpoint again.`,
-      )
+    const other = tensor.name.replace(/lora_[AB]/, `lora_${side === 'A' ? 'B' : 'A'}`)
+    const partner = partnerOf(tensor, other, weights, 'save the checkpoint again')
     if (side === 'B') continue
     const path = names.find(`model.layers.${layer}.${MODULES[module!]}`, tensor.name)
     modules.set(path, moduleSource(path, tensor, partner, scaling, names, options))
@@ -103,11 +100,10 @@ function moduleSource(
 ): ModuleSource {
   const rank = names.pairRank(path, a, b)
   const { in: columns, out } = names.size(path)
-  const { heads, kv_heads: kvHeads, head_dim: headDim } = options.base
-  const rotary = path.endsWith('.q_proj') ? heads : path.endsWith('.k_proj') ? kvHeads : 0
+  const rotary = rotaryHeads(path, options.base)
   const load = async () => {
     const rows = scaleInPlace(await b.load(), scale)
-    return { a: await a.load(), b: rotary > 0 ? deinterleaveRows(rows, rotary, headDim) : rows }
+    return { a: await a.load(), b: rotary > 0 ? deinterleaveRows(rows, rotary, options.base.head_dim) : rows }
   }
   return { rank, in: columns, out, scale, load }
 }

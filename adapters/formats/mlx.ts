@@ -8,6 +8,7 @@ import { agreedFactor, type ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { transpose } from '../transpose.ts'
+import { partnerOf } from './partner.ts'
 import { rankNotices } from './rank-notices.ts'
 
 const Config = z.looseObject({
@@ -64,9 +65,7 @@ export function readMlx(weights: TensorFile, configJson: unknown, options: Impor
         `${weights.file}: ${quote(a.name)} is not a LoRA tensor; train with fine_tune_type "lora".`,
       )
     const [, name, side] = match
-    const b = weights.tensors.get(`${name}.lora_${side === 'a' ? 'b' : 'a'}`)
-    if (b === undefined)
-      throw new AdapterError('malformed', `${weights.file}: ${quote(a.name)} has no partner; save the adapter again.`)
+    const b = partnerOf(a, `${name}.lora_${side === 'a' ? 'b' : 'a'}`, weights, 'save the adapter again')
     if (side === 'b') continue
     if (a.shape.length !== 2)
       throw new AdapterError(

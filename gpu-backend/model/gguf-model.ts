@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import type { AdapterFile } from '../../adapters/file-set.ts'
 import { type GgufHeader, type GgufTensor, readGgufHeader } from '../../adapters/gguf.ts'
 import { type BlockFormat, dequantize, GGML_TYPES } from '../../adapters/gguf-blocks.ts'
-import { deinterleaveRows, GGUF_INTERLEAVED } from '../../adapters/rope-order.ts'
+import { deinterleaveRows, GGUF_INTERLEAVED, rotaryHeads } from '../../adapters/rope-order.ts'
 import { countValues } from '../../adapters/source-tensor.ts'
 import { StartupError } from '../errors.ts'
 import { showValue } from './config-json.ts'
@@ -66,7 +66,7 @@ async function openGgufWeights(
       const tensor = header.tensors.get(ggufName(name))
       checkShape(path, name, tensor && [...tensor.dims].reverse(), shape)
       const values = await readTensor(file, tensor!)
-      const heads = name.includes('q_proj') ? config.heads : name.includes('k_proj') ? config.kvHeads : 0
+      const heads = rotaryHeads(name, { heads: config.heads, kv_heads: config.kvHeads })
       return interleaved && heads > 0 ? deinterleaveRows(values, heads, config.headDim) : values
     },
     close: () => handle.close(),
