@@ -53,7 +53,7 @@ describe('a conversation with tools is written with', () => {
   })
 })
 
-test('calls are read as that template has models write them', async () => {
+test('tools may be given where the template for them, and not the default one, says how calls are written', async () => {
   configure({
     chat_template: [
       { name: 'default', template: PLAIN },

@@ -36,11 +36,11 @@ test('a Unigram model with byte fallback writes what its vocabulary lacks as byt
   ])
 })
 
-test('without it that is unknown', () => {
+test('a Unigram model without byte fallback reads what its vocabulary lacks as unknown', () => {
   expect([...tokenizerOf(unigram(false)).encode('hello ñé')]).toEqual([2, 1, 0, 3])
 })
 
-test('the bytes of its tokens are found by id, as those of other models', () => {
+test('the bytes of a Unigram model’s tokens are found by id, as those of other models', () => {
   const text = tokenBytes(unigram(true))!.map((bytes) => bytes && Buffer.from(bytes).toString('latin1'))
   expect(text).toEqual([undefined, ' ', ' hello', '\xc3\xa9', '\xc3', '\xb1', '\xe2'])
   expect(longestTokenBytes(unigram(true))).toBe(' hello'.length)

@@ -27,6 +27,6 @@ test('a token beyond the vocabulary is a bad request that names it, in prompts a
   expect(refusal(() => small.encodeChat([{ role: 'user', content: 'hello there' }]))).toContain('no embedding')
 })
 
-test('every token within it is accepted', () => {
+test('every token within the vocabulary is accepted', () => {
   expect(new Tokenizer(files, largest + 1).encode('hello there')).toEqual(ids)
 })

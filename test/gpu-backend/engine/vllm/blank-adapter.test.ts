@@ -31,7 +31,7 @@ test('several that make the same blank adapter at once leave one, whole whenever
   expect(readdirSync(dir)).toEqual(['blank'])
 })
 
-test('one that stands already is not written to: a server may have its file mapped', async () => {
+test('a blank adapter that stands already is not written to: a server may have its file mapped', async () => {
   const path = join(temporaryDir(), 'blank')
   await blankAdapter(path, BASE, MODULE, 4)
   const [before, bytes] = [statSync(join(path, WEIGHTS)), readFileSync(join(path, WEIGHTS))]

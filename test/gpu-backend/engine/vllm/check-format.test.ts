@@ -51,6 +51,6 @@ test.each<[Schema, string]>([
   expectOneSentence(message)
 })
 
-test('what our grammars cannot hold to is refused as by them', () => {
+test('a schema that our grammars cannot hold to is refused on vLLM as well', () => {
   expect(refusal({ type: 'number', multipleOf: 3 })).toContain('multipleOf')
 })

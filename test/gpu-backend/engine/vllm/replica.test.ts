@@ -83,7 +83,7 @@ test('a server whose answers stall is given up, whatever its health says, unless
   expect(replica.isReady).toBe(false)
 })
 
-test('a load that such a server does not come to is over with it', async () => {
+test('a load that a server does not come to is over when that server is given up', async () => {
   const adapter = { digest: `sha256:${'0'.repeat(64)}`, path: '/shared/one', bytes: 1 }
   const load = replica.adapters.ensure(adapter)
   isWell = false

@@ -31,7 +31,7 @@ test('an answer that stops coming has stalled, before it begins and in the middl
   await expect(readAll()).rejects.toThrow(VllmStalled)
 })
 
-test('so has a load that stops in its answer', async () => {
+test('a load whose answer stops coming has stalled', async () => {
   begin = (response) => response.write('{')
   await expect(client.loadAdapter('one', '/shared/one')).rejects.toThrow(VllmStalled)
 })
