@@ -40,6 +40,9 @@ const REFUSED_KEYS: readonly (readonly [RegExp, string])[] = [
   ],
 ]
 
+/** VeLoRA's projection: with it training keeps less for the gradients of A; the answer is computed without. */
+const TRAINING_ONLY = /\.lora_velora_embed(?:\.[^.]+)?$/
+
 /** A delta source from an opened PEFT file and its configuration. Throws AdapterError. */
 export function readPeft(
   weights: TensorFile,
@@ -89,6 +92,7 @@ function collectPairs(weights: TensorFile): { pairs: Pair[]; rest: SourceTensor[
   /** A tensor of each adapter, by the adapter's name in the keys. */
   const adapters = new Map<string, SourceTensor>()
   for (const tensor of weights.tensors.values()) {
+    if (TRAINING_ONLY.test(tensor.name)) continue
     const match = LORA_KEY.exec(tensor.name)
     if (match === null || tensor.name.includes('.base_layer.lora_')) {
       rest.push(tensor)
@@ -120,8 +124,6 @@ function refuseRest(
   notices: string[],
 ): void {
   for (const { name, shape } of rest) {
-    // VeLoRA's: what it keeps activations with for the backward pass.
-    if (name.endsWith('.lora_velora_embed')) continue
     const refused = REFUSED_KEYS.find(([key]) => key.test(name))
     if (refused !== undefined) throw new AdapterError('unsupported', `${weights.file}: ${quote(name)} ${refused[1]}.`)
     if (/\.bias$/.test(name)) {

@@ -449,14 +449,6 @@ describe('what is odd but served', () => {
     },
   )
 
-  test('PEFT: what VeLoRA keeps for the backward pass beside A and B changes no answer', async () => {
-    const tensors = [...PAIR, { name: `${prefix}.lora_velora_embed`, shape: [2] }]
-    const { modules, notices } = await read(
-      peftFiles(tensors, { velora_config: { rank: 1 }, layers_to_transform: [0] }),
-    )
-    expect([[...modules.keys()], notices]).toEqual([[Q], []])
-  })
-
   test('trained biases that PEFT did not save are told', async () => {
     const source = await read(peftFiles(PAIR, { bias: 'lora_only', layers_to_transform: [0] }))
     expect(source.notices).toEqual([expect.stringContaining('they were lost when it was saved')])

@@ -23,6 +23,7 @@ CASES = {
     "peft-bin": (dict(r=4, lora_alpha=16, target_modules=["q_proj", "k_proj", "v_proj"]), dict(safe_serialization=False)),
     "peft-tied-embeddings": (dict(r=3, lora_alpha=6, target_modules=["embed_tokens", "q_proj"]), {}),
     "peft-tied-ensured": (dict(r=3, lora_alpha=6, target_modules=["embed_tokens", "q_proj"], ensure_weight_tying=True), {}),
+    "peft-velora": (dict(r=4, lora_alpha=12, target_modules=["q_proj", "down_proj"], velora_config=dict(num_groups=4, init_type="random")), {}),
 }
 
 parser = argparse.ArgumentParser()
