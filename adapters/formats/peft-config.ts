@@ -18,6 +18,7 @@ const Config = z.looseObject({
   rank_pattern: pattern,
   alpha_pattern: pattern,
   target_modules: z.optional(z.unknown()),
+  exclude_modules: z.optional(z.unknown()),
   enable_lora: z.optional(z.unknown()),
   init_lora_weights: z.optional(z.unknown()),
   bias: z.optional(z.nullable(z.string())),
@@ -42,8 +43,10 @@ export interface PeftConfig {
   readonly modulesToSave: readonly string[]
   /** Whether biases of the base model were trained; PEFT 0.7 to 0.20 did not save those of "lora_only". */
   readonly trainsBias: boolean
-  /** Whether only some layers were meant. */
-  readonly someLayers: boolean
+  /** As in the file: a list, one regular expression, or absent. */
+  readonly excludeModules: readonly string[] | string | undefined
+  /** The layers that were meant, where not all were. */
+  readonly layers: ReadonlySet<number> | undefined
   /** From PEFT 0.1 and 0.2: which thirds of a fused projection have LoRA. */
   readonly enableLora: readonly boolean[] | undefined
   /** Set, but known to none of PEFT's versions up to 0.21: PEFT warns of such and ignores them. */
@@ -67,7 +70,7 @@ const REFUSED: readonly (readonly [field: string, why: string])[] = [
 /** What else PEFT's LoraConfig has had from 0.1 to 0.21 that leaves W + s·B·A as it is; biases and the like show in the tensors. */
 const HARMLESS = [
   ...['task_type', 'auto_mapping', 'revision', 'inference_mode', 'lora_dropout', 'fan_in_fan_out', 'merge_weights'],
-  ...['exclude_modules', 'layers_pattern', 'megatron_config', 'megatron_core', 'runtime_config', 'lora_bias'],
+  ...['layers_pattern', 'megatron_config', 'megatron_core', 'runtime_config', 'lora_bias'],
   ...['loftq_config', 'eva_config', 'corda_config', 'lora_ga_config', 'velora_config', 'qalora_group_size'],
 ]
 const KNOWN = new Set([...Object.keys(Config.shape), ...REFUSED.map(([field]) => field), ...HARMLESS])
@@ -115,10 +118,11 @@ export function parsePeftConfig(json: unknown, file: string): PeftConfig {
     rankPattern: numbers(config.rank_pattern, 'rank_pattern', file),
     alphaPattern: numbers(config.alpha_pattern, 'alpha_pattern', file),
     jointPatterns: !SINCE_0_14.some((field) => field in config),
-    targetModules: targets(config.target_modules, file),
+    targetModules: names(config.target_modules, 'target_modules', file),
+    excludeModules: names(config.exclude_modules, 'exclude_modules', file),
     modulesToSave: config.modules_to_save ?? [],
     trainsBias: (config.bias ?? 'none') !== 'none',
-    someLayers: isSet(config.layers_to_transform),
+    layers: layers(config.layers_to_transform, file),
     enableLora: flags(config.enable_lora),
     unknownFields: Object.keys(config).filter((field) => !KNOWN.has(field) && isSet(config[field])),
   }
@@ -166,16 +170,33 @@ function tooMany(field: string, file: string): AdapterError {
   return new AdapterError('too_large', `${file}: ${field} has more than ${MAX_ENTRIES} entries; check the file.`)
 }
 
-function targets(value: unknown, file: string): readonly string[] | string | undefined {
+function names(value: unknown, field: string, file: string): readonly string[] | string | undefined {
   if (value === null || value === undefined) return undefined
   if (typeof value === 'string') return value
-  if (Array.isArray(value) && value.length > MAX_ENTRIES) throw tooMany('target_modules', file)
+  if (Array.isArray(value) && value.length > MAX_ENTRIES) throw tooMany(field, file)
   if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value
-  throw new AdapterError('malformed', `${file}: target_modules is neither a list of names nor a pattern; correct it.`)
+  throw new AdapterError('malformed', `${file}: ${field} is neither a list of names nor a pattern; correct it.`)
+}
+
+/** PEFT takes one number for a list of it, and an empty list for every layer. */
+function layers(value: unknown, file: string): ReadonlySet<number> | undefined {
+  const list: unknown[] = [value ?? []].flat()
+  if (list.length > MAX_ENTRIES) throw tooMany('layers_to_transform', file)
+  if (list.length === 0) return undefined
+  if (list.every((item) => typeof item === 'number')) return new Set(list)
+  throw new AdapterError('malformed', `${file}: layers_to_transform is not a list of numbers; correct it.`)
 }
 
 function flags(value: unknown): readonly boolean[] | undefined {
   return Array.isArray(value) && value.every((item) => typeof item === 'boolean') && value.length > 0
     ? value
     : undefined
+}
+
+const MAX_LISTED = 8
+
+/** Names or numbers for a sentence: the first few, and how many more. */
+export function listed(items: readonly (string | number)[]): string {
+  const shown = items.slice(0, MAX_LISTED).map((item) => (typeof item === 'string' ? quote(item) : item))
+  return `${shown.join(', ')}${items.length > MAX_LISTED ? ` and ${items.length - MAX_LISTED} more` : ''}`
 }

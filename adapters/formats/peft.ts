@@ -5,11 +5,11 @@ import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-sour
 import { AdapterError, quote } from '../errors.ts'
 import type { ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
-import { fullMatcher } from '../python-regex.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { unfuse } from './fused.ts'
-import type { PeftConfig } from './peft-config.ts'
+import { listed, type PeftConfig } from './peft-config.ts'
 import { peftScale } from './peft-scale.ts'
+import { targetNotices } from './peft-targets.ts'
 
 /** The two tensors of one LoRA layer, as they are found in the file. */
 interface Pair {
@@ -72,7 +72,13 @@ export function readPeft(
     }
   }
   if (modules.size === 0) throw emptyFile(weights)
-  notices.push(...targetNotices(config, pairs), ...coverageNotices(config, modules, options))
+  notices.push(
+    ...targetNotices(
+      config,
+      pairs.map(({ name }) => configuredPath(name)),
+    ),
+    ...coverageNotices(config, modules, options),
+  )
   return { metadata: { base: options.base.fingerprint, sourceFormat }, modules, notices }
 }
 
@@ -181,7 +187,7 @@ function coverageNotices(
       'adapter_config.json trained biases, but the file has none: where the base model has any, they were lost when it was saved.',
     )
   }
-  if (config.someLayers) return notices
+  if (config.layers !== undefined) return notices
   const layers = new Map<string, number>()
   for (const path of modules.keys()) {
     const name = /^model\.layers\.\d+\.(.+)$/.exec(path)?.[1]
@@ -195,14 +201,6 @@ function coverageNotices(
     notices.push(`${name} has tensors in ${count} of ${base.layers} layers; none in layer ${listed(missing)}.`)
   }
   return notices
-}
-
-const MAX_LISTED = 8
-
-/** Names or numbers for a sentence: the first few, and how many more. */
-function listed(items: readonly (string | number)[]): string {
-  const shown = items.slice(0, MAX_LISTED).map((item) => (typeof item === 'string' ? quote(item) : item))
-  return `${shown.join(', ')}${items.length > MAX_LISTED ? ` and ${items.length - MAX_LISTED} more` : ''}`
 }
 
 /** Whether a tensor lies in a module that modules_to_save means by `module`: each whose path ends so, as `norm` all norms. */
@@ -234,29 +232,4 @@ function moduleSources(
   const scale = scaleOf(configured, rank)
   const load = async () => ({ a: await a.load(), b: scaleInPlace(await b.load(), scale) })
   return new Map([[path, { rank, in: columns, out, scale, load }]])
-}
-
-/** target_modules decided what was trained; the tensors prove it. Names that hit nothing are worth a sentence. */
-function targetNotices(config: PeftConfig, pairs: readonly Pair[]): string[] {
-  const paths = pairs.map(({ name }) => configuredPath(name))
-  if (Array.isArray(config.targetModules)) {
-    const unused = config.targetModules.filter(
-      (target) => !paths.some((path) => path === target || path.endsWith(`.${target}`)),
-    )
-    if (unused.length === 0 || unused.includes('all-linear')) return []
-    return [`adapter_config.json targets ${listed(unused)}, for which the file has no tensors.`]
-  }
-  if (typeof config.targetModules !== 'string' || config.targetModules === 'all-linear') return []
-  try {
-    const matches = fullMatcher(config.targetModules, 'adapter_config.json target_modules')
-    const strangers = paths.filter((path) => !matches(path))
-    if (strangers.length === 0) return []
-    return [
-      `${strangers.length} modules (first ${quote(strangers[0]!)}) are not matched by target_modules; the tensors win.`,
-    ]
-  } catch (error) {
-    if (error instanceof AdapterError)
-      return [`target_modules could not be compared with the tensors: ${error.message}`]
-    throw error
-  }
 }

@@ -410,6 +410,27 @@ describe('what is odd but served', () => {
     ])
   })
 
+  test.each([
+    ['target_modules', { target_modules: ['v_proj', 'layers.1.self_attn.q_proj'] }, 1],
+    ['target_modules', { target_modules: '.*[.]1[.].*q_proj' }, 1],
+    ['exclude_modules', { exclude_modules: ['layers.0.self_attn.q_proj'] }, 1],
+    ['exclude_modules', { exclude_modules: '.*q_proj' }, 2],
+    ['layers_to_transform', { layers_to_transform: [1] }, 1],
+    ['layers_to_transform', { layers_to_transform: 1 }, 1],
+  ])('modules that PEFT would not load, by %s of %o, are told', async (field, config, count) => {
+    const { modules, notices } = await read(peftFiles([...layerOf(0), ...layerOf(1)], config))
+    expect([...modules.keys()]).toContain(Q)
+    const told = `${count} modules (first "${Q}") have tensors that PEFT would not load, by ${field}`
+    expect(notices).toContainEqual(expect.stringContaining(told))
+  })
+
+  test('settings that leave out modules without tensors, and none that have some, are not told', async () => {
+    const whole = { target_modules: [Q, 'q_proj', 'v_proj'], layers_to_transform: [1], exclude_modules: ['v_proj'] }
+    expect((await read(peftFiles([...layerOf(0), ...layerOf(1)], whole))).notices).toEqual([])
+    const all = { target_modules: 'all-linear', exclude_modules: '', layers_to_transform: [] }
+    expect((await read(peftFiles([...layerOf(0), ...layerOf(1)], all))).notices).toEqual([])
+  })
+
   test('a tied head keeps its own r and alpha, whatever the rank of the embedding whose factors it has', async () => {
     const tied = tinyBase('tied')
     const tensors = (rank: number) => [
