@@ -121,7 +121,7 @@ function collectPairs(weights: TensorFile): { pairs: Pair[]; rest: SourceTensor[
   return { pairs: [...pairs.values()], rest }
 }
 
-/** Everything beside the pairs: refused by name unless it is a copy of a frozen base weight, which PEFT adds by itself. */
+/** Everything beside the pairs: refused by name unless it is a copy of a base weight, which PEFT adds by itself. */
 function refuseRest(
   rest: readonly SourceTensor[],
   config: PeftConfig,
@@ -153,7 +153,7 @@ function refuseRest(
       )
     }
     notices.push(
-      `${quote(name)} is PEFT's copy of a frozen base weight (it is not in modules_to_save) and was left out.`,
+      `${quote(name)} is PEFT's copy of a base weight that is not in modules_to_save and was left out: had it been changed all the same, the answers would differ from those in training.`,
     )
   }
 }

@@ -431,6 +431,15 @@ describe('what is odd but served', () => {
     expect((await read(peftFiles([...layerOf(0), ...layerOf(1)], all))).notices).toEqual([])
   })
 
+  test('a full embedding that is not in modules_to_save is left out, with what that means had it been changed', async () => {
+    const embedding = { name: 'base_model.model.model.embed_tokens.weight', shape: [64, 32] }
+    const { modules, notices } = await read(peftFiles([...layerOf(0), ...layerOf(1), embedding]))
+    expect(modules.has('model.embed_tokens')).toBe(false)
+    expect(notices).toEqual([
+      expect.stringMatching(/embed_tokens\.weight.*left out: had it been changed.*would differ/),
+    ])
+  })
+
   test('a tied head keeps its own r and alpha, whatever the rank of the embedding whose factors it has', async () => {
     const tied = tinyBase('tied')
     const tensors = (rank: number) => [
