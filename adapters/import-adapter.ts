@@ -16,7 +16,7 @@ import { refuseStrangeConfig, refuseStrangeTensors } from './formats/strangers.t
 import { type Fact, type ImportOptions, refuseOtherFacts } from './import-options.ts'
 import { headerEnd, LENGTH_BYTES } from './safetensors.ts'
 import type { TensorFile } from './source-tensor.ts'
-import { listWeights, openWeights, pickWeights } from './weights-file.ts'
+import { isShard, listWeights, openWeights, pickWeights } from './weights-file.ts'
 
 const CONFIG = 'adapter_config.json'
 /** PEFT's weights in the order in which PEFT itself prefers them; the last is what a Trainer's checkpoint holds. */
@@ -88,6 +88,13 @@ function beside(files: FileSet, folder: string, names: readonly string[]): Adapt
   if (file !== undefined) return file
   // Renamed weights, given by themselves or alone in their folder, are meant.
   const here = listWeights(files).filter((candidate) => candidate.name === folder + baseName(candidate))
+  const shard = here.find(isShard)
+  if (shard !== undefined) {
+    throw new AdapterError(
+      'unsupported',
+      `${shard.name} is one of several files; save the adapter again in a single one, with a larger max_shard_size.`,
+    )
+  }
   if (here.length === 1) return here[0]!
   throw new AdapterError(
     'missing',

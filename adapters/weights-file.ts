@@ -15,6 +15,11 @@ const TRAINER_STATE = /^(?:optimizer|scheduler|scaler|training_args|rng_state.*)
 /** Names that a project gives its adapter; they win over other files of the folder. */
 const KNOWN_NAMES = ['lora.safetensors', 'adapters.safetensors', 'adapter_model.safetensors', 'adapter_model.bin']
 
+/** Whether a file is named as one of several over which save_pretrained spread its tensors. */
+export function isShard(file: AdapterFile): boolean {
+  return /-\d{5}-of-\d{5}\./.test(file.name)
+}
+
 /** Files that hold tensors, as far as their names tell; what a Trainer keeps for itself is left out. */
 export function listWeights(files: FileSet): AdapterFile[] {
   return [...files.values()].filter((file) => WEIGHTS.test(file.name) && !TRAINER_STATE.test(baseName(file)))
@@ -36,7 +41,7 @@ export function pickWeights(files: FileSet): AdapterFile {
       `No weights among ${names}; give the file that training saved (.safetensors, .gguf, .pt or .bin).`,
     )
   }
-  if (candidates.some((file) => /-\d{5}-of-\d{5}\./.test(file.name))) {
+  if (candidates.some(isShard)) {
     throw new AdapterError(
       'unsupported',
       `${first.name} is one shard of a whole model, not an adapter; publish the adapter before merging.`,

@@ -193,6 +193,15 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
   ['a whole model', directoryFiles(`${FORMATS}/base-gqa`), 'unsupported', /whole model/],
   ['a shard', tensorFiles('model-00001-of-00002.safetensors', PAIR), 'unsupported', /shard/],
   [
+    'a shard of an adapter, the others beside it or not',
+    fileSet([
+      text('adapter_config.json', { peft_type: 'LORA', r: 2, lora_alpha: 4 }),
+      memoryFile('adapter_model-00001-of-00004.safetensors', safetensorsBytes(PAIR)),
+    ]),
+    'unsupported',
+    /00001-of-00004\.safetensors is one of several files.*max_shard_size/,
+  ],
+  [
     'an image LoRA',
     tensorFiles('x.safetensors', [{ name: 'lora_unet_down.lora_down.weight', shape: [2, 2] }]),
     'unsupported',
