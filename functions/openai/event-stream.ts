@@ -23,6 +23,7 @@ export function eventStream({ answer, events, failure, onLeave }: EventStreamOpt
   const encoder = new TextEncoder()
   const data = (value: object) => encoder.encode(`data: ${JSON.stringify(value)}\n\n`)
   let pending: Promise<IteratorResult<GenerateEvent>> | undefined
+  let hasLeft = false
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       try {
@@ -39,12 +40,17 @@ export function eventStream({ answer, events, failure, onLeave }: EventStreamOpt
         }
         controller.enqueue(encoder.encode('data: [DONE]\n\n'))
       } catch (error) {
+        // Nothing has failed where a reader that is gone takes no more, or ends the events by going.
+        if (hasLeft) return
         // The status is sent already: an error in place of the end tells the client that this is not all.
         controller.enqueue(data(errorBody(failure(error))))
         await events.return(undefined)
       }
       controller.close()
     },
-    cancel: onLeave,
+    cancel: () => {
+      hasLeft = true
+      onLeave()
+    },
   })
 }

@@ -49,6 +49,8 @@ describe('a client that leaves', () => {
       return rows.length > 0 && rows
     })
     expect(records).toMatchObject([{ outcome: 'cut', completion_tokens: 1 }])
+    // Whoever watches the log for model servers that fail is not told of clients that leave.
+    expect(edge.logs.filter((line) => line.includes('generation_failed'))).toEqual([])
   })
 
   test.each([false, true])(
