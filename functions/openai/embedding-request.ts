@@ -5,7 +5,7 @@ import { modelField } from './chat-request.ts'
 
 const text = z
   .string('must be a text, not token ids, which LangChain leaves out with check_embedding_ctx_length=False')
-  .check(z.minLength(1))
+  .check(z.minLength(1, 'must not be empty'))
 /** OpenAI's. */
 const MAX_INPUTS = 2048
 

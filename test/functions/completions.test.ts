@@ -103,6 +103,16 @@ test('more texts than a backend takes at once are embedded in their order, and a
   expect(records).toEqual([{ prompt_tokens: 1800 }])
 })
 
+test.each([
+  ['', 'input'],
+  [['a', ''], 'input.1'],
+])('embeddings of an empty text are refused as such: %j', async (input, where) => {
+  await expect(client.embeddings.create({ model: 'tiny-base', input })).rejects.toMatchObject({
+    status: 400,
+    message: `400 Invalid value for '${where}': must not be empty.`,
+  })
+})
+
 test.each([[[5, 6]], [[[5, 6], [7]]]])('embeddings of token ids are refused as such: %j', async (input) => {
   await expect(client.embeddings.create({ model: 'tiny-base', input })).rejects.toMatchObject({
     status: 400,
