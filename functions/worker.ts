@@ -39,6 +39,9 @@ const EXPOSED_HEADERS = [
 const PREFLIGHT_FRESH_S = 86_400
 /** How D1's errors begin. */
 const REGISTRY_ERROR = 'D1_'
+/** What OpenAI's Agents SDK and Vercel's provider for OpenAI ask unless they are told otherwise. */
+const RESPONSES = '/v1/responses'
+const CHAT_INSTEAD = 'set the client to chat completions, POST /v1/chat/completions'
 const REGISTRY_UNAVAILABLE = 'The registry cannot be reached at the moment: try again shortly.'
 
 /** The Worker over whichever object storage. */
@@ -108,8 +111,9 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
   app.route('/v1/residency', residency)
 
   app.notFound((c) => {
-    const unknown = `Unknown request URL: ${c.req.method} ${c.req.path}; GET /docs lists what there is.`
-    return errorResponse(new ApiError(404, 'unknown_url', unknown))
+    const unknown = `Unknown request URL: ${c.req.method} ${c.req.path}`
+    const instead = c.req.path.startsWith(RESPONSES) ? CHAT_INSTEAD : 'GET /docs lists what there is'
+    return errorResponse(new ApiError(404, 'unknown_url', `${unknown}; ${instead}.`))
   })
 
   app.onError((error, c) => {

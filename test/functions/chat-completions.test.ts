@@ -229,10 +229,17 @@ describe('a request that cannot be served', () => {
   })
 
   test('is 404 where OpenAI has a route that is none here, and says where those are that are', async () => {
-    const asked = client().responses.create({ model: 'tiny-base', input: 'hi' })
-    const message = '404 Unknown request URL: POST /v1/responses; GET /docs lists what there is.'
+    const asked = client().images.generate({ model: 'tiny-base', prompt: 'hi' })
+    const message = '404 Unknown request URL: POST /v1/images/generations; GET /docs lists what there is.'
     await expect(asked).rejects.toMatchObject({ status: 404, code: 'unknown_url', message })
     expect((await edge.call('', '/docs', {})).status).toBe(200)
+  })
+
+  test('is 404 for the Responses API, which clients ask by default, and says what to ask instead', async () => {
+    const asked = client().responses.create({ model: 'tiny-base', input: 'hi' })
+    const message =
+      '404 Unknown request URL: POST /v1/responses; set the client to chat completions, POST /v1/chat/completions.'
+    await expect(asked).rejects.toMatchObject({ status: 404, code: 'unknown_url', message })
   })
 
   test('is 400 where the body is no JSON', async () => {
