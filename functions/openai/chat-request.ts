@@ -2,7 +2,14 @@
 import * as z from 'zod/mini'
 import { ChatMessage, MAX_TOOLS, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
-import { keptFormat, refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import {
+  FORMATS_OF_OTHERS,
+  keptFormat,
+  refuseUnsupported,
+  requireStreaming,
+  samplingFields,
+  toSamplingParams,
+} from './sampling-fields.ts'
 import { templateFields } from './template-fields.ts'
 import { ReturnedToolCall, toolFields } from './tools.ts'
 
@@ -53,7 +60,7 @@ export const ChatCompletionRequest = z.looseObject({
 })
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
 
-const UNSUPPORTED = ['functions', 'audio', 'prediction', 'web_search_options']
+const UNSUPPORTED = ['functions', 'audio', 'prediction', 'web_search_options', ...FORMATS_OF_OTHERS]
 
 /**
  * The backend's messages: parts joined, everything but the text, what is about tools and what was thought left out.

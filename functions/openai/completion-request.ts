@@ -3,7 +3,14 @@ import * as z from 'zod/mini'
 import { PromptField, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { choicesField, modelField, streamFields } from './chat-request.ts'
-import { keptFormat, refuseUnsupported, requireStreaming, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import {
+  FORMATS_OF_OTHERS,
+  keptFormat,
+  refuseUnsupported,
+  requireStreaming,
+  samplingFields,
+  toSamplingParams,
+} from './sampling-fields.ts'
 
 export const CompletionRequest = z.looseObject({
   model: modelField,
@@ -19,7 +26,7 @@ export const CompletionRequest = z.looseObject({
 })
 export type CompletionRequest = z.infer<typeof CompletionRequest>
 
-const UNSUPPORTED = ['suffix', 'echo']
+const UNSUPPORTED = ['suffix', 'echo', ...FORMATS_OF_OTHERS]
 /** OpenAI's default for this route; chat has none. */
 const DEFAULT_MAX_TOKENS = 16
 

@@ -23,6 +23,15 @@ export const samplingFields = {
   stop_token_ids: z.nullish(shape.stop_token_ids),
 }
 
+/**
+ * How clients of vLLM, SGLang and llama.cpp have an answer held to a format. Passed over, as unknown fields are, they would get
+ * free text and take it for what they asked.
+ */
+export const FORMATS_OF_OTHERS = [
+  ...['structured_outputs', 'guided_json', 'guided_regex', 'guided_choice', 'guided_grammar', 'structural_tag'],
+  ...['regex', 'ebnf', 'grammar', 'json_schema'],
+]
+
 const SamplingFields = z.object(samplingFields)
 type SamplingFields = z.infer<typeof SamplingFields>
 
@@ -49,15 +58,21 @@ export function toSamplingParams(request: SamplingFields, extras: SamplingExtras
   return parsed.data
 }
 
+/** What to ask with instead. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  functions: 'tools',
+  ...Object.fromEntries(FORMATS_OF_OTHERS.map((name) => [name, 'response_format'])),
+}
+
 /** @throws ApiError 400 where `request` uses a parameter that this product doesn't implement */
 export function refuseUnsupported(request: Readonly<Record<string, unknown>>, names: readonly string[]): void {
   for (const param of names) {
     const value = request[param]
-    if (value === undefined || value === null || value === false) continue
+    if (value === undefined || value === null || value === false || value === '') continue
     if (Array.isArray(value) && value.length === 0) continue
-    throw new ApiError(400, 'unsupported_parameter', `Unsupported parameter: '${param}' is not available here.`, {
-      param,
-    })
+    const instead = INSTEAD[param] ? `: use '${INSTEAD[param]}'` : ''
+    const message = `Unsupported parameter: '${param}' is not available here${instead}.`
+    throw new ApiError(400, 'unsupported_parameter', message, { param })
   }
 }
 

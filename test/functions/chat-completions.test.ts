@@ -228,6 +228,22 @@ describe('a request that cannot be served', () => {
     expect(await response.json()).toMatchObject({ error: { param, message: expect.stringContaining('nested') } })
   })
 
+  test.each([
+    ['structured_outputs', { choice: ['yes', 'no'] }, 'response_format'],
+    ['guided_regex', 'yes|no', 'response_format'],
+    ['ebnf', 'root ::= "yes"', 'response_format'],
+    ['functions', [{ name: 'time' }], 'tools'],
+  ])('is 400 where another server would heed %s, and says what does so here', async (param, value, instead) => {
+    const asked = client().chat.completions.create({ model: 'tiny-base', messages: QUESTION, [param]: value })
+    const message = `400 Unsupported parameter: '${param}' is not available here: use '${instead}'.`
+    await expect(asked).rejects.toMatchObject({ code: 'unsupported_parameter', param, message })
+  })
+
+  test.each([null, '', false, []])('is none where such a parameter says nothing, with %j', async (grammar) => {
+    const request = { model: 'tiny-base', messages: QUESTION, grammar }
+    await expect(client().chat.completions.create(request)).resolves.toMatchObject({ object: 'chat.completion' })
+  })
+
   test('is 404 where OpenAI has a route that is none here, and says where those are that are', async () => {
     const asked = client().images.generate({ model: 'tiny-base', prompt: 'hi' })
     const message = '404 Unknown request URL: POST /v1/images/generations; GET /docs lists what there is.'

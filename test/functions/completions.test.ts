@@ -50,6 +50,7 @@ test('several prompts, texts or tokens, are one request with the choices of each
 
 test.each([
   [{ suffix: 'end' }, 'suffix'],
+  [{ structured_outputs: { regex: 'yes|no' } }, 'structured_outputs'],
   [{ echo: true }, 'echo'],
   [{ best_of: 3 }, 'best_of'],
   [{ prompt: [] }, 'prompt'],
