@@ -59,8 +59,9 @@ function matchers(patterns: ReadonlyMap<string, number>, field: string): Matcher
     `adapter_config.json ${field}`,
   )
   return Array.from(patterns, ([key, value]) => {
+    // Python's own syntax, such as a named group, is an error to JavaScript.
+    if (!isName(key)) return { key, value, matches: machines[others.indexOf(key)]! }
     const name = key.startsWith('^') ? new RegExp(`${key}$`) : new RegExp(`(?:^|\\.)${key}$`)
-    const matches = isName(key) ? (path: string) => name.test(path) : machines[others.indexOf(key)]!
-    return { key, value, matches }
+    return { key, value, matches: (path: string) => name.test(path) }
   })
 }

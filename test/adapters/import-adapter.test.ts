@@ -468,6 +468,11 @@ describe('what is odd but served', () => {
     expect(await scales({ alpha_pattern: { lm_head: 2 } }, 4)).toEqual([2, 0.5])
   })
 
+  test('PEFT: a pattern with syntax that only Python has is matched as Python matches it', async () => {
+    const { modules } = await read(peftFiles(PAIR, { alpha_pattern: { '(?P<part>[qk])_proj': 6, '(?P<any>.*)': 3 } }))
+    expect(modules.get(Q)).toMatchObject({ scale: 3 })
+  })
+
   test('MLX: an alpha that old versions multiplied by is told, with the scale that they meant', async () => {
     const notices = async (config: object) => {
       const files = directoryFiles(`${FORMATS}/mlx`)
