@@ -1,13 +1,13 @@
 // The factor s in W + s·B·A of a PEFT adapter: alpha/r, or alpha/√r with rsLoRA, where patterns give some modules their own.
 // Follows peft/tuners/lora/{config,layer,model}.py, 0.1 to 0.21. Knows nothing of the tensors but their rank.
-// Invariant: where the configuration has another r than the tensors, the tensors win and a notice says so.
+// Invariant: where the configuration has another r than the tensors, the tensors win and a notice says so, or it is refused.
 import { AdapterError } from '../errors.ts'
 import { fullMatchers } from '../python-regex.ts'
 import type { PeftConfig } from './peft-config.ts'
 
 /**
  * Gives s by a module's path, as the configuration names it, and its tensors' rank; `notices` hears where these disagree.
- * What it gives throws AdapterError `missing` where alpha is unknown.
+ * What it gives throws AdapterError `missing` where alpha is unknown, `mismatch` where it is unknown which r alpha belongs to.
  */
 export function peftScale(config: PeftConfig, notices: string[]): (path: string, rank: number) => number {
   const ranks = matchers(config.rankPattern, 'rank_pattern')
@@ -24,6 +24,7 @@ export function peftScale(config: PeftConfig, notices: string[]): (path: string,
     // The head's factors are the embedding's and have its rank, but PEFT divides by the r that the head itself would have.
     const divisor = config.tiesWeights && path === 'lm_head' ? (expected ?? rank) : rank
     if (expected !== undefined && expected !== divisor) {
+      refuseUnknownRank(config, path, rank, expected)
       tell(`adapter_config.json says r ${expected} where the tensors have rank ${rank}; the tensors win`, path)
     }
     // In one joint list a key of rank_pattern hides every other key of alpha_pattern.
@@ -41,6 +42,18 @@ export function peftScale(config: PeftConfig, notices: string[]): (path: string,
     }
     return alpha / (config.rslora ? Math.sqrt(divisor) : divisor)
   }
+}
+
+/**
+ * A rank that the configuration gives to no module at all. PEFT writes such files (add_weighted_adapter and a padded hot swap
+ * change tensors, not r) and cannot load them: alpha belonged to the r that is written, or to the tensors' own.
+ */
+function refuseUnknownRank(config: PeftConfig, path: string, rank: number, expected: number): void {
+  if (rank === config.r || [...config.rankPattern.values()].includes(rank)) return
+  throw new AdapterError(
+    'mismatch',
+    `adapter_config.json says r ${expected} where the tensors of ${path} have rank ${rank}, so PEFT cannot load them and their scale is unknown; correct r and lora_alpha, or rank_pattern and alpha_pattern.`,
+  )
 }
 
 interface Matcher {

@@ -1,6 +1,7 @@
 // Hugging Face PEFT: adapter_config.json beside adapter_model.safetensors or the older adapter_model.bin.
 // Follows peft/tuners/lora/{config,layer,model}.py and peft/utils/save_and_load.py, 0.1 to 0.21.
-// Invariant: what the tensors say wins; the configuration gives only the scale, and each disagreement becomes a notice.
+// Invariant: what the tensors say wins; the configuration gives only the scale. Each disagreement becomes a notice, or a
+// refusal where it leaves the scale unknown.
 import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-source.ts'
 import { AdapterError, quote } from '../errors.ts'
 import type { ImportOptions } from '../import-options.ts'

@@ -86,6 +86,12 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
   ],
   ['no lora_alpha', peftFiles(PAIR, { lora_alpha: undefined }), 'missing', /lora_alpha/],
   ['a rank that is no number', peftFiles(PAIR, { r: 'eight' }), 'malformed', /"r"/],
+  [
+    'a rank that the configuration gives to no module, which PEFT itself cannot load',
+    peftFiles(PAIR, { r: 4, rank_pattern: { k_proj: 8 } }),
+    'mismatch',
+    /says r 4 where the tensors of model\.layers\.0\.self_attn\.q_proj have rank 2.*scale is unknown/,
+  ],
   ['a pattern that is no number', peftFiles(PAIR, { alpha_pattern: { q_proj: 'x' } }), 'malformed', /alpha_pattern/],
   [
     'a pattern with a look-ahead',
@@ -410,7 +416,9 @@ describe('what is odd but served', () => {
   })
 
   test('the tensors win over the configuration, and the disagreement is told', async () => {
-    const source = await read(peftFiles(PAIR, { r: 16, lora_alpha: 16, target_modules: ['q_proj', 'v_proj'] }))
+    const pattern = { k_proj: 2 }
+    const config = { r: 16, lora_alpha: 16, rank_pattern: pattern, target_modules: ['q_proj', 'v_proj'] }
+    const source = await read(peftFiles(PAIR, config))
     expect(source.modules.get(Q)).toMatchObject({ rank: 2, scale: 8 })
     expect(source.notices).toEqual([
       expect.stringContaining('says r 16 where the tensors have rank 2'),
