@@ -60,7 +60,6 @@ const REFUSED: readonly (readonly [field: string, why: string])[] = [
   ['use_bdlora', 'its A or B is block-diagonal; train a plain LoRA'],
   ['kasa_config', 'KaSA changes the base weights; train a plain LoRA'],
   ['arrow_config', 'Arrow routes between several adapters; publish them one by one'],
-  ['monteclora_config', 'MonteCLoRA samples its weights; train a plain LoRA'],
   ['alora_invocation_tokens', 'an activated LoRA acts only after these tokens; train without them'],
   ['trainable_token_indices', 'it replaces rows of the embeddings; train without it'],
   ['target_parameters', 'it changes parameters that are not linear layers; use target_modules'],
@@ -70,7 +69,7 @@ const REFUSED: readonly (readonly [field: string, why: string])[] = [
 /** What else PEFT's LoraConfig has had from 0.1 to 0.21 that leaves W + s·B·A as it is; biases and the like show in the tensors. */
 const HARMLESS = [
   ...['task_type', 'auto_mapping', 'revision', 'inference_mode', 'lora_dropout', 'fan_in_fan_out', 'merge_weights'],
-  ...['layers_pattern', 'megatron_config', 'megatron_core', 'runtime_config', 'lora_bias'],
+  ...['layers_pattern', 'megatron_config', 'megatron_core', 'runtime_config', 'lora_bias', 'monteclora_config'],
   ...['loftq_config', 'eva_config', 'corda_config', 'lora_ga_config', 'velora_config', 'qalora_group_size'],
 ]
 const KNOWN = new Set([...Object.keys(Config.shape), ...REFUSED.map(([field]) => field), ...HARMLESS])
@@ -97,7 +96,7 @@ export function parsePeftConfig(json: unknown, file: string): PeftConfig {
   if (config.peft_type.toUpperCase() !== 'LORA') {
     throw new AdapterError(
       'unsupported',
-      `${file}: peft_type ${quote(config.peft_type)} is not LoRA; only peft_type "LORA" can be served.`,
+      `${file}: peft_type ${quote(config.peft_type)} is not LoRA; train a LoRA, or save it again with PEFT's save_as_lora, which converts some methods.`,
     )
   }
   for (const [field, why] of REFUSED) {

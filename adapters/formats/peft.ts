@@ -41,8 +41,11 @@ const REFUSED_KEYS: readonly (readonly [RegExp, string])[] = [
   ],
 ]
 
-/** VeLoRA's projection: with it training keeps less for the gradients of A; the answer is computed without. */
-const TRAINING_ONLY = /\.lora_velora_embed(?:\.[^.]+)?$/
+/**
+ * VeLoRA's projection: with it training keeps less for the gradients of A. MonteCLoRA's sampler: training adds noise to A with it.
+ * The answer is computed without either.
+ */
+const TRAINING_ONLY = /\.lora_(?:velora_embed(?:\.[^.]+)?|monteclora_sampler\..+)$/
 
 /** A delta source from an opened PEFT file and its configuration. Throws AdapterError. */
 export function readPeft(

@@ -67,7 +67,6 @@ const REFUSALS: readonly [what: string, files: FileSet, code: string, message: R
   ['an activated LoRA', peftFiles(PAIR, { alora_invocation_tokens: [1] }), 'unsupported', /alora_invocation_tokens/],
   ['Arrow', peftFiles(PAIR, { arrow_config: { top_k: 2 } }), 'unsupported', /arrow_config/],
   ['KaSA', peftFiles(PAIR, { kasa_config: { beta: 1 } }), 'unsupported', /kasa_config/],
-  ['MonteCLoRA', peftFiles(PAIR, { monteclora_config: { n: 1 } }), 'unsupported', /monteclora_config/],
   ['target_parameters', peftFiles(PAIR, { target_parameters: ['experts.w1'] }), 'unsupported', /target_parameters/],
   ['layer replication', peftFiles(PAIR, { layer_replication: [[0, 2]] }), 'unsupported', /layer_replication/],
   ...['pissa', 'pissa_niter_16', 'olora', 'corda', 'lora_ga', 'loftq'].map(

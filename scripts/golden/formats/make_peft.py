@@ -24,6 +24,7 @@ CASES = {
     "peft-tied-embeddings": (dict(r=3, lora_alpha=6, target_modules=["embed_tokens", "q_proj"]), {}),
     "peft-tied-ensured": (dict(r=3, lora_alpha=6, target_modules=["embed_tokens", "q_proj"], ensure_weight_tying=True), {}),
     "peft-velora": (dict(r=4, lora_alpha=12, target_modules=["q_proj", "down_proj"], velora_config=dict(num_groups=4, init_type="random")), {}),
+    "peft-monteclora": (dict(r=4, lora_alpha=12, target_modules=["q_proj", "down_proj"], monteclora_config=dict(num_samples=4)), {}),
 }
 
 parser = argparse.ArgumentParser()
