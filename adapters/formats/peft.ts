@@ -212,9 +212,9 @@ function belongsTo(tensor: string, module: string): boolean {
   return tensor.includes(`${module}.`)
 }
 
-/** A module's path in the keys as the configuration names it. */
+/** A module's path in the keys as the configuration names it: without PEFT's prefix and what was wrapped around PEFT. */
 function configuredPath(name: string): string {
-  return name.replace(/^base_model\.model\./, '')
+  return name.replace(/^(?:.+?\.)?base_model\.model\./, '')
 }
 
 function moduleSources(

@@ -363,6 +363,7 @@ describe('what is odd but served', () => {
     ['without the prefix', `${Q}.lora_A.weight`, `${Q}.lora_B.weight`],
     ['with the adapter name', `${prefix}.lora_A.default.weight`, `${prefix}.lora_B.default.weight`],
     ['compiled', `base_model.model._orig_mod.${Q}.lora_A.weight`, `base_model.model._orig_mod.${Q}.lora_B.weight`],
+    ['compiled with PEFT in it', `_orig_mod.${prefix}.lora_A.weight`, `_orig_mod.${prefix}.lora_B.weight`],
     ['of AutoModel', `base_model.model.${Q.slice(6)}.lora_A.weight`, `base_model.model.${Q.slice(6)}.lora_B.weight`],
   ])('PEFT keys %s', async (_how, a, b) => {
     const source = await read(
@@ -372,6 +373,12 @@ describe('what is odd but served', () => {
       ]),
     )
     expect([...source.modules.keys()]).toEqual([Q])
+  })
+
+  test('PEFT: patterns mean the path within its model, whatever was wrapped around that', async () => {
+    const tensors = peftTensors(base, [Q]).map((tensor) => ({ ...tensor, name: `_orig_mod.${tensor.name}` }))
+    const { modules } = await read(peftFiles(tensors, { alpha_pattern: { '^model.layers.0.self_attn.q_proj': 6 } }))
+    expect(modules.get(Q)).toMatchObject({ scale: 3 })
   })
 
   test('loralib: the side file named like the weights goes before lora.json, and that before others that agree', async () => {
