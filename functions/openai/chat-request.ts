@@ -1,6 +1,6 @@
 // `POST /v1/chat/completions`: the request as OpenAI defines it, and the backend's messages made from it.
 import * as z from 'zod/mini'
-import { ChatMessage, MAX_TOOLS, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
+import { ChatMessage, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import {
   FORMATS_OF_OTHERS,
@@ -11,7 +11,7 @@ import {
   toSamplingParams,
 } from './sampling-fields.ts'
 import { templateFields } from './template-fields.ts'
-import { ReturnedToolCall, toolFields } from './tools.ts'
+import { returnedCallsField, toolFields, toToolCall } from './tools.ts'
 
 const MAX_MODEL_CHARS = 256
 const MAX_CHOICES = 16
@@ -30,7 +30,7 @@ const Message = z.object({
   content: z.nullish(z.union([z.string(), z.array(Part)], 'must be a text or a list of text parts')),
   /** What an assistant said instead. */
   refusal: z.nullish(z.string()),
-  tool_calls: z.nullish(z.array(ReturnedToolCall).check(z.maxLength(MAX_TOOLS))),
+  tool_calls: returnedCallsField,
   tool_call_id: z.nullish(z.string()),
   /** What an assistant thought, under either name. */
   reasoning: z.nullish(z.string()),
@@ -83,7 +83,7 @@ function toMessage({ role, ...message }: z.infer<typeof Message>, i: number): Ch
   return {
     role,
     content: typeof content === 'string' ? content : (content ?? []).map(textOf).join(''),
-    ...(calls ? { tool_calls: calls } : {}),
+    ...(calls ? { tool_calls: calls.map(toToolCall) } : {}),
     ...(role === 'tool' && message.tool_call_id ? { tool_call_id: message.tool_call_id } : {}),
     ...(typeof reasoning === 'string' ? { reasoning_content: reasoning } : {}),
   }

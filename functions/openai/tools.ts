@@ -3,8 +3,21 @@ import * as z from 'zod/mini'
 import { type GenerateRequest, MAX_TOOLS, shallow, Tool, ToolCall } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 
+const { shape: calledShape } = ToolCall.shape.function
 /** A call as clients send it back: what SDKs add for themselves (`index`, `parsed_arguments`) is left out. */
-export const ReturnedToolCall = z.object({ ...ToolCall.shape, function: z.object(ToolCall.shape.function.shape) })
+const ReturnedToolCall = z.object({
+  ...ToolCall.shape,
+  // Some models' calls without arguments have no JSON at all, and a conversation may go on here.
+  function: z.object({ ...calledShape, arguments: z.union([z.literal(''), calledShape.arguments]) }),
+})
+export const returnedCallsField = z.nullish(z.array(ReturnedToolCall).check(z.maxLength(MAX_TOOLS)))
+
+export function toToolCall({
+  function: { name, arguments: given },
+  ...call
+}: z.infer<typeof ReturnedToolCall>): ToolCall {
+  return { ...call, function: { name, arguments: given || '{}' } }
+}
 
 const { name, description, parameters } = Tool.shape.function.shape
 /** A tool as clients send it: null is absent, and what they say of it beside its function is left out. */

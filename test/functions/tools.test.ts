@@ -115,6 +115,12 @@ describe('a request with tools', () => {
     }
   })
 
+  test('goes on from a call without arguments as other models have written it, with no JSON at all', async () => {
+    const bare = { ...CALLS[0]!, function: { name: 'time', arguments: '' } }
+    await client.chat.completions.create({ ...ask, messages: [...QUESTION, { role: 'assistant', tool_calls: [bare] }] })
+    expect(asked().messages?.[1]?.tool_calls).toEqual([{ ...bare, function: { name: 'time', arguments: '{}' } }])
+  })
+
   test('may write null for what it leaves out of a tool, and say more of it', async () => {
     const described = { name: 'time', description: null, parameters: null, strict: null }
     const tools = [{ type: 'function', function: described, cache_control: { type: 'ephemeral' } }]
