@@ -3,12 +3,12 @@ import * as z from 'zod/mini'
 import { ChatMessage, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import {
-  FORMATS_OF_OTHERS,
   keptFormat,
   refuseUnsupported,
   requireStreaming,
   samplingFields,
   toSamplingParams,
+  UNSUPPORTED_SAMPLING,
 } from './sampling-fields.ts'
 import { templateFields } from './template-fields.ts'
 import { returnedCallsField, toolFields, toToolCall } from './tools.ts'
@@ -60,7 +60,10 @@ export const ChatCompletionRequest = z.looseObject({
 })
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
 
-const UNSUPPORTED = ['functions', 'audio', 'prediction', 'web_search_options', ...FORMATS_OF_OTHERS]
+const UNSUPPORTED = [
+  ...['functions', 'audio', 'prediction', 'web_search_options', 'echo', 'continue_final_message'],
+  ...UNSUPPORTED_SAMPLING,
+]
 
 /**
  * The backend's messages: parts joined, everything but the text, what is about tools and what was thought left out.

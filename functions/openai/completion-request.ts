@@ -4,12 +4,12 @@ import { PromptField, SamplingParams as Sampling, type SamplingParams } from '..
 import { ApiError } from '../errors.ts'
 import { choicesField, modelField, streamFields } from './chat-request.ts'
 import {
-  FORMATS_OF_OTHERS,
   keptFormat,
   refuseUnsupported,
   requireStreaming,
   samplingFields,
   toSamplingParams,
+  UNSUPPORTED_SAMPLING,
 } from './sampling-fields.ts'
 
 export const CompletionRequest = z.looseObject({
@@ -26,7 +26,7 @@ export const CompletionRequest = z.looseObject({
 })
 export type CompletionRequest = z.infer<typeof CompletionRequest>
 
-const UNSUPPORTED = ['suffix', 'echo', ...FORMATS_OF_OTHERS]
+const UNSUPPORTED = ['suffix', 'echo', ...UNSUPPORTED_SAMPLING]
 /** OpenAI's default for this route; chat has none. */
 const DEFAULT_MAX_TOKENS = 16
 

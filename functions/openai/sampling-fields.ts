@@ -27,7 +27,7 @@ export const samplingFields = {
  * How clients of vLLM, SGLang and llama.cpp have an answer held to a format. Passed over, as unknown fields are, they would get
  * free text and take it for what they asked.
  */
-export const FORMATS_OF_OTHERS = [
+const FORMATS_OF_OTHERS = [
   ...['structured_outputs', 'guided_json', 'guided_regex', 'guided_choice', 'guided_grammar', 'structural_tag'],
   ...['regex', 'ebnf', 'grammar', 'json_schema'],
 ]
@@ -58,11 +58,16 @@ export function toSamplingParams(request: SamplingFields, extras: SamplingExtras
   return parsed.data
 }
 
-/** What to ask with instead. */
-const INSTEAD: Readonly<Record<string, string>> = {
-  functions: 'tools',
-  ...Object.fromEntries(FORMATS_OF_OTHERS.map((name) => [name, 'response_format'])),
-}
+/** vLLM's, which change what the text is or what is told of it: unlike a hint, they cannot be passed over in silence. */
+export const UNSUPPORTED_SAMPLING = [
+  ...FORMATS_OF_OTHERS,
+  ...['allowed_token_ids', 'bad_words', 'include_stop_str_in_output', 'prompt_logprobs'],
+]
+/** What does the same here. */
+const INSTEAD = new Map([
+  ['functions', 'tools'],
+  ...FORMATS_OF_OTHERS.map((name) => [name, 'response_format'] as const),
+])
 
 /** @throws ApiError 400 where `request` uses a parameter that this product doesn't implement */
 export function refuseUnsupported(request: Readonly<Record<string, unknown>>, names: readonly string[]): void {
@@ -70,8 +75,9 @@ export function refuseUnsupported(request: Readonly<Record<string, unknown>>, na
     const value = request[param]
     if (value === undefined || value === null || value === false || value === '') continue
     if (Array.isArray(value) && value.length === 0) continue
-    const instead = INSTEAD[param] ? `: use '${INSTEAD[param]}'` : ''
-    const message = `Unsupported parameter: '${param}' is not available here${instead}.`
+    const instead = INSTEAD.get(param)
+    const advice = instead ? `use '${instead}'` : 'leave it out'
+    const message = `Unsupported parameter: '${param}' is not available here: ${advice}.`
     throw new ApiError(400, 'unsupported_parameter', message, { param })
   }
 }
