@@ -45,7 +45,6 @@ export interface PartKey extends Upload {
   readonly part: number
 }
 
-/** Its functions need no `this`. */
 export interface ObjectStore {
   /**
    * Streams `body`, which has exactly `bytes` bytes, to storage under `digest`.

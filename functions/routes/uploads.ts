@@ -81,8 +81,8 @@ async function complete(c: UploadContext): Promise<Response> {
     if (error instanceof ApiError && (error.status === 422 || error.status === 413)) {
       await eraseUpload(c.env.DB, objects, upload)
     }
-    // No refusal, and parts gone under our hands: another request for the same upload was faster.
-    if (!(error instanceof ApiError && error.status < 500) && (await objects.listParts(upload)).size < parts.size) {
+    // Not an answer of ours, and parts gone under our hands: another request for the same upload was faster.
+    if (!(error instanceof ApiError) && (await objects.listParts(upload)).size < parts.size) {
       throw new ApiError(
         409,
         'upload_incomplete',

