@@ -6,6 +6,7 @@ import { type Bindings, type Config, readConfig } from './env.ts'
 import type { AliasRow } from './registry/adapters.ts'
 import { CachedObjects } from './registry/cached-objects.ts'
 import type { Folder, ObjectStore } from './registry/objects.ts'
+import { withNamedFailures } from './registry/storage-failure.ts'
 import { Remembered } from './remembered.ts'
 import { Backends } from './router/backends.ts'
 
@@ -34,7 +35,7 @@ export function edgeOnce(makeStore: (env: Bindings, folder: Folder) => ObjectSto
   return async (env) => {
     if (edge) return edge
     const config = await readConfig(env)
-    const objects = makeStore(env, 'deltas')
+    const objects = withNamedFailures(makeStore(env, 'deltas'))
     edge ??= Object.freeze({
       config,
       authenticator: new Authenticator(),
@@ -42,7 +43,7 @@ export function edgeOnce(makeStore: (env: Bindings, folder: Folder) => ObjectSto
       aliases: new Remembered<AliasRow>(MAX_ALIASES),
       objects,
       cachedObjects: new CachedObjects(objects),
-      browserFiles: makeStore(env, 'browser'),
+      browserFiles: withNamedFailures(makeStore(env, 'browser')),
       browserModels: new Remembered<BrowserModel>(MAX_BROWSER_MODELS),
     })
     return edge

@@ -13,6 +13,7 @@ import { type Bindings, ConfigError } from './env.ts'
 import { ApiError, errorResponse, unavailable } from './errors.ts'
 import { rateHeaders } from './metering/refusal.ts'
 import type { Folder, ObjectStore } from './registry/objects.ts'
+import { StorageFailed, storageUnavailable } from './registry/storage-failure.ts'
 import { adapters } from './routes/adapters.ts'
 import { admin } from './routes/admin.ts'
 import { browser } from './routes/browser.ts'
@@ -120,6 +121,7 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
     if (error instanceof ApiError) return errorResponse(error)
     console.error(JSON.stringify({ event: 'unexpected_error', request_id: c.var.requestId, reason: String(error) }))
     if (error instanceof ConfigError) return errorResponse(new ApiError(500, 'misconfigured', error.message))
+    if (error instanceof StorageFailed) return errorResponse(storageUnavailable())
     if (error.message.startsWith(REGISTRY_ERROR))
       return errorResponse(unavailable('registry_unavailable', REGISTRY_UNAVAILABLE))
     return errorResponse(new ApiError(500, 'internal_error', 'Something went wrong on our side: try again.'))

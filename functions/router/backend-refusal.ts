@@ -17,8 +17,11 @@ const BODY_TOO_LARGE =
   'What stands in front of a backend takes no body as large as this adapter: give the backend an address that is not proxied.'
 const NO_BACKEND = 'What stands in front of a backend has answered in its place: see whether the backend is up.'
 
-/** What is the matter with a backend: it is not well, has no room, or has another secret or base model than the request. */
-type Hindrance = 'ailing' | 'full' | 'other_secret' | 'other_base'
+/**
+ * What is the matter with a backend: it is not well, has no room, has another secret or base model than the request, or lacks a
+ * delta that cannot be brought to it.
+ */
+type Hindrance = 'ailing' | 'full' | 'other_secret' | 'other_base' | 'not_supplied'
 
 /** A failure that another backend may not share. */
 export class TryNext extends Error {

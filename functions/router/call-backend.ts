@@ -6,12 +6,16 @@ import { BASE_HEADER, type Digest } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import type { CachedObjects } from '../registry/cached-objects.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
+import { storageUnavailable } from '../registry/storage-failure.ts'
+import { tryWithin } from '../try-within.ts'
 import { DeltaRefused, refusalOf, TryNext } from './backend-refusal.ts'
 import { type Backends, backendUnavailable } from './backends.ts'
 import { capabilityHeaders } from './capability-headers.ts'
 
 /** A delta on its way to a backend that gets no further than this is not worth waiting for: 1 MB a second. */
 const SLOWEST_BYTES_PER_MS = 1_000
+/** A stream learns at once that its other end is gone. */
+const NOTICED_MS = 100
 
 export interface BackendContext {
   readonly backends: Backends
@@ -91,7 +95,9 @@ async function pushWhereMissing(context: BackendContext, url: string, digest: Di
 
 async function pushDelta(context: BackendContext, url: string, digest: Digest): Promise<void> {
   const { objects } = context
-  const object = await objects.tryOpen(digest)
+  const object = await objects.tryOpen(digest).catch((error: unknown) => {
+    throw notSupplied(context, digest, error)
+  })
   if (!object) {
     throw new ApiError(
       500,
@@ -100,13 +106,16 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
     )
   }
   const headers = await headersFor(context, digest, 0)
-  const put = {
-    method: 'PUT',
-    headers: { ...headers, 'content-type': 'application/octet-stream' },
-    body: object.body.pipeThrough(new FixedLengthStream(object.bytes)),
-  }
+  const { readable, writable } = new FixedLengthStream(object.bytes)
+  const broken = passOn(object.body, writable)
+  const put = { method: 'PUT', headers: { ...headers, 'content-type': 'application/octet-stream' }, body: readable }
   const patienceMs = context.patienceMs + object.bytes / SLOWEST_BYTES_PER_MS
-  const response = await send(context, `${url}/v1/adapters/${digest}`, put, patienceMs)
+  const response = await trySend(context, `${url}/v1/adapters/${digest}`, put, patienceMs)
+  if (response instanceof Error) {
+    // Who has not noticed by then that nobody reads on still waits for storage.
+    const isBroken = (await tryWithin(broken, NOTICED_MS)) ?? true
+    throw isBroken ? notSupplied(context, digest, response) : unreachable(context, url, response)
+  }
   if (response.ok) {
     await response.body?.cancel()
     if (!object.cached) context.waitUntil(objects.remember(digest))
@@ -126,23 +135,52 @@ async function headersFor(context: BackendContext, delta: Digest | null, maxToke
   return { ...permit, [BASE_HEADER]: base }
 }
 
-/** @throws TryNext where no answer begins within `patienceMs`, of which sending the body is a part */
-async function send(
+/** Passes `from` on; true where it has broken off, false also where `to` has. */
+async function passOn(from: ReadableStream<Uint8Array>, to: WritableStream<Uint8Array>): Promise<boolean> {
+  try {
+    await from.pipeTo(to, { preventCancel: true })
+    return false
+  } catch {
+    // What is broken itself cannot be cancelled any more.
+    return await from.cancel().then(
+      () => false,
+      () => true,
+    )
+  }
+}
+
+/** Another backend may have the delta. */
+function notSupplied({ requestId }: BackendContext, digest: Digest, reason: unknown): TryNext {
+  console.error(JSON.stringify({ event: 'storage_failed', request_id: requestId, digest, reason: String(reason) }))
+  return new TryNext(storageUnavailable(), 'not_supplied')
+}
+
+function unreachable({ requestId }: BackendContext, url: string, reason: unknown): TryNext {
+  console.warn(JSON.stringify({ event: 'backend_unreachable', request_id: requestId, url, reason: String(reason) }))
+  return new TryNext(backendUnavailable(), 'ailing')
+}
+
+/** @throws TryNext where no answer begins in time */
+async function send(context: BackendContext, url: string, init: RequestInit): Promise<Response> {
+  const response = await trySend(context, url, init, context.patienceMs)
+  if (response instanceof Error) throw unreachable(context, url, response)
+  return response
+}
+
+/** What was wrong where no answer begins within `patienceMs`, of which sending the body is a part. */
+async function trySend(
   context: BackendContext,
   url: string,
   init: RequestInit,
-  patienceMs = context.patienceMs,
-): Promise<Response> {
+  patienceMs: number,
+): Promise<Response | Error> {
   const tooSlow = new AbortController()
   const timer = setTimeout(() => tooSlow.abort(new Error('no answer in time')), patienceMs)
   try {
     const signal = AbortSignal.any([context.signal, tooSlow.signal])
     return await fetch(url, { ...init, signal, redirect: 'manual' })
   } catch (error) {
-    console.warn(
-      JSON.stringify({ event: 'backend_unreachable', request_id: context.requestId, url, reason: String(error) }),
-    )
-    throw new TryNext(backendUnavailable(), 'ailing')
+    return error instanceof Error ? error : new Error(String(error))
   } finally {
     clearTimeout(timer)
   }

@@ -37,7 +37,7 @@ const claims = () => edge.db.prepare('SELECT COUNT(*) AS n FROM versions WHERE r
 
 test('bytes that the store has taken, though its answer was lost', async () => {
   store.lose = (method) => (method === 'PUT' ? 'unanswered' : undefined)
-  expect(await publish(1)).toBe(500)
+  expect(await publish(1)).toBe(503)
   expect(store.objects.size).toBe(1)
   expect(await claims()).toBe(0)
   await edge.sweep(Date.now() + HOUR_MS)
@@ -67,7 +67,7 @@ test('bytes that are stored when the registry cannot be written to', async () =>
 
 test('the same bytes, of a publication that succeeds when they are sent again', async () => {
   store.lose = (method) => (method === 'PUT' ? 'unanswered' : undefined)
-  expect(await publish(4)).toBe(500)
+  expect(await publish(4)).toBe(503)
   store.lose = () => undefined
   expect(await publish(4)).toBe(201)
   await edge.sweep(Date.now() + HOUR_MS)

@@ -110,7 +110,7 @@ describe('an upload', () => {
   test('that the store does not take fails, and nothing is published', async () => {
     const { storage, edge } = setup
     storage.server.full = true
-    expect((await put(edge, 'acme/unlucky', makeDelta(9), digestOf(makeDelta(9)))).status).toBe(500)
+    expect((await put(edge, 'acme/unlucky', makeDelta(9), digestOf(makeDelta(9)))).status).toBe(503)
     storage.server.full = false
     expect((await ask(edge, 'acme/unlucky')).status).toBe(404)
   })
@@ -124,7 +124,7 @@ describe('an upload', () => {
       edge.call('key-acme', `/v1/adapters/acme/unheard/uploads/${digest}`),
     ])
     storage.server.silent = false
-    expect(answers.map(({ status }) => status)).toEqual([500, 500])
+    expect(answers.map(({ status }) => status)).toEqual([503, 503])
     expect((await put(edge, 'acme/unheard', makeDelta(23), digest)).status).toBe(201)
   })
 

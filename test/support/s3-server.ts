@@ -21,8 +21,11 @@ export interface S3Server {
   full: boolean
   /** Takes requests, and never answers. */
   silent: boolean
-  /** Whether the connection of a request ends `unheard`, or once the store has done what it asks, `unanswered`. */
-  lose: (method: string) => 'unheard' | 'unanswered' | undefined
+  /**
+   * Whether the connection of a request ends `unheard`, or once the store has done what it asks, `unanswered` or `halfway`;
+   * `stalled`, it does not end, and nothing comes after the first half.
+   */
+  lose: (method: string) => 'unheard' | 'unanswered' | 'halfway' | 'stalled' | undefined
   close(): Promise<void>
 }
 
@@ -77,7 +80,14 @@ export async function startS3(): Promise<S3Server> {
       return response.writeHead(204).end()
     }
     if (!object) return refuse(response, 404, 'NoSuchKey')
-    response.writeHead(200, { 'content-length': object.byteLength }).end(request.method === 'HEAD' ? undefined : object)
+    response.writeHead(200, { 'content-length': object.byteLength })
+    if (lost === 'halfway' || lost === 'stalled') {
+      return void response.write(
+        object.subarray(0, object.byteLength / 2),
+        () => lost === 'halfway' && response.destroy(),
+      )
+    }
+    response.end(request.method === 'HEAD' ? undefined : object)
   }
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const s3: S3Server = {
