@@ -72,6 +72,11 @@ export function modelNotFound(model: string): ApiError {
   })
 }
 
+/** What `model` meant has been deleted while the request ran, or in another isolate a moment before. */
+export function modelDeleted(): ApiError {
+  return new ApiError(404, 'model_not_found', 'The model has been deleted.', { param: 'model' })
+}
+
 export function adapterNotFound(name: string): ApiError {
   return new ApiError(404, 'adapter_not_found', `The adapter '${name}' does not exist or this key may not use it.`)
 }

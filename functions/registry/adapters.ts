@@ -73,6 +73,18 @@ export async function tryPinVersion(
   return row ? AliasRow.parse(row) : undefined
 }
 
+/** Whether any name of the tenant has a version of these bytes. */
+export async function isPublished(db: D1Database, tenant: string, digest: Digest): Promise<boolean> {
+  const row = await db
+    .prepare(
+      `SELECT 1 FROM versions v JOIN tenants t ON t.id = v.tenant
+       WHERE v.tenant = ? AND v.digest = ? AND v.ready = 1 AND t.deleting_ms IS NULL`,
+    )
+    .bind(tenant, digest)
+    .first()
+  return row !== null
+}
+
 /** Every adapter of a tenant, by name. */
 export async function listAdapters(db: D1Database, tenant: string): Promise<AdapterRow[]> {
   const { results } = await db.prepare(`${READY_ADAPTERS} WHERE a.tenant = ? ORDER BY a.name`).bind(tenant).all()

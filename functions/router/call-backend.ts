@@ -3,7 +3,7 @@
 // Invariant: bytes reach a backend only from storage, under the digest that the token names.
 import type { CapabilityKey } from '../../gpu-backend/capability.ts'
 import { BASE_HEADER, type Digest } from '../../gpu-backend/protocol.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError, modelDeleted } from '../errors.ts'
 import type { CachedObjects } from '../registry/cached-objects.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { storageUnavailable } from '../registry/storage-failure.ts'
@@ -21,6 +21,8 @@ export interface BackendContext {
   readonly backends: Backends
   readonly capabilityKey: CapabilityKey
   readonly objects: CachedObjects
+  /** Whether the tenant has a version of these bytes still: what was resolved a moment ago may be deleted by now. */
+  readonly isPublished: (digest: Digest) => Promise<boolean>
   readonly tenant: string
   readonly requestId: string
   /** Fingerprint of the base model that the request is for; a backend that serves another refuses it. */
@@ -98,13 +100,7 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
   const object = await objects.tryOpen(digest).catch((error: unknown) => {
     throw notSupplied(context, digest, error)
   })
-  if (!object) {
-    throw new ApiError(
-      500,
-      'adapter_object_missing',
-      "The adapter's stored file is missing: publish the adapter again.",
-    )
-  }
+  if (!object) throw (await context.isPublished(digest)) ? objectMissing() : modelDeleted()
   const headers = await headersFor(context, digest, 0)
   const { readable, writable } = new FixedLengthStream(object.bytes)
   const broken = passOn(object.body, writable)
@@ -147,6 +143,10 @@ async function passOn(from: ReadableStream<Uint8Array>, to: WritableStream<Uint8
       () => true,
     )
   }
+}
+
+function objectMissing(): ApiError {
+  return new ApiError(500, 'adapter_object_missing', "The adapter's stored file is missing: publish the adapter again.")
 }
 
 /** Another backend may have the delta. */

@@ -6,6 +6,7 @@ import { refusalOf } from '../metering/refusal.ts'
 import type { IdempotencyKey, StoredAnswer } from '../metering/reservation.ts'
 import { Ticket } from '../metering/ticket.ts'
 import type { TokensWanted } from '../metering/tokens-wanted.ts'
+import { isPublished } from '../registry/adapters.ts'
 import type { ResolvedModel } from '../registry/resolve-model.ts'
 import type { BackendContext } from '../router/call-backend.ts'
 
@@ -56,15 +57,17 @@ export function backendContext(
   promptField: BackendContext['promptField'],
 ): BackendContext {
   const { config, backends, cachedObjects } = c.var.edge
+  const { tenant } = c.var.principal
   return {
     backends,
     capabilityKey: config.capabilityKey,
-    tenant: c.var.principal.tenant,
+    tenant,
     requestId: c.var.requestId,
     base,
     signal,
     promptField,
     objects: cachedObjects,
+    isPublished: (digest) => isPublished(c.env.DB, tenant, digest),
     patienceMs: config.backendPatienceMs,
     waitUntil: (promise) => c.executionCtx.waitUntil(promise),
     nowMs: Date.now,

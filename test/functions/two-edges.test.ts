@@ -128,3 +128,13 @@ test('a tenant that one edge deletes while another publishes for it leaves no by
     expect(await edges[0].db.prepare('SELECT 1 FROM versions WHERE tenant = ?').bind(id).first()).toBeNull()
   }
 })
+
+test('an adapter that was deleted at one edge a moment ago is gone at the other, not broken', async () => {
+  const digest = await edges[0].publish('key-acme', 'acme/gone', 700)
+  for (const edge of edges) expect((await ask(edge, 'gone')).status).toBe(200)
+  expect((await edges[0].call('key-acme', '/v1/adapters/acme/gone', { method: 'DELETE' })).status).toBe(200)
+  await waitFor(async () => !backend.deltas.has(digest))
+  const response = await ask(edges[1], 'gone')
+  expect(response.status).toBe(404)
+  expect(await response.json()).toMatchObject({ error: { code: 'model_not_found', param: 'model' } })
+})
