@@ -55,6 +55,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     // A stream can be sent once.
     maxAttempts: 1,
   })
+  client.middlewareStack.add((next) => (args) => next(args).catch(toRefusal), { step: 'initialize', name: 'refusal' })
   const send = (Key: string, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number) => {
     const command = new PutObjectCommand({ Bucket, Key, Body: body, ContentLength: bytes })
     command.middlewareStack.add(
@@ -155,12 +156,28 @@ function checkedBy(hex: string) {
   return { through, mismatches: () => mismatches }
 }
 
-/** `otherwise` where the store said 404. The SDK cannot read its XML in a Worker, so the status decides. */
-function absent<T>(error: unknown, otherwise: T): T {
+/** The store has answered, and with no success. */
+class Refused extends Error {
+  readonly status: number
+
+  constructor(status: number) {
+    super(`the store answered ${status}`)
+    this.status = status
+  }
+}
+
+/** The SDK cannot read a refusal's XML in a Worker, and would speak of that: the status has to say it. */
+function toRefusal(error: unknown): never {
   const { $metadata, $response } = error as {
     $metadata?: { httpStatusCode?: number }
     $response?: { statusCode?: number }
   }
-  if ($metadata?.httpStatusCode === 404 || $response?.statusCode === 404) return otherwise
+  const status = $response?.statusCode ?? $metadata?.httpStatusCode
+  throw status === undefined ? error : new Refused(status)
+}
+
+/** `otherwise` where the store said 404. */
+function absent<T>(error: unknown, otherwise: T): T {
+  if (error instanceof Refused && error.status === 404) return otherwise
   throw error
 }

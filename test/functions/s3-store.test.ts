@@ -112,6 +112,8 @@ describe('an upload', () => {
     storage.server.full = true
     expect((await put(edge, 'acme/unlucky', makeDelta(9), digestOf(makeDelta(9)))).status).toBe(503)
     storage.server.full = false
+    // For the operator: what the store has answered, not what the SDK makes of it.
+    await waitFor(async () => edge.logs.some((line) => line.includes('the store answered 507')))
     expect((await ask(edge, 'acme/unlucky')).status).toBe(404)
   })
 
