@@ -14,6 +14,7 @@ import {
   type PartKey,
   type Upload,
 } from '../registry/objects.ts'
+import { StorageFailed } from '../registry/storage-failure.ts'
 import { eraseUpload, noteUpload } from '../registry/uploads.ts'
 import type { UploadState } from './adapter-answers.ts'
 import { ownAdapter } from './adapter-path.ts'
@@ -107,7 +108,9 @@ function joinParts(objects: ObjectStore, upload: Upload, count: number): Readabl
     async pull(controller) {
       while (part < count || reader) {
         reader ??= await openNext()
-        const { done, value } = await reader.read()
+        const { done, value } = await reader.read().catch((error: unknown) => {
+          throw new StorageFailed(String(error))
+        })
         if (!done) return controller.enqueue(value)
         reader = undefined
       }

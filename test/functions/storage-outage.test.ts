@@ -62,6 +62,19 @@ test('is a 503 for whoever publishes, uploads, deletes, or asks what no backend 
   expect((await put('/v1/adapters/acme/fresh', fresh)).status).toBe(201)
 })
 
+test('that breaks off within an upload that is completed is a 503, and its parts are still there', async () => {
+  const delta = makeDelta(7)
+  const upload = `/v1/adapters/acme/parts/uploads/${digestOf(delta)}`
+  // The first ends within what the edge looks at before it stores anything.
+  for (const [i, part] of [delta.slice(0, 8), delta.slice(8)].entries()) {
+    expect((await put(`${upload}/${i + 1}`, part)).status).toBe(204)
+  }
+  store.lose = (method) => (method === 'GET' ? 'halfway' : undefined)
+  await expectOutage(await edge.call(KEY, upload, { method: 'POST' }))
+  store.lose = () => undefined
+  expect((await edge.call(KEY, upload, { method: 'POST' })).status).toBe(201)
+})
+
 test('keeps nobody from an adapter that another backend has', async () => {
   const digest = await edge.publish(KEY, 'acme/spread', 4)
   store.lose = () => 'unheard'
