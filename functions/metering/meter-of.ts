@@ -12,9 +12,16 @@ export function meterOf({ METER: meters }: Bindings, tenant: string): Meter {
 /**
  * What a meter says to `ask`, which must mean the same however often it is heard; `meter` gives a new stub each time, since one
  * that has failed stays broken.
- * @throws ApiError 503 where the meter cannot be reached; `about` says in the log for what
+ * @param about says in the log for what
+ * @param onUnknown called where the meter may have done what it was asked, though it never said so
+ * @throws ApiError 503 where the meter cannot be reached
  */
-export async function askMeter<T>(meter: () => Meter, ask: (meter: Meter) => Promise<T>, about: object): Promise<T> {
+export async function askMeter<T>(
+  meter: () => Meter,
+  ask: (meter: Meter) => Promise<T>,
+  about: object,
+  onUnknown: () => void = () => undefined,
+): Promise<T> {
   try {
     // A second time, since a meter that is being moved or updated answers then; one with too much to do would have still more.
     return await ask(meter()).catch((error: unknown) => {
@@ -23,6 +30,7 @@ export async function askMeter<T>(meter: () => Meter, ask: (meter: Meter) => Pro
     })
   } catch (error) {
     console.error(JSON.stringify({ event: 'meter_unreachable', ...about, reason: String(error) }))
+    if (!isOverloaded(error)) onUnknown()
     throw unavailable('meter_unavailable', 'Usage cannot be metered at the moment: try again shortly.')
   }
 }

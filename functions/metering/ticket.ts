@@ -52,7 +52,7 @@ export class Ticket {
 
   /** @throws ApiError 503 where the meter cannot be reached: then nothing may be generated */
   async reserve({ expected, most }: TokensWanted): Promise<ReserveAnswer> {
-    const { meter, known, terms, idempotency } = this.#options
+    const { meter, known, terms, idempotency, waitUntil } = this.#options
     const { request_id: requestId, started_ms: nowMs } = known
     const { prompt: promptTokens, completion: completionTokens } = expected
     const mostNano = priceNano(terms, {
@@ -62,9 +62,10 @@ export class Ticket {
     })
     const reservation = { requestId, nowMs, promptTokens, completionTokens, mostNano, terms, idempotency }
     // It knows the request if it is asked twice.
-    return askMeter(meter, async (asked): Promise<ReserveAnswer> => await asked.reserve(reservation), {
-      request_id: requestId,
-    })
+    const ask = async (asked: Meter): Promise<ReserveAnswer> => await asked.reserve(reservation)
+    // Else what it may have granted would hold the balance, and the Idempotency-Key, until it is given up for lost.
+    const giveUp = () => waitUntil(this.close('failed', Date.now()))
+    return askMeter(meter, ask, { request_id: requestId }, giveUp)
   }
 
   /** The backend took the request: from here on it costs. */

@@ -275,6 +275,28 @@ test('a meter that cannot be reached is a 503, and nothing is generated', async 
   }
 })
 
+test('a request whose grant was lost on its way is given up: nothing is held for it, and its Idempotency-Key is free', async () => {
+  const deaf = await startEdge(
+    backends[0]!.url,
+    { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, POLYLORA_ADMIN_KEY: ADMIN_KEY },
+    { meter: 'MeterWithoutAnswers' },
+  )
+  try {
+    await deaf.admin('POST', '/tenants', { id: 'payer', billing: 'prepaid', completion_price_nano: 1 })
+    await deaf.admin('POST', '/tenants/payer/credits', { id: 'first', amount_nano: 1_000_000 })
+    await deaf.addTenant('payer', 'key-payer')
+    const body = JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }], max_tokens: 10 })
+    const ask = () =>
+      deaf.call('key-payer', '/v1/chat/completions', { method: 'POST', body, headers: { 'idempotency-key': 'order' } })
+    for (let time = 0; time < 2; time++) {
+      expect(await (await ask()).json()).toMatchObject({ error: { code: 'meter_unavailable' } })
+      await waitFor(async () => (await deaf.admin('GET', '/tenants/payer')).body.held_nano === 0)
+    }
+  } finally {
+    await deaf.close()
+  }
+})
+
 describe('the registry', () => {
   test('that is down is an error without details, and nobody gets in', async () => {
     await edge.db.exec('ALTER TABLE api_keys RENAME TO hidden')

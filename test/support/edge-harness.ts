@@ -54,6 +54,15 @@ export const ADMIN_KEY = 'the-admin-key-that-tests-use'
 /** A Durable Object that cannot start: every call of it fails. */
 const METER_THAT_IS_DOWN = "\nexport class MeterThatIsDown { constructor() { throw new Error('down') } }"
 
+/** One that grants requests, and never gets to say so. */
+const METER_WITHOUT_ANSWERS = `
+export class MeterWithoutAnswers extends TenantMeter {
+  async reserve(reservation) {
+    await super.reserve(reservation)
+    throw new Error('Network connection lost.')
+  }
+}`
+
 /**
  * Stands for the network in front of a deployed Worker: it takes a request back as a whole, where workerd by itself finds out
  * by writing that a client has left.
@@ -86,7 +95,7 @@ export async function startEdge(
     storage,
     bounded = false,
   }: {
-    meter?: 'TenantMeter' | 'MeterThatIsDown'
+    meter?: 'TenantMeter' | 'MeterThatIsDown' | 'MeterWithoutAnswers'
     storage?: string
     /** Whether it is refused what Cloudflare would refuse it: see bounded-worker.ts. */
     bounded?: boolean
@@ -99,7 +108,9 @@ export async function startEdge(
     ...runtime,
     name: 'polylora',
     script:
-      (await bundle(bounded ? BOUNDED : exported(settings.S3_ENDPOINT ? 'index-s3' : 'index'))) + METER_THAT_IS_DOWN,
+      (await bundle(bounded ? BOUNDED : exported(settings.S3_ENDPOINT ? 'index-s3' : 'index'))) +
+      METER_THAT_IS_DOWN +
+      METER_WITHOUT_ANSWERS,
     unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
     bindings: { BACKENDS: typeof backends === 'string' ? backends : [...backends], ...settings },
     r2Buckets: { DELTAS: 'deltas' },
