@@ -2,14 +2,7 @@
 import * as z from 'zod/mini'
 import { ChatMessage, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
-import {
-  keptFormat,
-  refuseUnsupported,
-  requireStreaming,
-  samplingFields,
-  toSamplingParams,
-  UNSUPPORTED_SAMPLING,
-} from './sampling-fields.ts'
+import { checkTextRequest, keptFormat, samplingFields, toSamplingParams } from './sampling-fields.ts'
 import { templateFields } from './template-fields.ts'
 import { returnedCallsField, toolFields, toToolCall } from './tools.ts'
 
@@ -60,10 +53,7 @@ export const ChatCompletionRequest = z.looseObject({
 })
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
 
-const UNSUPPORTED = [
-  ...['functions', 'audio', 'prediction', 'web_search_options', 'echo', 'continue_final_message'],
-  ...UNSUPPORTED_SAMPLING,
-]
+const UNSUPPORTED = ['functions', 'audio', 'prediction', 'web_search_options', 'echo', 'continue_final_message']
 
 /**
  * The backend's messages: parts joined, everything but the text, what is about tools and what was thought left out.
@@ -98,8 +88,7 @@ function textOf(part: z.infer<typeof Part>): string {
 
 /** @throws ApiError 400 naming the parameter at fault */
 export function toChatSampling(request: ChatCompletionRequest): SamplingParams {
-  refuseUnsupported(request, UNSUPPORTED)
-  requireStreaming(request)
+  checkTextRequest(request, UNSUPPORTED)
   if (request.top_logprobs && !request.logprobs) {
     throw new ApiError(400, 'invalid_value', "'top_logprobs' needs 'logprobs' to be true.", { param: 'top_logprobs' })
   }

@@ -3,14 +3,7 @@ import * as z from 'zod/mini'
 import { PromptField, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { choicesField, modelField, streamFields } from './chat-request.ts'
-import {
-  keptFormat,
-  refuseUnsupported,
-  requireStreaming,
-  samplingFields,
-  toSamplingParams,
-  UNSUPPORTED_SAMPLING,
-} from './sampling-fields.ts'
+import { checkTextRequest, keptFormat, samplingFields, toSamplingParams } from './sampling-fields.ts'
 
 export const CompletionRequest = z.looseObject({
   model: modelField,
@@ -26,14 +19,13 @@ export const CompletionRequest = z.looseObject({
 })
 export type CompletionRequest = z.infer<typeof CompletionRequest>
 
-const UNSUPPORTED = ['suffix', 'echo', ...UNSUPPORTED_SAMPLING]
+const UNSUPPORTED = ['suffix', 'echo']
 /** OpenAI's default for this route; chat has none. */
 const DEFAULT_MAX_TOKENS = 16
 
 /** @throws ApiError 400 naming the parameter at fault */
 export function toCompletionSampling(request: CompletionRequest): SamplingParams {
-  refuseUnsupported(request, UNSUPPORTED)
-  requireStreaming(request)
+  checkTextRequest(request, UNSUPPORTED)
   if (request.best_of && request.best_of > (request.n ?? 1)) {
     throw new ApiError(400, 'unsupported_parameter', "'best_of' beyond 'n' is not available here.", {
       param: 'best_of',

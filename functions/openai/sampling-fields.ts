@@ -59,7 +59,7 @@ export function toSamplingParams(request: SamplingFields, extras: SamplingExtras
 }
 
 /** vLLM's, which change what the text is or what is told of it: unlike a hint, they cannot be passed over in silence. */
-export const UNSUPPORTED_SAMPLING = [
+const UNSUPPORTED_SAMPLING = [
   ...FORMATS_OF_OTHERS,
   ...['allowed_token_ids', 'bad_words', 'include_stop_str_in_output', 'prompt_logprobs'],
 ]
@@ -82,14 +82,17 @@ export function refuseUnsupported(request: Readonly<Record<string, unknown>>, na
   }
 }
 
+/**
+ * `unsupported`: what this route's requests may have beside the sampling parameters that are none here.
+ * @throws ApiError 400 where a request for a text has a parameter that isn't available, or options of a stream that is none
+ */
+export function checkTextRequest(request: Readonly<Record<string, unknown>>, unsupported: readonly string[]): void {
+  refuseUnsupported(request, [...unsupported, ...UNSUPPORTED_SAMPLING])
+  requireStreaming(request)
+}
+
 /** @throws ApiError 400, as OpenAI's, where options of a stream come with a request for a whole answer */
-export function requireStreaming({
-  stream,
-  stream_options: options,
-}: {
-  stream?: unknown
-  stream_options?: unknown
-}): void {
+function requireStreaming({ stream, stream_options: options }: { stream?: unknown; stream_options?: unknown }): void {
   if (!options || stream) return
   throw new ApiError(400, 'invalid_value', "'stream_options' is only allowed where 'stream' is true.", {
     param: 'stream_options',
