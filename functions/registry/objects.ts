@@ -8,6 +8,9 @@ export const MAX_DELTA_BYTES = 2 * 1024 ** 3
 export const PART_BYTES = 16 * 1024 ** 2
 export const MAX_PARTS = MAX_DELTA_BYTES / PART_BYTES
 
+/** So long a store may take to begin an answer that a customer waits for: R2 and the S3 SDK by themselves wait for ever. */
+export const STORE_PATIENCE_MS = 10_000
+
 /** `deltas`: customers' canonical delta files. `browser`: the base model's files, as browsers download them. */
 export type Folder = 'deltas' | 'browser'
 

@@ -21,6 +21,7 @@ import {
   type ObjectStore,
   objectKey,
   partKey,
+  STORE_PATIENCE_MS,
   type Upload,
 } from './objects.ts'
 
@@ -32,8 +33,8 @@ const Settings = z.object({
   S3_SECRET_ACCESS_KEY: z.string().check(z.minLength(1)),
 })
 
-/** So long a store may take to begin an answer, where it is sent no body first: the SDK by itself waits for ever. */
-const SOON = { requestTimeout: 10_000 }
+/** Where the store is sent no body first. */
+const SOON = { requestTimeout: STORE_PATIENCE_MS }
 
 /** @throws ConfigError naming the variable or secret that is missing */
 export function s3Store(env: Bindings, folder: Folder): ObjectStore {

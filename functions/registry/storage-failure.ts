@@ -1,10 +1,8 @@
 // Tells what a store itself has failed at from everything else that can go wrong: callers may try that again.
 // Invariant: beside `DigestMismatch`, which is the caller's, a store fails with `StorageFailed` alone.
 import { type ApiError, unavailable } from '../errors.ts'
-import { DigestMismatch, type ObjectStore } from './objects.ts'
-
-/** So long a store may take to begin with a file, for which a customer waits: R2 by itself may take for ever. */
-const SOON_MS = 10_000
+import { tryWithin } from '../try-within.ts'
+import { DigestMismatch, type ObjectStore, STORE_PATIENCE_MS } from './objects.ts'
 
 /** The store cannot be reached, does not take something or breaks off; the message is its own, for the log. */
 export class StorageFailed extends Error {
@@ -29,11 +27,12 @@ export function storageUnavailable(): ApiError {
 }
 
 /** @throws Error where it takes too long */
-function soon<T>(opening: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('the store does not begin')), SOON_MS)
-    opening.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
+async function soon<T>(opening: Promise<T>): Promise<T> {
+  // A file that is not there is undefined, too.
+  const wrapped = opening.then((value) => ({ value }))
+  const begun = await tryWithin(wrapped, STORE_PATIENCE_MS)
+  if (!begun) throw new Error('the store does not begin')
+  return begun.value
 }
 
 async function named<T>(call: Promise<T>): Promise<T> {
