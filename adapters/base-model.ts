@@ -50,6 +50,12 @@ export function targetModules(base: BaseModel): Map<string, TargetModule> {
   return modules
 }
 
+/** Values in A and B of a delta that has `rank` on every projection. */
+export function projectionValues(base: BaseModel, rank: number): number {
+  const projections = [...targetModules(base)].filter(([path]) => path.includes('_proj'))
+  return projections.reduce((sum, [, module]) => sum + rank * (module.in + module.out), 0)
+}
+
 /** What a module is called in every layer, as in PEFT's `target_modules`: the last part of its path. */
 export function targetName(path: string): string {
   return path.slice(path.lastIndexOf('.') + 1)

@@ -28,3 +28,11 @@ const MAX_QUOTED_CHARS = 160
 export function quote(name: string): string {
   return JSON.stringify(name.length > MAX_QUOTED_CHARS ? `${name.slice(0, MAX_QUOTED_CHARS)}…` : name)
 }
+
+const MAX_LISTED = 8
+
+/** Names or numbers for a sentence: the first few, and how many more. */
+export function listed(items: readonly (string | number)[]): string {
+  const shown = items.slice(0, MAX_LISTED).map((item) => (typeof item === 'string' ? quote(item) : item))
+  return `${shown.join(', ')}${items.length > MAX_LISTED ? ` and ${items.length - MAX_LISTED} more` : ''}`
+}

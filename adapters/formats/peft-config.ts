@@ -191,11 +191,3 @@ function flags(value: unknown): readonly boolean[] | undefined {
     ? value
     : undefined
 }
-
-const MAX_LISTED = 8
-
-/** Names or numbers for a sentence: the first few, and how many more. */
-export function listed(items: readonly (string | number)[]): string {
-  const shown = items.slice(0, MAX_LISTED).map((item) => (typeof item === 'string' ? quote(item) : item))
-  return `${shown.join(', ')}${items.length > MAX_LISTED ? ` and ${items.length - MAX_LISTED} more` : ''}`
-}

@@ -1,8 +1,8 @@
 // What adapter_config.json says was trained, compared with the modules that have tensors.
 // Knows no tensors. Invariant: it changes nothing, since the tensors win; each disagreement becomes a notice.
-import { AdapterError, quote } from '../errors.ts'
+import { AdapterError, listed, quote } from '../errors.ts'
 import { fullMatcher } from '../python-regex.ts'
-import { listed, type PeftConfig } from './peft-config.ts'
+import type { PeftConfig } from './peft-config.ts'
 
 /** `paths`: of every module that has tensors, as PEFT names them, without its prefix. */
 export function targetNotices(config: PeftConfig, paths: readonly string[]): string[] {

@@ -3,12 +3,12 @@
 // Invariant: what the tensors say wins; the configuration gives only the scale. Each disagreement becomes a notice, or a
 // refusal where it leaves the scale unknown.
 import { type DeltaSource, type ModuleSource, scaleInPlace } from '../delta-source.ts'
-import { AdapterError, quote } from '../errors.ts'
+import { AdapterError, listed, quote } from '../errors.ts'
 import type { ImportOptions } from '../import-options.ts'
 import { ModuleNames } from '../modules.ts'
 import type { SourceTensor, TensorFile } from '../source-tensor.ts'
 import { unfuse } from './fused.ts'
-import { listed, type PeftConfig } from './peft-config.ts'
+import type { PeftConfig } from './peft-config.ts'
 import { peftScale } from './peft-scale.ts'
 import { targetNotices } from './peft-targets.ts'
 

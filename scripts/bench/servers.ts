@@ -2,11 +2,12 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type BaseModel, targetModules } from '../../adapters/base-model.ts'
+import { type BaseModel, projectionValues } from '../../adapters/base-model.ts'
 import { graphPath } from '../../gpu-backend/engine/onnx/built-graph.ts'
 import { graphGroups } from '../../gpu-backend/model/delta-layout.ts'
 import { identify } from '../../gpu-backend/model/identify.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
+import { HEAD } from '../../gpu-backend/model/projection-groups.ts'
 import type { WeightFormat } from '../../gpu-backend/model/weight-formats.ts'
 import { packedValues } from '../../gpu-backend/residency/packed-delta.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
@@ -83,8 +84,7 @@ export function startLoop({ model, dataDir, rank, streams }: ServerSetup, weight
 
 /** Bytes of one of the benchmark's deltas in f32, as it was published. */
 export function deltaBytes(base: BaseModel, rank: number): number {
-  const projections = [...targetModules(base)].filter(([path]) => path.includes('_proj'))
-  return projections.reduce((sum, [, target]) => sum + 4 * rank * (target.in + target.out), 0)
+  return projectionValues(base, rank) * Float32Array.BYTES_PER_ELEMENT
 }
 
 /** Bytes that one of them takes in the memory of a server with these weights. */
@@ -94,6 +94,6 @@ export async function packedBytes({ model, dataDir, rank }: ServerSetup, weights
   const base = await identify(source, 'bench', cacheDir)
   const options = { format: weights, target: 'cpu', positions: CONTEXT_TOKENS } as const
   const groups = graphGroups(source.config, await graphPath(source, base.fingerprint, options, cacheDir))
-  const ranks = groups.flatMap(({ name, parts }) => parts.map(() => (name === 'head' ? 0 : rank)))
+  const ranks = groups.flatMap(({ name, parts }) => parts.map(() => (name === HEAD ? 0 : rank)))
   return packedValues({ ranks, embeddingRank: 0 }, groups, base) * Float32Array.BYTES_PER_ELEMENT
 }

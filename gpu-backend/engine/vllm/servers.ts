@@ -2,7 +2,7 @@
 // Knows no requests. Invariant: a server that is not the right one is never used, and what was started here ends here.
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
+import { type BaseModel, projectionValues } from '../../../adapters/base-model.ts'
 import { StartupError } from '../../errors.ts'
 import type { Tokenizer } from '../../model/tokenizer.ts'
 import { mergeExpositions } from './exposition.ts'
@@ -174,10 +174,8 @@ function ownProcess(
 function adapterCapacity({ device, memoryBytes, base, maxRank, maxLoras }: ServersOptions): number {
   // On a CPU half of the memory is the KV cache's.
   const bytes = device === 'cpu' ? memoryBytes / 2 : memoryBytes
-  const values = Array.from(targetModules(base))
-    .filter(([path]) => path.includes('_proj'))
-    .reduce((sum, [, module]) => sum + maxRank * (module.in + module.out), 0)
-  return Math.max(maxLoras, Math.floor(bytes / (values * Float32Array.BYTES_PER_ELEMENT)))
+  const adapterBytes = projectionValues(base, maxRank) * Float32Array.BYTES_PER_ELEMENT
+  return Math.max(maxLoras, Math.floor(bytes / adapterBytes))
 }
 
 function nameOf(address: VllmAddress): string {
