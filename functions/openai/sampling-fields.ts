@@ -83,8 +83,8 @@ export function refuseUnsupported(request: Readonly<Record<string, unknown>>, na
 }
 
 /**
- * `unsupported`: what this route's requests may have beside the sampling parameters that are none here.
- * @throws ApiError 400 where a request for a text has a parameter that isn't available, or options of a stream that is none
+ * `unsupported`: OpenAI's parameters for this route that are not available here; those of other servers are refused on each.
+ * @throws ApiError 400 where a request for a text has one of them, or options of a stream that it does not ask for
  */
 export function checkTextRequest(request: Readonly<Record<string, unknown>>, unsupported: readonly string[]): void {
   refuseUnsupported(request, [...unsupported, ...UNSUPPORTED_SAMPLING])
