@@ -7,6 +7,9 @@ import { norm } from './norm.ts'
 import { MICROSOFT } from './onnx-file.ts'
 import { ropeTables } from './rope.ts'
 
+/** ONNX Runtime's operator: grouped-query attention with rotary positions and the KV cache. */
+export const ATTENTION = 'GroupQueryAttention'
+
 export class AttentionWriter {
   readonly #graph: GraphWriter
   readonly #weights: Weights
@@ -58,7 +61,7 @@ export class AttentionWriter {
       ...(window === undefined ? {} : { local_window_size: window }),
     }
     const outputs = [`l${layer}.attended`, presentK!, presentV!]
-    graph.nodes.push({ op: 'GroupQueryAttention', domain: MICROSOFT, inputs, outputs, attributes })
+    graph.nodes.push({ op: ATTENTION, domain: MICROSOFT, inputs, outputs, attributes })
     return outputs[0]!
   }
 

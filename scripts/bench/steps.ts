@@ -13,8 +13,9 @@ import { quantile } from './timing.ts'
 
 const HELP = `npx node scripts/bench/steps.ts [options]
 
-Milliseconds of a decode step, for the bare base, one shared delta and all different ones, and of a prompt of 512 tokens. The
-model is what POLYLORA_BENCH_MODEL names, or the embedded one.
+Milliseconds of a decode step, for the bare base, one shared delta and all different ones, of several tokens of one row at
+once, as draft tokens are verified, and of a prompt of 512 tokens. The model is what POLYLORA_BENCH_MODEL names, or the embedded
+one.
 
   --device D      cpu, webgpu or cuda (default cpu)
   --weights F     f32, f16, int8 or int4 (default int8; on cuda f16)
@@ -68,6 +69,17 @@ async function main(): Promise<void> {
         }).slice(WARM_UP_STEPS)
         tell(`${mode}, ${rows} rows`, times, rows)
       }
+    }
+    for (const [what, delta] of [
+      ['bare base', null],
+      ['with a delta', deltas[0]!],
+    ] as const) {
+      const tokens = Array.from({ length: runner.verifyTokens }, (_, i) => 7 + i)
+      if (tokens.length === 0) continue
+      const times = timesOf(WARM_UP_STEPS + flags.steps, () => runner.verify(tokens, flags.past, delta)).slice(
+        WARM_UP_STEPS,
+      )
+      tell(`${what}, ${tokens.length} tokens of a row`, times, tokens.length)
     }
     const prompt = Int32Array.from({ length: PROMPT_TOKENS }, (_, i) => 5 + (i % 200))
     const times = timesOf(1 + PROMPTS, () => {

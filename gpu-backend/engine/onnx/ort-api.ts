@@ -22,6 +22,10 @@ const API = {
     49,
     'void *OrtCreateTensorWithData(void *info, void *data, size_t bytes, const int64_t *dims, size_t n, int type, _Out_ void **out)',
   ],
+  CreateTensorAt: [
+    49,
+    'void *OrtCreateTensorAt(void *info, uintptr_t data, size_t bytes, const int64_t *dims, size_t n, int type, _Out_ void **out)',
+  ],
   CreateMemoryInfo: [68, 'void *OrtCreateMemoryInfo(const char *name, int alloc, int id, int mem, _Out_ void **out)'],
   CreateCpuMemoryInfo: [69, 'void *OrtCreateCpuMemoryInfo(int alloc, int mem, _Out_ void **out)'],
   ReleaseEnv: [92, 'void OrtReleaseEnv(void *p)'],
@@ -38,6 +42,13 @@ const API = {
   ReleaseIoBinding: [135, 'void OrtReleaseIoBinding(void *p)'],
   BindInput: [136, 'void *OrtBindInput(void *binding, const char *name, void *value)'],
   BindOutput: [137, 'void *OrtBindOutput(void *binding, const char *name, void *value)'],
+  AddInitializer: [150, 'void *OrtAddInitializer(void *options, const char *name, void *value)'],
+  CreatePackedWeights: [166, 'void *OrtCreatePackedWeights(_Out_ void **out)'],
+  ReleasePackedWeights: [167, 'void OrtReleasePackedWeights(void *p)'],
+  CreateSessionWithPackedWeights: [
+    168,
+    'void *OrtCreateSessionWithPackedWeights(void *env, const char *path, void *options, void *packed, _Out_ void **out)',
+  ],
   AppendExecutionProvider: [
     216,
     'void *OrtAppendProvider(void *options, const char *name, const char **keys, const char **values, size_t n)',

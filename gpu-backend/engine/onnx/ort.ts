@@ -3,6 +3,7 @@
 // Why not `InferenceSession.run` of onnxruntime-node: it copies each output into new memory, the KV cache included.
 import { DATA_TYPE, type DataType } from '../../model/onnx-file.ts'
 import { type ApiFunctions, loadApi, OrtError, type Pointer } from './ort-api.ts'
+import type { SharedWeights } from './shared-weights.ts'
 
 export type Device = 'cpu' | 'webgpu' | 'cuda'
 
@@ -25,6 +26,12 @@ const PROVIDER = {
 // process's own environment, which a worker thread's is only a copy of.
 process.env.ORT_GQA_DISABLE_FLASH_ATTENTION ??= '1'
 
+/** Something of ONNX Runtime's own, to be freed once. */
+export interface Native {
+  readonly pointer: Pointer
+  release(): void
+}
+
 /** The loaded library and its environment. One for a process or worker. */
 export class OnnxRuntime {
   readonly #api: ApiFunctions
@@ -43,6 +50,31 @@ export class OnnxRuntime {
    * @throws OrtError when it is not a model, or the device's provider is not available here
    */
   createSession(model: string | Uint8Array, device: Device, threads: number): Session {
+    return this.#withOptions(device, threads, (options) => {
+      const session =
+        typeof model === 'string'
+          ? this.#create('CreateSession', this.#env, model, options)
+          : this.#create('CreateSessionFromArray', this.#env, model, model.byteLength, options)
+      return new Session(this.#api, this.#check, session, device === 'cpu' ? undefined : PROVIDER[device].memory)
+    })
+  }
+
+  /** Loads the model at `path` for the CPU, with `weights` that other sessions have as well. @throws OrtError as `createSession` */
+  createSharingSession(path: string, threads: number, { values, packed }: SharedWeights): Session {
+    return this.#withOptions('cpu', threads, (options) => {
+      for (const { name, value } of values) this.#check(this.#api.AddInitializer(options, name, value.pointer))
+      const args = [this.#env, path, options, packed.pointer]
+      return new Session(this.#api, this.#check, this.#create('CreateSessionWithPackedWeights', ...args), undefined)
+    })
+  }
+
+  /** Room for what sessions pack of the weights that they share. It must outlive them. */
+  createPackedWeights(): Native {
+    const pointer = this.#create('CreatePackedWeights')
+    return { pointer, release: () => this.#api.ReleasePackedWeights(pointer) }
+  }
+
+  #withOptions(device: Device, threads: number, create: (options: Pointer) => Session): Session {
     const options = this.#create('CreateSessionOptions')
     try {
       this.#check(this.#api.SetIntraOpNumThreads(options, threads))
@@ -52,11 +84,7 @@ export class OnnxRuntime {
       // Work in pieces that get smaller: a thread that must wait for a core then holds up less of an operator.
       this.#check(this.#api.AddSessionConfigEntry(options, 'session.dynamic_block_base', '4'))
       if (device !== 'cpu') this.#appendProvider(options, device)
-      const session =
-        typeof model === 'string'
-          ? this.#create('CreateSession', this.#env, model, options)
-          : this.#create('CreateSessionFromArray', this.#env, model, model.byteLength, options)
-      return new Session(this.#api, this.#check, session, device === 'cpu' ? undefined : PROVIDER[device].memory)
+      return create(options)
     } finally {
       this.#api.ReleaseSessionOptions(options)
     }
@@ -77,6 +105,12 @@ export class OnnxRuntime {
       DATA_TYPE[type],
     )
     return new Value(this.#api, pointer, data)
+  }
+
+  /** A tensor over `bytes` bytes at `address`, which must outlive the value. */
+  tensorAt(address: bigint, bytes: number, type: DataType, dims: readonly number[]): Value {
+    const args = [this.#cpuMemory, address, bytes, dims, dims.length, DATA_TYPE[type]]
+    return new Value(this.#api, this.#create('CreateTensorAt', ...args))
   }
 
   release(): void {

@@ -1,4 +1,4 @@
-// Runs the graph: one prefill chunk of one row, or one decode step of the first B rows.
+// Runs the graph: one prefill chunk of one row, one decode step of the first B rows, or several tokens of row 0 at once.
 // Holds every tensor; knows nothing of requests, sampling or order. Invariant: rows 0 .. B-1 are the running batch.
 
 import { dirname, join } from 'node:path'
@@ -6,17 +6,21 @@ import { graphGroups } from '../../model/delta-layout.ts'
 import { WEIGHTS_FILE } from '../../model/graph.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
+import { ofToken } from '../../model/tokens-in-turn.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-delta.ts'
+import { type Bound, bindDecodeStep, type DecodeStep } from './decode-step.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
 import { checkHalfFloats } from './half-floats.ts'
 import { floats, ints } from './host-arrays.ts'
 import { useHugePages } from './huge-pages.ts'
-import { HostKvCache, type KvCache } from './kv-cache.ts'
+import { HostKvCache, type KvCache, type KvTensor } from './kv-cache.ts'
 import { computesPieces } from './long-pieces.ts'
 import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
 import { GPU_CHUNK_TOKENS, prefillChunkTokens } from './prefill-chunk.ts'
+import { SharedWeights } from './shared-weights.ts'
+import { VERIFY_TOKENS, verifyPath } from './verify-graph.ts'
 
 export interface RunnerOptions {
   readonly graphPath: string
@@ -38,23 +42,8 @@ export interface DecodeRow {
   readonly delta: PackedDelta | null
 }
 
-/** Inputs and outputs, and which deltas' tensors are among them; undefined: those that were may be gone. */
-interface Bound {
-  readonly binding: Binding
-  deltas: ReturnType<DeltaInputs['bind']> | undefined
-}
-
-/** What a decode step with a certain number of rows reads and writes, bound once. */
-interface DecodeStep extends Bound {
-  readonly ids: Int32Array<ArrayBuffer>
-  readonly seqlens: Int32Array<ArrayBuffer>
-  readonly total: Int32Array<ArrayBuffer>
-  readonly inputs: readonly { readonly name: string; readonly value: Value }[]
-  /** [rows, vocab] f32 */
-  readonly logits: Float32Array
-  /** [rows] f32: the largest logit of each */
-  readonly peaks: Float32Array
-}
+/** What a step gives of its rows, valid until the next one. */
+export type Decoded = Pick<DecodeStep, 'logits' | 'peaks'>
 
 export class Runner {
   readonly kv: KvCache
@@ -64,6 +53,10 @@ export class Runner {
   readonly #options: RunnerOptions
   readonly #runtime: OnnxRuntime
   readonly #session: Session
+  readonly #shared: SharedWeights | undefined
+  /** Of the graph for several tokens of one sequence: there where weights can be shared with it. */
+  readonly #verifySession: Session | undefined
+  readonly #verifyStep: DecodeStep | undefined
   readonly #deltas: DeltaInputs
   readonly #decodeSteps = new Map<number, DecodeStep>()
   /** What prompts are computed with: a device keeps the delta's tensors from one chunk to the next. */
@@ -81,8 +74,14 @@ export class Runner {
     this.#options = options
     this.#runtime = new OnnxRuntime()
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
-    this.#session = this.#runtime.createSession(options.graphPath, options.device, options.threads)
-    if (options.device === 'cpu') useHugePages(join(dirname(options.graphPath), WEIGHTS_FILE))
+    const { graphPath, device, threads } = options
+    this.#shared = SharedWeights.of(this.#runtime, graphPath)
+    if (this.#shared) {
+      this.#session = this.#runtime.createSharingSession(graphPath, threads, this.#shared)
+      this.#verifySession = this.#runtime.createSharingSession(verifyPath(graphPath), threads, this.#shared)
+      this.#shared.letGoOfFile()
+    } else this.#session = this.#runtime.createSession(graphPath, device, threads)
+    if (device === 'cpu') useHugePages(join(dirname(graphPath), WEIGHTS_FILE))
     this.chunkTokens =
       options.device === 'webgpu' && computesPieces(this.#runtime, 'webgpu', config, GPU_CHUNK_TOKENS, floatType)
         ? GPU_CHUNK_TOKENS
@@ -97,6 +96,7 @@ export class Runner {
     this.#prefill = { binding: this.#session.createBinding(), deltas: undefined }
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
+    this.#verifyStep = this.#verifySession && this.#bindVerifyStep(this.#verifySession)
   }
 
   /**
@@ -119,7 +119,7 @@ export class Runner {
     const logits = this.#prefillLogits.subarray(0, logitsLength)
     const hidden = this.#prefillHidden.subarray(0, hiddenLength)
     const { binding } = this.#prefill
-    this.#run(binding, (host) => {
+    this.#run(this.#session, binding, (host) => {
       binding.input('input_ids', host(this.#runtime.hostTensor(ints(count, tokens), 'i32', [1, count])))
       binding.input('seqlens_k', host(this.#runtime.hostTensor(ints(1, [past + count - 1]), 'i32', [1])))
       binding.input('total_length', host(this.#runtime.hostTensor(ints(1, [past + count]), 'i32', [])))
@@ -141,61 +141,57 @@ export class Runner {
    * One token of every row, rows 0 .. running.length-1. Returns logits [rows, vocab] f32 and the largest of each row
    * [rows] f32, valid until the next step.
    */
-  decode(running: readonly DecodeRow[]): { readonly logits: Float32Array; readonly peaks: Float32Array } {
+  decode(running: readonly DecodeRow[]): Decoded {
     const rows = this.#padded(running)
-    const step = this.#decodeStep(rows.length)
-    let longest = 0
-    for (const [i, row] of rows.entries()) {
-      step.ids[i] = row.token
-      step.seqlens[i] = row.past
-      longest = Math.max(longest, row.past + 1)
-    }
-    step.total[0] = longest
-    for (const { name, value } of step.inputs) step.binding.input(name, value)
-    this.#run(step.binding, (host) => {
-      this.#bindEmbeddingDelta(
-        step.binding,
-        rows.map(({ token, delta }) => ({ tokens: [token], delta })),
-        1,
-        host,
-      )
-      step.deltas = this.#deltas.bind(
-        step.binding,
-        rows.map(({ delta }) => delta),
-        step.deltas,
-      )
-    })
-    return step
+    return this.#decodeRows(this.#decodeStep(rows.length), rows)
+  }
+
+  /** How many tokens `verify` takes; 0: it cannot be used here. */
+  get verifyTokens(): number {
+    return this.#verifyStep ? VERIFY_TOKENS : 0
+  }
+
+  /**
+   * `tokens` at positions `past` .. of row 0, all in one step: the same bits as of so many calls of `decode` for that row alone.
+   * Returns what follows each token, as `decode` does of rows.
+   */
+  verify(tokens: readonly number[], past: number, delta: PackedDelta | null): Decoded {
+    const rows = tokens.map((token, index) => ({ token, past: past + index, delta }))
+    return this.#decodeRows(this.#verifyStep!, rows)
   }
 
   /** Must be called before a delta's memory goes. */
   forget(digest: string): void {
     // A cached binding may still name the delta's tensors: it is bound anew before its next run.
     for (const step of this.#decodeSteps.values()) step.deltas = undefined
+    if (this.#verifyStep) this.#verifyStep.deltas = undefined
     this.#prefill.deltas = undefined
     this.#deltas.forget(digest)
   }
 
   release(): void {
     this.#forgetSteps()
+    this.#verifyStep?.binding.release()
     this.#prefill.binding.release()
     this.#deltas.release()
     this.kv.release()
     this.#noEmbeddingDelta.release()
     this.#firstPosition.release()
     this.#session.release()
+    this.#verifySession?.release()
+    this.#shared?.release()
     this.#runtime.release()
   }
 
   /** Runs the graph once `bind` has bound what changes; values that it has `host` hold are released after the run. */
-  #run(binding: Binding, bind: (host: (value: Value) => Value) => void): void {
+  #run(session: Session, binding: Binding, bind: (host: (value: Value) => Value) => void): void {
     const values: Value[] = []
     try {
       bind((value) => {
         values.push(value)
         return value
       })
-      this.#session.run(binding)
+      session.run(binding)
     } finally {
       for (const value of values) value.release()
     }
@@ -214,27 +210,50 @@ export class Runner {
   }
 
   #decodeStep(rows: number): DecodeStep {
-    const known = this.#decodeSteps.get(rows)
-    if (known) return known
-    const { vocabSize } = this.#options.config
-    const [ids, seqlens, total] = [ints(rows), ints(rows), ints(1)]
-    const logits = floats(rows * vocabSize)
-    const peaks = floats(rows)
-    const binding = this.#session.createBinding()
-    const inputs = [
-      { name: 'input_ids', value: binding.hold(this.#runtime.hostTensor(ids, 'i32', [rows, 1])) },
-      { name: 'seqlens_k', value: binding.hold(this.#runtime.hostTensor(seqlens, 'i32', [rows])) },
-      { name: 'total_length', value: binding.hold(this.#runtime.hostTensor(total, 'i32', [])) },
-    ]
-    binding.input('sample_positions', this.#firstPosition)
-    binding.output('logits', binding.hold(this.#runtime.hostTensor(logits, 'f32', [rows, 1, vocabSize])))
-    binding.output('peaks', binding.hold(this.#runtime.hostTensor(peaks, 'f32', [rows, 1])))
-    for (const { past, present, value } of this.kv.batch(rows)) {
-      binding.input(past, value)
-      binding.output(present, value)
+    let step = this.#decodeSteps.get(rows)
+    if (!step) {
+      step = this.#bindStep(this.#session, rows, [], this.kv.batch(rows))
+      this.#decodeSteps.set(rows, step)
     }
-    const step: DecodeStep = { binding, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
-    this.#decodeSteps.set(rows, step)
+    return step
+  }
+
+  #bindVerifyStep(session: Session): DecodeStep {
+    const cache = this.kv.batch(1)
+    const step = this.#bindStep(session, VERIFY_TOKENS, [VERIFY_TOKENS], cache)
+    for (const { present, value } of cache) {
+      for (let index = 0; index < VERIFY_TOKENS - 1; index++) step.binding.output(ofToken(present, index), value)
+    }
+    return step
+  }
+
+  #bindStep(session: Session, rows: number, totals: readonly number[], cache: readonly KvTensor[]): DecodeStep {
+    const { vocabSize } = this.#options.config
+    const firstPosition = this.#firstPosition
+    return bindDecodeStep(this.#runtime, { session, rows, vocabSize, totals, cache, firstPosition })
+  }
+
+  #decodeRows(step: DecodeStep, rows: readonly DecodeRow[]): Decoded {
+    for (const [i, row] of rows.entries()) {
+      step.ids[i] = row.token
+      step.seqlens[i] = row.past
+    }
+    const totals = rows.map(({ past }) => past + 1)
+    step.totals.set(step.totals.length === 1 ? [Math.max(...totals)] : totals)
+    for (const { name, value } of step.inputs) step.binding.input(name, value)
+    this.#run(step.session, step.binding, (host) => {
+      this.#bindEmbeddingDelta(
+        step.binding,
+        rows.map(({ token, delta }) => ({ tokens: [token], delta })),
+        1,
+        host,
+      )
+      step.deltas = this.#deltas.bind(
+        step.binding,
+        rows.map(({ delta }) => delta),
+        step.deltas,
+      )
+    })
     return step
   }
 

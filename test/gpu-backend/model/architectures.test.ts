@@ -58,16 +58,33 @@ function decode(runner: Runner, vocab: number, delta: PackedDelta | null = null)
   return logits
 }
 
+/** The same, several tokens in each step, where the runner can, and what remains one by one. */
+function verify(runner: Runner, vocab: number, delta: PackedDelta | null = null): Float32Array {
+  const logits = new Float32Array(prompt.length * vocab)
+  const count = runner.verifyTokens || 1
+  for (let past = 0; past < prompt.length; past += count) {
+    const tokens = prompt.slice(past, past + count)
+    if (tokens.length === runner.verifyTokens) logits.set(runner.verify(tokens, past, delta).logits, past * vocab)
+    else
+      for (const [i, token] of tokens.entries())
+        logits.set(runner.decode([{ token, past: past + i, delta }]).logits, (past + i) * vocab)
+  }
+  return logits
+}
+
 function expectGolden(runner: Runner, vocab: number, golden: Float32Array, delta: PackedDelta | null = null): void {
   expect(relativeError(prefill(runner, vocab, prompt.length, delta), golden), 'whole').toBeLessThan(TOLERANCE)
   expect(relativeError(prefill(runner, vocab, 16, delta), golden), 'in chunks').toBeLessThan(TOLERANCE)
-  expect(relativeError(decode(runner, vocab, delta), golden), 'token by token').toBeLessThan(TOLERANCE)
+  const decoded = decode(runner, vocab, delta)
+  expect(relativeError(decoded, golden), 'token by token').toBeLessThan(TOLERANCE)
+  expect(verify(runner, vocab, delta), 'several tokens a step').toEqual(decoded)
 }
 
 describe('an architecture gives the logits of transformers, whole, in chunks and token by token', () => {
   it.each(Object.keys(models))('%s', async (name) => {
     const source = await openGolden(name, cache)
     const runner = await makeRunner(source)
+    expect(runner.verifyTokens).toBeGreaterThan(1)
     try {
       expectGolden(runner, source.config.vocabSize, expected.get(name)!)
     } finally {

@@ -1,4 +1,5 @@
-// A row's logits, bit for bit, alone and in crowds that share its delta, have others, or have none.
+// A row's logits, bit for bit, alone and in crowds that share its delta, have others, or have none, and of several of its
+// tokens at once.
 import { afterAll, describe, expect, test } from 'vitest'
 import type { PackedDelta } from '../../../../gpu-backend/residency/packed-delta.ts'
 import { embeddedRunner } from '../../../support/embedded-runner.ts'
@@ -52,4 +53,38 @@ describe.each(['f32', 'int8', 'int4'] as const)('with %s weights', async (format
     ]
     for (const crowd of crowds) expect(lastRow(crowd)).toEqual(alone)
   })
+
+  test.each([
+    ['a wide delta', wide],
+    ['a delta of attention only', attention],
+    ['the bare base', null],
+  ] as const)(
+    'with %s several tokens at once give the bits of one after another, whatever was tried before',
+    (_, delta) => {
+      const text = Array.from({ length: 40 }, (_, i) => 5 + ((i * 7) % 60))
+      const { vocab_size: vocab } = base
+      const start = () => runner.prefill(0, PROMPT, 0, delta, [PROMPT.length - 1])
+      start()
+      const alone = text.map((token, i) => {
+        const { logits, peaks } = runner.decode([{ token, past: PROMPT.length + i, delta }])
+        return { logits: logits.slice(), peak: peaks[0] }
+      })
+      start()
+      expect(runner.verifyTokens).toBeGreaterThan(1)
+      for (let i = 0; i + runner.verifyTokens <= text.length; ) {
+        // Every other time the last two are wrong: what they leave in the cache must not matter.
+        const right = i % 2 === 0 ? runner.verifyTokens : runner.verifyTokens - 2
+        const tokens = text.slice(i, i + runner.verifyTokens).map((token, index) => (index < right ? token : token + 1))
+        const { logits, peaks } = runner.verify(tokens, PROMPT.length + i, delta)
+        for (let index = 0; index < right; index++) {
+          expect(logits.subarray(index * vocab, (index + 1) * vocab)).toEqual(alone[i + index]!.logits)
+          expect(peaks[index]).toBe(alone[i + index]!.peak)
+        }
+        i += right - 1
+        const { logits: next } = runner.decode([{ token: text[i]!, past: PROMPT.length + i, delta }])
+        expect(next).toEqual(alone[i]!.logits)
+        i++
+      }
+    },
+  )
 })
