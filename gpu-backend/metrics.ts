@@ -151,6 +151,8 @@ const COUNTERS: readonly Figure[] = [
     (stats) => stats.generatedTokens,
   ],
   ['polylora_prefill_tokens_total', 'Prompt tokens computed.', (stats) => stats.prefillTokens],
+  ['polylora_draft_tokens_total', 'Tokens tried before they were known.', (stats) => stats.draftTokens],
+  ['polylora_accepted_draft_tokens_total', 'Draft tokens that were right.', (stats) => stats.acceptedDraftTokens],
   [
     'polylora_delta_hits_total',
     'Sequences whose delta was in memory when they got their row.',

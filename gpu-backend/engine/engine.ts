@@ -68,14 +68,21 @@ export type EngineEvent =
       readonly batch: { readonly rows: number; readonly deltas: number }
     }
 
-/** What an engine counts of itself, for /metrics. */
-export interface EngineStats {
-  readonly waiting: number
-  readonly running: number
-  readonly batchRows: number
+/** What an engine has done since its start. */
+export interface EngineCounts {
   readonly steps: number
   readonly generatedTokens: number
   readonly prefillTokens: number
+  /** Tokens that were tried before they were known, and those of them that were right. */
+  readonly draftTokens: number
+  readonly acceptedDraftTokens: number
+}
+
+/** What an engine tells of itself, for /metrics. */
+export interface EngineStats extends EngineCounts {
+  readonly waiting: number
+  readonly running: number
+  readonly batchRows: number
   readonly hostDeltas: number
   readonly hostDeltaBytes: number
   readonly deltaHits: number

@@ -6,6 +6,7 @@ import type { AdapterCacheStats } from '../../residency/adapter-cache.ts'
 import type { Sampled } from '../../sampling/sampler.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { EndOfSequence } from '../answer-events.ts'
+import type { EngineCounts } from '../engine.ts'
 import type { RunnerOptions } from './runner.ts'
 
 /** What the worker is started with. */
@@ -41,9 +42,7 @@ export interface SequenceEnd extends EndOfSequence {
 export interface WorkerReport {
   readonly waiting: number
   readonly running: number
-  readonly steps: number
-  readonly generatedTokens: number
-  readonly prefillTokens: number
+  readonly counts: EngineCounts
   readonly cache: AdapterCacheStats
   readonly hostDigests: readonly string[]
   readonly deviceDigests: readonly string[]

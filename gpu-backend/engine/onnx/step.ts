@@ -8,15 +8,17 @@ import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
+import { Drafts } from './drafts.ts'
 import { KeptPrompts } from './kept-prompts.ts'
 import { HostKvCache } from './kv-cache.ts'
 import { LoadsAhead } from './loads-ahead.ts'
-import { MeanPool } from './mean-pool.ts'
-import type { FromWorker, SequenceEnd, TokenMessage, WorkerOptions, WorkerReport } from './messages.ts'
+import { MeanPools } from './mean-pools.ts'
+import type { FromWorker, WorkerOptions, WorkerReport } from './messages.ts'
 import { NextToken } from './next-token.ts'
-import type { Runner } from './runner.ts'
+import { Outbox } from './outbox.ts'
+import type { Decoded, Runner } from './runner.ts'
 
-interface StepOptions extends Pick<WorkerOptions, 'config' | 'maxRows' | 'prefixCacheBytes'> {
+interface StepOptions extends Pick<WorkerOptions, 'config' | 'maxRows' | 'contextTokens' | 'prefixCacheBytes'> {
   /** For grammars; absent where the tokenizer is of a kind that none can be put on. */
   readonly vocabulary?: TokenTrie | undefined
 }
@@ -27,19 +29,17 @@ export class Step {
   readonly #cache: AdapterCache
   readonly #loads: LoadsAhead
   readonly #nextToken: NextToken
-  readonly #post: (message: FromWorker) => void
+  readonly #outbox: Outbox
   readonly #wake: () => void
   readonly #scheduler: Scheduler
   /** A device's KV cache has no views that could be copied. */
   readonly #prompts: KeptPrompts | undefined
+  /** Where the runner can verify them. */
+  readonly #drafts: Drafts | undefined
   /** Pinned deltas of the admitted sequences. */
   readonly #deltas = new Map<Sequence, PackedDelta>()
-  readonly #pools = new Map<Sequence, MeanPool>()
-  #tokens: TokenMessage[] = []
-  #ended: SequenceEnd[] = []
-  #steps = 0
-  #generatedTokens = 0
-  #prefillTokens = 0
+  readonly #pools: MeanPools
+  readonly #counts = { steps: 0, generatedTokens: 0, prefillTokens: 0, draftTokens: 0, acceptedDraftTokens: 0 }
 
   /** `wake` is called when something that the loop may wait for has come. */
   constructor(
@@ -53,10 +53,12 @@ export class Step {
     this.#runner = runner
     this.#cache = cache
     this.#nextToken = new NextToken(options.vocabulary)
-    this.#post = post
+    this.#pools = new MeanPools(options.config.hiddenSize)
+    this.#outbox = new Outbox(post)
     this.#wake = wake
     this.#loads = new LoadsAhead(cache, wake, (digest, reason) => this.#failWaiting(digest, reason))
-    const { chunkTokens } = runner
+    const { chunkTokens, verifyTokens } = runner
+    if (verifyTokens > 0) this.#drafts = new Drafts(verifyTokens - 1, options.contextTokens)
     this.#scheduler = new Scheduler({ maxRows: options.maxRows, prefillChunkTokens: chunkTokens })
     if (runner.kv instanceof HostKvCache) {
       this.#prompts = new KeptPrompts(runner.kv, chunkTokens, options.prefixCacheBytes)
@@ -94,7 +96,7 @@ export class Step {
     this.#admit()
     const decoded = this.#decode()
     const prefilled = this.#prefill()
-    this.#flush()
+    this.#outbox.flush()
     return decoded || prefilled
   }
 
@@ -102,9 +104,7 @@ export class Step {
     return {
       waiting: this.#scheduler.waiting,
       running: this.#scheduler.running.length,
-      steps: this.#steps,
-      generatedTokens: this.#generatedTokens,
-      prefillTokens: this.#prefillTokens,
+      counts: { ...this.#counts },
       cache: this.#cache.stats(),
       hostDigests: this.#cache.digests(),
       deviceDigests: distinctDigests(this.#scheduler.running),
@@ -137,8 +137,7 @@ export class Step {
     }
     // Embeddings pool over every token's hidden state: those of a cached prefix are not kept.
     if (sequence.maxTokens > 0) this.#restorePrompt(sequence)
-    const { id, tier, numCachedTokens: cachedTokens, loadMs } = sequence
-    this.#post({ type: 'started', id, tier, cachedTokens, loadMs })
+    this.#outbox.started(sequence)
   }
 
   #restorePrompt(sequence: Sequence): void {
@@ -150,7 +149,14 @@ export class Step {
   #decode(): boolean {
     const running = [...this.#scheduler.running]
     if (running.length === 0) return false
-    const deltas = distinctDigests(running).length
+    const draft = running.length === 1 ? this.#drafts?.propose(running[0]!) : undefined
+    if (draft) this.#verify(running[0]!, draft)
+    else this.#decodeEach(running)
+    return true
+  }
+
+  /** The next token of every row. */
+  #decodeEach(running: readonly Sequence[]): void {
     const decoded = this.#guard(running, () =>
       this.#runner.decode(
         running.map((sequence) => ({
@@ -160,18 +166,46 @@ export class Step {
         })),
       ),
     )
-    if (!decoded) return true
-    const { logits, peaks } = decoded
-    this.#steps++
-    const { vocabSize } = this.#options.config
+    if (!decoded) return
+    this.#noteStep(running)
     // All of them first: a sequence that ends moves another's row, with every token that is in it.
     for (const sequence of running) sequence.numComputedTokens++
-    for (const [row, sequence] of running.entries()) {
+    for (const [row, sequence] of running.entries())
+      this.#append(sequence, this.#logitsOf(decoded, row), decoded.peaks[row])
+  }
+
+  /** The next tokens of the one sequence that runs: those of `draft` that are right, and the one after them. */
+  #verify(sequence: Sequence, draft: readonly number[]): void {
+    const tokens = [sequence.outputTokens.at(-1)!, ...draft]
+    const delta = this.#deltas.get(sequence) ?? null
+    const decoded = this.#guard([sequence], () => this.#runner.verify(tokens, sequence.numComputedTokens, delta))
+    if (!decoded) return
+    this.#noteStep([sequence])
+    let accepted = 0
+    for (const row of tokens.keys()) {
+      sequence.numComputedTokens++
+      const goesOn = this.#append(sequence, this.#logitsOf(decoded, row), decoded.peaks[row])
+      // What was computed after another token than the sequence's own is of another text.
+      if (!goesOn || sequence.outputTokens.at(-1) !== draft[row]) break
+      accepted++
+    }
+    this.#counts.draftTokens += draft.length
+    this.#counts.acceptedDraftTokens += accepted
+    this.#drafts!.noteAccepted(sequence, accepted)
+  }
+
+  #logitsOf({ logits }: Decoded, row: number): Float32Array {
+    const { vocabSize } = this.#options.config
+    return logits.subarray(row * vocabSize, (row + 1) * vocabSize)
+  }
+
+  #noteStep(running: readonly Sequence[]): void {
+    this.#counts.steps++
+    const deltas = distinctDigests(running).length
+    for (const sequence of running) {
       sequence.maxBatchRows = Math.max(sequence.maxBatchRows, running.length)
       sequence.maxBatchDeltas = Math.max(sequence.maxBatchDeltas, deltas)
-      this.#append(sequence, logits.subarray(row * vocabSize, (row + 1) * vocabSize), peaks[row])
     }
-    return true
   }
 
   #prefill(): boolean {
@@ -184,10 +218,10 @@ export class Step {
       this.#runner.prefill(sequence.row, tokens, start, delta, [end - start - 1]),
     )
     if (!result) return true
-    this.#prefillTokens += end - start
+    this.#counts.prefillTokens += end - start
     sequence.numComputedTokens = end
     this.#prompts?.save(sequence, start, end)
-    if (sequence.maxTokens === 0) this.#pool(sequence, result.hidden)
+    if (sequence.maxTokens === 0) this.#pools.add(sequence, result.hidden)
     if (end < sequence.promptTokens.length) return true
     if (sequence.maxTokens === 0) this.#finishEmbedding(sequence)
     else this.#startDecoding(sequence, result.logits)
@@ -202,51 +236,40 @@ export class Step {
     this.#append(sequence, logits)
   }
 
-  #pool(sequence: Sequence, hidden: Float32Array): void {
-    const pool = this.#pools.get(sequence) ?? new MeanPool(this.#options.config.hiddenSize)
-    pool.add(hidden)
-    this.#pools.set(sequence, pool)
-  }
-
   #finishEmbedding(sequence: Sequence): void {
-    const embedding = this.#guard([sequence], () => this.#pools.get(sequence)!.embedding())
+    const embedding = this.#guard([sequence], () => this.#pools.embedding(sequence))
     if (!embedding) return
     this.#remove(sequence)
-    this.#post({ type: 'embedded', id: sequence.id, embedding })
+    this.#outbox.embedded(sequence, embedding)
   }
 
-  /** Samples the sequence's next token and ends it where that was the last; `peak` is the largest logit, where known. */
-  #append(sequence: Sequence, logits: Float32Array, peak?: number): void {
+  /**
+   * Samples the sequence's next token and ends it where that was the last; `peak` is the largest logit, where known. Returns
+   * whether the sequence goes on.
+   */
+  #append(sequence: Sequence, logits: Float32Array, peak?: number): boolean {
     const sampled = this.#guard([sequence], () => this.#nextToken.choose(sequence, logits, peak))
-    if (!sampled) return
+    if (!sampled) return false
     sequence.outputTokens.push(sampled.token)
-    this.#generatedTokens++
-    this.#tokens.push({ id: sequence.id, ...sampled })
+    this.#counts.generatedTokens++
+    this.#outbox.token(sequence, sampled)
     const reason = finishReason(sequence)
     if (reason) this.#end(sequence, reason)
+    return reason === undefined
   }
 
   #end(sequence: Sequence, reason: FinishReason): void {
     this.#remove(sequence)
-    this.#ended.push({
-      id: sequence.id,
-      reason,
-      cachedTokens: sequence.numCachedTokens,
-      batchRows: sequence.maxBatchRows,
-      batchDeltas: sequence.maxBatchDeltas,
-    })
+    this.#outbox.ended(sequence, reason)
   }
 
   #fail(sequence: Sequence, error: unknown): void {
     this.#remove(sequence)
-    const { code, param } = error instanceof BackendError ? error : ({ code: 'internal', param: undefined } as const)
-    const message = error instanceof Error ? error.message : String(error)
-    this.#post({ type: 'failed', id: sequence.id, code, message, param })
+    this.#outbox.failed(sequence, error)
   }
 
   #remove(sequence: Sequence): void {
     this.#moveRow(this.#scheduler.remove(sequence))
-    this.#pools.delete(sequence)
     if (this.#deltas.delete(sequence)) this.#cache.unpin(sequence.digest!)
     if (this.#scheduler.isIdle) this.#scheduler.checkIntegrity()
   }
@@ -263,13 +286,6 @@ export class Step {
       for (const sequence of sequences) this.#fail(sequence, error)
       return undefined
     }
-  }
-
-  #flush(): void {
-    if (this.#tokens.length === 0 && this.#ended.length === 0) return
-    this.#post({ type: 'step', tokens: this.#tokens, ended: this.#ended })
-    this.#tokens = []
-    this.#ended = []
   }
 }
 

@@ -193,6 +193,8 @@ export class VllmEngine implements Engine {
       batchRows: this.info.max_batch,
       // vLLM counts its own, under its own names.
       steps: 0,
+      draftTokens: 0,
+      acceptedDraftTokens: 0,
       ...this.#counts,
       hostDeltas: sum(({ adapters }) => adapters.digests().length),
       hostDeltaBytes: sum(({ adapters }) => adapters.bytes),

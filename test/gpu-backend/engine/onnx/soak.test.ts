@@ -70,7 +70,7 @@ it(
     )
     let ended = 0
     const step = new Step(
-      { config, maxRows: MAX_ROWS, prefixCacheBytes: 1 << 20 },
+      { config, maxRows: MAX_ROWS, contextTokens: CONTEXT, prefixCacheBytes: 1 << 20 },
       runner,
       cache,
       (message) => {
@@ -81,7 +81,7 @@ it(
     )
     let sent = 0
     const samples: MemorySample[] = []
-    for (let done = step.report().steps; done < STEPS; done = step.report().steps) {
+    for (let done = step.report().counts.steps; done < STEPS; done = step.report().counts.steps) {
       while (sent - ended < 2 * MAX_ROWS) {
         sent++
         const promptTokens = Int32Array.from({ length: 4 + (sent % 20) }, (_, i) => 5 + ((sent * 31 + i * 7) % 1000))
@@ -101,7 +101,7 @@ it(
         if (!step.run(0)) await new Promise((resolve) => setImmediate(resolve))
         else if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve))
       }
-      if (step.report().steps >= (samples.length * STEPS) / 10) samples.push(memory())
+      if (step.report().counts.steps >= (samples.length * STEPS) / 10) samples.push(memory())
     }
     runner.release()
     const { loads, evictions } = cache.stats()

@@ -1,5 +1,7 @@
-// What the engine's turn says of a delta that cannot be read, with a cache whose reading fails.
+// What the engine's turn says of a delta that cannot be read, with a cache whose reading fails, and that an answer is the same
+// whether its tokens were tried before they were known or not.
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
 import { graphPath } from '../../../../gpu-backend/engine/onnx/built-graph.ts'
 import type { FromWorker } from '../../../../gpu-backend/engine/onnx/messages.ts'
@@ -7,7 +9,9 @@ import { Runner } from '../../../../gpu-backend/engine/onnx/runner.ts'
 import { Step } from '../../../../gpu-backend/engine/onnx/step.ts'
 import { BackendError } from '../../../../gpu-backend/errors.ts'
 import { openModelSource } from '../../../../gpu-backend/model/open-model.ts'
+import { SamplingParams } from '../../../../gpu-backend/protocol.ts'
 import { AdapterCache } from '../../../../gpu-backend/residency/adapter-cache.ts'
+import type { SequenceRequest } from '../../../../gpu-backend/scheduler/sequence.ts'
 import { sequenceRequest } from '../../../support/sequence-request.ts'
 import { temporaryDir } from '../../../support/temporary-dir.ts'
 import { writeTinyModel } from '../../../support/tiny-model.ts'
@@ -35,7 +39,7 @@ test.each([
       () => {},
     )
     const step = new Step(
-      { config, maxRows: 2, prefixCacheBytes: 0 },
+      { config, maxRows: 2, contextTokens: CONTEXT, prefixCacheBytes: 0 },
       runner,
       cache,
       (one) => said.push(one),
@@ -48,3 +52,80 @@ test.each([
     expect(step.isIdle).toBe(true)
   },
 )
+
+const noDeltas = new AdapterCache(
+  1e9,
+  () => Promise.reject(new Error('there are none')),
+  () => {},
+)
+
+/** What the engine says of sequences that are there from the beginning, in order, and what it counts. */
+function answers(requests: readonly SequenceRequest[]) {
+  const said: FromWorker[] = []
+  const options = { config, maxRows: 2, contextTokens: CONTEXT, prefixCacheBytes: 0 }
+  const step = new Step(
+    options,
+    runner,
+    noDeltas,
+    (one) => said.push(one),
+    () => {},
+  )
+  step.add(requests)
+  while (!step.isIdle) step.run(0)
+  const of = (id: number) => ({
+    tokens: said.flatMap((one) => (one.type === 'step' ? one.tokens.filter((token) => token.id === id) : [])),
+    reasons: said
+      .flatMap((one) => (one.type === 'step' ? one.ended.filter((end) => end.id === id) : []))
+      .map((end) => end.reason),
+    failures: said.filter((one) => one.type === 'failed'),
+  })
+  return { of, counts: step.report().counts }
+}
+
+test('an answer alone, whose tokens are tried several at a time, is the same to the bit as in a crowd, where none is', () => {
+  const tokens = (most: number) => fc.array(fc.integer({ min: 5, max: 12 }), { minLength: 1, maxLength: most })
+  const sampling = fc.record({
+    temperature: fc.constantFrom(0, 0.2, 1),
+    frequency_penalty: fc.constantFrom(0, 0.4),
+    repetition_penalty: fc.constantFrom(1, 1.1),
+    min_tokens: fc.constantFrom(0, 5),
+    logprobs: fc.constantFrom(undefined, 2),
+  })
+  const drafts = { tried: 0, accepted: 0 }
+  fc.assert(
+    fc.property(tokens(20), sampling, fc.nat(), fc.integer({ min: 1, max: 30 }), (prompt, params, seed, maxTokens) => {
+      const request = sequenceRequest({
+        id: 1,
+        promptTokens: Int32Array.from(prompt),
+        sampling: SamplingParams.parse(params),
+        seed,
+        endTokenIds: [7],
+        maxTokens,
+      })
+      const other = sequenceRequest({ id: 2, promptTokens: Int32Array.of(3, 4), maxTokens: CONTEXT - 2 })
+      const alone = answers([request])
+      const crowd = answers([other, request])
+      expect(alone.of(1).failures).toEqual([])
+      expect(alone.of(1)).toEqual(crowd.of(1))
+      drafts.tried += alone.counts.draftTokens
+      drafts.accepted += alone.counts.acceptedDraftTokens
+    }),
+    { numRuns: 200 },
+  )
+  expect(drafts.accepted).toBeGreaterThan(100)
+  expect(drafts.tried).toBeGreaterThan(drafts.accepted)
+})
+
+test('an answer that repeats itself takes fewer steps than it has tokens, up to the last place of its row', () => {
+  const maxTokens = CONTEXT - 4
+  // Nothing but one token can be chosen.
+  const sampling = SamplingParams.parse({ temperature: 0, logit_bias: { 9: 100 } })
+  const { of, counts } = answers([
+    sequenceRequest({ id: 1, promptTokens: Int32Array.of(9, 9, 9, 9), sampling, maxTokens }),
+  ])
+  expect(of(1).tokens.map(({ token }) => token)).toEqual(Array.from({ length: maxTokens }, () => 9))
+  expect(of(1).reasons).toEqual(['length'])
+  expect(counts.generatedTokens).toBe(maxTokens)
+  expect(counts.acceptedDraftTokens).toBe(maxTokens - 1 - counts.steps)
+  expect(counts.steps).toBeLessThan(maxTokens / 3)
+})

@@ -1,0 +1,43 @@
+// Which tokens are tried after a sequence's newest one, and whether trying is worth it: draft tokens, in the words of
+// speculative decoding. Knows no graph. Invariant: drafts decide how long an answer takes, never what it says.
+import { lookUp } from '../../sampling/prompt-lookup.ts'
+import type { Sequence } from '../../scheduler/sequence.ts'
+
+/** What a step with draft tokens takes more than one without, in steps. */
+const COST = 0.5
+/** Steps that a sequence may have lost by drafts at most, and how many more with each that it does without. */
+const CREDIT = 2
+const CREDIT_A_STEP = 0.05
+/** What earlier drafts have won counts no more than this. */
+const MAX_BALANCE = 4
+
+export class Drafts {
+  readonly #count: number
+  readonly #contextTokens: number
+  /** Steps that a sequence has won by its drafts, and may lose yet. */
+  readonly #balances = new WeakMap<Sequence, number>()
+
+  /** `count`: tokens of a draft; `contextTokens`: those that a row of the KV cache holds. */
+  constructor(count: number, contextTokens: number) {
+    this.#count = count
+    this.#contextTokens = contextTokens
+  }
+
+  /** Tokens that may follow the sequence's own, where trying them is worth it and they have a place in its row; else undefined. */
+  propose(sequence: Sequence): number[] | undefined {
+    const { promptTokens, outputTokens, maxTokens, numComputedTokens } = sequence
+    const isLast = outputTokens.length + 1 >= maxTokens
+    if (isLast || numComputedTokens + 1 + this.#count > this.#contextTokens) return undefined
+    const draft = lookUp(promptTokens, outputTokens, this.#count)
+    const balance = this.#balances.get(sequence) ?? CREDIT
+    if (!draft || balance > 0) return draft
+    this.#balances.set(sequence, balance + CREDIT_A_STEP)
+    return undefined
+  }
+
+  /** So many of the tokens that were proposed for the sequence were right. */
+  noteAccepted(sequence: Sequence, accepted: number): void {
+    const balance = this.#balances.get(sequence) ?? CREDIT
+    this.#balances.set(sequence, Math.min(MAX_BALANCE, balance + accepted - COST))
+  }
+}
