@@ -14,9 +14,9 @@ export function ofToken(value: string, index: number): string {
 }
 
 /**
- * `graph`, as `buildGraph` makes it, for exactly so many `tokens` of one sequence: input_ids [tokens, 1]; seqlens_k and
- * total_length [tokens], of each token; the cache of one row. Each token has outputs of its own for the cache, named by `ofToken` but
- * for the last one's: all are to be bound to the same memory. The constants are those of `graph`.
+ * `graph`, as `buildGraph` makes it, for exactly so many `tokens` of one sequence: input_ids [tokens, 1]; seqlens_k
+ * [tokens], of each token; the cache of one row. Each token has outputs of its own for the cache, named by `ofToken` but for
+ * the last one's: all are to be bound to the same memory. The constants are those of `graph`.
  */
 export function tokensInTurn(graph: OnnxGraph, tokens: number): OnnxGraph {
   const one = new Uint8Array(BigInt64Array.from({ length: tokens }, () => 1n).buffer)
@@ -26,12 +26,10 @@ export function tokensInTurn(graph: OnnxGraph, tokens: number): OnnxGraph {
   )
   return {
     nodes: [
-      ...['seqlens_k', 'total_length'].map((name) => split(name, tokens)),
+      split('seqlens_k', tokens),
       ...graph.nodes.flatMap((node) => (node.op === ATTENTION ? attendInTurn(node, tokens) : [node])),
     ],
-    inputs: graph.inputs.map((input) =>
-      input.name === 'total_length' ? { ...input, dims: [tokens] } : ofOneRow(input, tokens),
-    ),
+    inputs: graph.inputs.map((input) => ofOneRow(input, tokens)),
     outputs: [...graph.outputs, ...earlier].map((output) => ofOneRow(output, tokens)),
     initializers: [...graph.initializers, { name: ONE_EACH, type: 'i64', dims: [tokens], inline: one }],
   }
@@ -52,19 +50,15 @@ function ofOneRow(value: GraphValue, tokens: number): GraphValue {
 /** `node` for one token after another: what one leaves in the cache is what the next one finds there. */
 function attendInTurn(node: Node, tokens: number): Node[] {
   const [attended, ...presents] = node.outputs
-  const [query, key, value, ...rest] = node.inputs
-  const rows = [query!, key!, value!].filter((name) => name !== '')
+  const [query, key, value, pastK, pastV, seqlens, ...rest] = node.inputs as [string, string, string, ...string[]]
+  const rows = [query, key, value].filter((name) => name !== '')
   const turns = Array.from({ length: tokens }, (_, index): Node => {
     const isLast = index === tokens - 1
-    const pasts = index === 0 ? rest.slice(0, 2) : presents.map((name) => ofToken(name, index - 1))
+    const pasts = index === 0 ? [pastK!, pastV!] : presents.map((name) => ofToken(name, index - 1))
+    const own = [query, key, value].map((name) => (name === '' ? '' : ofToken(name, index)))
     return {
       ...node,
-      inputs: [
-        ...[query!, key!, value!].map((name) => (name === '' ? '' : ofToken(name, index))),
-        ...pasts,
-        ...rest.slice(2, 4).map((name) => ofToken(name, index)),
-        ...rest.slice(4),
-      ],
+      inputs: [...own, ...pasts, ofToken(seqlens!, index), ...rest],
       outputs: [ofToken(attended!, index), ...presents.map((name) => (isLast ? name : ofToken(name, index)))],
     }
   })

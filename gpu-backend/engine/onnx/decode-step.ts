@@ -15,8 +15,7 @@ export interface DecodeStep extends Bound {
   readonly session: Session
   readonly ids: Int32Array<ArrayBuffer>
   readonly seqlens: Int32Array<ArrayBuffer>
-  /** The longest row's tokens, or each row's where the graph asks for them. */
-  readonly totals: Int32Array<ArrayBuffer>
+  readonly total: Int32Array<ArrayBuffer>
   readonly inputs: readonly { readonly name: string; readonly value: Value }[]
   /** [rows, vocab] f32 */
   readonly logits: Float32Array
@@ -28,30 +27,30 @@ export interface DecodeStepOptions {
   readonly session: Session
   readonly rows: number
   readonly vocabSize: number
-  /** Shape of total_length: [] or [rows]. */
-  readonly totals: readonly number[]
   readonly cache: readonly KvTensor[]
   /** The tensor of one position, 0. */
   readonly firstPosition: Value
 }
 
-export function bindDecodeStep(runtime: OnnxRuntime, options: DecodeStepOptions): DecodeStep {
-  const { session, rows, vocabSize, cache } = options
+export function bindDecodeStep(
+  runtime: OnnxRuntime,
+  { session, rows, vocabSize, cache, firstPosition }: DecodeStepOptions,
+): DecodeStep {
   const binding = session.createBinding()
-  const [ids, seqlens, totals] = [ints(rows), ints(rows), ints(options.totals[0] ?? 1)]
+  const [ids, seqlens, total] = [ints(rows), ints(rows), ints(1)]
   const logits = floats(rows * vocabSize)
   const peaks = floats(rows)
   const inputs = [
     { name: 'input_ids', value: binding.hold(runtime.hostTensor(ids, 'i32', [rows, 1])) },
     { name: 'seqlens_k', value: binding.hold(runtime.hostTensor(seqlens, 'i32', [rows])) },
-    { name: 'total_length', value: binding.hold(runtime.hostTensor(totals, 'i32', options.totals)) },
+    { name: 'total_length', value: binding.hold(runtime.hostTensor(total, 'i32', [])) },
   ]
-  binding.input('sample_positions', options.firstPosition)
+  binding.input('sample_positions', firstPosition)
   binding.output('logits', binding.hold(runtime.hostTensor(logits, 'f32', [rows, 1, vocabSize])))
   binding.output('peaks', binding.hold(runtime.hostTensor(peaks, 'f32', [rows, 1])))
   for (const { past, present, value } of cache) {
     binding.input(past, value)
     binding.output(present, value)
   }
-  return { session, binding, ids, seqlens, totals, inputs, logits, peaks, deltas: undefined }
+  return { session, binding, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
 }

@@ -212,7 +212,7 @@ export class Runner {
   #decodeStep(rows: number): DecodeStep {
     let step = this.#decodeSteps.get(rows)
     if (!step) {
-      step = this.#bindStep(this.#session, rows, [], this.kv.batch(rows))
+      step = this.#bindStep(this.#session, rows, this.kv.batch(rows))
       this.#decodeSteps.set(rows, step)
     }
     return step
@@ -220,17 +220,16 @@ export class Runner {
 
   #bindVerifyStep(session: Session): DecodeStep {
     const cache = this.kv.batch(1)
-    const step = this.#bindStep(session, VERIFY_TOKENS, [VERIFY_TOKENS], cache)
+    const step = this.#bindStep(session, VERIFY_TOKENS, cache)
     for (const { present, value } of cache) {
       for (let index = 0; index < VERIFY_TOKENS - 1; index++) step.binding.output(ofToken(present, index), value)
     }
     return step
   }
 
-  #bindStep(session: Session, rows: number, totals: readonly number[], cache: readonly KvTensor[]): DecodeStep {
+  #bindStep(session: Session, rows: number, cache: readonly KvTensor[]): DecodeStep {
     const { vocabSize } = this.#options.config
-    const firstPosition = this.#firstPosition
-    return bindDecodeStep(this.#runtime, { session, rows, vocabSize, totals, cache, firstPosition })
+    return bindDecodeStep(this.#runtime, { session, rows, vocabSize, cache, firstPosition: this.#firstPosition })
   }
 
   #decodeRows(step: DecodeStep, rows: readonly DecodeRow[]): Decoded {
@@ -238,8 +237,7 @@ export class Runner {
       step.ids[i] = row.token
       step.seqlens[i] = row.past
     }
-    const totals = rows.map(({ past }) => past + 1)
-    step.totals.set(step.totals.length === 1 ? [Math.max(...totals)] : totals)
+    step.total[0] = Math.max(...rows.map(({ past }) => past + 1))
     for (const { name, value } of step.inputs) step.binding.input(name, value)
     this.#run(step.session, step.binding, (host) => {
       this.#bindEmbeddingDelta(

@@ -41,6 +41,8 @@ test('a sequence whose drafts are wrong is left alone but for one in ten, and co
   expect(tried(100, 0)).toBeGreaterThan(5)
   expect(tried(12, 3)).toBeGreaterThan(0)
   expect(tried(20, 3)).toBe(20)
+  // What was won long ago counts no more.
+  expect(tried(20, 0)).toBeLessThan(12)
   // Another sequence has lost nothing.
   expect(drafts.propose(repeating())).toBeDefined()
 })

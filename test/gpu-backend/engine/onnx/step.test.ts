@@ -16,7 +16,7 @@ import { sequenceRequest } from '../../../support/sequence-request.ts'
 import { temporaryDir } from '../../../support/temporary-dir.ts'
 import { writeTinyModel } from '../../../support/tiny-model.ts'
 
-const CONTEXT = 64
+const CONTEXT = 160
 const dir = temporaryDir()
 const { config, ...source } = await openModelSource(writeTinyModel(join(dir, 'model')))
 const options = { format: 'f32', target: 'cpu', positions: CONTEXT } as const
@@ -114,6 +114,39 @@ test('an answer alone, whose tokens are tried several at a time, is the same to 
   )
   expect(drafts.accepted).toBeGreaterThan(100)
   expect(drafts.tried).toBeGreaterThan(drafts.accepted)
+})
+
+test('an answer whose text suggests wrong tokens is soon left alone', () => {
+  // Every pair of ten tokens is in the prompt, and any of the ten may come next.
+  const ten = Array.from({ length: 10 }, (_, i) => 9 + i)
+  const promptTokens = Int32Array.from(
+    ten.flatMap((token, i) => [token, ...ten.slice(i + 1).flatMap((later) => [token, later])]),
+  )
+  const sampling = SamplingParams.parse({
+    logit_bias: Object.fromEntries(ten.map((token) => [token, 100])),
+    temperature: 2,
+    // Of all ten, so that they are nearly as likely.
+    repetition_penalty: 4,
+    top_k: 10,
+  })
+  const maxTokens = CONTEXT - promptTokens.length
+  for (let seed = 0; seed < 10; seed++) {
+    const { counts } = answers([sequenceRequest({ id: 1, promptTokens, sampling, seed, maxTokens })])
+    const drafts = counts.draftTokens / (runner.verifyTokens - 1)
+    expect(drafts).toBeGreaterThan(2)
+    // Two steps, one in twenty, and what the last draft cost.
+    expect(drafts * 0.5 - counts.acceptedDraftTokens).toBeLessThanOrEqual(2 + counts.steps / 20 + 0.5)
+  }
+})
+
+test('of two answers that repeat themselves none has tokens tried, so that neither waits for the other', () => {
+  const maxTokens = CONTEXT - 4
+  const sampling = SamplingParams.parse({ temperature: 0, logit_bias: { 9: 100 } })
+  const promptTokens = Int32Array.of(9, 9, 9, 9)
+  const { counts } = answers([1, 2].map((id) => sequenceRequest({ id, promptTokens, sampling, maxTokens })))
+  // But while the other's prompt is computed.
+  expect(counts.draftTokens).toBeLessThanOrEqual(2 * (runner.verifyTokens - 1))
+  expect(counts.steps).toBeGreaterThan(maxTokens - 2 * runner.verifyTokens)
 })
 
 test('an answer that repeats itself takes fewer steps than it has tokens, up to the last place of its row', () => {
