@@ -1,9 +1,10 @@
-// What a text may go on with, found in the text itself: prompt lookup decoding (Saxena, 2023; vLLM's "ngram" speculation).
-// Answers repeat their prompts and themselves. Pure; whether the tokens are right is for the model to say.
+// What a text may go on with, found in the text itself or in what came before it: prompt lookup decoding (Saxena, 2023; vLLM's
+// "ngram" speculation). Answers repeat their prompts, themselves and each other. Pure; whether the tokens are right is for the
+// model to say.
 
 /** Of the newest tokens, so many must stand elsewhere as well; where as many as `LONGEST_MATCH` do, those count first. */
 const SHORTEST_MATCH = 2
-const LONGEST_MATCH = 3
+export const LONGEST_MATCH = 3
 
 /**
  * The `count` tokens that followed when the newest tokens of `prompt` and `output` last stood together; undefined where they

@@ -1,7 +1,8 @@
 // Which tokens are tried after a sequence's newest one, and whether trying is worth it: draft tokens, in the words of
 // speculative decoding. Knows no graph. Invariant: drafts decide how long an answer takes, never what it says.
-import { lookUp } from '../../sampling/prompt-lookup.ts'
+import { LONGEST_MATCH, lookUp } from '../../sampling/prompt-lookup.ts'
 import type { Sequence } from '../../scheduler/sequence.ts'
+import { EarlierAnswers } from './earlier-answers.ts'
 
 /** What a step with draft tokens takes more than one without, in steps. */
 const COST = 0.5
@@ -14,6 +15,7 @@ const MAX_BALANCE = 4
 export class Drafts {
   readonly #count: number
   readonly #contextTokens: number
+  readonly #earlier = new EarlierAnswers(LONGEST_MATCH)
   /** Steps that a sequence has won by its drafts, and may lose yet. */
   readonly #balances = new WeakMap<Sequence, number>()
 
@@ -25,10 +27,10 @@ export class Drafts {
 
   /** Tokens that may follow the sequence's own, where trying them is worth it and they have a place in its row; else undefined. */
   propose(sequence: Sequence): number[] | undefined {
-    const { promptTokens, outputTokens, maxTokens, numComputedTokens } = sequence
+    const { outputTokens, maxTokens, numComputedTokens } = sequence
     const isLast = outputTokens.length + 1 >= maxTokens
     if (isLast || numComputedTokens + 1 + this.#count > this.#contextTokens) return undefined
-    const draft = lookUp(promptTokens, outputTokens, this.#count)
+    const draft = this.#lookUp(sequence)
     const balance = this.#balances.get(sequence) ?? CREDIT
     if (!draft || balance > 0) return draft
     this.#balances.set(sequence, balance + CREDIT_A_STEP)
@@ -39,5 +41,23 @@ export class Drafts {
   noteAccepted(sequence: Sequence, accepted: number): void {
     const balance = this.#balances.get(sequence) ?? CREDIT
     this.#balances.set(sequence, Math.min(MAX_BALANCE, balance + accepted - COST))
+  }
+
+  /** To be told of every sequence that has ended. */
+  noteEnd(sequence: Sequence): void {
+    if (sequence.outputTokens.length > 0) this.#earlier.add(sequence)
+  }
+
+  /** Forgets what was said with `digest`. */
+  forget(digest: string): void {
+    this.#earlier.forget(digest)
+  }
+
+  /** In the sequence's own text first, which suits it best. */
+  #lookUp(sequence: Sequence): number[] | undefined {
+    const { promptTokens, outputTokens } = sequence
+    const ending = [...promptTokens.subarray(-LONGEST_MATCH), ...outputTokens.slice(-LONGEST_MATCH)]
+    const newest = ending.slice(-LONGEST_MATCH)
+    return lookUp(promptTokens, outputTokens, this.#count) ?? lookUp(this.#earlier.of(sequence), newest, this.#count)
   }
 }

@@ -86,6 +86,7 @@ export class Step {
   /** Forgets a delta and what was computed with it. False while a sequence runs with it. */
   evict(digest: string): boolean {
     this.#prompts?.forget(digest)
+    this.#drafts?.forget(digest)
     return this.#cache.evict(digest)
   }
 
@@ -260,6 +261,7 @@ export class Step {
 
   #end(sequence: Sequence, reason: FinishReason): void {
     this.#remove(sequence)
+    this.#drafts?.noteEnd(sequence)
     this.#outbox.ended(sequence, reason)
   }
 

@@ -7,8 +7,8 @@ import { WEIGHTS_FILE } from '../../model/graph.ts'
 import { DATA_TYPE, type DataType, encodeModel, type OnnxGraph } from '../../model/onnx-file.ts'
 import { packedWeights, tokensInTurn } from '../../model/tokens-in-turn.ts'
 
-/** The sequence's newest token and three that may follow it: more are rarely right, and each takes time. */
-export const VERIFY_TOKENS = 4
+/** The sequence's newest token and four that may follow it: more are rarely right, and each takes time. */
+export const VERIFY_TOKENS = 5
 
 const VERIFY_FILE = 'verify.onnx'
 const SHARED_FILE = 'shared.json'

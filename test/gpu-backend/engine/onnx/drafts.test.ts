@@ -46,3 +46,20 @@ test('a sequence whose drafts are wrong is left alone but for one in ten, and co
   // Another sequence has lost nothing.
   expect(drafts.propose(repeating())).toBeDefined()
 })
+
+test('what was said before is tried from the first token of an answer on, until its delta is forgotten', () => {
+  const drafts = new Drafts(3, CONTEXT)
+  const answer = (...tokens: number[]) => {
+    const sequence = newSequence(sequenceRequest({ id: 1, digest: 'sha256:a', maxTokens: 40 }))
+    sequence.outputTokens.push(...tokens)
+    return sequence
+  }
+  expect(drafts.propose(answer(7))).toBeUndefined()
+  drafts.noteEnd(answer(7, 8, 9, 10, 11, 12))
+  expect(drafts.propose(answer(7))).toEqual([8, 9, 10])
+  expect(drafts.propose(answer(5, 8, 9))).toEqual([10, 11, 12])
+  // The sequence's own text comes first.
+  expect(drafts.propose(answer(8, 9, 20, 21, 8, 9))).toEqual([20, 21, 8])
+  drafts.forget('sha256:a')
+  expect(drafts.propose(answer(7))).toBeUndefined()
+})

@@ -1,6 +1,7 @@
 // What the engine's turn says of a delta that cannot be read, with a cache whose reading fails, and that an answer is the same
 // whether its tokens were tried before they were known or not.
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
 import { graphPath } from '../../../../gpu-backend/engine/onnx/built-graph.ts'
@@ -8,10 +9,13 @@ import type { FromWorker } from '../../../../gpu-backend/engine/onnx/messages.ts
 import { Runner } from '../../../../gpu-backend/engine/onnx/runner.ts'
 import { Step } from '../../../../gpu-backend/engine/onnx/step.ts'
 import { BackendError } from '../../../../gpu-backend/errors.ts'
+import { identify } from '../../../../gpu-backend/model/identify.ts'
 import { openModelSource } from '../../../../gpu-backend/model/open-model.ts'
 import { SamplingParams } from '../../../../gpu-backend/protocol.ts'
 import { AdapterCache } from '../../../../gpu-backend/residency/adapter-cache.ts'
+import { packDelta, viewPacked } from '../../../../gpu-backend/residency/packed-delta.ts'
 import type { SequenceRequest } from '../../../../gpu-backend/scheduler/sequence.ts'
+import { encodedRandomDelta } from '../../../support/random-delta.ts'
 import { sequenceRequest } from '../../../support/sequence-request.ts'
 import { temporaryDir } from '../../../support/temporary-dir.ts'
 import { writeTinyModel } from '../../../support/tiny-model.ts'
@@ -59,8 +63,8 @@ const noDeltas = new AdapterCache(
   () => {},
 )
 
-/** What the engine says of sequences that are there from the beginning, in order, and what it counts. */
-function answers(requests: readonly SequenceRequest[]) {
+/** What the engine says of sequences that are there from the beginning, in order, and of those that come `later`; what it counts. */
+function answers(requests: readonly SequenceRequest[], ...later: readonly SequenceRequest[]) {
   const said: FromWorker[] = []
   const options = { config, maxRows: 2, contextTokens: CONTEXT, prefixCacheBytes: 0 }
   const step = new Step(
@@ -70,8 +74,10 @@ function answers(requests: readonly SequenceRequest[]) {
     (one) => said.push(one),
     () => {},
   )
-  step.add(requests)
-  while (!step.isIdle) step.run(0)
+  for (const together of [requests, ...later.map((one) => [one])]) {
+    step.add(together)
+    while (!step.isIdle) step.run(0)
+  }
   const of = (id: number) => ({
     tokens: said.flatMap((one) => (one.type === 'step' ? one.tokens.filter((token) => token.id === id) : [])),
     reasons: said
@@ -104,9 +110,11 @@ test('an answer alone, whose tokens are tried several at a time, is the same to 
       })
       const other = sequenceRequest({ id: 2, promptTokens: Int32Array.of(3, 4), maxTokens: CONTEXT - 2 })
       const alone = answers([request])
-      const crowd = answers([other, request])
+      const crowd = answers([other, request], { ...request, id: 3 })
       expect(alone.of(1).failures).toEqual([])
       expect(alone.of(1)).toEqual(crowd.of(1))
+      // Alone after it has been said before, in fewer steps.
+      expect(alone.of(1).tokens).toEqual(crowd.of(3).tokens.map((token) => ({ ...token, id: 1 })))
       drafts.tried += alone.counts.draftTokens
       drafts.accepted += alone.counts.acceptedDraftTokens
     }),
@@ -114,6 +122,45 @@ test('an answer alone, whose tokens are tried several at a time, is the same to 
   )
   expect(drafts.accepted).toBeGreaterThan(100)
   expect(drafts.tried).toBeGreaterThan(drafts.accepted)
+})
+
+test('what a tenant’s adapter has said before takes fewer steps, another tenant’s does not', () => {
+  // Of a text that says nothing twice.
+  const sampling = SamplingParams.parse({ temperature: 2, repetition_penalty: 10 })
+  const request = sequenceRequest({ id: 1, sampling, seed: 5, maxTokens: 40 })
+  const steps = (...later: SequenceRequest[]) => answers([request], ...later).counts.steps
+  const once = steps()
+  expect(steps({ ...request, id: 2 }) - once).toBeLessThan(once / 3)
+  expect(steps({ ...request, id: 2, tenant: 'bravo' })).toBe(2 * once)
+})
+
+test('what a delta has said is forgotten with it', async () => {
+  const base = await identify({ config, ...source }, 'tiny', dir)
+  const { digest, delta } = await encodedRandomDelta(base, { seed: 1, rank: 2 })
+  const { shape, values } = packDelta(digest, delta, runner.groups, base)
+  const cache = new AdapterCache(
+    1e9,
+    async () => viewPacked(digest, shape, runner.groups, base, values),
+    () => runner.forget(digest),
+  )
+  const step = new Step(
+    { config, maxRows: 2, contextTokens: CONTEXT, prefixCacheBytes: 0 },
+    runner,
+    cache,
+    () => {},
+    () => {},
+  )
+  const sampling = SamplingParams.parse({ temperature: 2, repetition_penalty: 10 })
+  const drafted = async (id: number) => {
+    const before = step.report().counts.draftTokens
+    step.add([sequenceRequest({ id, digest, sampling, seed: 5, maxTokens: 20 })])
+    while (!step.isIdle) if (!step.run(0)) await nextTurn()
+    return step.report().counts.draftTokens - before
+  }
+  expect(await drafted(1)).toBe(0)
+  expect(await drafted(2)).toBeGreaterThan(0)
+  expect(step.evict(digest)).toBe(true)
+  expect(await drafted(3)).toBe(0)
 })
 
 test('an answer whose text suggests wrong tokens is soon left alone', () => {
