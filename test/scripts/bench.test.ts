@@ -60,7 +60,7 @@ describe('a benchmark', () => {
     expect(await run(script, args)).toEqual({ code: 2, out: '', err: `${sentence}\n` })
   })
 
-  test.for(['scripts/bench.ts', 'steps', 'engines', 'waits', 'edge-overhead', 'response-format'])(
+  test.for(['scripts/bench.ts', 'steps', 'drafts', 'engines', 'waits', 'edge-overhead', 'response-format'])(
     '%s has --help',
     async (name) => {
       const script = name.endsWith('.ts') ? name : `scripts/bench/${name}.ts`

@@ -4,8 +4,11 @@ import { LONGEST_MATCH, lookUp } from '../../sampling/prompt-lookup.ts'
 import type { Sequence } from '../../scheduler/sequence.ts'
 import { EarlierAnswers } from './earlier-answers.ts'
 
-/** What a step with draft tokens takes more than one without, in steps. */
-const COST = 0.5
+/**
+ * What a step with draft tokens takes more than one without, in steps: half of one where a processor multiplies bytes fast, a
+ * whole one, perhaps, where it does not. What lies between loses little on either.
+ */
+const COST = 0.75
 /** Steps that a sequence may have lost by drafts at most, and how many more with each that it does without. */
 const CREDIT = 2
 const CREDIT_A_STEP = 0.05
