@@ -1,9 +1,7 @@
 // Runs the graph: one prefill chunk of one row, one decode step of the first B rows, or several tokens of row 0 at once.
 // Holds every tensor; knows nothing of requests, sampling or order. Invariant: rows 0 .. B-1 are the running batch.
 
-import { dirname, join } from 'node:path'
 import { graphGroups } from '../../model/delta-layout.ts'
-import { WEIGHTS_FILE } from '../../model/graph.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import { ofToken } from '../../model/tokens-in-turn.ts'
@@ -12,15 +10,14 @@ import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-del
 import { type Bound, bindDecodeStep, type DecodeStep } from './decode-step.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
+import { GraphSessions } from './graph-sessions.ts'
 import { checkHalfFloats } from './half-floats.ts'
 import { floats, ints } from './host-arrays.ts'
-import { useHugePages } from './huge-pages.ts'
 import { HostKvCache, type KvCache, type KvTensor } from './kv-cache.ts'
 import { computesPieces } from './long-pieces.ts'
 import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
 import { GPU_CHUNK_TOKENS, prefillChunkTokens } from './prefill-chunk.ts'
-import { SharedWeights } from './shared-weights.ts'
-import { VERIFY_TOKENS, verifyPath } from './verify-graph.ts'
+import { VERIFY_TOKENS } from './verify-graph.ts'
 
 export interface RunnerOptions {
   readonly graphPath: string
@@ -52,10 +49,7 @@ export class Runner {
   readonly groups: readonly ProjectionGroup[]
   readonly #options: RunnerOptions
   readonly #runtime: OnnxRuntime
-  readonly #session: Session
-  readonly #shared: SharedWeights | undefined
-  /** Of the graph for several tokens of one sequence: there where weights can be shared with it. */
-  readonly #verifySession: Session | undefined
+  readonly #sessions: GraphSessions
   readonly #verifyStep: DecodeStep | undefined
   readonly #deltas: DeltaInputs
   readonly #decodeSteps = new Map<number, DecodeStep>()
@@ -74,14 +68,8 @@ export class Runner {
     this.#options = options
     this.#runtime = new OnnxRuntime()
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
-    const { graphPath, device, threads } = options
-    this.#shared = SharedWeights.of(this.#runtime, graphPath)
-    if (this.#shared) {
-      this.#session = this.#runtime.createSharingSession(graphPath, threads, this.#shared)
-      this.#verifySession = this.#runtime.createSharingSession(verifyPath(graphPath), threads, this.#shared)
-      this.#shared.letGoOfFile()
-    } else this.#session = this.#runtime.createSession(graphPath, device, threads)
-    if (device === 'cpu') useHugePages(join(dirname(graphPath), WEIGHTS_FILE))
+    this.#sessions = new GraphSessions(this.#runtime, options)
+    const { main, verify } = this.#sessions
     this.chunkTokens =
       options.device === 'webgpu' && computesPieces(this.#runtime, 'webgpu', config, GPU_CHUNK_TOKENS, floatType)
         ? GPU_CHUNK_TOKENS
@@ -91,12 +79,12 @@ export class Runner {
     this.kv =
       options.device === 'cpu'
         ? new HostKvCache(this.#runtime, shape, maxRows)
-        : new DeviceKvCache(this.#runtime, this.#session, options.device, shape, maxRows, () => this.#forgetSteps())
+        : new DeviceKvCache(this.#runtime, main, options.device, shape, maxRows, () => this.#forgetSteps())
     this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device, floatType)
-    this.#prefill = { binding: this.#session.createBinding(), deltas: undefined }
+    this.#prefill = { binding: main.createBinding(), deltas: undefined }
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
-    this.#verifyStep = this.#verifySession && this.#bindVerifyStep(this.#verifySession)
+    this.#verifyStep = verify && this.#bindVerifyStep(verify)
   }
 
   /**
@@ -119,7 +107,7 @@ export class Runner {
     const logits = this.#prefillLogits.subarray(0, logitsLength)
     const hidden = this.#prefillHidden.subarray(0, hiddenLength)
     const { binding } = this.#prefill
-    this.#run(this.#session, binding, (host) => {
+    this.#run(this.#sessions.main, binding, (host) => {
       binding.input('input_ids', host(this.#runtime.hostTensor(ints(count, tokens), 'i32', [1, count])))
       binding.input('seqlens_k', host(this.#runtime.hostTensor(ints(1, [past + count - 1]), 'i32', [1])))
       binding.input('total_length', host(this.#runtime.hostTensor(ints(1, [past + count]), 'i32', [])))
@@ -177,9 +165,7 @@ export class Runner {
     this.kv.release()
     this.#noEmbeddingDelta.release()
     this.#firstPosition.release()
-    this.#session.release()
-    this.#verifySession?.release()
-    this.#shared?.release()
+    this.#sessions.release()
     this.#runtime.release()
   }
 
@@ -212,7 +198,7 @@ export class Runner {
   #decodeStep(rows: number): DecodeStep {
     let step = this.#decodeSteps.get(rows)
     if (!step) {
-      step = this.#bindStep(this.#session, rows, this.kv.batch(rows))
+      step = this.#bindStep(this.#sessions.main, rows, this.kv.batch(rows))
       this.#decodeSteps.set(rows, step)
     }
     return step
