@@ -35,6 +35,9 @@ export type Initializer = {
   readonly dims: readonly number[]
 } & ({ readonly offset: number; readonly bytes: number } | { readonly inline: Uint8Array })
 
+/** One whose bytes are in the data file. */
+export type StoredInitializer = Extract<Initializer, { readonly offset: number }>
+
 export interface OnnxGraph {
   readonly nodes: readonly Node[]
   readonly inputs: readonly GraphValue[]

@@ -2,11 +2,14 @@
 // after another, each over all that came before it. Its results have the bits of as many steps of one token, which those of
 // ONNX Runtime's attention over several tokens have not.
 import { ATTENTION } from './attention.ts'
-import type { GraphValue, Initializer, Node, OnnxGraph } from './onnx-file.ts'
+import type { GraphValue, Node, OnnxGraph, StoredInitializer } from './onnx-file.ts'
 
 /** Operators that pack their second input, a constant, when they are loaded. */
 const PRODUCTS = new Set(['MatMul', 'MatMulIntegerToFloat', 'MatMulNBits'])
 const ONE_EACH = 'one_each'
+
+/** As `AttentionWriter` gives them: query, key, value, the cache's K and V, seqlens_k, and what is the same for all tokens. */
+type AttentionInputs = [string, string, string, string, string, string, ...string[]]
 
 /** What `tokensInTurn` calls the part of `value` that is of token `index`. */
 export function ofToken(value: string, index: number): string {
@@ -36,9 +39,9 @@ export function tokensInTurn(graph: OnnxGraph, tokens: number): OnnxGraph {
 }
 
 /** The constants that the products of `graph` pack. */
-export function packedWeights(graph: OnnxGraph): Extract<Initializer, { offset: number }>[] {
+export function packedWeights(graph: OnnxGraph): StoredInitializer[] {
   const names = new Set(graph.nodes.filter(({ op }) => PRODUCTS.has(op)).map(({ inputs }) => inputs[1]))
-  return graph.initializers.filter((one) => 'offset' in one && names.has(one.name)) as ReturnType<typeof packedWeights>
+  return graph.initializers.filter((one): one is StoredInitializer => 'offset' in one && names.has(one.name))
 }
 
 /** Rows are tokens here, but in the cache, where the sequence has the only one. */
@@ -50,15 +53,15 @@ function ofOneRow(value: GraphValue, tokens: number): GraphValue {
 /** `node` for one token after another: what one leaves in the cache is what the next one finds there. */
 function attendInTurn(node: Node, tokens: number): Node[] {
   const [attended, ...presents] = node.outputs
-  const [query, key, value, pastK, pastV, seqlens, ...rest] = node.inputs as [string, string, string, ...string[]]
+  const [query, key, value, pastK, pastV, seqlens, ...rest] = node.inputs as AttentionInputs
   const rows = [query, key, value].filter((name) => name !== '')
   const turns = Array.from({ length: tokens }, (_, index): Node => {
     const isLast = index === tokens - 1
-    const pasts = index === 0 ? [pastK!, pastV!] : presents.map((name) => ofToken(name, index - 1))
+    const pasts = index === 0 ? [pastK, pastV] : presents.map((name) => ofToken(name, index - 1))
     const own = [query, key, value].map((name) => (name === '' ? '' : ofToken(name, index)))
     return {
       ...node,
-      inputs: [...own, ...pasts, ofToken(seqlens!, index), ...rest],
+      inputs: [...own, ...pasts, ofToken(seqlens, index), ...rest],
       outputs: [ofToken(attended!, index), ...presents.map((name) => (isLast ? name : ofToken(name, index)))],
     }
   })
