@@ -2,6 +2,7 @@
 // Knows which refusals another backend may not share. Invariant: no address of a backend is in what the caller reads.
 import { ErrorBody } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
+import { tryWithin } from '../try-within.ts'
 import { backendUnavailable } from './backends.ts'
 
 /** For the operator: the backend's own sentence is for those who call it past the edge. */
@@ -38,10 +39,15 @@ export class TryNext extends Error {
 /** The bytes that were pushed do not hash to their digest, or are no delta for this base. */
 export class DeltaRefused extends ApiError {}
 
-/** What an answer that is not ok means; `promptField` is what the caller calls its text. */
-export async function refusalOf(response: Response, promptField: string): Promise<Error> {
-  const parsed = ErrorBody.safeParse(await response.json().catch(() => undefined))
-  return parsed.success ? refusal(parsed.data, promptField) : noBackend(response)
+/** What an answer that is not ok means, of which nothing may be missing for longer than `patienceMs`. */
+export async function readRefusal(
+  response: Response,
+  promptField: string,
+  patienceMs: number,
+): Promise<ApiError | TryNext> {
+  const body = await tryWithin(response.json(), patienceMs).catch(() => undefined)
+  const parsed = ErrorBody.safeParse(body)
+  return parsed.success ? refusalOf(parsed.data, promptField) : noBackend(response)
 }
 
 /**
@@ -55,8 +61,8 @@ function noBackend({ status, url }: Response): TryNext {
   return tooLarge ? new TryNext(failed(), 'full') : new TryNext(backendUnavailable(), 'ailing')
 }
 
-/** What a backend's error means. */
-export function refusal({ error: code, message, param }: ErrorBody, promptField: string): Error {
+/** What a backend's error means; `promptField` is what the caller calls its text. */
+export function refusalOf({ error: code, message, param }: ErrorBody, promptField: string): ApiError | TryNext {
   switch (code) {
     case 'context_length_exceeded':
       return new ApiError(400, code, message, { param: promptField })

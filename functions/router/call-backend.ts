@@ -8,7 +8,7 @@ import type { CachedObjects } from '../registry/cached-objects.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { storageUnavailable } from '../registry/storage-failure.ts'
 import { tryWithin } from '../try-within.ts'
-import { DeltaRefused, refusalOf, TryNext } from './backend-refusal.ts'
+import { DeltaRefused, readRefusal, TryNext } from './backend-refusal.ts'
 import { type Backends, backendUnavailable } from './backends.ts'
 import { capabilityHeaders } from './capability-headers.ts'
 
@@ -73,7 +73,7 @@ export async function callBackend(context: BackendContext, url: string, work: Wo
     cold = true
     response = await post()
   }
-  if (!response.ok) throw await refusalOf(response, context.promptField)
+  if (!response.ok) throw await readRefusal(response, context.promptField, context.patienceMs)
   if (delta !== null) context.backends.sawResident(url, delta, context.nowMs())
   return { response, cold }
 }
@@ -117,7 +117,7 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
     if (!object.cached) context.waitUntil(objects.remember(digest))
     return
   }
-  const refused = await refusalOf(response, context.promptField)
+  const refused = await readRefusal(response, context.promptField, context.patienceMs)
   if (!(refused instanceof DeltaRefused) || !object.cached) throw refused
   // The copy in the cache is damaged; the one in storage may not be.
   await objects.forget([digest])

@@ -12,7 +12,7 @@ import {
 import type { ApiError } from '../errors.ts'
 import { encodeVector } from '../openai/embedding-request.ts'
 import { tryWithin } from '../try-within.ts'
-import { refusal, TryNext } from './backend-refusal.ts'
+import { refusalOf, TryNext } from './backend-refusal.ts'
 import { backendUnavailable } from './backends.ts'
 import { type BackendContext, callBackend, type Warming } from './call-backend.ts'
 import { BrokenStream, readGenerateEvents } from './generate-events.ts'
@@ -141,7 +141,7 @@ async function begin(
   const events = readGenerateEvents(body, patienceMs)
   try {
     const { value: first } = await events.next()
-    if (first?.event === 'error') throw refusal(first, promptField)
+    if (first?.event === 'error') throw refusalOf(first, promptField)
     if (first?.event !== 'started') throw new BrokenStream('the backend did not begin with `started`')
     return { started: first, events }
   } catch (error) {

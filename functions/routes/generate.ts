@@ -15,7 +15,7 @@ import { type AnswerFrame, ChunkedAnswer, WholeAnswer } from '../openai/answer.t
 import type { Dialect } from '../openai/dialect.ts'
 import { eventStream } from '../openai/event-stream.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
-import { refusal } from '../router/backend-refusal.ts'
+import { refusalOf } from '../router/backend-refusal.ts'
 import { forwardGenerate, type Generation } from '../router/forward.ts'
 import { BrokenStream } from '../router/generate-events.ts'
 import { backendContext, openTicket, reserve } from './request-account.ts'
@@ -188,7 +188,7 @@ async function drain(events: AsyncGenerator<GenerateEvent>): Promise<void> {
 function generationFailed(cause: unknown): ApiError {
   // A schema that turns out to be too ambiguous only where the text has come to: asking again would not help.
   const { data: fault } = OwnFault.safeParse(cause)
-  const own = fault && refusal(fault, fault.param)
+  const own = fault && refusalOf(fault, fault.param)
   if (own instanceof ApiError) return own
   console.warn(JSON.stringify({ event: 'generation_failed', reason: cause instanceof Error ? String(cause) : cause }))
   return new ApiError(502, 'generation_failed', 'The model server stopped before the answer was complete: try again.')

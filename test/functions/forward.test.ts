@@ -117,7 +117,10 @@ test.each([
 describe('a backend is passed over for another', () => {
   const STARTED = { event: 'started', base: 'b', delta: null, tier: null, prompt_tokens: 1 }
   const VECTORS = { embeddings: [[1, 2]], prompt_tokens: 1 }
-  const write = (text: string) => (response: ServerResponse) => void response.writeHead(200).write(text)
+  const write =
+    (text: string, status = 200) =>
+    (response: ServerResponse) =>
+      void response.writeHead(status).write(text)
   const embedding = { forward: forwardEmbed, request: { delta: null, input: ['hi'] }, answer: VECTORS }
   const generation = { forward: forwardGenerate, request: REQUEST, answer: STARTED }
 
@@ -125,6 +128,7 @@ describe('a backend is passed over for another', () => {
     { what: 'does not begin its answer', ...generation, fail: () => {} },
     { what: 'falls silent before its first event', ...generation, fail: write('{"event":') },
     { what: 'falls silent in the middle of vectors', ...embedding, fail: write('{"embeddings":[[1,2') },
+    { what: 'falls silent in the middle of a refusal', ...generation, fail: write('{"error":', 503) },
   ])('that $what, once patience is over', async ({ forward, request, answer, fail }) => {
     // Time passes with the turns of this process's event loop, in which both backends live, not with the machine's clock.
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
