@@ -1,9 +1,8 @@
 // The operator's API.
-import * as z from 'zod/mini'
 import { BrowserModel } from '../../gpu-backend/browser/manifest.ts'
 import { TermsChange } from '../metering/terms.ts'
 import { Receipt } from '../registry/receipt.ts'
-import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
+import { AdminLatencyQuery, AdminUsageQuery } from '../registry/usage-query.ts'
 import { LatencyRow } from '../registry/usage-rows.ts'
 import {
   ApiKey,
@@ -107,11 +106,11 @@ export const ADMIN_OPERATIONS: readonly Operation[] = [
   ),
   remove('/admin/v1/tenants/{tenant}/keys/{key}', 'admin', 'Revokes a key.', { answers: { 204: 'Revoked.' } }),
   get('/admin/v1/usage', 'admin', 'Sums up what everybody used, or one tenant.', {
-    query: z.object({ tenant: z.optional(z.string()), ...UsageQuery.shape }),
+    query: AdminUsageQuery,
     answers: { 200: rows('Rows, as JSON, JSON lines or CSV.') },
   }),
   get('/admin/v1/usage/latency', 'admin', 'Gives percentiles of everybody’s latencies, or of one tenant’s.', {
-    query: z.object({ tenant: z.optional(z.string()), ...LatencyQuery.shape }),
+    query: AdminLatencyQuery,
     answers: { 200: json('Rows with the 50th, 95th and 99th percentile in milliseconds.', listOf(LatencyRow)) },
   }),
 ]

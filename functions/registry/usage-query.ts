@@ -25,17 +25,16 @@ type DayRange = z.infer<typeof DayRange>
 
 const areDimensions = (text: string) => text.split(',').every((name) => names.includes(name as Dimension))
 
+/** Dimensions separated by commas; `request`: no sums, every record. */
+const GroupBy = z.string().check(
+  z.refine((text) => text === 'request' || areDimensions(text), {
+    message: `must be request, or some of ${names.join(', ')}, separated by commas`,
+  }),
+)
+
 export const UsageQuery = z.strictObject({
   ...DayRange.shape,
-  /** Dimensions separated by commas; `request`: no sums, every record. */
-  group_by: z._default(
-    z.string().check(
-      z.refine((text) => text === 'request' || areDimensions(text), {
-        message: `must be request, or some of ${names.join(', ')}, separated by commas`,
-      }),
-    ),
-    'day,adapter',
-  ),
+  group_by: z._default(GroupBy, 'day,adapter'),
   format: z._default(z.enum(['json', 'jsonl', 'csv']), 'json'),
 })
 export type UsageQuery = z.infer<typeof UsageQuery>
@@ -48,6 +47,15 @@ export const LatencyQuery = z.strictObject({
   ),
 })
 export type LatencyQuery = z.infer<typeof LatencyQuery>
+
+/** The operator's questions are about one tenant, or everybody. */
+const aboutTenant = { tenant: z.optional(z.string()) }
+export const AdminUsageQuery = z.strictObject({
+  ...aboutTenant,
+  ...UsageQuery.shape,
+  group_by: z._default(GroupBy, 'tenant,day'),
+})
+export const AdminLatencyQuery = z.strictObject({ ...aboutTenant, ...LatencyQuery.shape })
 
 export const DAY_MS = 86_400_000
 

@@ -5,7 +5,7 @@ import type { EdgeEnv } from '../edge-env.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { publishedAs } from '../registry/published-as.ts'
 import { queryUsage } from '../registry/usage.ts'
-import { LatencyQuery, UsageQuery } from '../registry/usage-query.ts'
+import { AdminLatencyQuery, AdminUsageQuery } from '../registry/usage-query.ts'
 import { askResidency } from '../router/residency.ts'
 import { adminBrowser } from './admin-browser.ts'
 import { adminKeys } from './admin-keys.ts'
@@ -29,13 +29,11 @@ admin
   .route('/tenants', adminTenants)
   .route('/tenants', adminKeys)
   .get('/usage', async (c) => {
-    const { tenant, ...parameters } = c.req.query()
-    const query = parseUsageQuery(UsageQuery, { group_by: 'tenant,day', ...parameters })
+    const { tenant, ...query } = parseUsageQuery(AdminUsageQuery, c.req.query())
     return usageResponse(query, await queryUsage(c.env.DB, { tenant, own: false }, query))
   })
   .get('/usage/latency', async (c) => {
-    const { tenant, ...parameters } = c.req.query()
-    const query = parseUsageQuery(LatencyQuery, parameters)
+    const { tenant, ...query } = parseUsageQuery(AdminLatencyQuery, c.req.query())
     return c.json({ object: 'list', data: await queryLatency(c.env.DB, { tenant, own: false }, query) })
   })
   .get('/residency', async (c) => {

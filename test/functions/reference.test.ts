@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { OPERATIONS } from '../../functions/openapi/operations.ts'
 import { expectContent } from '../support/documented.ts'
-import { ADMIN_KEY } from '../support/edge-harness.ts'
+import { ADMIN_KEY, waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
 
 const { edge } = await edgeOnBackends()
@@ -17,7 +17,7 @@ interface Document {
       string,
       {
         requestBody?: { content: Record<string, { schema: Record<string, unknown> }> }
-        parameters: { name: string; schema: { pattern?: string } }[]
+        parameters: { name: string; schema: { pattern?: string; default?: string } }[]
       }
     >
   >
@@ -44,6 +44,21 @@ test('the OpenAPI document says what a name and a digest in a path must be', asy
   }
   expect(`sha256:${'0'.repeat(64)}`).toMatch(patternOf('digest'))
   expect('0').not.toMatch(patternOf('digest'))
+})
+
+test.each([
+  ['/v1/usage', 'key-acme'],
+  ['/admin/v1/usage', ADMIN_KEY],
+])('the OpenAPI document says by what %s groups where a question leaves it open', async (path, key) => {
+  const body = JSON.stringify({ model: 'tiny-base', prompt: 'hi', max_tokens: 1 })
+  await (await edge.call('key-acme', '/v1/completions', { method: 'POST', body })).text()
+  const [row] = await waitFor(async () => {
+    const { data } = (await (await edge.call(key, path)).json()) as { data: object[] }
+    return data.length > 0 && data
+  })
+  const document = (await (await fetch(`${edge.url}/openapi.json`)).json()) as Document
+  const dimensions = document.paths[path]?.get?.parameters.find(({ name }) => name === 'group_by')?.schema.default
+  expect(Object.keys(row!).slice(0, 2).join()).toBe(dimensions)
 })
 
 test('the OpenAPI document is one by the specification', async () => {
