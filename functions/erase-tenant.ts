@@ -7,7 +7,7 @@ import { askMeterOf } from './metering/meter-of.ts'
 import { objectKey } from './registry/objects.ts'
 import { eraseOrphans, FILES_AT_ONCE } from './registry/orphans.ts'
 import type { Receipt } from './registry/receipt.ts'
-import { beginDeletion, isBeingDeleted, removeTenant } from './registry/tenants.ts'
+import { beginDeletion, isBeingDeleted, removeTenant } from './registry/tenant-deletion.ts'
 import { eraseParts } from './registry/uploads.ts'
 import { evictEverywhere } from './router/evict.ts'
 

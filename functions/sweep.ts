@@ -7,14 +7,15 @@ import { eraseTenant } from './erase-tenant.ts'
 import { abandonClaims } from './registry/adapters.ts'
 import { endErasures, takeErasures } from './registry/erasures.ts'
 import { eraseOrphans } from './registry/orphans.ts'
-import { halfDeletedTenants } from './registry/tenants.ts'
+import { halfDeletedTenants } from './registry/tenant-deletion.ts'
 import { abandonedUploads, eraseUpload } from './registry/uploads.ts'
 import { sumUpRecords } from './registry/usage-days.ts'
 import { evictEverywhere } from './router/evict.ts'
 
 export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<void> {
   const requestId = `sweep_${crypto.randomUUID().replaceAll('-', '')}`
-  const [uploads, tenants] = [await abandonedUploads(env.DB, nowMs), await halfDeletedTenants(env.DB, nowMs)]
+  const uploads = await abandonedUploads(env.DB, nowMs)
+  const tenants = await halfDeletedTenants(env.DB, nowMs)
   const jobs = [
     () => sweepErasures(edge, env.DB, requestId, nowMs),
     () => abandonClaims(env.DB, nowMs),
