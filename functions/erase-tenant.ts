@@ -7,15 +7,23 @@ import { askMeterOf } from './metering/meter-of.ts'
 import { objectKey } from './registry/objects.ts'
 import { eraseOrphans, FILES_AT_ONCE } from './registry/orphans.ts'
 import type { Receipt } from './registry/receipt.ts'
-import { beginDeletion, isBeingDeleted, removeTenant } from './registry/tenant-deletion.ts'
+import { isBeingDeleted, removeTenant, tryBeginDeletion } from './registry/tenant-deletion.ts'
 import { eraseParts } from './registry/uploads.ts'
 import { evictEverywhere } from './router/evict.ts'
 
 /** So many uploads lose their parts at once, each up to 128 with a request of its own: the sweep erases the others. */
 const UPLOADS_AT_ONCE = 10
 
-export async function eraseTenant(edge: Edge, env: Bindings, id: string, requestId: string): Promise<Receipt> {
-  const { begunMs, ...erased } = await beginDeletion(env.DB, id, Date.now())
+/** Undefined where there is no such tenant. */
+export async function tryEraseTenant(
+  edge: Edge,
+  env: Bindings,
+  id: string,
+  requestId: string,
+): Promise<Receipt | undefined> {
+  const deletion = await tryBeginDeletion(env.DB, id, Date.now())
+  if (!deletion) return undefined
+  const { begunMs, ...erased } = deletion
   edge.authenticator.forget()
   const [now, later] = [erased.digests.slice(0, FILES_AT_ONCE), erased.digests.slice(FILES_AT_ONCE)]
   const orphans = await eraseOrphans(env.DB, edge.cachedObjects, now, Date.now())

@@ -3,7 +3,7 @@
 // repeated; what has been published since is left alone.
 import type { Edge } from './edge.ts'
 import type { Bindings } from './env.ts'
-import { eraseTenant } from './erase-tenant.ts'
+import { tryEraseTenant } from './erase-tenant.ts'
 import { abandonClaims } from './registry/adapters.ts'
 import { endErasures, takeErasures } from './registry/erasures.ts'
 import { eraseOrphans } from './registry/orphans.ts'
@@ -20,7 +20,7 @@ export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<v
     () => sweepErasures(edge, env.DB, requestId, nowMs),
     () => abandonClaims(env.DB, nowMs),
     ...uploads.map((upload) => () => eraseUpload(env.DB, edge.objects, upload)),
-    ...tenants.map((id) => () => eraseTenant(edge, env, id, requestId)),
+    ...tenants.map((id) => () => tryEraseTenant(edge, env, id, requestId)),
     () => sumUpUsage(edge, env.DB, nowMs),
   ]
   // Each is tried again the next minute, and none keeps the others from their turn.

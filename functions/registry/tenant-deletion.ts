@@ -30,16 +30,16 @@ interface Deletion {
   readonly uploads: Digest[]
 }
 
-const Begun = z.tuple([z.object({ deleting_ms: z.number() })])
+const Begun = z.array(z.object({ deleting_ms: z.number() }))
 const KeyIds = z.array(z.object({ id: z.string() }))
 const Versions = z.array(z.object({ name: z.string(), digest: Digest }))
 const Uploads = z.array(z.object({ digest: Digest }))
 
 /**
  * From here on the tenant's keys are refused and nothing can be published for it. Returns all that is to be erased: until
- * `removeTenant` the same again, however often a deletion that broke off is repeated.
+ * `removeTenant` the same again, however often a deletion that broke off is repeated. Undefined where there is no such tenant.
  */
-export async function beginDeletion(db: D1Database, id: string, nowMs: number): Promise<Deletion> {
+export async function tryBeginDeletion(db: D1Database, id: string, nowMs: number): Promise<Deletion | undefined> {
   const begin = 'UPDATE tenants SET deleting_ms = IFNULL(deleting_ms, ?) WHERE id = ? RETURNING deleting_ms'
   const [begun, keys, versions, uploads] = await db.batch([
     db.prepare(begin).bind(nowMs, id),
@@ -47,9 +47,11 @@ export async function beginDeletion(db: D1Database, id: string, nowMs: number): 
     db.prepare('SELECT name, digest FROM versions WHERE tenant = ?').bind(id),
     db.prepare('SELECT digest FROM uploads WHERE tenant = ? ORDER BY digest').bind(id),
   ])
+  const [tenant] = Begun.parse(begun?.results)
+  if (!tenant) return undefined
   const found = Versions.parse(versions?.results)
   return {
-    begunMs: Begun.parse(begun?.results)[0].deleting_ms,
+    begunMs: tenant.deleting_ms,
     keys: KeyIds.parse(keys?.results).map((key) => key.id),
     adapters: [...new Set(found.map(({ name }) => `${id}/${name}`))].sort(),
     digests: [...new Set(found.map(({ digest }) => digest))].sort(),

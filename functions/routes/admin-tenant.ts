@@ -7,7 +7,7 @@ export const MAX_ADMIN_BYTES = 64 * 1024
 /** @throws ApiError 404 */
 export async function getTenant(db: D1Database, id: string): Promise<TenantRow> {
   const tenant = await tryGetTenant(db, id)
-  if (!tenant) throw new ApiError(404, 'tenant_not_found', `There is no tenant '${id}'.`)
+  if (!tenant) throw tenantNotFound(id)
   return tenant
 }
 
@@ -16,4 +16,8 @@ export async function getLiveTenant(db: D1Database, id: string): Promise<TenantR
   const tenant = await getTenant(db, id)
   if (tenant.deleting_ms === null) return tenant
   throw new ApiError(409, 'tenant_being_deleted', `The tenant '${id}' is being deleted: it takes no changes any more.`)
+}
+
+export function tenantNotFound(id: string): ApiError {
+  return new ApiError(404, 'tenant_not_found', `There is no tenant '${id}'.`)
 }

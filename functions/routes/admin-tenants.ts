@@ -1,7 +1,7 @@
 // `/admin/v1/tenants`: who they are, what was agreed with them, their balance and adapters, and their deletion.
 import { Hono } from 'hono'
 import type { EdgeEnv } from '../edge-env.ts'
-import { eraseTenant } from '../erase-tenant.ts'
+import { tryEraseTenant } from '../erase-tenant.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
 import { askMeterOf } from '../metering/meter-of.ts'
 import { TermsChange } from '../metering/terms.ts'
@@ -20,7 +20,7 @@ import {
 import type { Credited, MayLeave, Tenant, TenantWithBalance } from './account-answers.ts'
 import { describeAdapter } from './adapter-path.ts'
 import { AdapterTerms, Credit, NewTenant } from './admin-requests.ts'
-import { getLiveTenant, getTenant, MAX_ADMIN_BYTES } from './admin-tenant.ts'
+import { getLiveTenant, getTenant, MAX_ADMIN_BYTES, tenantNotFound } from './admin-tenant.ts'
 
 export const adminTenants = new Hono<EdgeEnv>()
   .get('/', async (c) => c.json({ object: 'list', data: (await listTenants(c.env.DB)).map(describeTenant) }))
@@ -41,8 +41,10 @@ export const adminTenants = new Hono<EdgeEnv>()
     return c.json(describeTenant(await getTenant(c.env.DB, id)))
   })
   .delete('/:tenant', async (c) => {
-    const { id } = await getTenant(c.env.DB, c.req.param('tenant'))
-    return c.json(await eraseTenant(c.var.edge, c.env, id, c.var.requestId))
+    const id = c.req.param('tenant')
+    const receipt = await tryEraseTenant(c.var.edge, c.env, id, c.var.requestId)
+    if (!receipt) throw tenantNotFound(id)
+    return c.json(receipt)
   })
   .get('/:tenant/receipts', async (c) => {
     return c.json({ object: 'list', data: await listReceipts(c.env.DB, c.req.param('tenant')) })

@@ -108,6 +108,15 @@ test('a tenant’s deletion that broke off is finished by the sweep, and its rec
   }
 })
 
+test('a deletion that somebody else finishes before it has begun finds no tenant', async () => {
+  await edge.addTenant('vanishing', 'key-vanishing')
+  const gone = "DELETE FROM tenants WHERE id = 'vanishing'; SELECT RAISE(IGNORE)"
+  await edge.db.exec(`CREATE TRIGGER finished BEFORE UPDATE OF deleting_ms ON tenants BEGIN ${gone}; END`)
+  const answer = await edge.admin('DELETE', '/tenants/vanishing')
+  await edge.db.exec('DROP TRIGGER finished')
+  expect(answer).toMatchObject({ status: 404, body: { error: { code: 'tenant_not_found' } } })
+})
+
 test('a name that is used again has a receipt for each time that it was deleted', async () => {
   for (const _ of [1, 2]) {
     await freeName(edge, 'phoenix')
