@@ -67,8 +67,8 @@ async function complete(c: UploadContext): Promise<Response> {
   const upload = ownUpload(c)
   const { objects } = c.var.edge
   const parts = await objects.listParts(upload)
-  const missing = Array.from(parts.keys(), (_, i) => i + 1).find((part) => !parts.has(part)) ?? (parts.size || 1)
-  if (!parts.has(missing)) {
+  const missing = firstMissing(parts)
+  if (missing !== undefined) {
     throw new ApiError(409, 'upload_incomplete', `Part ${missing} is not there: send it, then complete the upload.`)
   }
   const bytes = [...parts.values()].reduce((sum, size) => sum + size, 0)
@@ -92,6 +92,13 @@ async function complete(c: UploadContext): Promise<Response> {
     }
     throw error
   }
+}
+
+/** The first part that is not there; undefined where all are, from the first to the last. */
+function firstMissing(parts: ReadonlyMap<number, number>): number | undefined {
+  if (parts.size === 0) return 1
+  for (let part = 1; part <= parts.size; part++) if (!parts.has(part)) return part
+  return undefined
 }
 
 /** The parts one after another, each opened when the one before is through. */
