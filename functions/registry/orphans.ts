@@ -7,7 +7,7 @@ import type { CachedObjects } from './cached-objects.ts'
 
 /** A mark left behind by an edge that died counts for no longer. */
 export const MARK_MS = 60_000
-/** So many files one request erases: for each it asks every backend. Others are left to the sweep, which no name leads to. */
+/** So many files one request erases: for each it asks every backend. Others, to which no name leads, are left to the sweep. */
 export const FILES_AT_ONCE = 100
 
 const Marked = z.array(z.object({ digest: Digest }))

@@ -22,7 +22,6 @@ import {
   objectKey,
   partKey,
   STORE_PATIENCE_MS,
-  type Upload,
 } from './objects.ts'
 
 const Settings = z.object({
@@ -32,6 +31,7 @@ const Settings = z.object({
   S3_ACCESS_KEY_ID: z.string().check(z.minLength(1)),
   S3_SECRET_ACCESS_KEY: z.string().check(z.minLength(1)),
 })
+type Settings = z.infer<typeof Settings>
 
 /** Where the store is sent no body first. */
 const SOON = { requestTimeout: STORE_PATIENCE_MS }
@@ -44,25 +44,14 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
       `The setting ${String(parsed.error.issues[0]!.path[0])} is missing or wrong: see functions/README.md.`,
     )
   }
-  const { S3_ENDPOINT: endpoint, S3_BUCKET: Bucket, S3_REGION: region, ...keys } = parsed.data
-  const client = new S3Client({
-    endpoint,
-    region,
-    forcePathStyle: true,
-    credentials: { accessKeyId: keys.S3_ACCESS_KEY_ID, secretAccessKey: keys.S3_SECRET_ACCESS_KEY },
-    // The SDK's own checksums would need a second encoding of the body; the signature covers it already.
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-    // A stream can be sent once.
-    maxAttempts: 1,
-  })
-  client.middlewareStack.add((next) => (args) => next(args).catch(toRefusal), { step: 'initialize', name: 'refusal' })
-  const send = (Key: string, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number) => {
-    const command = new PutObjectCommand({ Bucket, Key, Body: body, ContentLength: bytes })
+  const client = makeClient(parsed.data)
+  const Bucket = parsed.data.S3_BUCKET
+  const send = (Key: string, hex: string, Body: ReadableStream<Uint8Array>, ContentLength: number) => {
+    const command = new PutObjectCommand({ Bucket, Key, Body, ContentLength })
     command.middlewareStack.add(
       (next) => (args) => {
         const { headers } = args.request as { headers: Record<string, string> }
-        headers['x-amz-content-sha256'] = digest.slice('sha256:'.length)
+        headers['x-amz-content-sha256'] = hex
         return next(args)
       },
       { step: 'build', name: 'declaredPayloadHash' },
@@ -72,10 +61,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
   const remove = (Key: string) => client.send(new DeleteObjectCommand({ Bucket, Key }), SOON)
   const tryGetBytes = async (Key: string): Promise<number | undefined> => {
     const head = new HeadObjectCommand({ Bucket, Key })
-    return await client.send(head, SOON).then(
-      ({ ContentLength = 0 }) => ContentLength,
-      (error: unknown) => absent(error, undefined),
-    )
+    return await client.send(head, SOON).then(({ ContentLength = 0 }) => ContentLength, absent)
   }
   const put = async (key: string, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number): Promise<void> => {
     const hex = digest.slice('sha256:'.length)
@@ -88,7 +74,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     }
     const checked = checkedBy(hex)
     try {
-      await send(key, digest, body.pipeThrough(checked.through).pipeThrough(new FixedLengthStream(bytes)), bytes)
+      await send(key, hex, body.pipeThrough(checked.through).pipeThrough(new FixedLengthStream(bytes)), bytes)
     } catch (error) {
       throw checked.mismatches() ? new DigestMismatch() : error
     }
@@ -100,16 +86,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
       if (!Body || ContentLength === undefined) return undefined
       return { body: Body.transformToWebStream() as ReadableStream<Uint8Array>, bytes: ContentLength }
     } catch (error) {
-      return absent(error, undefined)
-    }
-  }
-  /** One after another until one is missing: the SDK cannot read the XML of a listing in a Worker. */
-  const partSizes = async (upload: Upload): Promise<ReadonlyMap<number, number>> => {
-    const sizes = new Map<number, number>()
-    for (let part = 1; ; part++) {
-      const bytes = await tryGetBytes(partKey({ ...upload, part }))
-      if (bytes === undefined) return sizes
-      sizes.set(part, bytes)
+      return absent(error)
     }
   }
 
@@ -123,7 +100,15 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
       await remove(partKey(key))
       await put(partKey(key), digest, body, bytes)
     },
-    listParts: partSizes,
+    // One after another until one is missing: the SDK cannot read the XML of a listing in a Worker.
+    async listParts(upload) {
+      const sizes = new Map<number, number>()
+      for (let part = 1; ; part++) {
+        const bytes = await tryGetBytes(partKey({ ...upload, part }))
+        if (bytes === undefined) return sizes
+        sizes.set(part, bytes)
+      }
+    },
     async tryOpenPart(key) {
       return (await tryOpen(partKey(key)))?.body
     },
@@ -131,6 +116,22 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
       for (let part = lastPart; part > 0; part--) await remove(partKey({ ...upload, part }))
     },
   }
+}
+
+function makeClient({ S3_ENDPOINT: endpoint, S3_REGION: region, ...keys }: Settings): S3Client {
+  const client = new S3Client({
+    endpoint,
+    region,
+    forcePathStyle: true,
+    credentials: { accessKeyId: keys.S3_ACCESS_KEY_ID, secretAccessKey: keys.S3_SECRET_ACCESS_KEY },
+    // The SDK's own checksums would need a second encoding of the body; the signature covers it already.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // A stream can be sent once.
+    maxAttempts: 1,
+  })
+  client.middlewareStack.add((next) => (args) => next(args).catch(toRefusal), { step: 'initialize', name: 'refusal' })
+  return client
 }
 
 /** Passes bytes on, the last one only once all of them hash to `hex`: the stream breaks off where they do not. */
@@ -177,8 +178,8 @@ function toRefusal(error: unknown): never {
   throw status === undefined ? error : new Refused(status)
 }
 
-/** `otherwise` where the store said 404. */
-function absent<T>(error: unknown, otherwise: T): T {
-  if (error instanceof Refused && error.status === 404) return otherwise
+/** Undefined where the store said 404; throws what it is given otherwise. */
+function absent(error: unknown): undefined {
+  if (error instanceof Refused && error.status === 404) return undefined
   throw error
 }
