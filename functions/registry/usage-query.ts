@@ -14,21 +14,22 @@ export const DIMENSIONS = {
   base: 'base',
   outcome: 'outcome',
 } as const
-export type Dimension = keyof typeof DIMENSIONS
+type Dimension = keyof typeof DIMENSIONS
 
 const day = z.iso.date('must be a day, YYYY-MM-DD')
-const names = Object.keys(DIMENSIONS) as Dimension[]
+const names = Object.keys(DIMENSIONS).join(', ')
 
 /** First and last day, in UTC. */
 const DayRange = z.object({ from: z.optional(day), to: z.optional(day) })
 type DayRange = z.infer<typeof DayRange>
 
-const areDimensions = (text: string) => text.split(',').every((name) => names.includes(name as Dimension))
+const isDimension = (name: string): name is Dimension => Object.hasOwn(DIMENSIONS, name)
+const areDimensions = (text: string) => text.split(',').every(isDimension)
 
 /** Dimensions separated by commas; `request`: no sums, every record. */
 const GroupBy = z.string().check(
   z.refine((text) => text === 'request' || areDimensions(text), {
-    message: `must be request, or some of ${names.join(', ')}, separated by commas`,
+    message: `must be request, or some of ${names}, separated by commas`,
   }),
 )
 
@@ -43,7 +44,7 @@ export const LatencyQuery = z.strictObject({
   ...DayRange.shape,
   /** Dimensions separated by commas; absent: one row for all. */
   group_by: z.optional(
-    z.string().check(z.refine(areDimensions, { message: `must be some of ${names.join(', ')}, separated by commas` })),
+    z.string().check(z.refine(areDimensions, { message: `must be some of ${names}, separated by commas` })),
   ),
 })
 export type LatencyQuery = z.infer<typeof LatencyQuery>
@@ -66,8 +67,14 @@ export interface UsageScope {
   readonly own: boolean
 }
 
-/** `WHERE …` and its parameters: the records of some days that are within the scope. */
-export function usageFilter({ tenant, own }: UsageScope, { from, to }: DayRange) {
+/** `WHERE …`, or nothing, and its parameters. */
+export interface UsageFilter {
+  readonly filter: string
+  readonly values: readonly (string | number)[]
+}
+
+/** The records of some days that are within the scope. */
+export function usageFilter({ tenant, own }: UsageScope, { from, to }: DayRange): UsageFilter {
   const conditions: string[] = []
   const values: (string | number)[] = []
   const where = (condition: string, value: string | number) => {
@@ -89,5 +96,5 @@ export function checkRows(count: number, most: number): void {
 }
 
 export function dimensionsOf(groupBy: string): Dimension[] {
-  return [...new Set(groupBy.split(','))] as Dimension[]
+  return [...new Set(groupBy.split(',').filter(isDimension))]
 }

@@ -8,6 +8,7 @@ import {
   DAY_MS,
   DIMENSIONS,
   dimensionsOf,
+  type UsageFilter,
   type UsageQuery,
   type UsageScope,
   usageFilter,
@@ -18,18 +19,16 @@ const MAX_ROWS = 50_000
 /** So many records at once: 50,000 and their text take more than 100 MB, and all requests of an isolate share 128. */
 const PAGE_ROWS = 5_000
 
-type Rows = UsageRow[] | OwnUsageRecord[]
+/** Some rows at a time. */
+export type UsagePages = Iterable<UsagePage> | AsyncIterable<UsagePage>
+type UsagePage = UsageRow[] | OwnUsageRecord[]
 
 /**
  * Sums, or with `group_by=request` the records themselves, which are read as they are taken.
  * @throws ApiError 400 where there are more rows than one answer holds, or records are asked for of which only sums are kept:
  * a bill must not lack some of them in silence
  */
-export async function queryUsage(
-  db: D1Database,
-  scope: UsageScope,
-  query: UsageQuery,
-): Promise<Iterable<Rows> | AsyncIterable<Rows>> {
+export async function queryUsage(db: D1Database, scope: UsageScope, query: UsageQuery): Promise<UsagePages> {
   const { filter, values } = usageFilter(scope, query)
   if (query.group_by === 'request') {
     await checkKept(db, { filter, values })
@@ -46,7 +45,7 @@ export async function queryUsage(
 }
 
 /** @throws ApiError 400 where some of the records are kept as sums alone */
-async function checkKept(db: D1Database, { filter, values }: ReturnType<typeof usageFilter>): Promise<void> {
+async function checkKept(db: D1Database, { filter, values }: UsageFilter): Promise<void> {
   const newest = db.prepare(`SELECT MAX(started_ms) AS ms FROM usage_days ${filter}`)
   const ms = await newest.bind(...values).first<number | null>('ms')
   if (ms === null) return
@@ -59,7 +58,7 @@ async function checkKept(db: D1Database, { filter, values }: ReturnType<typeof u
 async function* readRecords(
   db: D1Database,
   scope: UsageScope,
-  { filter, values }: ReturnType<typeof usageFilter>,
+  { filter, values }: UsageFilter,
 ): AsyncGenerator<OwnUsageRecord[]> {
   const columns = USAGE_COLUMNS.filter((column) => !(scope.own && column === 'backend')).join(', ')
   const order = [...(scope.tenant === undefined ? (['tenant'] as const) : []), 'started_ms', 'request_id'] as const
@@ -83,22 +82,4 @@ function sums(groupBy: string, filter: string): string {
   const positions = dimensions.map((_, index) => index + 1).join(', ')
   return `SELECT ${columns.join(', ')}, ${SUM_COLUMNS} FROM (${usageRows(filter)})
     GROUP BY ${positions} ORDER BY ${positions}`
-}
-
-type Row = Readonly<Record<string, string | number | null | undefined>>
-
-/** The line above the rows, by RFC 4180. */
-export function csvHeader(row: Row | undefined): string {
-  return `${Object.keys(row ?? {}).join(',')}\r\n`
-}
-
-/** By RFC 4180. Cells that a spreadsheet would run as a formula are kept from it. */
-export function csvLine(row: Row): string {
-  const cell = (value: Row[string]): string => {
-    if (typeof value === 'number') return String(value)
-    const text = value ?? ''
-    const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
-    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
-  }
-  return `${Object.values(row).map(cell).join(',')}\r\n`
 }

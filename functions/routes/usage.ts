@@ -6,9 +6,10 @@ import { type Principal, requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError, invalidRequest } from '../errors.ts'
 import { queryLatency } from '../registry/latency.ts'
-import { csvHeader, csvLine, queryUsage } from '../registry/usage.ts'
+import { queryUsage, type UsagePages } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery, type UsageScope } from '../registry/usage-query.ts'
 import { listText, textBody } from '../text-body.ts'
+import { csvHeader, csvLine } from './usage-csv.ts'
 
 export const usage = new Hono<EdgeEnv>()
   .get('/', async (c) => {
@@ -43,11 +44,11 @@ const TYPES = {
 } as const
 
 /** Rows as they are read. Where the registry fails in between, the answer breaks off. */
-export function usageResponse({ format }: UsageQuery, pages: Awaited<ReturnType<typeof queryUsage>>): Response {
+export function usageResponse({ format }: UsageQuery, pages: UsagePages): Response {
   return new Response(textBody(usageText(format, pages)), { headers: { 'content-type': TYPES[format] } })
 }
 
-async function* usageText(format: UsageQuery['format'], pages: Awaited<ReturnType<typeof queryUsage>>) {
+async function* usageText(format: UsageQuery['format'], pages: UsagePages): AsyncGenerator<string> {
   if (format === 'json') return yield* listText({ object: 'list' }, pages)
   let isFirst = true
   for await (const rows of pages) {
