@@ -24,7 +24,7 @@ export const TermsChange = z.strictObject(z.partial(Terms).shape)
 export type TermsChange = z.infer<typeof TermsChange>
 
 /** The columns of `tenants` that hold the terms. */
-export const TERMS_COLUMNS = Object.keys(Terms.shape) as (keyof Terms)[]
+export const TERMS_COLUMNS = z.keyof(Terms).options
 
 /** Billionths of the currency's unit. */
 export function priceNano(terms: Terms, { prompt_tokens, cached_tokens, completion_tokens }: Usage): number {

@@ -38,4 +38,4 @@ export const UsageRecord = z.object({
 export type UsageRecord = z.infer<typeof UsageRecord>
 
 /** The columns of the table `usage`. */
-export const USAGE_COLUMNS = Object.keys(UsageRecord.shape) as (keyof UsageRecord)[]
+export const USAGE_COLUMNS = z.keyof(UsageRecord).options
