@@ -2,12 +2,11 @@
 import * as z from 'zod/mini'
 import { ChatMessage, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
-import { checkTextRequest, keptFormat, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import { checkTextRequest } from './check-request.ts'
+import { choicesField, modelField, streamFields } from './request-fields.ts'
+import { keptFormat, samplingFields, toSamplingParams } from './sampling-fields.ts'
 import { templateFields } from './template-fields.ts'
 import { returnedCallsField, toolFields, toToolCall } from './tools.ts'
-
-const MAX_MODEL_CHARS = 256
-const MAX_CHOICES = 16
 
 const Part = z.discriminatedUnion(
   'type',
@@ -29,13 +28,6 @@ const Message = z.object({
   reasoning: z.nullish(z.string()),
   reasoning_content: z.nullish(z.string()),
 })
-
-export const modelField = z.string().check(z.minLength(1), z.maxLength(MAX_MODEL_CHARS))
-export const choicesField = z.nullish(z.int().check(z.positive(), z.lte(MAX_CHOICES)))
-export const streamFields = {
-  stream: z.nullish(z.boolean()),
-  stream_options: z.nullish(z.object({ include_usage: z.nullish(z.boolean()) })),
-}
 
 export const ChatCompletionRequest = z.looseObject({
   model: modelField,

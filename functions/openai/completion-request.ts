@@ -2,8 +2,9 @@
 import * as z from 'zod/mini'
 import { PromptField, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
-import { choicesField, modelField, streamFields } from './chat-request.ts'
-import { checkTextRequest, keptFormat, samplingFields, toSamplingParams } from './sampling-fields.ts'
+import { checkTextRequest } from './check-request.ts'
+import { choicesField, modelField, streamFields } from './request-fields.ts'
+import { keptFormat, samplingFields, toSamplingParams } from './sampling-fields.ts'
 
 export const CompletionRequest = z.looseObject({
   model: modelField,

@@ -1,7 +1,8 @@
 // `POST /v1/embeddings`: the request as OpenAI defines it, and its answer's vectors as the client asked for them.
 import * as z from 'zod/mini'
 import type { EmbedRequest } from '../../gpu-backend/protocol.ts'
-import { modelField } from './chat-request.ts'
+import { refuseUnsupported } from './check-request.ts'
+import { modelField } from './request-fields.ts'
 
 const text = z
   .string('must be a text, not token ids, which LangChain leaves out with check_embedding_ctx_length=False')
@@ -24,9 +25,12 @@ export const EmbeddingRequest = z.looseObject({
 })
 export type EmbeddingRequest = z.infer<typeof EmbeddingRequest>
 
-export const UNSUPPORTED_EMBEDDING = ['dimensions']
+const UNSUPPORTED = ['dimensions']
 
-export function toInputs({ input }: EmbeddingRequest): EmbedRequest['input'] {
+/** @throws ApiError 400 naming the parameter at fault */
+export function toInputs(request: EmbeddingRequest): EmbedRequest['input'] {
+  refuseUnsupported(request, UNSUPPORTED)
+  const { input } = request
   return typeof input === 'string' ? [input] : input
 }
 

@@ -6,8 +6,7 @@ import { idempotencyKey } from '../metering/idempotency-key.ts'
 import type { KeptEmbedding, StoredAnswer } from '../metering/reservation.ts'
 import { tokensOfTexts } from '../metering/tokens-wanted.ts'
 import type { EmbeddingList } from '../openai/answer-schemas.ts'
-import { decodeVector, EmbeddingRequest, toInputs, UNSUPPORTED_EMBEDDING } from '../openai/embedding-request.ts'
-import { refuseUnsupported } from '../openai/sampling-fields.ts'
+import { decodeVector, EmbeddingRequest, toInputs } from '../openai/embedding-request.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
 import { listText, textBody } from '../text-body.ts'
@@ -19,7 +18,6 @@ import { warm, warmEarly } from './warm-early.ts'
 export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   requireScope(c.var.principal, 'inference')
   const request = await readOwnJson(c, EmbeddingRequest, MAX_REQUEST_BYTES, warmEarly(c))
-  refuseUnsupported(request, UNSUPPORTED_EMBEDDING)
   const input = toInputs(request)
   const model = await resolveModel(c, request.model, request.user ?? c.var.requestId)
   const warming = await warm(c, model)
