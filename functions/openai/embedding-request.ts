@@ -1,4 +1,4 @@
-// `POST /v1/embeddings`: the request as OpenAI defines it, and its answer's vectors as the client asked for them.
+// `POST /v1/embeddings`: the request as OpenAI defines it.
 import * as z from 'zod/mini'
 import type { EmbedRequest } from '../../gpu-backend/protocol.ts'
 import { refuseUnsupported } from './check-request.ts'
@@ -32,21 +32,4 @@ export function toInputs(request: EmbeddingRequest): EmbedRequest['input'] {
   refuseUnsupported(request, UNSUPPORTED)
   const { input } = request
   return typeof input === 'string' ? [input] : input
-}
-
-/** Little-endian f32 in base64: what OpenAI's clients ask for by themselves. */
-export function encodeVector(vector: readonly number[]): string {
-  const bytes = new Uint8Array(vector.length * 4)
-  const view = new DataView(bytes.buffer)
-  for (const [index, value] of vector.entries()) view.setFloat32(index * 4, value, true)
-  let binary = ''
-  for (const byte of bytes) binary += String.fromCharCode(byte)
-  return btoa(binary)
-}
-
-/** The vector that `encodeVector` made this of, rounded to f32. */
-export function decodeVector(base64: string): number[] {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
-  const view = new DataView(bytes.buffer)
-  return Array.from({ length: bytes.length / 4 }, (_, index) => view.getFloat32(index * 4, true))
 }

@@ -10,7 +10,7 @@ import {
   MAX_EMBED_INPUTS,
 } from '../../gpu-backend/protocol.ts'
 import type { ApiError } from '../errors.ts'
-import { encodeVector } from '../openai/embedding-request.ts'
+import { encodeVector } from '../openai/vector.ts'
 import { tryWithin } from '../try-within.ts'
 import { refusalOf, TryNext } from './backend-refusal.ts'
 import { backendUnavailable } from './backends.ts'
