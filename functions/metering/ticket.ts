@@ -80,10 +80,9 @@ export class Ticket {
   }
 
   /** As `begin` and `count` for an answer that comes in one piece and has no tokens of its own. */
-  embedded({ backend, cold, answer }: Embedding, base: string, kept: KeptEmbedding): void {
+  embedded({ backend, cold, promptTokens: prompt_tokens }: Embedding, base: string, kept: KeptEmbedding): void {
     this.#backend = backend
     this.#cold = cold ? 1 : 0
-    const { prompt_tokens } = answer
     this.#started = { event: 'started', base, delta: null, tier: null, prompt_tokens }
     this.#usage.prompt_tokens = prompt_tokens
     this.#embedding = kept

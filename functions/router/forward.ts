@@ -36,8 +36,9 @@ export interface Generation {
 export interface Embedding {
   readonly backend: string
   readonly cold: boolean
-  /** Vectors as `encodeVector` writes them, which is a third of what their numbers take as text or in memory. */
-  readonly answer: { readonly vectors: readonly string[]; readonly prompt_tokens: number }
+  /** As `encodeVector` writes them, which is a third of what their numbers take as text or in memory. */
+  readonly vectors: readonly string[]
+  readonly promptTokens: number
 }
 
 /**
@@ -72,13 +73,14 @@ export async function forwardEmbed(
   const embed = (start: number) =>
     embedAtOnce(context, { ...request, input: input.slice(start, start + MAX_EMBED_INPUTS) }, warming)
   const first = await embed(0)
-  const answer = { vectors: [...first.answer.vectors], prompt_tokens: first.answer.prompt_tokens }
+  const vectors = [...first.vectors]
+  let { promptTokens } = first
   for (let start = MAX_EMBED_INPUTS; start < input.length; start += MAX_EMBED_INPUTS) {
-    const next = (await embed(start)).answer
-    answer.vectors.push(...next.vectors)
-    answer.prompt_tokens += next.prompt_tokens
+    const next = await embed(start)
+    vectors.push(...next.vectors)
+    promptTokens += next.promptTokens
   }
-  return { ...first, answer }
+  return { ...first, vectors, promptTokens }
 }
 
 function embedAtOnce(context: BackendContext, request: EmbedRequest, warming: Warming | undefined): Promise<Embedding> {
@@ -90,8 +92,8 @@ function embedAtOnce(context: BackendContext, request: EmbedRequest, warming: Wa
       const body = await tryWithin(response.json(), context.patienceMs).catch(() => undefined)
       const answer = EmbedResponse.safeParse(body)
       if (!answer.success) throw new TryNext(backendUnavailable(), 'ailing')
-      const { embeddings, prompt_tokens } = answer.data
-      return { backend, cold, answer: { vectors: embeddings.map((vector) => encodeVector(vector)), prompt_tokens } }
+      const { embeddings, prompt_tokens: promptTokens } = answer.data
+      return { backend, cold, vectors: embeddings.map(encodeVector), promptTokens }
     } finally {
       release()
     }

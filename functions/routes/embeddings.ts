@@ -30,11 +30,8 @@ export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   try {
     const context = backendContext(c, model.base, c.req.raw.signal, 'input')
     const embedding = await forwardEmbed(context, { delta: model.digest, input }, warming)
-    const answer = {
-      digest: model.digest,
-      promptTokens: embedding.answer.prompt_tokens,
-      vectors: embedding.answer.vectors,
-    }
+    const { vectors, promptTokens } = embedding
+    const answer = { digest: model.digest, promptTokens, vectors }
     ticket.embedded(embedding, model.base, answer)
     await ticket.close('complete', Date.now())
     return respond(c, request, answer)

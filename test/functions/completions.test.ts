@@ -114,6 +114,14 @@ test.each([
   })
 })
 
+test('embeddings of fewer dimensions than the model has are refused', async () => {
+  await expect(client.embeddings.create({ model: 'tiny-base', input: 'hi', dimensions: 2 })).rejects.toMatchObject({
+    status: 400,
+    code: 'unsupported_parameter',
+    param: 'dimensions',
+  })
+})
+
 test.each([[[5, 6]], [[[5, 6], [7]]]])('embeddings of token ids are refused as such: %j', async (input) => {
   await expect(client.embeddings.create({ model: 'tiny-base', input })).rejects.toMatchObject({
     status: 400,

@@ -173,7 +173,8 @@ describe('a backend is passed over for another', () => {
     }
     const context = await contextOf([await listen(each), await listen(each)], new AbortController().signal)
     await expect(forwardEmbed(context, embedding.request, undefined)).resolves.toMatchObject({
-      answer: { vectors: ['AACAPwAAAEA='], prompt_tokens: 1 },
+      vectors: ['AACAPwAAAEA='],
+      promptTokens: 1,
     })
     expect(asked).toBe(2)
   })
