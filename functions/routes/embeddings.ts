@@ -11,9 +11,10 @@ import { decodeVector } from '../openai/vector.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
 import { listText, textBody } from '../text-body.ts'
+import { backendContext } from './backend-context.ts'
 import { MAX_REQUEST_BYTES } from './chat-completions.ts'
 import { readOwnJson } from './read-own-json.ts'
-import { backendContext, openTicket, reserve } from './request-account.ts'
+import { openTicket, reserve } from './request-account.ts'
 import { warm, warmEarly } from './warm-early.ts'
 
 export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {

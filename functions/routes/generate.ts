@@ -18,7 +18,8 @@ import { resolveModel } from '../registry/resolve-model.ts'
 import { refusalOf } from '../router/backend-refusal.ts'
 import { forwardGenerate, type Generation } from '../router/forward.ts'
 import { BrokenStream } from '../router/generate-events.ts'
-import { backendContext, openTicket, reserve } from './request-account.ts'
+import { backendContext } from './backend-context.ts'
+import { openTicket, reserve } from './request-account.ts'
 import { warm } from './warm-early.ts'
 
 export interface GenerateCall {

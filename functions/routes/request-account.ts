@@ -1,4 +1,4 @@
-// What every request that reaches a model has in common: its account at the tenant's meter, and its way to the backends.
+// A request's account at its tenant's meter, for every route that reaches a model.
 import type { Context } from 'hono'
 import type { EdgeEnv } from '../edge-env.ts'
 import { meterOf } from '../metering/meter-of.ts'
@@ -6,9 +6,7 @@ import { refusalOf } from '../metering/refusal.ts'
 import type { IdempotencyKey, StoredAnswer } from '../metering/reservation.ts'
 import { Ticket } from '../metering/ticket.ts'
 import type { TokensWanted } from '../metering/tokens-wanted.ts'
-import { isPublished } from '../registry/adapters.ts'
 import type { ResolvedModel } from '../registry/resolve-model.ts'
-import type { BackendContext } from '../router/call-backend.ts'
 
 export function openTicket(
   c: Context<EdgeEnv>,
@@ -48,28 +46,4 @@ export async function reserve(
   const refusal = refusalOf(answer)
   if (refusal) throw refusal
   return answer.kind === 'replay' ? answer.answer : undefined
-}
-
-export function backendContext(
-  c: Context<EdgeEnv>,
-  base: string,
-  signal: AbortSignal,
-  promptField: BackendContext['promptField'],
-): BackendContext {
-  const { config, backends, cachedObjects } = c.var.edge
-  const { tenant } = c.var.principal
-  return {
-    backends,
-    capabilityKey: config.capabilityKey,
-    tenant,
-    requestId: c.var.requestId,
-    base,
-    signal,
-    promptField,
-    objects: cachedObjects,
-    isPublished: (digest) => isPublished(c.env.DB, tenant, digest),
-    patienceMs: config.backendPatienceMs,
-    waitUntil: (promise) => c.executionCtx.waitUntil(promise),
-    nowMs: Date.now,
-  }
 }

@@ -4,7 +4,7 @@ import type { Context } from 'hono'
 import type { EdgeEnv } from '../edge-env.ts'
 import { type ResolvedModel, tryResolveAlias } from '../registry/resolve-model.ts'
 import { type BackendContext, type Warming, warmDelta } from '../router/call-backend.ts'
-import { backendContext } from './request-account.ts'
+import { backendContext } from './backend-context.ts'
 
 const MODEL_FIRST = /^\s*\{\s*"model"\s*:\s*"([^"\\]*)"/
 /** A name is shorter: where it isn't among these characters, it isn't first. */
