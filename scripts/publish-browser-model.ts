@@ -1,5 +1,5 @@
 // Publishes the base model for browsers: builds its files, uploads those that the edge lacks, then the manifest that names them.
-import { BrowserModelState } from '../functions/routes/account-answers.ts'
+import { BrowserModelState } from '../functions/routes/browser-answers.ts'
 import { BrowserModel, modelFiles } from '../gpu-backend/browser/manifest.ts'
 import { type BrowserModelOptions, buildBrowserFiles } from '../gpu-backend/engine/onnx/browser-files.ts'
 import { CliError } from './cli-error.ts'

@@ -7,17 +7,15 @@ import { LatencyRow } from '../registry/usage-rows.ts'
 import {
   ApiKey,
   BackendHoldings,
-  BrowserModelState,
   Credited,
-  MayLeave,
   NewApiKey,
   RotatedKey,
-  StoredFile,
   Tenant,
   TenantWithBalance,
 } from '../routes/account-answers.ts'
-import { AdapterSummary } from '../routes/adapter-answers.ts'
+import { AdapterSummary, MayLeave } from '../routes/adapter-answers.ts'
 import { AdapterTerms, Credit, NewKey, NewTenant, Rotation } from '../routes/admin-requests.ts'
+import { BrowserModelState, StoredFile } from '../routes/browser-answers.ts'
 import { listOf } from '../routes/list-of.ts'
 import { get, json, type Operation, patch, post, put, remove, rows } from './operation.ts'
 

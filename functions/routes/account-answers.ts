@@ -1,7 +1,6 @@
 // What the routes answer that tell of a tenant's account: its terms, keys, usage, and what backends hold for it.
 import * as z from 'zod/mini'
-import { BrowserModel } from '../../gpu-backend/browser/manifest.ts'
-import { BackendInfo, Digest, Tier } from '../../gpu-backend/protocol.ts'
+import { Digest, Tier } from '../../gpu-backend/protocol.ts'
 import { Scope } from '../auth/scope.ts'
 import { Terms } from '../metering/terms.ts'
 import { OwnUsageRecord, UsageRow } from '../registry/usage-rows.ts'
@@ -76,13 +75,3 @@ export const BackendHoldings = z.object({
   ),
 })
 export type BackendHoldings = z.infer<typeof BackendHoldings>
-
-export const MayLeave = z.object({ id: z.string(), object: z.literal('adapter'), may_leave: z.boolean() })
-export type MayLeave = z.infer<typeof MayLeave>
-
-/** The base that the backends serve, and what browsers may download of it. */
-export const BrowserModelState = z.object({ base: BackendInfo.shape.base, model: z.nullable(BrowserModel) })
-export type BrowserModelState = z.infer<typeof BrowserModelState>
-
-export const StoredFile = z.object({ digest: Digest, bytes: z.int() })
-export type StoredFile = z.infer<typeof StoredFile>

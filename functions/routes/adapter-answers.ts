@@ -67,3 +67,6 @@ export const UploadState = z.object({
   parts: z.array(z.object({ part: z.int(), bytes: z.int() })),
 })
 export type UploadState = z.infer<typeof UploadState>
+
+export const MayLeave = z.object({ id: z.string(), object: z.literal('adapter'), may_leave: z.boolean() })
+export type MayLeave = z.infer<typeof MayLeave>

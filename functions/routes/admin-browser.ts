@@ -6,7 +6,7 @@ import { ApiError } from '../errors.ts'
 import { readJson } from '../read-json.ts'
 import { deleteBrowserModel, setBrowserModel, tryGetBrowserModel } from '../registry/browser-models.ts'
 import { DigestMismatch } from '../registry/objects.ts'
-import type { BrowserModelState, StoredFile } from './account-answers.ts'
+import type { BrowserModelState, StoredFile } from './browser-answers.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
 
 const MAX_MANIFEST_BYTES = 1024 * 1024

@@ -17,7 +17,8 @@ import {
   tryCreateTenant,
   tryGetTenant,
 } from '../registry/tenants.ts'
-import type { Credited, MayLeave, Tenant, TenantWithBalance } from './account-answers.ts'
+import type { Credited, Tenant, TenantWithBalance } from './account-answers.ts'
+import type { MayLeave } from './adapter-answers.ts'
 import { describeAdapter } from './adapter-path.ts'
 import { AdapterTerms, Credit, NewTenant } from './admin-requests.ts'
 import { getLiveTenant, getTenant, MAX_ADMIN_BYTES, tenantNotFound } from './admin-tenant.ts'

@@ -2,7 +2,7 @@
 // The files are built from the base model's weights, which lie where the backend runs, so publishing is a command there.
 import { useState } from 'preact/hooks'
 import { type BrowserModel, modelFiles } from '../../../gpu-backend/browser/manifest.ts'
-import { BrowserModelState } from '../../routes/account-answers.ts'
+import { BrowserModelState } from '../../routes/browser-answers.ts'
 import { sendEdge } from '../api/edge.ts'
 import { useAnswer } from '../api/use-edge.ts'
 import { linkTo } from '../router.ts'
