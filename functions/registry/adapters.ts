@@ -3,12 +3,8 @@
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
 import { noteErasures, type VersionFilter } from './erasures.ts'
+import type { AdapterName } from './names.ts'
 import { MARK_MS } from './orphans.ts'
-
-export interface AdapterName {
-  readonly tenant: string
-  readonly name: string
-}
 
 const VersionRow = z.object({
   digest: Digest,

@@ -1,7 +1,7 @@
 // Whether an adapter's deltas may leave the edge for a browser, in D1: the operator's decision, for a name and all its versions.
 import * as z from 'zod/mini'
 import type { Digest } from '../../gpu-backend/protocol.ts'
-import type { AdapterName } from './adapters.ts'
+import type { AdapterName } from './names.ts'
 
 const DeltaRow = z.object({ bytes: z.number(), may_leave: z.int() })
 

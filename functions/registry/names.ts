@@ -12,6 +12,16 @@ export const Name = z
     ),
   )
 
+export interface AdapterName {
+  readonly tenant: string
+  readonly name: string
+}
+
+/** What requests call it by. */
+export function fullName({ tenant, name }: AdapterName): string {
+  return `${tenant}/${name}`
+}
+
 const AdapterModel = z.object({ tenant: Name, name: Name, version: z.optional(Digest) })
 
 /** `tenant/adapter`, or `tenant/adapter@sha256:…` for one of its versions; undefined where `model` isn't of that form. */

@@ -1,6 +1,7 @@
 // Whose versions digests are: several names may have the same bytes.
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
+import { fullName } from './names.ts'
 
 const Rows = z.array(z.object({ tenant: z.string(), name: z.string(), digest: Digest }))
 
@@ -25,7 +26,7 @@ export async function publishedAs(
     const some = JSON.stringify(digests.slice(start, start + AT_ONCE))
     const { results } = await find.bind(some, tenant ?? null).all()
     for (const row of Rows.parse(results)) {
-      names.set(row.digest, [...(names.get(row.digest) ?? []), `${row.tenant}/${row.name}`])
+      names.set(row.digest, [...(names.get(row.digest) ?? []), fullName(row)])
     }
   }
   return names

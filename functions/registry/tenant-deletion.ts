@@ -3,6 +3,7 @@
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
 import { noteErasures } from './erasures.ts'
+import { fullName } from './names.ts'
 import type { Receipt } from './receipt.ts'
 import { keepReceipt } from './receipts.ts'
 import { hastenUploads } from './uploads.ts'
@@ -53,7 +54,7 @@ export async function tryBeginDeletion(db: D1Database, id: string, nowMs: number
   return {
     begunMs: tenant.deleting_ms,
     keys: KeyIds.parse(keys?.results).map((key) => key.id),
-    adapters: [...new Set(found.map(({ name }) => `${id}/${name}`))].sort(),
+    adapters: [...new Set(found.map(({ name }) => fullName({ tenant: id, name })))].sort(),
     digests: [...new Set(found.map(({ digest }) => digest))].sort(),
     uploads: Uploads.parse(uploads?.results).map(({ digest }) => digest),
   }

@@ -6,7 +6,6 @@ import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
 import {
-  type AdapterName,
   type AliasRow,
   deleteAdapter,
   listAdapters,
@@ -20,12 +19,14 @@ import {
 } from '../registry/adapters.ts'
 import { WHOLE_WEIGHT } from '../registry/canary.ts'
 import { tryGetDelta } from '../registry/may-leave.ts'
+import { type AdapterName, fullName } from '../registry/names.ts'
 import { MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans, FILES_AT_ONCE } from '../registry/orphans.ts'
 import { evictEverywhere } from '../router/evict.ts'
 import type { Adapter, AdapterDeleted } from './adapter-answers.ts'
-import { describe, describeAdapter, fullName, ownAdapter } from './adapter-path.ts'
+import { ownAdapter } from './adapter-path.ts'
 import { AliasMove, Canary, Report } from './adapter-requests.ts'
+import { describeAdapter, describeVersion } from './describe-adapter.ts'
 import { publishDelta } from './publish-delta.ts'
 import { readOwnJson } from './read-own-json.ts'
 import { sendFile } from './send-file.ts'
@@ -128,7 +129,7 @@ async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response
     previous_digest: row.previous_digest,
     canary: row.canary_digest === null ? null : { digest: row.canary_digest, weight: row.canary_weight / WHOLE_WEIGHT },
     report: report === null ? null : JSON.parse(report),
-    versions: versions.map((version) => describe(adapter, version)),
+    versions: versions.map((version) => describeVersion(adapter, version)),
   })
 }
 

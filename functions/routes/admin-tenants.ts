@@ -8,6 +8,7 @@ import { TermsChange } from '../metering/terms.ts'
 import { readJson } from '../read-json.ts'
 import { listAdapters } from '../registry/adapters.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
+import { fullName } from '../registry/names.ts'
 import { listReceipts } from '../registry/receipts.ts'
 import {
   changeTerms,
@@ -19,9 +20,9 @@ import {
 } from '../registry/tenants.ts'
 import type { Credited, Tenant, TenantWithBalance } from './account-answers.ts'
 import type { MayLeave } from './adapter-answers.ts'
-import { describeAdapter } from './adapter-path.ts'
 import { AdapterTerms, Credit, NewTenant } from './admin-requests.ts'
 import { getLiveTenant, getTenant, MAX_ADMIN_BYTES, tenantNotFound } from './admin-tenant.ts'
+import { describeAdapter } from './describe-adapter.ts'
 
 export const adminTenants = new Hono<EdgeEnv>()
   .get('/', async (c) => c.json({ object: 'list', data: (await listTenants(c.env.DB)).map(describeTenant) }))
@@ -72,10 +73,10 @@ export const adminTenants = new Hono<EdgeEnv>()
   })
   .patch('/:tenant/adapters/:name', async (c) => {
     const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
-    const name = c.req.param('name')
+    const adapter = { tenant: id, name: c.req.param('name') }
     const { may_leave: mayLeave } = await readJson(c.req.raw, AdapterTerms, MAX_ADMIN_BYTES)
-    if (!(await setMayLeave(c.env.DB, { tenant: id, name }, mayLeave))) throw adapterNotFound(`${id}/${name}`)
-    return c.json<MayLeave>({ id: `${id}/${name}`, object: 'adapter', may_leave: mayLeave })
+    if (!(await setMayLeave(c.env.DB, adapter, mayLeave))) throw adapterNotFound(fullName(adapter))
+    return c.json<MayLeave>({ id: fullName(adapter), object: 'adapter', may_leave: mayLeave })
   })
 
 function tenantExists(id: string): ApiError {

@@ -4,6 +4,7 @@ import type { EdgeEnv } from '../edge-env.ts'
 import { modelNotFound } from '../errors.ts'
 import type { Model } from '../openai/answer-schemas.ts'
 import { type AdapterRow, listAdapters } from '../registry/adapters.ts'
+import { fullName } from '../registry/names.ts'
 import { tryResolveAlias } from '../registry/resolve-model.ts'
 
 export const models = new Hono<EdgeEnv>()
@@ -13,7 +14,7 @@ export const models = new Hono<EdgeEnv>()
     const id = c.req.param('id')
     // One of an adapter's versions is a model by itself, as it is to a completion.
     const own = id.includes('@') ? await tryResolveAlias(c, id) : undefined
-    const name = own ? `${c.var.principal.tenant}/${own.name}` : id
+    const name = own ? fullName({ tenant: c.var.principal.tenant, name: own.name }) : id
     const model = (await usableModels(c.env.DB, c.var)).find((candidate) => candidate.id === name)
     if (!model) throw modelNotFound(id)
     return c.json(own ? { ...model, id, digest: own.alias.digest } : model)
@@ -29,7 +30,7 @@ async function usableModels(db: D1Database, { edge, principal }: EdgeEnv['Variab
 
 function toModel(tenant: string, { name, digest, updated_ms: updatedMs }: AdapterRow): Model {
   return {
-    id: `${tenant}/${name}`,
+    id: fullName({ tenant, name }),
     object: 'model',
     created: Math.floor(updatedMs / 1000),
     owned_by: tenant,

@@ -9,12 +9,13 @@ import type { BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
 import { identify } from '../auth/identify.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
-import { type AdapterName, abandonVersion, beginVersion, publishVersion } from '../registry/adapters.ts'
+import { abandonVersion, beginVersion, publishVersion } from '../registry/adapters.ts'
+import { type AdapterName, fullName } from '../registry/names.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
 import { splitHead } from '../split-head.ts'
 import type { DeltaSummary, PublishedVersion } from './adapter-answers.ts'
-import { describe, fullName } from './adapter-path.ts'
+import { describeVersion } from './describe-adapter.ts'
 import { checkBytes } from './upload-headers.ts'
 
 /** A canonical delta file on its way into storage. */
@@ -65,7 +66,7 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
     await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, [digest], Date.now())
     throw error
   }
-  const described = describe(adapter, { ...version, created_ms: nowMs })
+  const described = describeVersion(adapter, { ...version, created_ms: nowMs })
   return c.json<PublishedVersion, 201>({ ...described, updated_ms: nowMs }, 201)
 }
 
