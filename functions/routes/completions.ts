@@ -1,17 +1,13 @@
 // `POST /v1/completions`: a bare prompt, continued. No chat template is applied.
 import { Hono } from 'hono'
-import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { CompletionRequest, toCompletionSampling } from '../openai/completion-request.ts'
 import { completionDialect } from '../openai/dialect.ts'
-import { MAX_REQUEST_BYTES } from './chat-completions.ts'
 import { answerGeneration } from './generate.ts'
-import { readOwnJson } from './read-own-json.ts'
-import { warmEarly } from './warm-early.ts'
+import { readModelRequest } from './read-model-request.ts'
 
 export const completions = new Hono<EdgeEnv>().post('/', async (c) => {
-  requireScope(c.var.principal, 'inference')
-  const request = await readOwnJson(c, CompletionRequest, MAX_REQUEST_BYTES, warmEarly(c))
+  const request = await readModelRequest(c, CompletionRequest)
   return answerGeneration(c, {
     dialect: completionDialect,
     model: request.model,

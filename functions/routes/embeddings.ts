@@ -1,6 +1,5 @@
 // `POST /v1/embeddings`: vectors of texts, by the base model or by an adapter of it.
 import { type Context, Hono } from 'hono'
-import { requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { idempotencyKey } from '../metering/idempotency-key.ts'
 import type { KeptEmbedding, StoredAnswer } from '../metering/reservation.ts'
@@ -12,14 +11,12 @@ import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
 import { listText, textBody } from '../text-body.ts'
 import { backendContext } from './backend-context.ts'
-import { MAX_REQUEST_BYTES } from './chat-completions.ts'
-import { readOwnJson } from './read-own-json.ts'
+import { readModelRequest } from './read-model-request.ts'
 import { openTicket, reserve } from './request-account.ts'
-import { warm, warmEarly } from './warm-early.ts'
+import { warm } from './warm-early.ts'
 
 export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
-  requireScope(c.var.principal, 'inference')
-  const request = await readOwnJson(c, EmbeddingRequest, MAX_REQUEST_BYTES, warmEarly(c))
+  const request = await readModelRequest(c, EmbeddingRequest)
   const input = toInputs(request)
   const model = await resolveModel(c, request.model, request.user ?? c.var.requestId)
   const warming = await warm(c, model)
