@@ -71,7 +71,7 @@ adapters
     const digest = parseDigest(c.req.param('digest'), 'digest')
     const report = await readOwnJson(c, Report, MAX_REPORT_BYTES)
     const found = await setReport(c.env.DB, adapter, digest, JSON.stringify(report))
-    if (!found) throw adapterNotFound(`${fullName(adapter)} ${digest}`)
+    if (!found) throw noSuchVersion(adapter, digest)
     return c.body(null, 204)
   })
   .put('/:tenant/:name/alias', async (c) => {

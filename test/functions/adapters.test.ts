@@ -216,6 +216,11 @@ test('a report is kept with the version that it is about', async () => {
     body: JSON.stringify({ x: 'y'.repeat(300_000) }),
   })
   expect(tooLarge.status).toBe(413)
+  const unknown = digestOf(makeDelta(71))
+  const other = await edge.call('key-acme', path.replace(digest, unknown), { method: 'PUT', body: '{}' })
+  expect(other.status).toBe(404)
+  const error = { code: 'version_not_found', message: `'acme/reported' has no version ${unknown}.` }
+  expect(await other.json()).toMatchObject({ error })
 })
 
 test('a key without the scope may use adapters but not change them', async () => {
