@@ -33,7 +33,8 @@ import { sendFile } from './send-file.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
 import { uploads } from './uploads.ts'
 
-const MAX_REPORT_BYTES = 256 * 1024
+/** The largest is a publisher's report. */
+const MAX_JSON_BYTES = 256 * 1024
 
 export const adapters = new Hono<EdgeEnv>()
 
@@ -69,7 +70,7 @@ adapters
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
     const digest = parseDigest(c.req.param('digest'), 'digest')
-    const report = await readOwnJson(c, Report, MAX_REPORT_BYTES)
+    const report = await readOwnJson(c, Report, MAX_JSON_BYTES)
     const found = await setReport(c.env.DB, adapter, digest, JSON.stringify(report))
     if (!found) throw noSuchVersion(adapter, digest)
     return c.body(null, 204)
@@ -77,7 +78,7 @@ adapters
   .put('/:tenant/:name/alias', async (c) => {
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
-    const { digest, from } = await readOwnJson(c, AliasMove, MAX_REPORT_BYTES)
+    const { digest, from } = await readOwnJson(c, AliasMove, MAX_JSON_BYTES)
     const alias = await getAlias(c.env.DB, adapter)
     return move(c, adapter, from ?? alias.digest, digest)
   })
@@ -91,7 +92,7 @@ adapters
   .put('/:tenant/:name/canary', async (c) => {
     requireScope(c.var.principal, 'adapters')
     const adapter = ownAdapter(c)
-    const { digest, weight } = await readOwnJson(c, Canary, MAX_REPORT_BYTES)
+    const { digest, weight } = await readOwnJson(c, Canary, MAX_JSON_BYTES)
     await getAlias(c.env.DB, adapter)
     const split = { digest, weight: Math.round(weight * WHOLE_WEIGHT), nowMs: Date.now() }
     if (!(await setCanary(c.env.DB, adapter, split))) throw noSuchVersion(adapter, digest)
