@@ -2,6 +2,7 @@
 // Invariant: the first `close` takes effect; while the answer runs the meter hears of it, so that nothing is lost with us.
 import type { GenerateEvent } from '../../gpu-backend/protocol.ts'
 import type { Embedding, Generation } from '../router/forward.ts'
+import { KeptEvents, storable } from './kept-events.ts'
 import { askMeter, type Meter } from './meter-of.ts'
 import type { Account, IdempotencyKey, KeptAnswer, KeptEmbedding, ReserveAnswer, TooLarge } from './reservation.ts'
 import { priceNano, type Terms } from './terms.ts'
@@ -25,8 +26,6 @@ const HEAR_EVERY_MS = 5_000
 /** A settlement that fails is tried so often, so far apart. */
 const SETTLE_TRIES = 4
 const SETTLE_PAUSE_MS = 250
-/** Larger answers are not kept for their Idempotency-Key: a Durable Object's row holds 2 MB. */
-const MAX_STORED_BYTES = 1_500_000
 
 export class Ticket {
   readonly #options: TicketOptions
@@ -37,8 +36,7 @@ export class Ticket {
   #firstTextMs: number | undefined
   #heardMs = 0
   #usage = { prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0 }
-  /** Kept for an Idempotency-Key only. */
-  readonly #events: GenerateEvent[] = []
+  readonly #events = new KeptEvents()
   #embedding: KeptEmbedding | undefined
 
   constructor(options: TicketOptions) {
@@ -75,7 +73,7 @@ export class Ticket {
     this.#started = started
     this.#usage.prompt_tokens = started.prompt_tokens
     this.#usage.cached_tokens = started.cached_tokens ?? 0
-    this.#keep(started)
+    if (this.isKept) this.#events.add(started)
     this.#hear(nowMs)
   }
 
@@ -89,7 +87,7 @@ export class Ticket {
   }
 
   count(event: GenerateEvent, nowMs: number): void {
-    this.#keep(event)
+    if (this.isKept) this.#events.add(event)
     if (event.event === 'text') {
       this.#firstTextMs ??= nowMs
       this.#usage.completion_tokens += event.tokens
@@ -124,22 +122,9 @@ export class Ticket {
     waitUntil(heard.catch(() => undefined))
   }
 
-  #keep(event: GenerateEvent): void {
-    if (!this.isKept) return
-    const last = this.#events.at(-1)
-    if (event.event === 'text' && last?.event === 'text' && last.index === event.index && !event.logprobs) {
-      this.#events[this.#events.length - 1] = {
-        ...last,
-        text: last.text + event.text,
-        tokens: last.tokens + event.tokens,
-      }
-    } else this.#events.push(event)
-  }
-
   #storable(outcome: Outcome): KeptAnswer | TooLarge | undefined {
     if (!this.isKept || outcome !== 'complete') return undefined
-    const kept = this.#embedding ?? this.#events
-    return new TextEncoder().encode(JSON.stringify(kept)).byteLength <= MAX_STORED_BYTES ? kept : 'too_large'
+    return this.#embedding ? storable(this.#embedding) : this.#events.answer()
   }
 
   #account(outcome: Outcome, nowMs: number): Account {
