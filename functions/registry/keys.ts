@@ -25,23 +25,19 @@ interface NewKey {
 }
 
 /** Makes and stores a key; `key` is in the answer and nowhere else. */
-export async function createKey(db: D1Database, { tenant, scopes, expiresMs, nowMs }: NewKey) {
+export async function createKey(
+  db: D1Database,
+  { tenant, scopes, expiresMs, nowMs }: NewKey,
+): Promise<{ key: string; row: KeyRow }> {
   const { key, id, prefix, hash } = await makeKey()
-  const row: KeyRow = {
-    id,
-    prefix,
-    scopes: scopes.join(' '),
-    created_ms: nowMs,
-    expires_ms: expiresMs,
-    revoked_ms: null,
-  }
-  await db
+  const row = await db
     .prepare(
-      'INSERT INTO api_keys (id, hash, prefix, tenant, scopes, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      `INSERT INTO api_keys (id, hash, prefix, tenant, scopes, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
+       RETURNING ${COLUMNS}`,
     )
-    .bind(id, hash, prefix, tenant, row.scopes, nowMs, expiresMs)
-    .run()
-  return { key, row }
+    .bind(id, hash, prefix, tenant, scopes.join(' '), nowMs, expiresMs)
+    .first()
+  return { key, row: KeyRow.parse(row) }
 }
 
 /**
@@ -91,7 +87,8 @@ export async function listKeys(db: D1Database, tenant: string): Promise<KeyRow[]
 }
 
 export async function tryGetKey(db: D1Database, tenant: string, id: string): Promise<KeyRow | undefined> {
-  return (await listKeys(db, tenant)).find((row) => row.id === id)
+  const row = await db.prepare(`SELECT ${COLUMNS} FROM api_keys WHERE tenant = ? AND id = ?`).bind(tenant, id).first()
+  return row ? KeyRow.parse(row) : undefined
 }
 
 /** False where there is no such key. */
