@@ -10,7 +10,7 @@ import { askResidency } from '../router/residency.ts'
 import { adminBrowser } from './admin-browser.ts'
 import { adminKeys } from './admin-keys.ts'
 import { adminTenants } from './admin-tenants.ts'
-import { describeResidency, digestsOf } from './residency.ts'
+import { describeHoldings, digestsOf } from './residency.ts'
 import { parseUsageQuery, usageResponse } from './usage.ts'
 
 export const admin = new Hono<EdgeEnv>()
@@ -39,6 +39,6 @@ admin
   .get('/residency', async (c) => {
     const backends = await askResidency(c.var.edge, { tenant: 'operator', requestId: c.var.requestId })
     const names = await publishedAs(c.env.DB, undefined, digestsOf(backends))
-    const data = backends.map((backend) => ({ backend: backend.url, ...describeResidency(backend, names, true) }))
+    const data = backends.map(({ url, entries }) => ({ backend: url, ...describeHoldings(entries, names) }))
     return c.json({ object: 'list', data })
   })

@@ -1,4 +1,4 @@
-// `GET /v1/residency`: which of the tenant's versions the backends hold at this moment. `describeResidency` is the operator's
+// `GET /v1/residency`: which of the tenant's versions the backends hold at this moment. `describeHoldings` is the operator's
 // answer as well, who sees everybody's. Invariant: a tenant learns neither a backend's address nor another tenant's digests.
 import { Hono } from 'hono'
 import type { Digest } from '../../gpu-backend/protocol.ts'
@@ -11,7 +11,10 @@ export const residency = new Hono<EdgeEnv>().get('/', async (c) => {
   const { tenant } = c.var.principal
   const backends = await askResidency(c.var.edge, { tenant, requestId: c.var.requestId })
   const names = await publishedAs(c.env.DB, tenant, digestsOf(backends))
-  const data = backends.map((backend, place) => ({ backend: place, ...describeResidency(backend, names, false) }))
+  const data = backends.map(({ entries }, place) => {
+    const own = entries?.filter(({ digest }) => names.has(digest))
+    return { backend: place, ...describeHoldings(own, names) }
+  })
   return c.json({ object: 'list', data })
 })
 
@@ -20,21 +23,13 @@ export function digestsOf(backends: readonly BackendResidency[]): Digest[] {
   return [...new Set(backends.flatMap(({ entries }) => entries?.map(({ digest }) => digest) ?? []))]
 }
 
-/** What one backend holds, each with the names that have it; without `all`, only what has one. */
-export function describeResidency(
-  { entries }: BackendResidency,
+/** What one backend holds, each delta with the names that have it; `entries` is undefined where it could not be asked. */
+export function describeHoldings(
+  entries: BackendResidency['entries'],
   names: ReadonlyMap<string, readonly string[]>,
-  all: boolean,
 ): Omit<BackendHoldings, 'backend'> {
-  const shown = entries?.filter(({ digest }) => all || names.has(digest)) ?? []
-  return {
-    reachable: entries !== undefined,
-    adapters: shown.map((entry) => ({
-      digest: entry.digest,
-      names: names.get(entry.digest) ?? [],
-      tier: entry.tier,
-      bytes: entry.bytes ?? null,
-      last_used_ms: entry.last_used_ms ?? null,
-    })),
-  }
+  const adapters = (entries ?? []).map(({ digest, tier, bytes = null, last_used_ms = null }) => {
+    return { digest, names: names.get(digest) ?? [], tier, bytes, last_used_ms }
+  })
+  return { reachable: entries !== undefined, adapters }
 }
