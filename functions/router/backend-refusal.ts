@@ -5,15 +5,15 @@ import { ApiError } from '../errors.ts'
 import { tryWithin } from '../try-within.ts'
 import { backendUnavailable } from './backends.ts'
 
-/** For the operator: the backend's own sentence is for those who call it past the edge. */
+// For the operator, in the log; callers read another sentence.
+
+/** The backend's own sentence is for those who call it past the edge. */
 const UNAUTHORIZED =
   "A backend does not take the edge's tokens: give both the same POLYLORA_BACKEND_SECRET, and clocks that agree."
-
-/** For the operator, too; no fault while the base is changed on one backend after another. */
+/** No fault while the base is changed on one backend after another. */
 const WRONG_BASE =
   'A backend serves another base model than the request is for: give all backends of an edge the same --model.'
-
-/** For the operator as well: answers that are no backend's. */
+/** Of answers that are no backend's. */
 const BODY_TOO_LARGE =
   'What stands in front of a backend takes no body as large as this adapter: give the backend an address that is not proxied.'
 const NO_BACKEND = 'What stands in front of a backend has answered in its place: see whether the backend is up.'

@@ -38,5 +38,6 @@ async function warmNamed(c: Context<EdgeEnv>, model: string): Promise<Warming | 
 }
 
 function contextOf(c: Context<EdgeEnv>, base: string): BackendContext {
+  // Whatever the text is called: nobody reads what a delta on its way was refused for.
   return backendContext(c, base, c.req.raw.signal, 'messages')
 }
