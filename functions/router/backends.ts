@@ -3,8 +3,8 @@
 // background: an isolate without requests needs to know nothing. Knows nothing of tenants or names.
 import { BackendInfo, type Digest } from '../../gpu-backend/protocol.ts'
 import { type ApiError, unavailable } from '../errors.ts'
-import { fewAtOnce } from '../few-at-once.ts'
 import { type BackendState, chooseBackends } from './choose.ts'
+import { fewAtOnce } from './few-at-once.ts'
 
 const INFO_FRESH_MS = 30_000
 const INFO_TIMEOUT_MS = 5_000

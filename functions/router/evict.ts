@@ -2,8 +2,8 @@
 // What a backend that is down still holds is named in the answer; no name leads to it, and the sweep asks again.
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import type { Edge } from '../edge.ts'
-import { fewAtOnce } from '../few-at-once.ts'
 import { capabilityHeaders } from './capability-headers.ts'
+import { fewAtOnce } from './few-at-once.ts'
 
 const TIMEOUT_MS = 10_000
 

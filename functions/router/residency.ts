@@ -2,8 +2,8 @@
 // A backend that cannot be asked is reported as such: what is missing from the answer of one must not look like nothing.
 import { Residency, type ResidencyEntry } from '../../gpu-backend/protocol.ts'
 import type { Edge } from '../edge.ts'
-import { fewAtOnce } from '../few-at-once.ts'
 import { capabilityHeaders } from './capability-headers.ts'
+import { fewAtOnce } from './few-at-once.ts'
 
 const TIMEOUT_MS = 5_000
 

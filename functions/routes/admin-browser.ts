@@ -3,10 +3,10 @@ import { Hono } from 'hono'
 import { BrowserModel, MAX_FILE_BYTES } from '../../gpu-backend/browser/manifest.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
-import { readJson } from '../read-json.ts'
 import { deleteBrowserModel, setBrowserModel, tryGetBrowserModel } from '../registry/browser-models.ts'
 import { DigestMismatch } from '../registry/objects.ts'
 import type { BrowserModelState, StoredFile } from './browser-answers.ts'
+import { readJson } from './read-json.ts'
 import { declaredBytes, parseDigest } from './upload-headers.ts'
 
 const MAX_MANIFEST_BYTES = 1024 * 1024

@@ -4,11 +4,11 @@ import * as z from 'zod/mini'
 import { Scope } from '../auth/scope.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
-import { readJson } from '../read-json.ts'
 import { createKey, type KeyRow, listKeys, revokeKey, tryGetKey, tryRotateKey } from '../registry/keys.ts'
 import type { ApiKey, NewApiKey, RotatedKey } from './account-answers.ts'
 import { NewKey, Rotation } from './admin-requests.ts'
 import { getLiveTenant, getTenant, MAX_ADMIN_BYTES } from './admin-tenant.ts'
+import { readJson } from './read-json.ts'
 
 export const adminKeys = new Hono<EdgeEnv>()
   .get('/:tenant/keys', async (c) => {

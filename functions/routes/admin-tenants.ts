@@ -5,7 +5,6 @@ import { tryEraseTenant } from '../erase-tenant.ts'
 import { ApiError, adapterNotFound } from '../errors.ts'
 import { askMeterOf } from '../metering/meter-of.ts'
 import { TermsChange } from '../metering/terms.ts'
-import { readJson } from '../read-json.ts'
 import { listAdapters } from '../registry/adapters.ts'
 import { setMayLeave } from '../registry/may-leave.ts'
 import { fullName } from '../registry/names.ts'
@@ -23,6 +22,7 @@ import type { MayLeave } from './adapter-answers.ts'
 import { AdapterTerms, Credit, NewTenant } from './admin-requests.ts'
 import { getLiveTenant, getTenant, MAX_ADMIN_BYTES, tenantNotFound } from './admin-tenant.ts'
 import { describeAdapter } from './describe-adapter.ts'
+import { readJson } from './read-json.ts'
 
 export const adminTenants = new Hono<EdgeEnv>()
   .get('/', async (c) => c.json({ object: 'list', data: (await listTenants(c.env.DB)).map(describeTenant) }))

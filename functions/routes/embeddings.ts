@@ -9,10 +9,10 @@ import { EmbeddingRequest, toInputs } from '../openai/embedding-request.ts'
 import { decodeVector } from '../openai/vector.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
-import { listText, textBody } from '../text-body.ts'
 import { backendContext } from './backend-context.ts'
 import { readModelRequest } from './read-model-request.ts'
 import { openTicket, reserve } from './request-account.ts'
+import { listText, textBody } from './text-body.ts'
 import { warm } from './warm-early.ts'
 
 export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {

@@ -13,9 +13,9 @@ import { abandonVersion, beginVersion, publishVersion } from '../registry/adapte
 import { type AdapterName, fullName } from '../registry/names.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
-import { splitHead } from '../split-head.ts'
 import type { DeltaSummary, PublishedVersion } from './adapter-answers.ts'
 import { describeVersion } from './describe-adapter.ts'
+import { splitHead } from './split-head.ts'
 import { checkBytes } from './upload-headers.ts'
 
 /** A canonical delta file on its way into storage. */

@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import type * as z from 'zod/mini'
 import { identify } from '../auth/identify.ts'
 import type { EdgeEnv } from '../edge-env.ts'
-import { readJson } from '../read-json.ts'
+import { readJson } from './read-json.ts'
 
 /** The JSON body of a tenant's request, as `readJson` reads it. @throws ApiError as that, and 401 where the key has ended meanwhile */
 export async function readOwnJson<Schema extends z.ZodMiniType>(

@@ -8,7 +8,7 @@ import { ApiError, invalidRequest } from '../errors.ts'
 import { queryLatency } from '../registry/latency.ts'
 import { queryUsage, type UsagePages } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery, type UsageScope } from '../registry/usage-query.ts'
-import { listText, textBody } from '../text-body.ts'
+import { listText, textBody } from './text-body.ts'
 import { csvHeader, csvLine } from './usage-csv.ts'
 
 export const usage = new Hono<EdgeEnv>()

@@ -1,6 +1,6 @@
 // A request's JSON body, bounded: what is too large is refused before it is read, or as soon as it has grown too large.
 import type * as z from 'zod/mini'
-import { ApiError, invalidRequest } from './errors.ts'
+import { ApiError, invalidRequest } from '../errors.ts'
 
 /**
  * The body of `request`, parsed by `schema`, which may have a default for a request without one. `onText` sees what has been
