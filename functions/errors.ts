@@ -1,4 +1,4 @@
-// Everything that the edge can refuse, and the only place that writes OpenAI's error JSON.
+// A refusal of the edge, those that several places make, and the only place that writes OpenAI's error JSON.
 // Invariant: an answer never holds a stack trace, a backend's address or another tenant's names.
 import type * as z from 'zod/mini'
 import type { ErrorAnswer } from './openai/answer-schemas.ts'

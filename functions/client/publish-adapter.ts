@@ -36,7 +36,7 @@ export interface PublishRequest {
 }
 
 /** What is printed and stored with the version. */
-export type PublishReport = AdapterReport & { readonly digest: string; readonly probe?: ProbeReport }
+type PublishReport = AdapterReport & { readonly digest: string; readonly probe?: ProbeReport }
 
 export interface PublishedAdapter {
   /** `tenant/name` */

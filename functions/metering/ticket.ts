@@ -11,7 +11,7 @@ import type { Outcome, UsageRecord } from './usage-record.ts'
 
 type Known = Pick<UsageRecord, 'request_id' | 'tenant' | 'key_id' | 'route' | 'adapter' | 'digest' | 'started_ms'>
 
-export interface TicketOptions {
+interface TicketOptions {
   /** A stub of the tenant's meter: a new one each time, since one that has failed stays broken. */
   readonly meter: () => Meter
   readonly known: Known

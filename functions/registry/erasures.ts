@@ -12,7 +12,7 @@ const RETRY_MS = 60_000
 const BATCH = 50
 
 const Erasure = z.object({ digest: Digest, tenant: z.string() })
-export type Erasure = z.infer<typeof Erasure>
+type Erasure = z.infer<typeof Erasure>
 
 /** Of versions: an SQL condition, and its parameters. */
 export interface VersionFilter {

@@ -22,7 +22,7 @@ import { backendContext } from './backend-context.ts'
 import { openTicket, reserve } from './request-account.ts'
 import { warm } from './warm-early.ts'
 
-export interface GenerateCall {
+interface GenerateCall {
   readonly dialect: Dialect
   readonly model: string
   readonly stream: boolean

@@ -19,7 +19,7 @@ import { splitHead } from './split-head.ts'
 import { checkBytes } from './upload-headers.ts'
 
 /** A canonical delta file on its way into storage. */
-export interface IncomingDelta {
+interface IncomingDelta {
   readonly digest: Digest
   readonly bytes: number
   readonly body: ReadableStream<Uint8Array>
