@@ -118,7 +118,7 @@ export async function listVersions(db: D1Database, { tenant, name }: AdapterName
 /** No upload of one request takes so long. */
 const CLAIM_MS = 24 * 3_600_000
 
-interface NewVersion extends AdapterName {
+export interface NewVersion extends AdapterName {
   readonly digest: Digest
   readonly bytes: number
   /** The delta file's metadata, as JSON. */

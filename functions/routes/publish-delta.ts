@@ -9,7 +9,7 @@ import type { BackendInfo, Digest } from '../../gpu-backend/protocol.ts'
 import { identify } from '../auth/identify.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError } from '../errors.ts'
-import { abandonVersion, beginVersion, publishVersion } from '../registry/adapters.ts'
+import { abandonVersion, beginVersion, type NewVersion, publishVersion } from '../registry/adapters.ts'
 import { type AdapterName, fullName } from '../registry/names.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
@@ -32,11 +32,7 @@ interface IncomingDelta {
  */
 export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, delta: IncomingDelta): Promise<Response> {
   const { digest, bytes } = delta
-  const alias = c.req.query('alias')
-  if (alias !== undefined && alias !== 'keep') {
-    const message = `The query's alias is '${alias}': it must be keep, or absent where the name is to move.`
-    throw new ApiError(400, 'invalid_value', message, { param: 'alias' })
-  }
+  const keepsAlias = parseAlias(c.req.query('alias'))
   const info = await c.var.edge.backends.info(Date.now())
   checkBytes(bytes, Math.min(info.max_delta_bytes, MAX_DELTA_BYTES), 'delta')
   const { header, body } = await checkedDelta(delta.body, bytes, info)
@@ -47,6 +43,21 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
   if (!(await beginVersion(c.env.DB, version))) {
     throw new ApiError(409, 'being_deleted', 'The same bytes are being deleted at this moment: publish again.')
   }
+  await store(c, version, body)
+  await publish(c, version, keepsAlias)
+  const described = describeVersion(adapter, { ...version, created_ms: nowMs })
+  return c.json<PublishedVersion, 201>({ ...described, updated_ms: nowMs }, 201)
+}
+
+/** Whether the name stays where it points, as for a version that is to be a canary. */
+function parseAlias(alias: string | undefined): boolean {
+  if (alias === undefined || alias === 'keep') return alias === 'keep'
+  const message = `The query's alias is '${alias}': it must be keep, or absent where the name is to move.`
+  throw new ApiError(400, 'invalid_value', message, { param: 'alias' })
+}
+
+async function store(c: Context<EdgeEnv>, version: NewVersion, body: ReadableStream<Uint8Array>): Promise<void> {
+  const { digest, bytes } = version
   try {
     await c.var.edge.objects.put(digest, body, bytes)
   } catch (error) {
@@ -54,20 +65,19 @@ export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, de
     if (!(error instanceof DigestMismatch)) throw error
     throw new ApiError(422, 'digest_mismatch', `The body does not hash to ${digest}: upload it again.`)
   }
+}
+
+async function publish(c: Context<EdgeEnv>, version: NewVersion, keepsAlias: boolean): Promise<void> {
   try {
     await identify(c)
-    // A version for a canary keeps the alias; a name that points nowhere yet has nothing to keep.
-    if (!(await publishVersion(c.env.DB, version, alias === 'keep'))) {
-      throw new ApiError(409, 'being_deleted', `'${fullName(adapter)}' was deleted during the upload: publish again.`)
-    }
+    if (await publishVersion(c.env.DB, version, keepsAlias)) return
+    throw new ApiError(409, 'being_deleted', `'${fullName(version)}' was deleted during the upload: publish again.`)
   } catch (error) {
     await abandonVersion(c.env.DB, version)
     // The name or its tenant may have been deleted meanwhile: these bytes came too late to be erased with it.
-    await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, [digest], Date.now())
+    await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, [version.digest], Date.now())
     throw error
   }
-  const described = describeVersion(adapter, { ...version, created_ms: nowMs })
-  return c.json<PublishedVersion, 201>({ ...described, updated_ms: nowMs }, 201)
 }
 
 /** The delta's header, checked against the base, and its bytes whole again. @throws ApiError 422 */
