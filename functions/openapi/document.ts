@@ -62,7 +62,31 @@ export function jsonSchema(schema: z.ZodMiniType, io: 'input' | 'output'): JsonS
   return rest as JsonSchema
 }
 
-function describeOperation({ method, path, summary, scope, body, query, headers, file, answers }: Operation): object {
+function describeOperation(operation: Operation): object {
+  const { method, path, summary, scope, answers } = operation
+  const body = requestBody(operation)
+  return {
+    operationId: `${method}_${path.replaceAll(/[^a-z0-9]+/gi, '_').replace(/^_|_$/g, '')}`,
+    summary,
+    ...(scope === 'admin' ? { security: [{ adminKey: [] }] } : {}),
+    ...(scope && scope !== 'admin' ? { description: `Needs the scope \`${scope}\`.` } : {}),
+    parameters: parametersOf(operation),
+    ...(body ? { requestBody: body } : {}),
+    responses: {
+      ...Object.fromEntries(Object.entries(answers).map(([status, said]) => answer(status, said))),
+      default: failure(),
+    },
+  }
+}
+
+function requestBody({ body, file }: Operation): object | undefined {
+  if (file) return { required: true, content: { [file]: { schema: contentSchema('file') } } }
+  if (!body) return undefined
+  const content = { 'application/json': { schema: jsonSchema(body, 'input') } }
+  return { required: !body.safeParse(undefined).success, content }
+}
+
+function parametersOf({ path, query, headers }: Operation): object[] {
   const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) =>
     parameter('path', name!, true, jsonSchema(IN_PATH[name!] ?? z.string(), 'input')),
   )
@@ -74,22 +98,7 @@ function describeOperation({ method, path, summary, scope, body, query, headers,
   const inQuery = Object.entries(querySchema?.properties ?? {}).map(([name, schema]) =>
     parameter('query', name, querySchema?.required?.includes(name) ?? false, schema),
   )
-  const content = body && { 'application/json': { schema: jsonSchema(body, 'input') } }
-  const fileContent = file && { [file]: { schema: { type: 'string', format: 'binary' } } }
-  return {
-    operationId: `${method}_${path.replaceAll(/[^a-z0-9]+/gi, '_').replace(/^_|_$/g, '')}`,
-    summary,
-    ...(scope === 'admin' ? { security: [{ adminKey: [] }] } : {}),
-    ...(scope && scope !== 'admin' ? { description: `Needs the scope \`${scope}\`.` } : {}),
-    parameters: [...inPath, ...inQuery, ...inHeader],
-    ...(content || fileContent
-      ? { requestBody: { required: !body?.safeParse(undefined).success, content: content || fileContent } }
-      : {}),
-    responses: {
-      ...Object.fromEntries(Object.entries(answers).map(([status, said]) => answer(status, said))),
-      default: failure(),
-    },
-  }
+  return [...inPath, ...inQuery, ...inHeader]
 }
 
 function parameter(place: 'path' | 'query' | 'header', name: string, required: boolean, schema: object) {
