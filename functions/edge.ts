@@ -11,7 +11,7 @@ import { Remembered } from './remembered.ts'
 import { Backends } from './router/backends.ts'
 
 const MAX_ALIASES = 50_000
-/** A base has one; each has a name for every file. */
+/** One for each base: there are two of them while it is changed. */
 const MAX_BROWSER_MODELS = 4
 
 export interface Edge {

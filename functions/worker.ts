@@ -120,12 +120,16 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
   app.onError((error, c) => {
     if (error instanceof ApiError) return errorResponse(error)
     console.error(JSON.stringify({ event: 'unexpected_error', request_id: c.var.requestId, reason: String(error) }))
-    if (error instanceof ConfigError) return errorResponse(new ApiError(500, 'misconfigured', error.message))
-    if (error instanceof StorageFailed) return errorResponse(storageUnavailable())
-    if (error.message.startsWith(REGISTRY_ERROR))
-      return errorResponse(unavailable('registry_unavailable', REGISTRY_UNAVAILABLE))
-    return errorResponse(new ApiError(500, 'internal_error', 'Something went wrong on our side: try again.'))
+    return errorResponse(refusalOf(error))
   })
 
   return app
+}
+
+/** What the caller is told of something that should not have happened. */
+function refusalOf(error: Error): ApiError {
+  if (error instanceof ConfigError) return new ApiError(500, 'misconfigured', error.message)
+  if (error instanceof StorageFailed) return storageUnavailable()
+  if (error.message.startsWith(REGISTRY_ERROR)) return unavailable('registry_unavailable', REGISTRY_UNAVAILABLE)
+  return new ApiError(500, 'internal_error', 'Something went wrong on our side: try again.')
 }
