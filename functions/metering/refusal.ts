@@ -2,6 +2,9 @@
 import { ApiError } from '../errors.ts'
 import type { RateState, ReserveAnswer } from './reservation.ts'
 
+/** Trying again doesn't help: OpenAI's clients do so on 429 and 409 unless they are told. */
+const NOT_AGAIN = { headers: { 'x-should-retry': 'false' } }
+
 /** Undefined where the request may go on (`granted`) or has been answered before (`replay`). */
 export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
   switch (answer.kind) {
@@ -18,21 +21,18 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
       )
     }
     case 'unpaid':
-      // Trying again doesn't help: OpenAI's clients do so on 429 unless they are told.
       return new ApiError(
         429,
         'insufficient_quota',
         'The balance does not cover the most that this request may cost: top it up, or set a lower max_tokens.',
-        { headers: { 'x-should-retry': 'false' } },
+        NOT_AGAIN,
       )
     case 'in_progress':
       return new ApiError(
         409,
         'idempotency_key_in_use',
         'A request with this Idempotency-Key is being answered: wait for it.',
-        {
-          headers: { 'x-should-retry': 'false' },
-        },
+        NOT_AGAIN,
       )
     case 'other_request':
       return new ApiError(
@@ -45,7 +45,7 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
         409,
         'answer_not_kept',
         'This Idempotency-Key has been answered and charged, and its answer was too large to keep or made room for later ones: use a new key to pay for another.',
-        { headers: { 'x-should-retry': 'false' } },
+        NOT_AGAIN,
       )
   }
 }
