@@ -4,12 +4,12 @@
 import type { Edge } from './edge.ts'
 import type { Bindings } from './env.ts'
 import { tryEraseTenant } from './erase-tenant.ts'
-import { abandonClaims } from './registry/adapters.ts'
 import { endErasures, takeErasures } from './registry/erasures.ts'
 import { eraseOrphans } from './registry/orphans.ts'
 import { halfDeletedTenants } from './registry/tenant-deletion.ts'
 import { abandonedUploads, eraseUpload } from './registry/uploads.ts'
 import { sumUpRecords } from './registry/usage-days.ts'
+import { abandonClaims } from './registry/version-claims.ts'
 import { evictEverywhere } from './router/evict.ts'
 
 export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<void> {
