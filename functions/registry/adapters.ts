@@ -86,10 +86,11 @@ export async function listAdapters(db: D1Database, tenant: string): Promise<Adap
   return z.array(AdapterRow).parse(results)
 }
 
-/** The report, as JSON, of the version that the name points at; null where it has none. */
+/** A version's report, as JSON; null where it has none. */
 export async function tryGetReport(
   db: D1Database,
-  { tenant, name, digest }: AdapterName & { readonly digest: Digest },
+  { tenant, name }: AdapterName,
+  digest: Digest,
 ): Promise<string | null> {
   return db
     .prepare('SELECT report FROM versions WHERE tenant = ? AND name = ? AND digest = ?')
@@ -121,8 +122,8 @@ export function aliasMovedTo(digest: string, updatedMs: string): string {
 }
 
 /**
- * Moves a name to a version that it has already, where `digest` is still the one it points at: two who move it at once
- * do not both succeed. False where it isn't, or there is no such version.
+ * Moves a name to the version `to`, which it has, where it still points at `from`: of two who move it at once only one succeeds.
+ * False where it points elsewhere, or there is no such version.
  */
 export async function moveAlias(
   db: D1Database,

@@ -1,5 +1,5 @@
 // Removes deltas from the backends' own tiers, so that nothing of what was deleted stays behind on a disk.
-// What a backend that is down still holds is named in the answer; no name leads to it, and the sweep asks again.
+// What a backend that is down still holds is counted as failed; no name leads to it, and the sweep asks again.
 import type { Digest } from '../../gpu-backend/protocol.ts'
 import type { Edge } from '../edge.ts'
 import { capabilityHeaders } from './capability-headers.ts'

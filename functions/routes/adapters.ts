@@ -123,7 +123,7 @@ async function show(c: Context<EdgeEnv>, adapter: AdapterName): Promise<Response
   if (!row) throw adapterNotFound(fullName(adapter))
   const [versions, report] = await Promise.all([
     listVersions(c.env.DB, adapter),
-    tryGetReport(c.env.DB, { ...adapter, digest: row.digest }),
+    tryGetReport(c.env.DB, adapter, row.digest),
   ])
   return c.json<Adapter>({
     ...describeAdapter(adapter.tenant, row),
