@@ -50,22 +50,9 @@ export interface PublishedAdapter {
  * effect), and what `host` throws (the edge).
  */
 export async function publishAdapter(host: PublishHost, request: PublishRequest): Promise<PublishedAdapter> {
-  const { files, tenant, name, onProgress } = request
+  const { tenant, name, onProgress } = request
   const info = await host.read('/v1/base', BackendInfo)
-  onProgress?.('reading', 0, 1)
-  const imported = await importAdapter(files, { ...request.facts, base: info.base })
-  const dtype = storedAs(imported, request.dtype)
-  const onShrunk = (done: number, total: number) => onProgress?.('shrinking', done, total)
-  const { shrinkRank: rank } = request
-  const source = rank === undefined ? imported : (await shrinkRank(imported, rank, onShrunk)).source
-  onProgress?.('checking', 0, 1)
-  const template = source.metadata.chatTemplate
-  if (template !== undefined) await checkChatTemplate(template, host.renderTemplate)
-  const checked = await verifyAdapter(source, info.base, dtype, {
-    maxRank: info.max_rank,
-    fixedModules: info.fixed_modules,
-    maxBytes: info.max_delta_bytes,
-  })
+  const { source, dtype, checked } = await prepare(host, request, info)
   const delta = await host.spool(encodeDeltaStream(source, info.base, dtype))
   try {
     const { digest } = delta
@@ -96,6 +83,25 @@ export async function publishAdapter(host: PublishHost, request: PublishRequest)
   } finally {
     await delta.release()
   }
+}
+
+/** The delta that the files are, within its limits, and what was found out about it. */
+async function prepare(host: PublishHost, request: PublishRequest, info: BackendInfo) {
+  const { files, shrinkRank: rank, onProgress } = request
+  onProgress?.('reading', 0, 1)
+  const imported = await importAdapter(files, { ...request.facts, base: info.base })
+  const dtype = storedAs(imported, request.dtype)
+  const onShrunk = (done: number, total: number) => onProgress?.('shrinking', done, total)
+  const source = rank === undefined ? imported : (await shrinkRank(imported, rank, onShrunk)).source
+  onProgress?.('checking', 0, 1)
+  const template = source.metadata.chatTemplate
+  if (template !== undefined) await checkChatTemplate(template, host.renderTemplate)
+  const checked = await verifyAdapter(source, info.base, dtype, {
+    maxRank: info.max_rank,
+    fixedModules: info.fixed_modules,
+    maxBytes: info.max_delta_bytes,
+  })
+  return { source, dtype, checked }
 }
 
 const Published = z.object({
