@@ -1,7 +1,7 @@
 // Answers that are kept for their Idempotency-Key, in the meter's storage.
 // Invariants: a key belongs to one request at a time, and only the request that it belongs to is charged for it; a tenant's
 // answers take bounded room, of which the latest have the first claim.
-import type { IdempotencyKey, KeptAnswer, ReserveAnswer, TooLarge } from './reservation.ts'
+import type { IdempotencyKey, KeptAnswer, KeyTaken, TooLarge } from './reservation.ts'
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS answers (
@@ -36,7 +36,7 @@ export class KeptAnswers {
     { key, fingerprint }: IdempotencyKey,
     sinceMs: number,
     runs: (requestId: string) => boolean,
-  ): ReserveAnswer | undefined {
+  ): KeyTaken | undefined {
     const row = this.#sql.exec<AnswerRow>('SELECT * FROM answers WHERE key = ?', key).toArray()[0]
     if (!row) return undefined
     if (row.created_ms < sinceMs && !runs(row.request_id)) {

@@ -1,7 +1,7 @@
 // A tenant's limits at this moment: one bucket of requests and one of tokens, in memory.
 // What is drawn is written down by `save`: whoever grants doesn't wait for that, since an answer waits for its writes.
 import { type Bucket, refilled, waitMs } from './bucket.ts'
-import type { RateLimit, RateState, ReserveAnswer } from './reservation.ts'
+import type { Limited, RateLimit, RateState } from './reservation.ts'
 import type { Terms } from './terms.ts'
 
 const SCHEMA = 'CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at_ms INTEGER NOT NULL)'
@@ -19,7 +19,7 @@ export class Limits {
   }
 
   /** Takes one request and so many tokens, both or neither: the refusal where one of them is not there. */
-  take(terms: Terms, tokens: number, nowMs: number): ReserveAnswer | undefined {
+  take(terms: Terms, tokens: number, nowMs: number): Limited | undefined {
     const wants = [
       ['requests', terms.requests_per_minute, 1],
       ['tokens', terms.tokens_per_minute, tokens],

@@ -64,13 +64,18 @@ export interface StoredAnswer {
 
 export type ReserveAnswer =
   | { readonly kind: 'granted'; readonly rate: RateState }
-  | {
-      readonly kind: 'limited'
-      readonly by: 'requests' | 'tokens'
-      readonly retryAfterMs: number
-      readonly rate: RateState
-    }
+  | Limited
   | { readonly kind: 'unpaid' }
+  | KeyTaken
+
+export interface Limited {
+  readonly kind: 'limited'
+  readonly by: 'requests' | 'tokens'
+  readonly retryAfterMs: number
+  readonly rate: RateState
+}
+
+/** The same Idempotency-Key brought an answer, is being answered now, came with another request, or its answer is not kept. */
+export type KeyTaken =
   | { readonly kind: 'replay'; readonly answer: StoredAnswer }
-  /** The same Idempotency-Key is being answered now, came with another request, or brought an answer that is not kept. */
   | { readonly kind: 'in_progress' | 'other_request' | TooLarge }
