@@ -26,7 +26,9 @@ export async function publishedAs(
     const some = JSON.stringify(digests.slice(start, start + AT_ONCE))
     const { results } = await find.bind(some, tenant ?? null).all()
     for (const row of Rows.parse(results)) {
-      names.set(row.digest, [...(names.get(row.digest) ?? []), fullName(row)])
+      const known = names.get(row.digest)
+      if (known) known.push(fullName(row))
+      else names.set(row.digest, [fullName(row)])
     }
   }
   return names

@@ -264,13 +264,14 @@ test('a tenant sees what the backends hold of its versions, the operator all, an
   const { key } = await tenant('resident')
   const { key: other } = await tenant('elsewhere')
   const digest = await edge.publish(key, 'resident/bot', 500)
+  await edge.publish(key, 'resident/also', 500)
   await (await ask(key, 'resident/bot')).json()
   const held = async (as: string) => (await (await edge.call(as, '/v1/residency')).json()) as { data: object[] }
   expect((await held(key)).data).toEqual([
     {
       backend: 0,
       reachable: true,
-      adapters: [{ digest, names: ['resident/bot'], tier: 'host', bytes: null, last_used_ms: null }],
+      adapters: [{ digest, names: ['resident/also', 'resident/bot'], tier: 'host', bytes: null, last_used_ms: null }],
     },
   ])
   expect((await held(other)).data).toEqual([{ backend: 0, reachable: true, adapters: [] }])
