@@ -19,6 +19,11 @@ export function objectKey(folder: Folder, digest: Digest): string {
   return `${folder}/${digest.replace(':', '/')}`
 }
 
+/** The SHA-256 that a digest is, in hex. */
+export function hashOf(digest: Digest): string {
+  return digest.slice('sha256:'.length)
+}
+
 /** Bytes `start` to `end`, both included. */
 export interface ByteRange {
   readonly start: number
@@ -31,22 +36,22 @@ export interface Upload {
   readonly digest: Digest
 }
 
+export interface PartKey extends Upload {
+  /** Counted from 1. */
+  readonly part: number
+}
+
 /** The key of a part: `uploads/<tenant>/<hex>/<number>`; five digits, so that a listing has them in order. */
 export function partKey(key: PartKey): string {
   return `${partsPrefix(key)}${String(key.part).padStart(5, '0')}`
 }
 
 export function partsPrefix({ tenant, digest }: Upload): string {
-  return `uploads/${tenant}/${digest.slice('sha256:'.length)}/`
+  return `uploads/${tenant}/${hashOf(digest)}/`
 }
 
 /** The bytes hash to something else than their digest. */
 export class DigestMismatch extends Error {}
-
-export interface PartKey extends Upload {
-  /** Counted from 1. */
-  readonly part: number
-}
 
 export interface ObjectStore {
   /**

@@ -1,8 +1,10 @@
 // Object storage in R2, through its binding.
+import type { Digest } from '../../gpu-backend/protocol.ts'
 import { type Bindings, ConfigError } from '../env.ts'
 import {
   DigestMismatch,
   type Folder,
+  hashOf,
   type ObjectStore,
   objectKey,
   partKey,
@@ -13,10 +15,10 @@ import {
 /** @throws ConfigError where the binding is missing */
 export function r2Store({ DELTAS: bucket }: Bindings, folder: Folder): ObjectStore {
   if (!bucket) throw new ConfigError('The binding DELTAS is missing: add it to wrangler.toml.')
-  const put = async (key: string, digest: string, body: ReadableStream<Uint8Array>) => {
+  const put = async (key: string, digest: Digest, body: ReadableStream<Uint8Array>) => {
     try {
       await bucket.put(key, body, {
-        sha256: digest.slice('sha256:'.length),
+        sha256: hashOf(digest),
         httpMetadata: { contentType: 'application/octet-stream' },
       })
     } catch (error) {

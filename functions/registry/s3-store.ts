@@ -18,6 +18,7 @@ import {
   type ByteRange,
   DigestMismatch,
   type Folder,
+  hashOf,
   type ObjectStore,
   objectKey,
   partKey,
@@ -64,7 +65,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
     return await client.send(head, SOON).then(({ ContentLength = 0 }) => ContentLength, absent)
   }
   const put = async (key: string, digest: Digest, body: ReadableStream<Uint8Array>, bytes: number): Promise<void> => {
-    const hex = digest.slice('sha256:'.length)
+    const hex = hashOf(digest)
     if ((await tryGetBytes(key)) === bytes) {
       // Who publishes a delta must have it, even where it is stored already.
       const hash = new crypto.DigestStream('SHA-256')
