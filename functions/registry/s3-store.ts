@@ -36,6 +36,8 @@ type Settings = z.infer<typeof Settings>
 
 /** Where the store is sent no body first. */
 const SOON = { requestTimeout: STORE_PATIENCE_MS }
+/** So fast a store writes down what it has been sent, at least: 1 MB a second. */
+const SLOWEST_BYTES_PER_MS = 1_000
 
 /** @throws ConfigError naming the variable or secret that is missing */
 export function s3Store(env: Bindings, folder: Folder): ObjectStore {
@@ -47,7 +49,13 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
   }
   const client = makeClient(parsed.data)
   const Bucket = parsed.data.S3_BUCKET
-  const send = (Key: string, hex: string, Body: ReadableStream<Uint8Array>, ContentLength: number) => {
+  const send = (
+    Key: string,
+    hex: string,
+    Body: ReadableStream<Uint8Array>,
+    ContentLength: number,
+    abortSignal: AbortSignal,
+  ) => {
     const command = new PutObjectCommand({ Bucket, Key, Body, ContentLength })
     command.middlewareStack.add(
       (next) => (args) => {
@@ -57,7 +65,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
       },
       { step: 'build', name: 'declaredPayloadHash' },
     )
-    return client.send(command)
+    return client.send(command, { abortSignal })
   }
   const remove = (Key: string) => client.send(new DeleteObjectCommand({ Bucket, Key }), SOON)
   const tryGetBytes = async (Key: string): Promise<number | undefined> => {
@@ -73,11 +81,19 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
       if (hexOf(await hash.digest) !== hex) throw new DigestMismatch()
       return
     }
-    const checked = checkedBy(hex)
+    // How long the body takes is the client's choice; what comes after it is the store's.
+    const tooSlow = new AbortController()
+    let timer: ReturnType<typeof setTimeout> | null = null
+    const checked = checkedBy(hex, () => {
+      timer = setTimeout(() => tooSlow.abort(), STORE_PATIENCE_MS + bytes / SLOWEST_BYTES_PER_MS)
+    })
+    const sent = body.pipeThrough(checked.through).pipeThrough(new FixedLengthStream(bytes))
     try {
-      await send(key, hex, body.pipeThrough(checked.through).pipeThrough(new FixedLengthStream(bytes)), bytes)
+      await send(key, hex, sent, bytes, tooSlow.signal)
     } catch (error) {
       throw checked.mismatches() ? new DigestMismatch() : error
+    } finally {
+      clearTimeout(timer)
     }
   }
   const tryOpen = async (Key: string, range?: ByteRange) => {
@@ -135,8 +151,11 @@ function makeClient({ S3_ENDPOINT: endpoint, S3_REGION: region, ...keys }: Setti
   return client
 }
 
-/** Passes bytes on, the last one only once all of them hash to `hex`: the stream breaks off where they do not. */
-function checkedBy(hex: string) {
+/**
+ * Passes bytes on, the last one only once all of them hash to `hex`: the stream breaks off where they do not. `onPassed` is
+ * called when all have been passed on.
+ */
+function checkedBy(hex: string, onPassed: () => void) {
   const hash = new crypto.DigestStream('SHA-256')
   const writer = hash.getWriter()
   let mismatches = false
@@ -154,6 +173,7 @@ function checkedBy(hex: string) {
       mismatches = hexOf(await hash.digest) !== hex
       if (mismatches) throw new DigestMismatch()
       if (last) controller.enqueue(last)
+      onPassed()
     },
   })
   return { through, mismatches: () => mismatches }

@@ -119,13 +119,13 @@ describe('an upload', () => {
 
   test('and whatever else waits for a store that says nothing ends with an error', async () => {
     const { storage, edge } = setup
-    storage.server.silent = true
+    storage.server.lose = () => 'silent'
     const digest = digestOf(makeDelta(23))
     const answers = await Promise.all([
       put(edge, 'acme/unheard', makeDelta(23), digest),
       edge.call('key-acme', `/v1/adapters/acme/unheard/uploads/${digest}`),
     ])
-    storage.server.silent = false
+    storage.server.lose = () => undefined
     expect(answers.map(({ status }) => status)).toEqual([503, 503])
     expect((await put(edge, 'acme/unheard', makeDelta(23), digest)).status).toBe(201)
   })

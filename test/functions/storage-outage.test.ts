@@ -75,6 +75,14 @@ test('that breaks off within an upload that is completed is a 503, and its parts
   expect((await edge.call(KEY, upload, { method: 'POST' })).status).toBe(201)
 })
 
+test('that takes a delta and never says that it has it is a 503, and the delta may be published again', async () => {
+  const delta = makeDelta(8)
+  store.lose = (method) => (method === 'PUT' ? 'silent' : undefined)
+  await expectOutage(await put('/v1/adapters/acme/taken', delta))
+  store.lose = () => undefined
+  expect((await put('/v1/adapters/acme/taken', delta)).status).toBe(201)
+})
+
 test('keeps nobody from an adapter that another backend has', async () => {
   const digest = await edge.publish(KEY, 'acme/spread', 4)
   store.lose = () => 'unheard'

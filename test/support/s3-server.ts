@@ -19,13 +19,11 @@ export interface S3Server {
   lenient: boolean
   /** Refuses every write. */
   full: boolean
-  /** Takes requests, and never answers. */
-  silent: boolean
   /**
    * Whether the connection of a request ends `unheard`, or once the store has done what it asks, `unanswered` or `halfway`;
-   * `stalled`, it does not end, and nothing comes after the first half.
+   * `stalled`, it does not end, and nothing comes after the first half; `silent`, nothing ever comes.
    */
-  lose: (method: string) => 'unheard' | 'unanswered' | 'halfway' | 'stalled' | undefined
+  lose: (method: string) => 'unheard' | 'unanswered' | 'halfway' | 'stalled' | 'silent' | undefined
   close(): Promise<void>
 }
 
@@ -41,9 +39,9 @@ export async function startS3(): Promise<S3Server> {
       chunks.push(chunk)
       s3.receivedBytes += chunk.byteLength
     }
-    if (s3.silent) return
     const lost = s3.lose(request.method ?? 'GET')
     if (lost === 'unheard') return response.destroy()
+    if (lost === 'silent') return
     // Closed before anything of an answer is sent.
     if (lost === 'unanswered') response.destroy()
     const body = Buffer.concat(chunks)
@@ -97,7 +95,6 @@ export async function startS3(): Promise<S3Server> {
     multipartUploads: 0,
     lenient: false,
     full: false,
-    silent: false,
     lose: () => undefined,
     close: () =>
       new Promise((resolve) => {
