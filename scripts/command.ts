@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { Name } from '../functions/registry/names.ts'
 import { CliError } from './cli-error.ts'
 import type { EdgeAddress } from './edge-client.ts'
-import { wrongOptions } from './parse-flags.ts'
+import { readWholeNumber, wrongOptions } from './parse-flags.ts'
 
 export interface Option {
   readonly type: 'string' | 'boolean'
@@ -19,8 +19,10 @@ export interface Arguments {
   text(name: string): string | undefined
   /** As `text`, but must be there. */
   required(name: string): string
-  /** A numeric option; throws CliError when it isn't a positive number, or 0 where that is `least`. */
-  number(name: string, least?: 0): number | undefined
+  /** Throws CliError when it isn't a number above 0. */
+  number(name: string): number | undefined
+  /** Throws CliError when it isn't a whole number from `least` on. */
+  wholeNumber(name: string, least: number): number | undefined
   flag(name: string): boolean
 }
 
@@ -95,15 +97,17 @@ export function parseCommand(name: string, command: Command, argv: readonly stri
         throw new CliError(`${name} needs --${option} ${options[option]?.value ?? ''}; see polylora ${name} --help.`, 2)
       return value
     },
-    number(option, least) {
+    number(option) {
       const value = text(option)
       if (value === undefined) return undefined
       const number = Number(value)
-      if (!Number.isFinite(number) || value.trim() === '' || number < 0 || (number === 0 && least === undefined)) {
-        const what = least === undefined ? 'a positive number' : 'a number from 0 on'
-        throw new CliError(`--${option} ${value} is not ${what}.`, 2)
-      }
+      if (!Number.isFinite(number) || number <= 0)
+        throw new CliError(`--${option} ${value} is not a positive number.`, 2)
       return number
+    },
+    wholeNumber(option, least) {
+      const value = text(option)
+      return value === undefined ? undefined : readWholeNumber(value, option, least)
     },
     flag: (option) => values.get(option) === true,
   }

@@ -36,8 +36,5 @@ export function parseDtype(args: Arguments): DeltaDtype | undefined {
 
 /** From --shrink-rank. Throws CliError. */
 export function parseShrinkRank(args: Arguments): number | undefined {
-  const rank = args.number('shrink-rank')
-  if (rank !== undefined && !Number.isInteger(rank))
-    throw new CliError(`--shrink-rank ${rank} is not a whole number.`, 2)
-  return rank
+  return args.wholeNumber('shrink-rank', 1)
 }

@@ -45,11 +45,11 @@ export function requireFolderOf(file: string, name: string): void {
 export function wholeNumber(): Flag<number | undefined>
 export function wholeNumber(standard: number, least?: number): Flag<number>
 export function wholeNumber(standard?: number, least = 1): Flag<number | undefined> {
-  return { standard, read: (text, name) => readNumber(text, name, least) }
+  return { standard, read: (text, name) => readWholeNumber(text, name, least) }
 }
 
 export function wholeNumbers(standard: readonly number[]): Flag<readonly number[]> {
-  return { standard, read: (text, name) => text.split(',').map((part) => readNumber(part, name, 1)) }
+  return { standard, read: (text, name) => text.split(',').map((part) => readWholeNumber(part, name, 1)) }
 }
 
 export function oneOf<const Name extends string>(names: readonly Name[]): Flag<Name | undefined>
@@ -101,7 +101,8 @@ function parse(argv: readonly string[], names: readonly string[]) {
   }
 }
 
-function readNumber(text: string, name: string, least: number): number {
+/** @throws CliError where `text`, which option `name` has, is anything else than a whole number from `least` on */
+export function readWholeNumber(text: string, name: string, least: number): number {
   const number = Number(text)
   if (/^\d+$/.test(text.trim()) && number >= least) return number
   throw new CliError(`--${name}: ${JSON.stringify(text)} is not a whole number from ${least} on.`, 2)

@@ -63,7 +63,7 @@ async function publish(args: Arguments, terminal: Terminal): Promise<void> {
   const published = await publishBrowserModel(adminAddress(args, terminal), {
     modelPath,
     weights: weights ?? (modelPath === EMBEDDED_MODEL ? 'f32' : 'int8'),
-    contextTokens: args.number('context'),
+    contextTokens: args.wholeNumber('context', 1),
     cacheDir: join(args.text('data-dir') ?? '.polylora/backend', 'models'),
   })
   const { manifest, bytes, uploadedBytes } = published

@@ -50,7 +50,7 @@ export const keys: Command = {
     }
     const rotate = action === 'rotate'
     const body = rotate
-      ? { overlap_seconds: args.number('overlap-seconds', 0) ?? 0 }
+      ? { overlap_seconds: args.wholeNumber('overlap-seconds', 0) ?? 0 }
       : { scopes: (args.text('scopes') ?? 'inference').split(',') }
     const url = rotate ? `${path}/${encodeURIComponent(id!)}/rotate` : path
     const made = await callEdgeJson(edge, url, NewKey, { method: 'POST', body: JSON.stringify(body) })

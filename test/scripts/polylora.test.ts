@@ -161,6 +161,7 @@ describe('polylora', () => {
       ['allow'],
       ['withdraw', 'x', 'y'],
       ['publish', '--weights', 'int2'],
+      ['publish', '--context', '512.5'],
     ]) {
       expect(await run('browser', ...wrong, ...atAdmin)).toMatchObject({ code: 2 })
     }
@@ -180,9 +181,11 @@ describe('polylora', () => {
     expect(await run('keys', 'rotate', 'acme', fresh.id, '--overlap-seconds', '0', ...atAdmin)).toMatchObject({
       code: 0,
     })
-    expect(await run('keys', 'rotate', 'acme', fresh.id, '--overlap-seconds', '-1', ...atAdmin)).toMatchObject({
-      code: 2,
-    })
+    for (const overlap of ['-1', '1.5']) {
+      expect(await run('keys', 'rotate', 'acme', fresh.id, '--overlap-seconds', overlap, ...atAdmin)).toMatchObject({
+        code: 2,
+      })
+    }
     expect((await run('keys', 'revoke', 'acme', id, ...atAdmin)).out).toBe(`revoked ${id}\n`)
     expect((await run('keys', 'list', 'acme', ...atAdmin)).out).toContain('revoked')
     expect(await run('keys', 'list', 'acme', '--edge', edge.url, '--admin-key', 'wrong')).toMatchObject({ code: 1 })
