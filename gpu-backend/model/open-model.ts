@@ -10,6 +10,7 @@ import type { ModelSource } from './model-source.ts'
  * @throws StartupError naming the file and field that is missing, damaged or not supported
  */
 export async function openModelSource(path: string): Promise<ModelSource> {
-  if (!existsSync(path)) throw new StartupError(`There is no model at ${path}: check --model.`)
+  if (!existsSync(path))
+    throw new StartupError(`There is no model at ${path}: give a folder in Hugging Face layout or a .gguf file.`)
   return statSync(path).isDirectory() ? openHuggingFaceDir(path) : openGgufModel(path)
 }

@@ -32,6 +32,13 @@ describe('polylora convert', () => {
     expect(readdirSync(data)).not.toContain('device.partial')
   })
 
+  test('says of a base that is not there what it may be', async () => {
+    const nowhere = join(data, 'nowhere')
+    const refused = await runPolylora('convert', ADAPTER, '--base', nowhere, '--out', join(data, 'x.safetensors'))
+    const sentence = `There is no model at ${nowhere}: give a folder in Hugging Face layout or a .gguf file.`
+    expect(refused).toMatchObject({ code: 1, err: `polylora: ${sentence}\n` })
+  })
+
   test('says which folder is missing, where the file’s is', async () => {
     const out = join(data, 'nowhere', 'forno.safetensors')
     const { code, err } = await runPolylora('convert', ADAPTER, '--base', EMBEDDED_MODEL, '--out', out)
