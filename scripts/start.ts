@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { BaseModel } from '../adapters/base-model.ts'
 import { BROWSER_WEIGHTS } from '../gpu-backend/browser/manifest.ts'
 import { EMBEDDED_NAME } from '../gpu-backend/config.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
@@ -101,13 +102,15 @@ async function prepareLocalState(state: string, tenants: readonly string[]): Pro
 /** Publishes the samples, asks them all one question, and says how to go on. */
 async function show(options: StartOptions): Promise<void> {
   const url = `http://${HOST}:${options.port}`
-  const samples = listSamples()
   try {
-    const fresh = await publishSamples(url, samples, new SampleStamps(resolve(REPOSITORY, options.state)))
     const { base } = await callEdgeJson({ url, apiKey: devKey(DEMO_TENANT) }, '/v1/base', BackendInfo)
+    const isEmbedded = base.name === EMBEDDED_NAME
+    // They were trained on the embedded model.
+    const samples = isEmbedded ? listSamples() : []
+    const fresh = await publishSamples(url, samples, base, new SampleStamps(resolve(REPOSITORY, options.state)))
     if (options.demo) process.stdout.write(`\n${await demo(url, samples, base.name)}\n`)
-    // Only the embedded model is small enough to be copied unasked; for another there is `polylora browser publish`.
-    if (base.name === EMBEDDED_NAME) await publishForBrowsers(url, fresh, options)
+    // No other is small enough to be copied unasked: for those there is `polylora browser publish`.
+    if (isEmbedded) await publishForBrowsers(url, fresh, options)
     process.stdout.write(`\n${invitation(url, samples, base.name)}\n`)
   } catch (error) {
     // Of what a server refuses, its log or its state may be the cause.
@@ -118,16 +121,21 @@ async function show(options: StartOptions): Promise<void> {
 }
 
 /** Returns those that were not there as they are. */
-async function publishSamples(url: string, samples: readonly Sample[], stamps: SampleStamps): Promise<Sample[]> {
+async function publishSamples(
+  url: string,
+  samples: readonly Sample[],
+  base: BaseModel,
+  stamps: SampleStamps,
+): Promise<Sample[]> {
   return step(process.stdout, 'sample adapters', async (remark) => {
     const done: string[] = []
     const fresh: Sample[] = []
     for (const sample of samples) {
-      if (await ensurePublished(url, sample, stamps)) fresh.push(sample)
+      if (await ensurePublished(url, sample, base, stamps)) fresh.push(sample)
       done.push(sample.model)
       remark(done.join(', '))
     }
-    if (samples.length === 0) remark('none in adapters/samples')
+    if (samples.length === 0) remark(`none for ${base.name}`)
     return fresh
   })
 }

@@ -29,8 +29,9 @@ and keeps serving until Ctrl-C. Needs no network.
   --port N           the edge's port (default ${DEFAULTS.port})
   --backend-port N   the backend's port (default ${DEFAULTS.backendPort})
   --state DIR        where everything local is kept (default ${DEFAULTS.state})
-  --model DIR        a base model in Hugging Face layout (default: the embedded one)
-  --weights KIND     f32, f16, int8 or int4
+  --model PATH       a base model, a Hugging Face directory or a .gguf file (default: the embedded one, which the
+                     samples are for)
+  --weights KIND     f32, f16, int8 or int4; with vllm f32, f16 or bf16
   --device KIND      cpu, webgpu or cuda
   --engine KIND      onnx or vllm (see gpu-backend/README.md)
   --no-demo          do not ask the question

@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
-import { BackendInfo } from '../../gpu-backend/protocol.ts'
+import type { BaseModel } from '../../adapters/base-model.ts'
 import { CliError } from '../cli-error.ts'
 import { openAdapterPath } from '../directory-files.ts'
 import { callEdgeJson } from '../edge-client.ts'
@@ -38,13 +38,15 @@ export function listSamples(): Sample[] {
 
 const Listed = z.object({ data: z.array(z.object({ id: z.string(), base: z.string() })) })
 
-/** Publishes `sample` where the edge lacks it; tells whether it had to. Throws CliError. */
-export async function ensurePublished(edgeUrl: string, sample: Sample, stamps: SampleStamps): Promise<boolean> {
+/** Publishes `sample` where the edge lacks it for `base`; tells whether it had to. Throws CliError. */
+export async function ensurePublished(
+  edgeUrl: string,
+  sample: Sample,
+  base: BaseModel,
+  stamps: SampleStamps,
+): Promise<boolean> {
   const edge = { url: edgeUrl, apiKey: devKey(sample.tenant) }
-  const [{ base }, { data }] = await Promise.all([
-    callEdgeJson(edge, '/v1/base', BackendInfo),
-    callEdgeJson(edge, '/v1/adapters', Listed),
-  ])
+  const { data } = await callEdgeJson(edge, '/v1/adapters', Listed)
   const published = data.some((adapter) => adapter.id === sample.model && adapter.base === base.fingerprint)
   if (published && stamps.isCurrent(sample.folder, sample.model)) return false
   const files = await openAdapterPath(sample.folder)

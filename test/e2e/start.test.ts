@@ -14,6 +14,7 @@ import {
   type StartedProduct,
   startProduct,
 } from '../support/started-product.ts'
+import { writeTinyModel } from '../support/tiny-model.ts'
 
 const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
 const BASE_MODEL = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
@@ -155,6 +156,19 @@ describe('npm start', () => {
     })
     expect(answer).toMatchObject({ polylora: { adapter: published } })
   })
+})
+
+test('npm start serves another base model by itself: the sample adapters are not for it', async () => {
+  const model = writeTinyModel(join(folder, 'tiny'))
+  const product = await startProduct(join(folder, 'another'), ['--model', model])
+  try {
+    expect(product.output()).toMatch(/sample adapters .* none for tiny\n/)
+    expect(product.output()).toMatch(/^ {2}tiny {2}/m)
+    const client = new OpenAI({ apiKey: 'dev-demo', baseURL: `${product.url}/v1` })
+    expect((await Array.fromAsync(client.models.list())).map(({ id }) => id)).toEqual(['tiny'])
+  } finally {
+    await product.stop()
+  }
 })
 
 test('npm start leaves nothing behind when npm is killed', () => killParentOfProduct(join(folder, 'orphan')))
