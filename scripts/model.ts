@@ -172,8 +172,9 @@ async function describe(path: string, terminal: Terminal, { root }: Surroundings
   const parameters = `${(found.parameters / 1e6).toFixed(found.parameters < 1e7 ? 2 : 0)} M parameters`
   terminal.stdout.write(`${found.architecture}, ${parameters}, ${found.contextTokens} tokens of context\n`)
   terminal.stdout.write(`fingerprint ${found.fingerprint}\n`)
-  if (!found.chatTemplate) terminal.stdout.write('no chat template: it serves /v1/completions only\n')
-  terminal.stdout.write(`Serve it: npm start -- --model ${shown(path)}\n`)
+  if (!found.hasChatTemplate) terminal.stdout.write('no chat template: it serves /v1/completions only\n')
+  // The question is one of a conversation.
+  terminal.stdout.write(`Serve it: npm start -- --model ${shown(path)}${found.hasChatTemplate ? '' : ' --no-demo'}\n`)
 }
 
 /** As the user would type it. */

@@ -159,10 +159,16 @@ function megabytes(bytes: number): string {
   return `${Math.round(bytes / 1e6)} MB`
 }
 
-function demo(url: string, samples: readonly Sample[], base: string): Promise<string> {
+async function demo(url: string, samples: readonly Sample[], base: string): Promise<string> {
   const models = [{ tenant: DEMO_TENANT, model: base }, ...samples]
   const asked = models.map(({ tenant, model }) => ({ model, apiKey: devKey(tenant) }))
-  return runDemo(url, asked, process.stdout.columns ?? 100)
+  try {
+    return await runDemo(url, asked, process.stdout.columns ?? 100)
+  } catch (error) {
+    // A base model without a chat template refuses every conversation.
+    if (!(error instanceof CliError) || error.exitCode !== 1) throw error
+    throw new CliError(`${error.message} (--no-demo starts without the question.)`)
+  }
 }
 
 function invitation(url: string, samples: readonly Sample[], base: string): string {

@@ -1,6 +1,5 @@
 // Opens a base model as the backend would, and says what it is. Knows nothing of where it came from.
-import type { BaseModel } from '../../adapters/base-model.ts'
-import { targetModules } from '../../adapters/base-model.ts'
+import { type BaseModel, targetModules } from '../../adapters/base-model.ts'
 import { identify } from '../../gpu-backend/model/identify.ts'
 import type { ModelConfig } from '../../gpu-backend/model/model-config.ts'
 import { openModelSource } from '../../gpu-backend/model/open-model.ts'
@@ -11,7 +10,7 @@ export interface ModelDescription {
   readonly parameters: number
   readonly contextTokens: number
   readonly fingerprint: string
-  readonly chatTemplate: boolean
+  readonly hasChatTemplate: boolean
 }
 
 /**
@@ -30,7 +29,7 @@ export async function describeModel(path: string, name: string, cacheDir: string
     parameters: countParameters(base, source.config),
     contextTokens: source.config.maxPositions,
     fingerprint: base.fingerprint,
-    chatTemplate: source.tokenizer.chatTemplate !== undefined,
+    hasChatTemplate: source.tokenizer.chatTemplate !== undefined,
   }
 }
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
+import { ARCHITECTURES } from '../support/architecture-goldens.ts'
 import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
 import {
   failToStart,
@@ -219,5 +220,11 @@ describe('a start that cannot succeed ends with one sentence', () => {
     cpSync(BASE_MODEL, truncated, { recursive: true })
     truncateSync(join(truncated, 'model.safetensors'), 100_000)
     expect(await sentence([...args, '--model', truncated])).toMatch(/GPU backend could not start: .*truncated/)
+  })
+
+  test('where the base model has no chat template for the question', async () => {
+    const model = join(ARCHITECTURES, 'bf16.gguf')
+    const args = [...(await freePorts()), '--state', join(folder, 'templateless'), '--model', model]
+    expect(await sentence(args)).toMatch(/no chat template.*--no-demo/)
   })
 })

@@ -198,7 +198,9 @@ describe('pulling from the Hub', () => {
     hub.repositories['acme/gguf'] = { files: { 'a/q4_0.gguf': gguf, 'a/q8_0.gguf': WEIGHTS }, lfs: ['a/q4_0.gguf'] }
     const result = await run(['pull', 'acme/gguf', '--file', 'a/q4_0.gguf'])
     expect(result).toMatchObject({ code: 0, err: '' })
-    expect(result.out).toMatch(/^llama, .*\nfingerprint .*\nno chat template.*\nServe it: .*acme--gguf\/q4_0\.gguf\n$/m)
+    expect(result.out).toMatch(
+      /^llama, .*\nfingerprint .*\nno chat template.*\nServe it: .*acme--gguf\/q4_0\.gguf --no-demo\n$/m,
+    )
     expect(readdirSync(join(root, '.polylora', 'models', 'acme--gguf'))).toEqual(['q4_0.gguf'])
   })
 
