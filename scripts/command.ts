@@ -8,6 +8,7 @@ import { readWholeNumber, wrongOptions } from './parse-flags.ts'
 
 export interface Option {
   readonly type: 'string' | 'boolean'
+  readonly short?: string
   /** Shown after the option's name, such as `URL`. */
   readonly value?: string
   readonly help: string
@@ -45,7 +46,7 @@ export interface Command {
 
 const EVERYWHERE: Readonly<Record<string, Option>> = {
   json: { type: 'boolean', help: 'write one JSON value on standard output' },
-  help: { type: 'boolean', help: 'show this help' },
+  help: { type: 'boolean', short: 'h', help: 'show this help' },
 }
 
 /** The options of every command that talks to an edge. */
@@ -114,9 +115,8 @@ export function parseCommand(name: string, command: Command, argv: readonly stri
 }
 
 function parse(name: string, argv: readonly string[], options: Readonly<Record<string, Option>>) {
-  const types = Object.fromEntries(Object.entries(options).map(([option, { type }]) => [option, { type }]))
   try {
-    const { values, positionals } = parseArgs({ args: [...argv], options: types, allowPositionals: true, strict: true })
+    const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true })
     return { values: new Map<string, unknown>(Object.entries(values)), positionals }
   } catch (error) {
     throw wrongOptions(error, `polylora ${name} --help`)

@@ -87,7 +87,7 @@ interface Flags {
 
 function parse(argv: readonly string[]): { positionals: string[]; values: Flags } {
   const text = { type: 'string' } as const
-  const options = { revision: text, file: text, to: text, help: { type: 'boolean' } } as const
+  const options = { revision: text, file: text, to: text, help: { type: 'boolean', short: 'h' } } as const
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: true })
   } catch (error) {

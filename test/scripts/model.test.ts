@@ -267,5 +267,5 @@ test('a command line that makes no sense is one sentence and exit code 2', async
   expectRefusal(await run(['push', ID]), /Say what to pull/, 2)
   expectRefusal(await run(['pull', ID, '--bogus']), /--bogus/, 2)
   expectRefusal(await run(['pull', ID, '--file', 'model.bin']), /is not a \.gguf file/, 2)
-  expect((await run(['--help'])).out).toContain('npm run model -- pull')
+  for (const help of ['--help', '-h']) expect((await run([help])).out).toContain('npm run model -- pull')
 })

@@ -285,6 +285,7 @@ describe('polylora without a server', () => {
       const help = await run(name!, '--help')
       expect(help).toMatchObject({ code: 0, err: '' })
       expect(help.out).toContain('--json')
+      expect(await run(name!, '-h')).toEqual(help)
     }
     expect(await run('fly')).toMatchObject({ code: 2, out: '' })
     expect(await run('publish', '--as')).toMatchObject({ code: 2 })
