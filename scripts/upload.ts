@@ -18,8 +18,6 @@ export interface UploadSettings {
   readonly oneRequestBytes?: number
   /** Waited before the n-th attempt in a row that brought nothing. */
   readonly retryDelayMs?: (attempt: number) => number
-  /** How long a connection to the edge may stand still. */
-  readonly silenceMs?: number
   /** Puts the parts into the edge's bucket itself; the edge is told of each before and after, so that it erases them. */
   readonly sendPart?: SendPart
 }
@@ -29,13 +27,13 @@ export type SendPart = (upload: FileUpload, part: FilePart, onSent: OnSent) => P
 
 /** Uploads and publishes. Throws CliError; what had arrived by then is kept for the next attempt. */
 export function uploadDelta(edge: EdgeAddress, delta: FileUpload, settings: UploadSettings = {}): Promise<void> {
-  const { oneRequestBytes, retryDelayMs = (attempt) => 1000 * 2 ** attempt, sendPart, silenceMs } = settings
+  const { oneRequestBytes, retryDelayMs = (attempt) => 1000 * 2 ** attempt, sendPart } = settings
   const { file, bytes, digest } = delta
   const sendWhole = async (path: string, onProgress: OnSent) => {
     const headers = { 'x-polylora-digest': digest }
-    await uploadToEdge(edge, path, { file, start: 0, end: bytes, headers, onProgress, silenceMs })
+    await uploadToEdge(edge, path, { file, start: 0, end: bytes, headers, onProgress })
   }
-  const send = sendPart ? announced(edge, sendPart) : throughEdge(edge, silenceMs)
+  const send = sendPart ? announced(edge, sendPart) : throughEdge(edge)
   const host = {
     call: (path: string, init?: RequestInit) => callEdge(edge, path, init),
     read: <Value>(path: string, schema: { parse(value: unknown): Value }) => callEdgeJson(edge, path, schema),
@@ -63,11 +61,11 @@ function announced(edge: EdgeAddress, sendPart: SendPart): SendPart {
   }
 }
 
-function throughEdge(edge: EdgeAddress, silenceMs: number | undefined): SendPart {
+function throughEdge(edge: EdgeAddress): SendPart {
   return async ({ file, path, digest }, { part, start, end }, onProgress) => {
     const hash = createHash('sha256')
     await pipeline(createReadStream(file, { start, end: end - 1 }), hash)
     const headers = { 'x-polylora-digest': `sha256:${hash.digest('hex')}` }
-    await uploadToEdge(edge, `${path}/uploads/${digest}/${part}`, { file, start, end, headers, onProgress, silenceMs })
+    await uploadToEdge(edge, `${path}/uploads/${digest}/${part}`, { file, start, end, headers, onProgress })
   }
 }

@@ -67,7 +67,9 @@ function storedToken(env: Readonly<Record<string, string | undefined>>): string 
  */
 export async function listRevision(hub: Hub, id: string, revision: string): Promise<HubRevision> {
   const url = `${hub.endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}?blobs=true`
-  const response = await request(hub, url, {})
+  const response = await fetch(url, { headers: headers(hub) }).catch((error: unknown) => {
+    throw unreachable(hub, error)
+  })
   if (!response.ok) throw await refusal(hub, response, id, `the revision ${revision}`)
   const parsed = ModelInfo.safeParse(await response.json().catch(() => undefined))
   if (!parsed.success) {
@@ -105,14 +107,6 @@ export async function openFile(hub: Hub, revision: HubRevision, file: HubFile, o
 
 function headers(hub: Hub): Record<string, string> {
   return { 'user-agent': 'polylora', ...(hub.token ? { authorization: `Bearer ${hub.token}` } : {}) }
-}
-
-async function request(hub: Hub, url: string, extra: Record<string, string>): Promise<Response> {
-  try {
-    return await fetch(url, { headers: { ...headers(hub), ...extra } })
-  } catch (error) {
-    throw unreachable(hub, error)
-  }
 }
 
 /** What fetch's error says of the network, in a sentence. */
