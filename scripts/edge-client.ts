@@ -1,9 +1,10 @@
 // Talks to the edge's HTTP API for the command line: JSON calls, and one upload that streams from disk.
 // Knows no command. Invariant: every failure becomes a CliError with the edge's own sentence.
 import { createReadStream } from 'node:fs'
-import { request as httpRequest } from 'node:http'
+import { type ClientRequest, request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { Transform } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import * as z from 'zod'
 import { CliError } from './cli-error.ts'
@@ -94,7 +95,7 @@ export async function uploadToEdge(
   edge: EdgeAddress,
   path: string,
   { file, start, end, headers, onProgress, silenceMs = SILENCE_MS }: Upload,
-): Promise<string> {
+): Promise<void> {
   const url = edgeUrl(edge, path)
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest
   const request = send(url, {
@@ -107,18 +108,7 @@ export async function uploadToEdge(
     },
   })
   request.setTimeout(silenceMs, () => request.destroy(Object.assign(new Error('silent'), { code: 'ETIMEDOUT' })))
-  const answered = new Promise<{ status: number; location: string | undefined; body: string }>((resolve, reject) => {
-    request.on('error', reject)
-    request.on('response', (response) => {
-      const pieces: Buffer[] = []
-      response.on('data', (piece: Buffer) => pieces.push(piece))
-      response.on('error', reject)
-      response.on('end', () => {
-        const { statusCode: status = 0, headers } = response
-        resolve({ status, location: headers.location, body: Buffer.concat(pieces).toString() })
-      })
-    })
-  })
+  const answered = answerTo(request)
   let sent = 0
   const meter = new Transform({
     transform(piece: Buffer, _encoding, done) {
@@ -137,7 +127,17 @@ export async function uploadToEdge(
     throw isRedirect(status) ? redirected(edge, path, location) : refused(edge, status, body)
   }
   await sending
-  return body
+}
+
+/** Whatever of the request has been sent by then. */
+function answerTo(request: ClientRequest) {
+  return new Promise<{ status: number; location: string | undefined; body: string }>((resolve, reject) => {
+    request.on('error', reject)
+    request.on('response', (response) => {
+      const { statusCode: status = 0, headers } = response
+      text(response).then((body) => resolve({ status, location: headers.location, body }), reject)
+    })
+  })
 }
 
 function edgeUrl(edge: EdgeAddress, path: string): URL {

@@ -22,7 +22,7 @@ async function serve(answer: RequestListener): Promise<EdgeAddress> {
 }
 
 /** Uploads a file that no socket's buffers hold. */
-function upload(edge: EdgeAddress, silenceMs?: number): Promise<string> {
+function upload(edge: EdgeAddress, silenceMs?: number): Promise<void> {
   const file = join(data, 'delta')
   const bytes = 32 * 1024 ** 2
   writeFileSync(file, Buffer.alloc(bytes))
