@@ -5,8 +5,8 @@ import type { DeltaDtype } from '../adapters/delta.ts'
 import { type DeltaSource, storedAs } from '../adapters/delta-source.ts'
 import { shrinkRank } from '../adapters/shrink-rank.ts'
 import { type AdapterReport, verifyAdapter } from '../adapters/verify.ts'
+import { parseDtype, parseShrinkRank } from './adapter-options.ts'
 import type { Arguments } from './command.ts'
-import { parseDtype, parseShrinkRank } from './import-facts.ts'
 import type { Progress } from './progress.ts'
 
 export interface CheckedAdapter {

@@ -3,7 +3,6 @@
 import { parseArgs } from 'node:util'
 import { Name } from '../functions/registry/names.ts'
 import { CliError } from './cli-error.ts'
-import type { EdgeAddress } from './edge-client.ts'
 import { readWholeNumber, wrongOptions } from './parse-flags.ts'
 
 export interface Option {
@@ -47,35 +46,6 @@ export interface Command {
 const EVERYWHERE: Readonly<Record<string, Option>> = {
   json: { type: 'boolean', help: 'write one JSON value on standard output' },
   help: { type: 'boolean', short: 'h', help: 'show this help' },
-}
-
-/** The options of every command that talks to an edge. */
-export const EDGE_OPTIONS: Readonly<Record<string, Option>> = {
-  edge: { type: 'string', value: 'URL', help: 'the edge (default $POLYLORA_EDGE or http://127.0.0.1:8787)' },
-  'api-key': { type: 'string', value: 'KEY', help: 'your API key (default $POLYLORA_API_KEY)' },
-}
-
-/** The options of the operator's commands. */
-export const ADMIN_OPTIONS: Readonly<Record<string, Option>> = {
-  'admin-key': { type: 'string', value: 'KEY', help: "the operator's key (default $POLYLORA_ADMIN_KEY)" },
-  edge: EDGE_OPTIONS.edge!,
-}
-
-/** The options that give a format what its files lack. */
-export const FACT_OPTIONS: Readonly<Record<string, Option>> = {
-  alpha: { type: 'string', value: 'N', help: 'loralib: lora_alpha, which its files do not hold' },
-  'enable-lora': { type: 'string', value: 'LIST', help: "loralib's MergedLinear: such as true,false,true" },
-  scaling: { type: 'string', value: 'X', help: 'mistral-finetune, MLX: the factor, where its params file is missing' },
-  'no-chat-template': {
-    type: 'boolean',
-    help: "keep the base model's chat template, whatever lies beside the adapter",
-  },
-  'shrink-rank': { type: 'string', value: 'R', help: 'approximate ranks above R by R; the report says what it costs' },
-  dtype: {
-    type: 'string',
-    value: 'f16|f32',
-    help: 'type of the stored values (default f32; of a delta of ours its own)',
-  },
 }
 
 /** Parses a command's arguments. Throws CliError (exit code 2). */
@@ -142,27 +112,6 @@ export function commandHelp(name: string, command: Command): string {
     ...(command.notes === undefined ? [] : ['', ...command.notes]),
     '',
   ].join('\n')
-}
-
-/** The edge that the options or the environment name. Throws CliError when there is no key. */
-export function edgeAddress(args: Arguments, terminal: Terminal): EdgeAddress {
-  const apiKey = args.text('api-key') ?? terminal.env.POLYLORA_API_KEY
-  if (!apiKey)
-    throw new CliError('No API key: give --api-key or set POLYLORA_API_KEY (npm start uses dev-<tenant>).', 2)
-  return edgeWith(apiKey, args, terminal)
-}
-
-/** The edge and the operator's key that the options or the environment name. Throws CliError when there is no key. */
-export function adminAddress(args: Arguments, terminal: Terminal): EdgeAddress {
-  const apiKey = args.text('admin-key') ?? terminal.env.POLYLORA_ADMIN_KEY
-  if (!apiKey) throw new CliError('No admin key: give --admin-key or set POLYLORA_ADMIN_KEY.', 2)
-  return edgeWith(apiKey, args, terminal)
-}
-
-function edgeWith(apiKey: string, args: Arguments, terminal: Terminal): EdgeAddress {
-  if (!/^[\x21-\x7e]+$/.test(apiKey))
-    throw new CliError('The key has a character that no key has; copy the whole key, which is shown once.', 2)
-  return { url: args.text('edge') ?? terminal.env.POLYLORA_EDGE ?? 'http://127.0.0.1:8787', apiKey }
 }
 
 /** Exactly one positional argument. Throws CliError. */

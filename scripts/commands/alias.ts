@@ -1,8 +1,9 @@
 // `polylora alias`: points a name at one of its stored versions.
 import * as z from 'zod'
 import { CliError } from '../cli-error.ts'
-import { type Command, EDGE_OPTIONS, edgeAddress, print, splitModel } from '../command.ts'
+import { type Command, print, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 
 export const alias: Command = {
   summary: 'Points a name at one of its versions (polylora show lists them).',

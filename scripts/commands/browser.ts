@@ -4,16 +4,9 @@ import * as z from 'zod'
 import { BROWSER_WEIGHTS } from '../../gpu-backend/browser/manifest.ts'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { CliError } from '../cli-error.ts'
-import {
-  ADMIN_OPTIONS,
-  type Arguments,
-  adminAddress,
-  type Command,
-  print,
-  splitModel,
-  type Terminal,
-} from '../command.ts'
+import { type Arguments, type Command, print, splitModel, type Terminal } from '../command.ts'
 import { callEdge, callEdgeJson } from '../edge-client.ts'
+import { ADMIN_OPTIONS, adminAddress } from '../edge-options.ts'
 import { publishBrowserModel } from '../publish-browser-model.ts'
 
 export const browser: Command = {

@@ -1,8 +1,9 @@
 // `polylora canary`: sends a share of a name's requests to another of its versions, or none again.
 import * as z from 'zod'
 import { CliError } from '../cli-error.ts'
-import { type Command, EDGE_OPTIONS, edgeAddress, print, splitModel } from '../command.ts'
+import { type Command, print, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 
 export const Canary = z.object({ digest: z.string(), weight: z.number() })
 const Adapter = z.looseObject({ id: z.string(), digest: z.string(), canary: Canary.nullish() })

@@ -3,8 +3,9 @@ import { createInterface } from 'node:readline/promises'
 import * as z from 'zod'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { CliError } from '../cli-error.ts'
-import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, print, type Terminal } from '../command.ts'
+import { type Command, onlyOperand, print, type Terminal } from '../command.ts'
 import { callEdge, type EdgeAddress, noEdge } from '../edge-client.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 
 const PATH = '/v1/chat/completions'
 

@@ -2,11 +2,11 @@
 import { rename, rm, stat } from 'node:fs/promises'
 import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
+import { ADAPTER_OPTIONS, importFacts } from '../adapter-options.ts'
 import { checkAdapter } from '../check-adapter.ts'
 import { CliError } from '../cli-error.ts'
-import { type Command, FACT_OPTIONS, onlyOperand, print } from '../command.ts'
+import { type Command, onlyOperand, print } from '../command.ts'
 import { formatReport } from '../format-report.ts'
-import { importFacts } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
 import { requireFolderOf } from '../parse-flags.ts'
@@ -19,7 +19,7 @@ export const convert: Command = {
   options: {
     ...BASE_OPTIONS,
     out: { type: 'string', value: 'FILE', help: 'where to write the delta (.safetensors)' },
-    ...FACT_OPTIONS,
+    ...ADAPTER_OPTIONS,
   },
   async run(args, terminal) {
     const out = args.required('out')

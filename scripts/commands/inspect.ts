@@ -3,10 +3,10 @@ import type { BaseModel } from '../../adapters/base-model.ts'
 import { identifyAdapter } from '../../adapters/import-adapter.ts'
 import { inferBase } from '../../adapters/infer-base.ts'
 import type { TensorFile } from '../../adapters/source-tensor.ts'
+import { ADAPTER_OPTIONS, importFacts } from '../adapter-options.ts'
 import { checkAdapter } from '../check-adapter.ts'
-import { type Command, FACT_OPTIONS, onlyOperand, print } from '../command.ts'
+import { type Command, onlyOperand, print } from '../command.ts'
 import { formatReport } from '../format-report.ts'
-import { importFacts } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
 import { terminalProgress } from '../progress.ts'
@@ -14,7 +14,7 @@ import { terminalProgress } from '../progress.ts'
 export const inspect: Command = {
   summary: 'Reports what an adapter is, without a server: format, ranks, scale, norms, and what would be refused.',
   operands: '<dir|file|hf:owner/name>',
-  options: { ...BASE_OPTIONS, ...FACT_OPTIONS },
+  options: { ...BASE_OPTIONS, ...ADAPTER_OPTIONS },
   notes: ["Without --base, sizes are compared among the adapter's own tensors only; a fused layer needs --base."],
   async run(args, terminal) {
     const progress = terminalProgress(terminal.stderr)

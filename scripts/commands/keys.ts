@@ -1,8 +1,9 @@
 // `polylora keys`: the operator lists, makes, replaces and revokes a tenant's API keys.
 import * as z from 'zod'
 import { CliError } from '../cli-error.ts'
-import { ADMIN_OPTIONS, adminAddress, type Command, print } from '../command.ts'
+import { type Command, print } from '../command.ts'
 import { callEdge, callEdgeJson } from '../edge-client.ts'
+import { ADMIN_OPTIONS, adminAddress } from '../edge-options.ts'
 
 const Key = z.looseObject({
   id: z.string(),

@@ -1,7 +1,8 @@
 // `polylora list`: the adapters that a key may use.
 import * as z from 'zod'
-import { type Command, EDGE_OPTIONS, edgeAddress, print } from '../command.ts'
+import { type Command, print } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 import { formatBytes } from '../progress.ts'
 
 const Adapters = z.looseObject({

@@ -1,7 +1,9 @@
 // `polylora publish`: files in, a served adapter out.
-import { type Command, EDGE_OPTIONS, edgeAddress, FACT_OPTIONS, onlyOperand, print, splitModel } from '../command.ts'
+
+import { ADAPTER_OPTIONS, importFacts, parseDtype, parseShrinkRank } from '../adapter-options.ts'
+import { type Command, onlyOperand, print, splitModel } from '../command.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 import { formatReport } from '../format-report.ts'
-import { importFacts, parseDtype, parseShrinkRank } from '../import-facts.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { terminalProgress } from '../progress.ts'
 import { publishAdapter } from '../publish.ts'
@@ -19,7 +21,7 @@ export const publish: Command = {
     },
     'no-probe': { type: 'boolean', help: 'do not ask the backend whether the adapter has an effect' },
     ...EDGE_OPTIONS,
-    ...FACT_OPTIONS,
+    ...ADAPTER_OPTIONS,
   },
   notes: [
     'Reads what PEFT, loralib, alpaca-lora, mistral-finetune, llama.cpp and mlx_lm save; adapters/README.md has the whole table.',

@@ -1,7 +1,8 @@
 // `polylora remove`: takes an adapter and all its versions out of service.
 import * as z from 'zod'
-import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, print, splitModel } from '../command.ts'
+import { type Command, onlyOperand, print, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 
 export const remove: Command = {
   summary: 'Removes an adapter with all its versions.',

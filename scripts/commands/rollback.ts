@@ -1,7 +1,8 @@
 // `polylora rollback`: points a name back at the version that it pointed at before.
 import * as z from 'zod'
-import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, print, splitModel } from '../command.ts'
+import { type Command, onlyOperand, print, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 
 const Adapter = z.looseObject({ id: z.string(), digest: z.string() })
 

@@ -1,8 +1,9 @@
 // `polylora show`: one adapter, its versions and the report of the current one.
 import * as z from 'zod'
 import { StoredReport } from '../../functions/client/stored-report.ts'
-import { type Command, EDGE_OPTIONS, edgeAddress, onlyOperand, print, splitModel } from '../command.ts'
+import { type Command, onlyOperand, print, splitModel } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 import { formatReport } from '../format-report.ts'
 import { Canary } from './canary.ts'
 

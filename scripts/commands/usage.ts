@@ -1,7 +1,8 @@
 // `polylora usage`: what a tenant has used, summed up as asked.
 import * as z from 'zod'
-import { type Command, EDGE_OPTIONS, edgeAddress, print } from '../command.ts'
+import { type Command, print } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
+import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 
 const Usage = z.object({ data: z.array(z.record(z.string(), z.union([z.string(), z.number(), z.null()]))) })
 

@@ -1,8 +1,24 @@
-// What the command line's options say about an adapter's files, for every command that reads them.
+// What the options say of an adapter, for every command that reads one: what its files lack, and how it is to be stored.
 import type { DeltaDtype } from '../adapters/delta.ts'
 import type { ImportOptions } from '../adapters/import-options.ts'
 import { CliError } from './cli-error.ts'
-import type { Arguments } from './command.ts'
+import type { Arguments, Option } from './command.ts'
+
+export const ADAPTER_OPTIONS: Readonly<Record<string, Option>> = {
+  alpha: { type: 'string', value: 'N', help: 'loralib: lora_alpha, which its files do not hold' },
+  'enable-lora': { type: 'string', value: 'LIST', help: "loralib's MergedLinear: such as true,false,true" },
+  scaling: { type: 'string', value: 'X', help: 'mistral-finetune, MLX: the factor, where its params file is missing' },
+  'no-chat-template': {
+    type: 'boolean',
+    help: "keep the base model's chat template, whatever lies beside the adapter",
+  },
+  'shrink-rank': { type: 'string', value: 'R', help: 'approximate ranks above R by R; the report says what it costs' },
+  dtype: {
+    type: 'string',
+    value: 'f16|f32',
+    help: 'type of the stored values (default f32; of a delta of ours its own)',
+  },
+}
 
 /** From --alpha, --enable-lora, --scaling and --no-chat-template. Throws CliError. */
 export function importFacts(args: Arguments): Omit<ImportOptions, 'base'> {
@@ -13,11 +29,11 @@ export function importFacts(args: Arguments): Omit<ImportOptions, 'base'> {
     ...(alpha === undefined ? {} : { alpha }),
     ...(scaling === undefined ? {} : { scaling }),
     ...(args.flag('no-chat-template') ? { ignoreChatTemplate: true } : {}),
-    ...(flags === undefined ? {} : { enableLora: parseFlags(flags) }),
+    ...(flags === undefined ? {} : { enableLora: parseBooleans(flags) }),
   }
 }
 
-function parseFlags(text: string): boolean[] {
+function parseBooleans(text: string): boolean[] {
   return text.split(',').map((part) => {
     const flag = part.trim().toLowerCase()
     if (flag !== 'true' && flag !== 'false')
