@@ -7,7 +7,7 @@ import { shrinkRank } from '../adapters/shrink-rank.ts'
 import { type AdapterReport, verifyAdapter } from '../adapters/verify.ts'
 import { parseDtype, parseShrinkRank } from './adapter-options.ts'
 import type { Arguments } from './command.ts'
-import type { Progress } from './progress.ts'
+import type { OnProgress } from './progress.ts'
 
 export interface CheckedAdapter {
   readonly source: DeltaSource
@@ -20,13 +20,13 @@ export async function checkAdapter(
   imported: DeltaSource,
   base: BaseModel,
   args: Arguments,
-  progress: Progress,
+  onProgress: OnProgress,
 ): Promise<CheckedAdapter> {
   const dtype = storedAs(imported, parseDtype(args))
   const rank = parseShrinkRank(args)
-  const onShrunk = (done: number, total: number) => progress.update('shrinking', done, total)
+  const onShrunk = (done: number, total: number) => onProgress('shrinking', done, total)
   const source = rank === undefined ? imported : (await shrinkRank(imported, rank, onShrunk)).source
-  progress.update('checking', 0, 1)
+  onProgress('checking', 0, 1)
   const limits = { maxRank: MAX_RANK, maxBytes: Number.POSITIVE_INFINITY }
   return { source, dtype, report: await verifyAdapter(source, base, dtype, limits) }
 }

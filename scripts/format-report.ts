@@ -1,7 +1,7 @@
 // An adapter's report as lines for a terminal. Knows no command.
 import { UNKNOWN_FINGERPRINT } from '../adapters/infer-base.ts'
 import type { ReadableReport } from '../functions/client/stored-report.ts'
-import { formatBytes } from './progress.ts'
+import { formatBytes } from './format-bytes.ts'
 
 const BAR_CELLS = 20
 

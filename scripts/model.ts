@@ -9,12 +9,13 @@ import { StartupError } from '../gpu-backend/errors.ts'
 import { CliError } from './cli-error.ts'
 import type { Terminal } from './command.ts'
 import { followProxy } from './follow-proxy.ts'
+import { formatBytes } from './format-bytes.ts'
 import { describeModel } from './model/describe-model.ts'
 import { bytesPresent, downloadFile } from './model/download-file.ts'
 import { type Hub, type HubFile, type HubRevision, hubFromEnvironment, listRevision } from './model/hub.ts'
 import { ggufFile, huggingFaceFiles, INDEX, shardFiles } from './model/model-files.ts'
 import { wrongOptions } from './parse-flags.ts'
-import { formatBytes, terminalProgress } from './progress.ts'
+import { withProgress } from './progress.ts'
 import { isSystemError, runScript } from './run-script.ts'
 
 const HELP = `npm run model -- pull <hub id | path> [options]
@@ -132,21 +133,17 @@ async function download(
   const targets = files.map((file) => ({ file, target: join(dir, basename(file.path)) }))
   await requireRoom(targets, dir, surroundings)
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0)
-  const progress = terminalProgress(terminal.stderr)
   let done = 0
-  try {
-    for (const { file, target } of targets) {
-      const onProgress = (bytes: number) => progress.update(basename(file.path), done + bytes, total)
-      const fetched = await downloadFile(hub, revision, file, target, {
-        onProgress,
+  for (const { file, target } of targets) {
+    const name = basename(file.path)
+    const fetched = await withProgress(terminal.stderr, (onProgress) =>
+      downloadFile(hub, revision, file, target, {
+        onProgress: (bytes) => onProgress(name, done + bytes, total),
         retryDelayMs: surroundings.retryDelayMs,
-      })
-      done += file.bytes
-      progress.finish()
-      terminal.stdout.write(`  ${basename(file.path)}  ${formatBytes(file.bytes)}${fetched ? '' : '  (is here)'}\n`)
-    }
-  } finally {
-    progress.finish()
+      }),
+    )
+    done += file.bytes
+    terminal.stdout.write(`  ${name}  ${formatBytes(file.bytes)}${fetched ? '' : '  (is here)'}\n`)
   }
 }
 

@@ -1,36 +1,34 @@
 // A progress line on standard error, when that is a terminal; silent otherwise, so that logs and pipes stay clean.
-// Knows nothing of what progresses. Invariant: `finish` leaves the terminal's line empty.
+// Knows nothing of what progresses. Invariant: however the work ends, the terminal's line is empty again.
+import { formatBytes } from './format-bytes.ts'
 
-export interface Progress {
-  update(label: string, done: number, total: number): void
-  finish(): void
-}
+/** Bytes where `total` is above 1; else only the label is shown. */
+export type OnProgress = (label: string, done: number, total: number) => void
 
 const BAR_CELLS = 24
+const CLEAR_LINE = '\r\x1b[K'
 
-export function terminalProgress(stream: { readonly isTTY: boolean; write(text: string): unknown }): Progress {
-  if (!stream.isTTY) return { update() {}, finish() {} }
+/** Runs `work`, which tells how far it has come. */
+export async function withProgress<Value>(
+  stream: { readonly isTTY: boolean; write(text: string): unknown },
+  work: (onProgress: OnProgress) => Promise<Value>,
+): Promise<Value> {
+  if (!stream.isTTY) return work(() => {})
   let last = ''
-  return {
-    update(label, done, total) {
-      const filled = total > 0 ? Math.round((Math.min(done, total) / total) * BAR_CELLS) : 0
-      const line = `${label.padEnd(10)} [${'#'.repeat(filled)}${'.'.repeat(BAR_CELLS - filled)}] ${formatBytes(done)} of ${formatBytes(total)}`
-      const text = total > 1 ? line : `${label} ...`
+  try {
+    return await work((label, done, total) => {
+      const text = total > 1 ? bar(label, done, total) : `${label} ...`
       if (text === last) return
       last = text
-      stream.write(`\r\x1b[K${text}`)
-    },
-    finish() {
-      if (last !== '') stream.write('\r\x1b[K')
-      last = ''
-    },
+      stream.write(`${CLEAR_LINE}${text}`)
+    })
+  } finally {
+    if (last !== '') stream.write(CLEAR_LINE)
   }
 }
 
-/** Such as `1.5 MB`; powers of ten. */
-export function formatBytes(bytes: number): string {
-  if (bytes < 1000) return `${bytes} B`
-  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`
-  if (bytes < 1e9) return `${(bytes / 1e6).toFixed(1)} MB`
-  return `${(bytes / 1e9).toFixed(2)} GB`
+function bar(label: string, done: number, total: number): string {
+  const filled = Math.round((Math.min(done, total) / total) * BAR_CELLS)
+  const cells = '#'.repeat(filled) + '.'.repeat(BAR_CELLS - filled)
+  return `${label.padEnd(10)} [${cells}] ${formatBytes(done)} of ${formatBytes(total)}`
 }

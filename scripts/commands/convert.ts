@@ -10,7 +10,7 @@ import { formatReport } from '../format-report.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
 import { requireFolderOf } from '../parse-flags.ts'
-import { terminalProgress } from '../progress.ts'
+import { withProgress } from '../progress.ts'
 import { writeDelta } from '../write-delta.ts'
 
 export const convert: Command = {
@@ -27,23 +27,22 @@ export const convert: Command = {
     // A device would be replaced by the file, whoever may do so.
     if (there && !there.isFile()) throw new CliError(`--out ${out} is no file: give the path of one, or of none.`, 2)
     requireFolderOf(out, 'out')
-    const progress = terminalProgress(terminal.stderr)
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
     const partial = `${out}.partial`
     try {
-      progress.update('reading', 0, 1)
-      const base = await openBase(args.required('base'), args)
-      const files = await openAdapter(onlyOperand(args, 'folder or file'), terminal)
-      const imported = await importAdapter(files, { ...importFacts(args), base })
-      const { source, dtype, report } = await checkAdapter(imported, base, args, progress)
-      const onWritten = (bytes: number) => progress.update('writing', bytes, report.bytes)
-      const digest = await writeDelta(partial, encodeDeltaStream(source, base, dtype), onWritten)
+      const { report, digest } = await withProgress(terminal.stderr, async (onProgress) => {
+        onProgress('reading', 0, 1)
+        const base = await openBase(args.required('base'), args)
+        const files = await openAdapter(onlyOperand(args, 'folder or file'), terminal)
+        const imported = await importAdapter(files, { ...importFacts(args), base })
+        const { source, dtype, report } = await checkAdapter(imported, base, args, onProgress)
+        const onWritten = (bytes: number) => onProgress('writing', bytes, report.bytes)
+        return { report, digest: await writeDelta(partial, encodeDeltaStream(source, base, dtype), onWritten) }
+      })
       await rename(partial, out)
-      progress.finish()
       const lines = [...formatReport(report), `written   ${out}`, `digest    ${digest}`]
       print(args, terminal, { ...report, digest, out }, lines.join('\n'))
     } finally {
-      progress.finish()
       await rm(partial, { force: true })
     }
   },

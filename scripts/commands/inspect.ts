@@ -9,7 +9,7 @@ import { type Command, onlyOperand, print } from '../command.ts'
 import { formatReport } from '../format-report.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
-import { terminalProgress } from '../progress.ts'
+import { withProgress } from '../progress.ts'
 
 export const inspect: Command = {
   summary: 'Reports what an adapter is, without a server: format, ranks, scale, norms, and what would be refused.',
@@ -17,19 +17,15 @@ export const inspect: Command = {
   options: { ...BASE_OPTIONS, ...ADAPTER_OPTIONS },
   notes: ["Without --base, sizes are compared among the adapter's own tensors only; a fused layer needs --base."],
   async run(args, terminal) {
-    const progress = terminalProgress(terminal.stderr)
-    try {
-      progress.update('reading', 0, 1)
+    const { report } = await withProgress(terminal.stderr, async (onProgress) => {
+      onProgress('reading', 0, 1)
       const adapter = await identifyAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal))
       const model = args.text('base')
       const base = model === undefined ? shownBase(adapter.weights) : await openBase(model, args)
       const imported = await adapter.read({ ...importFacts(args), base })
-      const { report } = await checkAdapter(imported, base, args, progress)
-      progress.finish()
-      print(args, terminal, report, formatReport(report).join('\n'))
-    } finally {
-      progress.finish()
-    }
+      return checkAdapter(imported, base, args, onProgress)
+    })
+    print(args, terminal, report, formatReport(report).join('\n'))
   },
 }
 

@@ -3,7 +3,7 @@ import * as z from 'zod'
 import { type Command, print } from '../command.ts'
 import { callEdgeJson } from '../edge-client.ts'
 import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
-import { formatBytes } from '../progress.ts'
+import { formatBytes } from '../format-bytes.ts'
 
 const Adapters = z.looseObject({
   data: z.array(

@@ -5,7 +5,7 @@ import { type Command, onlyOperand, print, splitModel } from '../command.ts'
 import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 import { formatReport } from '../format-report.ts'
 import { openAdapter } from '../open-adapter.ts'
-import { terminalProgress } from '../progress.ts'
+import { withProgress } from '../progress.ts'
 import { publishAdapter } from '../publish.ts'
 
 export const publish: Command = {
@@ -36,31 +36,24 @@ export const publish: Command = {
     // Loaded only where it is wanted: the AWS SDK is large.
     const upload = via === undefined ? {} : { sendPart: (await import('../s3-parts.ts')).s3Parts(via, tenant) }
     const files = await openAdapter(onlyOperand(args, 'folder or file'), terminal)
-    const progress = terminalProgress(terminal.stderr)
-    try {
-      const onProgress = progress.update
-      const published = await publishAdapter({
-        edge,
-        files,
-        tenant,
-        name,
-        dtype: parseDtype(args),
-        facts: importFacts(args),
-        shrinkRank: parseShrinkRank(args),
-        probe: !args.flag('no-probe'),
-        stage: args.flag('stage'),
-        upload,
-        onProgress,
-      })
-      progress.finish()
-      const lines = [
-        ...formatReport(published.report),
-        `${args.flag('stage') ? 'stored   ' : 'published'} ${published.model}`,
-        `digest    ${published.digest}`,
-      ]
-      print(args, terminal, published, lines.join('\n'))
-    } finally {
-      progress.finish()
+    const request = {
+      edge,
+      files,
+      tenant,
+      name,
+      dtype: parseDtype(args),
+      facts: importFacts(args),
+      shrinkRank: parseShrinkRank(args),
+      probe: !args.flag('no-probe'),
+      stage: args.flag('stage'),
+      upload,
     }
+    const published = await withProgress(terminal.stderr, (onProgress) => publishAdapter({ ...request, onProgress }))
+    const lines = [
+      ...formatReport(published.report),
+      `${args.flag('stage') ? 'stored   ' : 'published'} ${published.model}`,
+      `digest    ${published.digest}`,
+    ]
+    print(args, terminal, published, lines.join('\n'))
   },
 }

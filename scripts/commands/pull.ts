@@ -5,7 +5,7 @@ import { type Command, onlyOperand, print } from '../command.ts'
 import { isHubId, listHubAdapter } from '../hub-adapter.ts'
 import { downloadFile } from '../model/download-file.ts'
 import { hubFromEnvironment } from '../model/hub.ts'
-import { terminalProgress } from '../progress.ts'
+import { withProgress } from '../progress.ts'
 
 const SECOND_MS = 1000
 
@@ -20,16 +20,15 @@ export const pull: Command = {
     const out = args.required('out')
     const hub = hubFromEnvironment(terminal.env)
     const revision = await listHubAdapter(operand, hub)
-    const progress = terminalProgress(terminal.stderr)
-    try {
+    await withProgress(terminal.stderr, async (onProgress) => {
       for (const file of revision.files) {
-        const onProgress = (bytes: number) => progress.update(file.path.slice(-40), bytes, file.bytes)
         const retryDelayMs = (attempt: number) => 2 ** attempt * SECOND_MS
-        await downloadFile(hub, revision, file, join(out, file.path), { onProgress, retryDelayMs })
+        await downloadFile(hub, revision, file, join(out, file.path), {
+          onProgress: (bytes) => onProgress(file.path.slice(-40), bytes, file.bytes),
+          retryDelayMs,
+        })
       }
-    } finally {
-      progress.finish()
-    }
+    })
     const paths = revision.files.map((file) => join(out, file.path))
     const answer = { out, commit: revision.commit, files: revision.files.map((file) => file.path) }
     print(args, terminal, answer, paths.join('\n'))
