@@ -9,6 +9,7 @@ import { EMBEDDED_NAME } from '../gpu-backend/config.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
+import { formatBytes } from './format-bytes.ts'
 import { openToBrowsers } from './start/browsers.ts'
 import { checkState } from './start/check-state.ts'
 import { runDemo } from './start/demo.ts'
@@ -149,14 +150,10 @@ async function publishForBrowsers(url: string, fresh: readonly Sample[], options
       cacheDir: resolve(REPOSITORY, options.state, 'backend/models'),
       // What an operator decided in an earlier run stays.
       samples: fresh,
-      onProgress: (uploaded, total) => remark(`${megabytes(uploaded)} of ${megabytes(total)}`),
+      onProgress: (uploaded, total) => remark(`${formatBytes(uploaded)} of ${formatBytes(total)}`),
     })
-    remark(`${manifest.base.name}, ${megabytes(bytes)}: it runs in a browser as well`)
+    remark(`${manifest.base.name}, ${formatBytes(bytes)}: it runs in a browser as well`)
   })
-}
-
-function megabytes(bytes: number): string {
-  return `${Math.round(bytes / 1e6)} MB`
 }
 
 async function demo(url: string, samples: readonly Sample[], base: string): Promise<string> {

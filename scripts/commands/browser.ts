@@ -7,6 +7,7 @@ import { CliError } from '../cli-error.ts'
 import { type Arguments, type Command, print, splitModel, type Terminal } from '../command.ts'
 import { callEdge, callEdgeJson } from '../edge-client.ts'
 import { ADMIN_OPTIONS, adminAddress } from '../edge-options.ts'
+import { formatBytes } from '../format-bytes.ts'
 import { publishBrowserModel } from '../publish-browser-model.ts'
 
 export const browser: Command = {
@@ -62,15 +63,11 @@ async function publish(args: Arguments, terminal: Terminal): Promise<void> {
   const { manifest, bytes, uploadedBytes } = published
   const lines = [
     `published ${manifest.base.name} for browsers: ${manifest.weights}, ${manifest.context_tokens} tokens of context`,
-    `size      ${megabytes(bytes)}, of which ${megabytes(uploadedBytes)} were uploaded now`,
+    `size      ${formatBytes(bytes)}, of which ${formatBytes(uploadedBytes)} were uploaded now`,
   ]
   print(args, terminal, published, lines.join('\n'))
 }
 
 function wrongOperands(): CliError {
   return new CliError('Give publish or withdraw, or allow or deny and a tenant/name; see polylora browser --help.', 2)
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`
 }
