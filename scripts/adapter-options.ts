@@ -20,16 +20,27 @@ export const ADAPTER_OPTIONS: Readonly<Record<string, Option>> = {
   },
 }
 
-/** From --alpha, --enable-lora, --scaling and --no-chat-template. Throws CliError. */
-export function importFacts(args: Arguments): Omit<ImportOptions, 'base'> {
+/** As publishing asks for them: see PublishRequest. */
+export interface AdapterOptions {
+  readonly facts: Omit<ImportOptions, 'base'>
+  readonly dtype: DeltaDtype | undefined
+  readonly shrinkRank: number | undefined
+}
+
+/** Throws CliError (exit code 2). */
+export function readAdapterOptions(args: Arguments): AdapterOptions {
+  return { facts: readFacts(args), dtype: readDtype(args), shrinkRank: args.wholeNumber('shrink-rank', 1) }
+}
+
+function readFacts(args: Arguments): AdapterOptions['facts'] {
   const alpha = args.number('alpha')
   const scaling = args.number('scaling')
-  const flags = args.text('enable-lora')
+  const enableLora = args.text('enable-lora')
   return {
     ...(alpha === undefined ? {} : { alpha }),
     ...(scaling === undefined ? {} : { scaling }),
     ...(args.flag('no-chat-template') ? { ignoreChatTemplate: true } : {}),
-    ...(flags === undefined ? {} : { enableLora: parseBooleans(flags) }),
+    ...(enableLora === undefined ? {} : { enableLora: parseBooleans(enableLora) }),
   }
 }
 
@@ -42,15 +53,9 @@ function parseBooleans(text: string): boolean[] {
   })
 }
 
-/** From --dtype. Throws CliError. */
-export function parseDtype(args: Arguments): DeltaDtype | undefined {
+function readDtype(args: Arguments): DeltaDtype | undefined {
   const dtype = args.text('dtype')
   if (dtype !== undefined && dtype !== 'f16' && dtype !== 'f32')
     throw new CliError(`--dtype ${dtype} is not f16 or f32.`, 2)
   return dtype
-}
-
-/** From --shrink-rank. Throws CliError. */
-export function parseShrinkRank(args: Arguments): number | undefined {
-  return args.wholeNumber('shrink-rank', 1)
 }

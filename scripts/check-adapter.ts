@@ -5,8 +5,7 @@ import type { DeltaDtype } from '../adapters/delta.ts'
 import { type DeltaSource, storedAs } from '../adapters/delta-source.ts'
 import { shrinkRank } from '../adapters/shrink-rank.ts'
 import { type AdapterReport, verifyAdapter } from '../adapters/verify.ts'
-import { parseDtype, parseShrinkRank } from './adapter-options.ts'
-import type { Arguments } from './command.ts'
+import type { AdapterOptions } from './adapter-options.ts'
 import type { OnProgress } from './progress.ts'
 
 export interface CheckedAdapter {
@@ -15,15 +14,15 @@ export interface CheckedAdapter {
   readonly report: AdapterReport
 }
 
-/** Follows --shrink-rank and --dtype. Throws CliError and AdapterError. */
+/** Throws AdapterError. */
 export async function checkAdapter(
   imported: DeltaSource,
   base: BaseModel,
-  args: Arguments,
+  options: Pick<AdapterOptions, 'dtype' | 'shrinkRank'>,
   onProgress: OnProgress,
 ): Promise<CheckedAdapter> {
-  const dtype = storedAs(imported, parseDtype(args))
-  const rank = parseShrinkRank(args)
+  const dtype = storedAs(imported, options.dtype)
+  const rank = options.shrinkRank
   const onShrunk = (done: number, total: number) => onProgress('shrinking', done, total)
   const source = rank === undefined ? imported : (await shrinkRank(imported, rank, onShrunk)).source
   onProgress('checking', 0, 1)

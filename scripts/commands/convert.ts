@@ -2,7 +2,7 @@
 import { rename, rm, stat } from 'node:fs/promises'
 import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
-import { ADAPTER_OPTIONS, importFacts } from '../adapter-options.ts'
+import { ADAPTER_OPTIONS, readAdapterOptions } from '../adapter-options.ts'
 import { checkAdapter } from '../check-adapter.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, onlyOperand, print } from '../command.ts'
@@ -22,6 +22,9 @@ export const convert: Command = {
     ...ADAPTER_OPTIONS,
   },
   async run(args, terminal) {
+    const operand = onlyOperand(args, 'folder or file')
+    const options = readAdapterOptions(args)
+    const model = args.required('base')
     const out = args.required('out')
     const there = await stat(out).catch(() => undefined)
     // A device would be replaced by the file, whoever may do so.
@@ -32,10 +35,10 @@ export const convert: Command = {
     try {
       const { report, digest } = await withProgress(terminal.stderr, async (onProgress) => {
         onProgress('reading', 0, 1)
-        const base = await openBase(args.required('base'), args)
-        const files = await openAdapter(onlyOperand(args, 'folder or file'), terminal)
-        const imported = await importAdapter(files, { ...importFacts(args), base })
-        const { source, dtype, report } = await checkAdapter(imported, base, args, onProgress)
+        const base = await openBase(model, args)
+        const files = await openAdapter(operand, terminal)
+        const imported = await importAdapter(files, { ...options.facts, base })
+        const { source, dtype, report } = await checkAdapter(imported, base, options, onProgress)
         const onWritten = (bytes: number) => onProgress('writing', bytes, report.bytes)
         return { report, digest: await writeDelta(partial, encodeDeltaStream(source, base, dtype), onWritten) }
       })

@@ -3,7 +3,7 @@ import type { BaseModel } from '../../adapters/base-model.ts'
 import { identifyAdapter } from '../../adapters/import-adapter.ts'
 import { inferBase } from '../../adapters/infer-base.ts'
 import type { TensorFile } from '../../adapters/source-tensor.ts'
-import { ADAPTER_OPTIONS, importFacts } from '../adapter-options.ts'
+import { ADAPTER_OPTIONS, readAdapterOptions } from '../adapter-options.ts'
 import { checkAdapter } from '../check-adapter.ts'
 import { type Command, onlyOperand, print } from '../command.ts'
 import { formatReport } from '../format-report.ts'
@@ -17,13 +17,15 @@ export const inspect: Command = {
   options: { ...BASE_OPTIONS, ...ADAPTER_OPTIONS },
   notes: ["Without --base, sizes are compared among the adapter's own tensors only; a fused layer needs --base."],
   async run(args, terminal) {
+    const operand = onlyOperand(args, 'folder or file')
+    const options = readAdapterOptions(args)
     const { report } = await withProgress(terminal.stderr, async (onProgress) => {
       onProgress('reading', 0, 1)
-      const adapter = await identifyAdapter(await openAdapter(onlyOperand(args, 'folder or file'), terminal))
+      const adapter = await identifyAdapter(await openAdapter(operand, terminal))
       const model = args.text('base')
       const base = model === undefined ? shownBase(adapter.weights) : await openBase(model, args)
-      const imported = await adapter.read({ ...importFacts(args), base })
-      return checkAdapter(imported, base, args, onProgress)
+      const imported = await adapter.read({ ...options.facts, base })
+      return checkAdapter(imported, base, options, onProgress)
     })
     print(args, terminal, report, formatReport(report).join('\n'))
   },

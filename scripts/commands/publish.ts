@@ -1,6 +1,6 @@
 // `polylora publish`: files in, a served adapter out.
 
-import { ADAPTER_OPTIONS, importFacts, parseDtype, parseShrinkRank } from '../adapter-options.ts'
+import { ADAPTER_OPTIONS, readAdapterOptions } from '../adapter-options.ts'
 import { type Command, onlyOperand, print, splitModel } from '../command.ts'
 import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 import { formatReport } from '../format-report.ts'
@@ -31,19 +31,19 @@ export const publish: Command = {
   ],
   async run(args, terminal) {
     const { tenant, name } = splitModel(args.required('as'))
+    const operand = onlyOperand(args, 'folder or file')
+    const options = readAdapterOptions(args)
     const edge = edgeAddress(args, terminal)
     const via = args.text('via')
     // Loaded only where it is wanted: the AWS SDK is large.
     const upload = via === undefined ? {} : { sendPart: (await import('../s3-parts.ts')).s3Parts(via, tenant) }
-    const files = await openAdapter(onlyOperand(args, 'folder or file'), terminal)
+    const files = await openAdapter(operand, terminal)
     const request = {
+      ...options,
       edge,
       files,
       tenant,
       name,
-      dtype: parseDtype(args),
-      facts: importFacts(args),
-      shrinkRank: parseShrinkRank(args),
       probe: !args.flag('no-probe'),
       stage: args.flag('stage'),
       upload,

@@ -291,6 +291,8 @@ describe('polylora without a server', () => {
     expect(await run('publish', '--as')).toMatchObject({ code: 2 })
     expect(await run('publish', 'x', '--as', 'nobody')).toMatchObject({ code: 2 })
     expect(await run('inspect', '/does/not/exist')).toMatchObject({ code: 1 })
+    expect(await run('inspect', '/does/not/exist', '--dtype', 'f8')).toMatchObject({ code: 2 })
+    expect(await run('convert', '--base', '/does/not/exist', '--out', join(data, 'delta'))).toMatchObject({ code: 2 })
   })
 })
 
