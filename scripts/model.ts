@@ -6,6 +6,7 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { StartupError } from '../gpu-backend/errors.ts'
+import { backoffMs } from './backoff.ts'
 import { CliError } from './cli-error.ts'
 import type { Terminal } from './command.ts'
 import { followProxy } from './follow-proxy.ts'
@@ -34,7 +35,6 @@ HTTPS_PROXY and NO_PROXY are followed.
 
 const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
 const HUB_ID = /^[\w.-]+(?:\/[\w.-]+)?$/
-const SECOND_MS = 1000
 
 /** What the tests replace. */
 export interface Surroundings {
@@ -50,7 +50,7 @@ const MACHINE: Surroundings = {
     const { bavail, bsize } = await statfs(dir)
     return bavail * bsize
   },
-  retryDelayMs: (attempt) => 2 ** attempt * SECOND_MS,
+  retryDelayMs: backoffMs,
 }
 
 /** Runs one command line and returns its exit code. */

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { DeltaUpload } from '../functions/client/publish-host.ts'
 import { type FilePart, type OnSent, uploadDelta as upload } from '../functions/client/upload-delta.ts'
+import { backoffMs } from './backoff.ts'
 import { CliError } from './cli-error.ts'
 import { callEdge, callEdgeJson, type EdgeAddress, uploadToEdge } from './edge-client.ts'
 
@@ -27,7 +28,7 @@ export type SendPart = (upload: FileUpload, part: FilePart, onSent: OnSent) => P
 
 /** Uploads and publishes. Throws CliError; what had arrived by then is kept for the next attempt. */
 export function uploadDelta(edge: EdgeAddress, delta: FileUpload, settings: UploadSettings = {}): Promise<void> {
-  const { oneRequestBytes, retryDelayMs = (attempt) => 1000 * 2 ** attempt, sendPart } = settings
+  const { oneRequestBytes, retryDelayMs = backoffMs, sendPart } = settings
   const { file, bytes, digest } = delta
   const sendWhole = async (path: string, onProgress: OnSent) => {
     const headers = { 'x-polylora-digest': digest }

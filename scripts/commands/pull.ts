@@ -1,13 +1,12 @@
 // `polylora pull`: an adapter's files from the Hugging Face Hub into a folder, verified; an interrupted pull goes on.
 import { join } from 'node:path'
+import { backoffMs } from '../backoff.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, onlyOperand, print } from '../command.ts'
 import { isHubId, listHubAdapter } from '../hub-adapter.ts'
 import { downloadFile } from '../model/download-file.ts'
 import { hubFromEnvironment } from '../model/hub.ts'
 import { withProgress } from '../progress.ts'
-
-const SECOND_MS = 1000
 
 export const pull: Command = {
   summary: 'Downloads an adapter from the Hugging Face Hub; publish also takes hf:owner/name directly.',
@@ -22,10 +21,10 @@ export const pull: Command = {
     const revision = await listHubAdapter(operand, hub)
     await withProgress(terminal.stderr, async (onProgress) => {
       for (const file of revision.files) {
-        const retryDelayMs = (attempt: number) => 2 ** attempt * SECOND_MS
+        const onBytes = (bytes: number) => onProgress(file.path.slice(-40), bytes, file.bytes)
         await downloadFile(hub, revision, file, join(out, file.path), {
-          onProgress: (bytes) => onProgress(file.path.slice(-40), bytes, file.bytes),
-          retryDelayMs,
+          onProgress: onBytes,
+          retryDelayMs: backoffMs,
         })
       }
     })
