@@ -5,7 +5,6 @@ import { statfs } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { StartupError } from '../gpu-backend/errors.ts'
 import { backoffMs } from './backoff.ts'
 import { CliError } from './cli-error.ts'
 import type { Terminal } from './command.ts'
@@ -17,7 +16,7 @@ import { type Hub, type HubFile, type HubRevision, hubFromEnvironment, listRevis
 import { ggufFile, huggingFaceFiles, INDEX, shardFiles } from './model/model-files.ts'
 import { wrongOptions } from './parse-flags.ts'
 import { withProgress } from './progress.ts'
-import { isSystemError, runScript } from './run-script.ts'
+import { knownFailure, runScript } from './run-script.ts'
 
 const HELP = `npm run model -- pull <hub id | path> [options]
 
@@ -30,7 +29,7 @@ opens it and says what it is. A path of a model that is here already is only ope
   --help         show this help
 
 HF_ENDPOINT names another Hub; HF_TOKEN opens gated and private models, as does the token that hf auth login keeps.
-HTTPS_PROXY and NO_PROXY are followed.
+HTTPS_PROXY, HTTP_PROXY and NO_PROXY are followed.
 `
 
 const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
@@ -72,10 +71,10 @@ export async function model(
     await describe(path, terminal, surroundings)
     return 0
   } catch (error) {
-    const known = error instanceof CliError || error instanceof StartupError || isSystemError(error)
-    if (!known) throw error
-    terminal.stderr.write(`${error.message}\n`)
-    return error instanceof CliError ? error.exitCode : 1
+    const failure = knownFailure(error)
+    if (failure === undefined) throw error
+    terminal.stderr.write(`${failure.message}\n`)
+    return failure.exitCode
   }
 }
 

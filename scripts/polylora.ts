@@ -3,7 +3,6 @@
 // Knows no command's work. Invariant: a user never sees a stack trace for something that a user can cause.
 import { AdapterError } from '../adapters/errors.ts'
 import { ProbeFailure } from '../functions/client/probe.ts'
-import { StartupError } from '../gpu-backend/errors.ts'
 import { CliError, type ExitCode } from './cli-error.ts'
 import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
 import { alias } from './commands/alias.ts'
@@ -21,7 +20,7 @@ import { rollback } from './commands/rollback.ts'
 import { show } from './commands/show.ts'
 import { usage } from './commands/usage.ts'
 import { followProxy } from './follow-proxy.ts'
-import { isSystemError, runScript } from './run-script.ts'
+import { knownFailure, runScript } from './run-script.ts'
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   publish,
@@ -68,19 +67,20 @@ function fail(error: unknown, json: boolean, terminal: Terminal): number {
   const { code, message, exitCode } = describeFailure(error)
   if (json) terminal.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`)
   else terminal.stderr.write(`polylora: ${message}\n`)
-  if (code === 'internal' && terminal.env.POLYLORA_DEBUG) terminal.stderr.write(`${String((error as Error)?.stack)}\n`)
+  if (code === 'internal' && terminal.env.POLYLORA_DEBUG)
+    terminal.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
   return exitCode
 }
 
 function describeFailure(error: unknown): { code: string; message: string; exitCode: ExitCode } {
-  if (error instanceof ProbeFailure) return { code: 'failed', message: error.message, exitCode: 1 }
   if (error instanceof AdapterError) return { code: error.code, message: error.message, exitCode: 1 }
-  if (error instanceof CliError) return { code: 'failed', message: error.message, exitCode: error.exitCode }
-  const message = error instanceof Error ? error.message : String(error)
-  if (error instanceof StartupError || isSystemError(error)) return { code: 'failed', message, exitCode: 1 }
+  if (error instanceof ProbeFailure) return { code: 'failed', message: error.message, exitCode: 1 }
+  const known = knownFailure(error)
+  if (known) return { code: 'failed', message: known.message, exitCode: known.exitCode }
   if (isBrokenConnection(error)) {
     return { code: 'failed', message: 'The connection broke off in the middle of an answer; try again.', exitCode: 3 }
   }
+  const message = error instanceof Error ? error.message : String(error)
   const sentence = `Something is wrong in polylora itself (${message}); please report what it prints with POLYLORA_DEBUG=1.`
   return { code: 'internal', message: sentence, exitCode: 1 }
 }

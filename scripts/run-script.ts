@@ -1,18 +1,26 @@
 // Runs a script's work: what a user can cause ends it with one sentence and an exit code, anything else with its stack.
 import { StartupError } from '../gpu-backend/errors.ts'
-import { CliError } from './cli-error.ts'
+import { CliError, type ExitCode } from './cli-error.ts'
 
 export async function runScript(main: () => Promise<void>): Promise<void> {
   try {
     await main()
   } catch (error) {
-    if (!(error instanceof CliError || error instanceof StartupError || isSystemError(error))) throw error
-    process.stderr.write(`${error.message}\n`)
-    process.exit(error instanceof CliError ? error.exitCode : 1)
+    const failure = knownFailure(error)
+    if (failure === undefined) throw error
+    process.stderr.write(`${failure.message}\n`)
+    process.exit(failure.exitCode)
   }
 }
 
+/** What a user can cause; undefined for anything else. */
+export function knownFailure(error: unknown): { readonly message: string; readonly exitCode: ExitCode } | undefined {
+  if (error instanceof CliError) return error
+  if (error instanceof StartupError || isSystemError(error)) return { message: error.message, exitCode: 1 }
+  return undefined
+}
+
 /** A full disk, a missing permission: the system's own words name the path. */
-export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+function isSystemError(error: unknown): error is Error {
   return error instanceof Error && 'syscall' in error
 }

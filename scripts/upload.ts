@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { DeltaUpload } from '../functions/client/publish-host.ts'
-import { type FilePart, type OnSent, uploadDelta as upload } from '../functions/client/upload-delta.ts'
+import { type FilePart, type OnSent, type UploadHost, uploadDelta as upload } from '../functions/client/upload-delta.ts'
 import { backoffMs } from './backoff.ts'
 import { CliError } from './cli-error.ts'
 import { callEdge, callEdgeJson, type EdgeAddress, uploadToEdge } from './edge-client.ts'
@@ -35,14 +35,14 @@ export function uploadDelta(edge: EdgeAddress, delta: FileUpload, settings: Uplo
     await uploadToEdge(edge, path, { file, start: 0, end: bytes, headers, onProgress })
   }
   const send = sendPart ? announced(edge, sendPart) : throughEdge(edge)
-  const host = {
-    call: (path: string, init?: RequestInit) => callEdge(edge, path, init),
-    read: <Value>(path: string, schema: { parse(value: unknown): Value }) => callEdgeJson(edge, path, schema),
+  const host: UploadHost = {
+    call: (path, init) => callEdge(edge, path, init),
+    read: (path, schema) => callEdgeJson(edge, path, schema),
     sendWhole: sendPart ? undefined : sendWhole,
-    sendPart: (part: FilePart, onSent: OnSent) => send(delta, part, onSent),
-    isPassing: (error: unknown) => error instanceof CliError && error.exitCode === 3,
-    pause: (attempt: number) => delay(retryDelayMs(attempt)),
-    brokeOff: (error: unknown, arrived: number) =>
+    sendPart: (part, onSent) => send(delta, part, onSent),
+    isPassing: (error) => error instanceof CliError && error.exitCode === 3,
+    pause: (attempt) => delay(retryDelayMs(attempt)),
+    brokeOff: (error, arrived) =>
       new CliError(
         `${(error as Error).message} ${arrived} of ${bytes} bytes have arrived; run the command again to go on from there.`,
         3,
