@@ -106,7 +106,7 @@ async function measure(edgeUrl: string): Promise<void> {
 async function main(): Promise<void> {
   const state = mkdtempSync(join(tmpdir(), 'polylora-overhead-'))
   const backendOptions = threads === undefined ? [] : ['--threads', String(threads)]
-  const backend = launchBackend({ port: 0, backendPort, state, secret, backendOptions })
+  const backend = launchBackend({ backendPort, state, secret, backendOptions })
   try {
     const edge = await startEdgeInWorkerd({ backendUrl, secret, tenants: [TENANT], outDir: join(state, 'bundle') })
     try {

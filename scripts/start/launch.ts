@@ -28,13 +28,15 @@ export const OFFLINE = {
   NO_COLOR: '1',
 }
 
-export interface Launch {
-  readonly port: number
+interface Launch {
   readonly backendPort: number
   /** An absolute path. */
   readonly state: string
   /** Shared by the two, in the environment only. */
   readonly secret: string
+}
+
+interface BackendLaunch extends Launch {
   readonly model?: string | undefined
   readonly weights?: string | undefined
   readonly device?: string | undefined
@@ -42,7 +44,11 @@ export interface Launch {
   readonly backendOptions?: readonly string[]
 }
 
-export function launchBackend(launch: Launch): ServerProcess {
+interface EdgeLaunch extends Launch {
+  readonly port: number
+}
+
+export function launchBackend(launch: BackendLaunch): ServerProcess {
   const { backendPort, state, secret, backendOptions = [] } = launch
   const dataDir = join(state, 'backend')
   makeFolder(dataDir)
@@ -61,7 +67,7 @@ export function launchBackend(launch: Launch): ServerProcess {
   })
 }
 
-export function launchEdge({ port, backendPort, state, secret }: Launch): ServerProcess {
+export function launchEdge({ port, backendPort, state, secret }: EdgeLaunch): ServerProcess {
   return new ServerProcess({
     title: 'The edge',
     args: [
