@@ -1,6 +1,7 @@
 // `npm start`: the whole product on this machine. Reads as what happens: ports, local state, backend and edge, samples,
 // one question to all, the base for browsers, then serving until Ctrl-C. Invariant: however it ends, neither server is left running.
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BaseModel } from '../adapters/base-model.ts'
@@ -14,7 +15,7 @@ import { openToBrowsers } from './start/browsers.ts'
 import { checkState } from './start/check-state.ts'
 import { runDemo } from './start/demo.ts'
 import { requireFreePort } from './start/free-port.ts'
-import { HOST, LOCAL_ADMIN_KEY, launchBackend, launchEdge, makeFolder, OFFLINE } from './start/launch.ts'
+import { HOST, LOCAL_ADMIN_KEY, launchBackend, launchEdge, makeFolder } from './start/launch.ts'
 import { devKey, prepareRegistry } from './start/local-registry.ts'
 import { lockState } from './start/lock-state.ts'
 import { parseStartOptions, START_HELP, type StartOptions } from './start/options.ts'
@@ -22,10 +23,10 @@ import { SampleStamps } from './start/sample-stamps.ts'
 import { ensurePublished, listSamples, type Sample } from './start/samples.ts'
 import type { ServerProcess } from './start/server-process.ts'
 import { step } from './start/steps.ts'
+import { stopOnSignal } from './start/stop-on-signal.ts'
 
 const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
 const SECRET_BYTES = 32
-const PARENT_CHECK_MS = 500
 /** A tenant without samples, so that there is a key even where no sample is. */
 const DEMO_TENANT = 'demo'
 
@@ -40,7 +41,7 @@ async function main(): Promise<void> {
   const servers: ServerProcess[] = []
   const stop = stopOnSignal(servers)
   try {
-    await Promise.race([run(options, servers, stop), aborted(stop)])
+    await Promise.race([run(options, servers, stop), once(stop, 'abort')])
   } finally {
     // The edge first, so that no request finds its backend gone.
     for (const server of servers.reverse()) await server.stop()
@@ -63,7 +64,7 @@ async function start(options: StartOptions, servers: ServerProcess[], stop: Abor
   await requireFreePort(port, '--port')
   await requireFreePort(backendPort, '--backend-port')
   const state = resolve(REPOSITORY, options.state)
-  makeFolder(join(state, 'logs'))
+  makeFolder(state)
   lockState(state)
   checkState(state)
   const secret = randomBytes(SECRET_BYTES).toString('hex')
@@ -91,7 +92,6 @@ async function start(options: StartOptions, servers: ServerProcess[], stop: Abor
 }
 
 async function prepareLocalState(state: string, tenants: readonly string[]): Promise<void> {
-  Object.assign(process.env, OFFLINE)
   try {
     await prepareRegistry(join(state, 'edge'), tenants)
   } catch (error) {
@@ -178,29 +178,6 @@ function invitation(url: string, samples: readonly Sample[], base: string): stri
     '',
     `Or open ${url} in a browser and sign in with ${devKey(tenant)} (the operator's key is ${LOCAL_ADMIN_KEY}).`,
   ].join('\n')
-}
-
-/** Aborted by the first Ctrl-C (or its like), or when npm is gone; a second Ctrl-C ends the servers at once. */
-function stopOnSignal(servers: readonly ServerProcess[]): AbortSignal {
-  const controller = new AbortController()
-  const parent = process.ppid
-  const watchParent = () => {
-    if (process.ppid !== parent) controller.abort()
-  }
-  // npm passes a signal on to the shell between us, which does not.
-  if (process.env.npm_lifecycle_event) setInterval(watchParent, PARENT_CHECK_MS).unref()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (controller.signal.aborted) for (const server of servers) server.kill()
-      else process.stdout.write('\nStopping …\n')
-      controller.abort()
-    })
-  }
-  return controller.signal
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
 }
 
 main().then(

@@ -5,6 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { D1Database } from '@cloudflare/workers-types'
+import { OFFLINE } from './launch.ts'
 
 const MIGRATIONS = fileURLToPath(new URL('../../functions/migrations', import.meta.url))
 const SCOPES = 'inference adapters usage'
@@ -19,6 +20,7 @@ export function devKey(tenant: string): string {
 /** Brings the database in `persistTo` up to date, with a key for each of `tenants`. Throws where the state is damaged. */
 export async function prepareRegistry(persistTo: string, tenants: readonly string[]): Promise<void> {
   // Read when wrangler is loaded.
+  Object.assign(process.env, OFFLINE)
   const { getPlatformProxy } = await import('wrangler')
   mkdirSync(persistTo, { recursive: true })
   const configPath = join(persistTo, 'registry.json')
