@@ -1,7 +1,7 @@
 // `polylora keys`: the operator lists, makes, replaces and revokes a tenant's API keys.
 import * as z from 'zod'
 import { CliError } from '../cli-error.ts'
-import { type Command, print } from '../command.ts'
+import { type Arguments, type Command, print, type Terminal } from '../command.ts'
 import { callEdge, callEdgeJson } from '../edge-client.ts'
 import { ADMIN_OPTIONS, adminAddress } from '../edge-options.ts'
 
@@ -26,37 +26,45 @@ export const keys: Command = {
   },
   notes: ['A new key is shown once and stored nowhere: keep it.'],
   async run(args, terminal) {
-    const [action = '', tenant, id, ...rest] = args.positionals
-    const needsId = action === 'rotate' || action === 'revoke'
-    if (
-      !['list', 'create', 'rotate', 'revoke'].includes(action) ||
-      tenant === undefined ||
-      rest.length > 0 ||
-      (id !== undefined) !== needsId
-    ) {
-      throw new CliError(
-        'Give list or create and a tenant, or rotate or revoke, a tenant and a key id; see polylora keys --help.',
-        2,
-      )
-    }
-    const edge = adminAddress(args, terminal)
+    const [action, tenant, id, ...rest] = args.positionals
+    if (tenant === undefined || rest.length > 0) throw wrongOperands()
     const path = `/admin/v1/tenants/${encodeURIComponent(tenant)}/keys`
-    if (action === 'list') {
-      const { data } = await callEdgeJson(edge, path, Keys)
-      return print(args, terminal, data, data.map(keyLine).join('\n') || 'No keys yet.')
+    if (id === undefined) {
+      if (action === 'list') return list(path, args, terminal)
+      if (action === 'create')
+        return make(path, { scopes: (args.text('scopes') ?? 'inference').split(',') }, args, terminal)
+    } else {
+      const ofKey = `${path}/${encodeURIComponent(id)}`
+      if (action === 'rotate') {
+        const overlap = args.wholeNumber('overlap-seconds', 0) ?? 0
+        return make(`${ofKey}/rotate`, { overlap_seconds: overlap }, args, terminal)
+      }
+      if (action === 'revoke') {
+        await callEdge(adminAddress(args, terminal), ofKey, { method: 'DELETE' })
+        return print(args, terminal, { id, revoked: true }, `revoked ${id}`)
+      }
     }
-    if (action === 'revoke') {
-      await callEdge(edge, `${path}/${encodeURIComponent(id!)}`, { method: 'DELETE' })
-      return print(args, terminal, { id, revoked: true }, `revoked ${id}`)
-    }
-    const rotate = action === 'rotate'
-    const body = rotate
-      ? { overlap_seconds: args.wholeNumber('overlap-seconds', 0) ?? 0 }
-      : { scopes: (args.text('scopes') ?? 'inference').split(',') }
-    const url = rotate ? `${path}/${encodeURIComponent(id!)}/rotate` : path
-    const made = await callEdgeJson(edge, url, NewKey, { method: 'POST', body: JSON.stringify(body) })
-    print(args, terminal, made, made.key)
+    throw wrongOperands()
   },
+}
+
+async function list(path: string, args: Arguments, terminal: Terminal): Promise<void> {
+  const { data } = await callEdgeJson(adminAddress(args, terminal), path, Keys)
+  print(args, terminal, data, data.map(keyLine).join('\n') || 'No keys yet.')
+}
+
+/** Creates or rotates; the new key is shown now and never again. */
+async function make(path: string, wanted: object, args: Arguments, terminal: Terminal): Promise<void> {
+  const init = { method: 'POST', body: JSON.stringify(wanted) }
+  const made = await callEdgeJson(adminAddress(args, terminal), path, NewKey, init)
+  print(args, terminal, made, made.key)
+}
+
+function wrongOperands(): CliError {
+  return new CliError(
+    'Give list or create and a tenant, or rotate or revoke, a tenant and a key id; see polylora keys --help.',
+    2,
+  )
 }
 
 function keyLine({ id, prefix, scopes, created_ms, expires_ms, revoked_ms }: z.infer<typeof Key>): string {
