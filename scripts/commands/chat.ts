@@ -39,31 +39,39 @@ export const chat: Command = {
       return answer
     }
     const message = args.text('message')
-    if (message !== undefined) return void (await answerTo([{ role: 'user', content: message }]))
-    const messages: Message[] = []
-    const turn = async (content: string) => {
-      messages.push({ role: 'user', content })
-      try {
-        messages.push({ role: 'assistant', content: await answerTo(messages) })
-      } catch (error) {
-        // A limit, or an answer that broke off: whoever sits there may go on, as if the question had not been asked.
-        if (!(error instanceof CliError) || !process.stdin.isTTY) throw error
-        messages.pop()
-        terminal.stderr.write(`\npolylora: ${error.message}\n`)
-      }
-    }
-    const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
-    // Input that is piped may end while an answer is awaited; the lines before its end are still asked.
-    let hasEnded = false
-    lines.once('close', () => {
-      hasEnded = true
-    })
-    lines.prompt()
-    for await (const content of lines) {
-      if (content.trim() !== '') await turn(content)
-      if (!hasEnded) lines.prompt()
-    }
+    if (message === undefined) await converse(answerTo, terminal)
+    else await answerTo([{ role: 'user', content: message }])
   },
+}
+
+/** Asks each line of the input, after what was said before, until its end. */
+async function converse(
+  answerTo: (messages: readonly Message[]) => Promise<string>,
+  terminal: Terminal,
+): Promise<void> {
+  const messages: Message[] = []
+  const turn = async (content: string) => {
+    messages.push({ role: 'user', content })
+    try {
+      messages.push({ role: 'assistant', content: await answerTo(messages) })
+    } catch (error) {
+      // A limit, or an answer that broke off: whoever sits there may go on, as if the question had not been asked.
+      if (!(error instanceof CliError) || !process.stdin.isTTY) throw error
+      messages.pop()
+      terminal.stderr.write(`\npolylora: ${error.message}\n`)
+    }
+  }
+  const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
+  // Input that is piped may end while an answer is awaited; the lines before its end are still asked.
+  let hasEnded = false
+  lines.once('close', () => {
+    hasEnded = true
+  })
+  lines.prompt()
+  for await (const content of lines) {
+    if (content.trim() !== '') await turn(content)
+    if (!hasEnded) lines.prompt()
+  }
 }
 
 /** Streams the answer to the terminal, if one is given, and returns it whole. */
