@@ -11,8 +11,9 @@ import { fullMatcher } from '../../adapters/python-regex.ts'
 import { parseHeader } from '../../adapters/safetensors.ts'
 import { verifyAdapter } from '../../adapters/verify.ts'
 import { directoryFiles } from '../support/directory-files.ts'
-import { mutate, seededRandom } from '../support/mutate.ts'
+import { mutate } from '../support/mutate.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
+import { seededRandom } from '../support/seeded-random.ts'
 import { FORMATS, tinyBase } from '../support/tiny-base.ts'
 
 const FILES_PER_READER = 10_000

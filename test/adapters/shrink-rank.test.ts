@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { DeltaSource, ModuleSource } from '../../adapters/delta-source.ts'
 import { shrinkRank } from '../../adapters/shrink-rank.ts'
-import { seededRandom } from '../support/mutate.ts'
 import fc from '../support/properties.ts'
+import { seededRandom } from '../support/seeded-random.ts'
 
 interface Factors {
   rank: number

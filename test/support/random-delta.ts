@@ -3,7 +3,7 @@ import { type BaseModel, targetModules } from '../../adapters/base-model.ts'
 import { encodeDelta } from '../../adapters/canonical.ts'
 import type { Delta, DeltaModule } from '../../adapters/delta.ts'
 import { digestOf } from '../../adapters/digest.ts'
-import { seededRandom } from './mutate.ts'
+import { seededRandom } from './seeded-random.ts'
 
 export interface DeltaRecipe {
   readonly seed: number

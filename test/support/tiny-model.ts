@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { type TensorShape, writeHeader } from '../../adapters/safetensors.ts'
 import { tokenizerFiles } from '../../gpu-backend/model/hugging-face-dir.ts'
 import type { TokenizerFiles } from '../../gpu-backend/model/model-source.ts'
-import { seededRandom } from './mutate.ts'
+import { seededRandom } from './seeded-random.ts'
 
 export const EMBEDDED_MODEL = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'generation_config.json']

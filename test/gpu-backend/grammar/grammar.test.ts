@@ -6,9 +6,9 @@ import { buildTokenTrie } from '../../../gpu-backend/grammar/token-trie.ts'
 import { tokenBytes } from '../../../gpu-backend/model/token-bytes.ts'
 import { collectGarbage } from '../../support/collect-garbage.ts'
 import { checkAgainst, JSON_SCHEMAS } from '../../support/json-answers.ts'
-import { seededRandom } from '../../support/mutate.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
 import fc from '../../support/properties.ts'
+import { seededRandom } from '../../support/seeded-random.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 
 type Schema = Readonly<Record<string, unknown>>

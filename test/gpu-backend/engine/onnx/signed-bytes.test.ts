@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { multipliesSignedBytes, signedProduct } from '../../../../gpu-backend/engine/onnx/signed-bytes.ts'
-import { seededRandom } from '../../../support/mutate.ts'
+import { seededRandom } from '../../../support/seeded-random.ts'
 
 /** Rows, depth, columns: one row and many, whole vectors and not. */
 const SHAPES = [
