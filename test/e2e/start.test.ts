@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
 import { ARCHITECTURES } from '../support/architecture-goldens.ts'
 import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
@@ -18,7 +19,6 @@ import {
 import { writeTinyModel } from '../support/tiny-model.ts'
 
 const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
-const BASE_MODEL = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
 const QUESTION = [{ role: 'user' as const, content: 'What is your return policy?' }]
 
 const folder = mkdtempSync(join(tmpdir(), 'polylora-start-'))
@@ -217,7 +217,7 @@ describe('a start that cannot succeed ends with one sentence', () => {
       /GPU backend could not start: .*(?:no model at|is missing)/,
     )
     const truncated = join(folder, 'truncated')
-    cpSync(BASE_MODEL, truncated, { recursive: true })
+    cpSync(EMBEDDED_MODEL, truncated, { recursive: true })
     truncateSync(join(truncated, 'model.safetensors'), 100_000)
     expect(await sentence([...args, '--model', truncated])).toMatch(/GPU backend could not start: .*truncated/)
   })

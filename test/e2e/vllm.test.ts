@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import * as z from 'zod/mini'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import type { Engine } from '../../gpu-backend/engine/engine.ts'
 import { ask as askEngine, body } from '../support/ask.ts'
 import { type ListeningVllm, startListeningVllm } from '../support/listening-vllm.ts'
@@ -10,7 +11,6 @@ import { type SampleAdapter, sampleAdapters } from '../support/sample-adapters.t
 import { type StartedProduct, startProduct } from '../support/started-product.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
 import { tinyEngines } from '../support/tiny-engine.ts'
-import { EMBEDDED_MODEL } from '../support/tiny-model.ts'
 import { QUICK_START, SERVER, tryFindVllm } from '../support/vllm-server.ts'
 
 const vllm = tryFindVllm()

@@ -1,5 +1,6 @@
 // The embedded base model ready to run without an engine around it: logits in, nothing scheduled.
 import type { BaseModel } from '../../adapters/base-model.ts'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { graphPath } from '../../gpu-backend/engine/onnx/built-graph.ts'
 import { Runner } from '../../gpu-backend/engine/onnx/runner.ts'
 import { AdapterTemplates } from '../../gpu-backend/model/adapter-templates.ts'
@@ -9,7 +10,6 @@ import { Tokenizer } from '../../gpu-backend/model/tokenizer.ts'
 import type { ChatMessage } from '../../gpu-backend/protocol.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../../gpu-backend/residency/packed-delta.ts'
 import type { EncodedDelta } from './random-delta.ts'
-import { EMBEDDED_MODEL } from './tiny-model.ts'
 
 const CONTEXT_TOKENS = 512
 

@@ -2,13 +2,12 @@
 // Its tokenizer and chat template are those of the embedded model, so that it can be talked to.
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { type TensorShape, writeHeader } from '../../adapters/safetensors.ts'
+import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { tokenizerFiles } from '../../gpu-backend/model/hugging-face-dir.ts'
 import type { TokenizerFiles } from '../../gpu-backend/model/model-source.ts'
 import { seededRandom } from './seeded-random.ts'
 
-export const EMBEDDED_MODEL = fileURLToPath(new URL('../../gpu-backend/base-model', import.meta.url))
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'generation_config.json']
 
 export interface TinyModelOptions {

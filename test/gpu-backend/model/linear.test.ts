@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { EMBEDDED_MODEL } from '../../../gpu-backend/config.ts'
 import { writeGraph } from '../../../gpu-backend/engine/onnx/built-graph.ts'
 import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
 import { multipliesSignedBytes } from '../../../gpu-backend/engine/onnx/signed-bytes.ts'
 import { openModelSource } from '../../../gpu-backend/model/open-model.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
-import { EMBEDDED_MODEL } from '../../support/tiny-model.ts'
 
 const CONTEXT = 64
 const isExact = multipliesSignedBytes()

@@ -1,16 +1,15 @@
 // The embedded base model, which knows some JSON, held to schemas; the conformance suite does the same with random models.
-import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { EMBEDDED_MODEL } from '../../../../gpu-backend/config.ts'
 import { ask } from '../../../support/ask.ts'
 import { checkAgainst, JSON_SCHEMAS } from '../../../support/json-answers.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
 
 const engines = tinyEngines()
-const modelPath = join(import.meta.dirname, '../../../../gpu-backend/base-model')
 
 describe('the embedded base model', () => {
   test('keeps every schema, greedy and warm, in one batch', async () => {
-    const engine = await engines.start({ modelPath, weights: 'int8', maxBatch: 16, threads: 2 })
+    const engine = await engines.start({ modelPath: EMBEDDED_MODEL, weights: 'int8', maxBatch: 16, threads: 2 })
     const questions = Object.entries(JSON_SCHEMAS).flatMap(([name, schema]) =>
       [0, 1].map((temperature) => ({ name, schema, temperature })),
     )

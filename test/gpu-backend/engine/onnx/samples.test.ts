@@ -1,13 +1,13 @@
 // What the product promises, on the embedded model and the sample adapters as they are published: each customer gets
 // their own answers, and gets them whoever else is in the batch.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { EMBEDDED_MODEL } from '../../../../gpu-backend/config.ts'
 import type { OnnxEngine } from '../../../../gpu-backend/engine/onnx/onnx-engine.ts'
 import type { PackedDelta } from '../../../../gpu-backend/residency/packed-delta.ts'
 import { type Answer, ask, body } from '../../../support/ask.ts'
 import { type EmbeddedRunner, embeddedRunner } from '../../../support/embedded-runner.ts'
 import { heldOut, type SampleAdapter, sampleAdapters } from '../../../support/sample-adapters.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
-import { EMBEDDED_MODEL } from '../../../support/tiny-model.ts'
 
 const END_OF_TURN = '<|im_end|>'
 const LONGEST_ANSWER = 80

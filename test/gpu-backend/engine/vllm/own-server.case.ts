@@ -1,12 +1,12 @@
 // A vLLM server of our own on the embedded base model: the same answers as the onnx engine's, and a restart in traffic.
 // A case and no suite of its own, so that two servers never share the machine's few cores.
 import { beforeAll, expect, test, vi } from 'vitest'
+import { EMBEDDED_MODEL } from '../../../../gpu-backend/config.ts'
 import type { Engine } from '../../../../gpu-backend/engine/engine.ts'
 import { type Answer, ask, body, stream } from '../../../support/ask.ts'
 import { groupsBelow, processesOf } from '../../../support/process-group.ts'
 import { type SampleAdapter, sampleAdapters } from '../../../support/sample-adapters.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
-import { EMBEDDED_MODEL } from '../../../support/tiny-model.ts'
 import { QUICK_START, SHARED_CORES, vllmEngines } from '../../../support/vllm-server.ts'
 
 const START_MS = 600_000

@@ -4,10 +4,10 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { EMBEDDED_MODEL } from '../../../../gpu-backend/config.ts'
 import { StartupError } from '../../../../gpu-backend/errors.ts'
 import { expectOneSentence } from '../../../support/one-sentence.ts'
 import { groupsBelow } from '../../../support/process-group.ts'
-import { EMBEDDED_MODEL } from '../../../support/tiny-model.ts'
 import { vllmEngines } from '../../../support/vllm-server.ts'
 
 const engines = vllmEngines()
