@@ -9,13 +9,8 @@ import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
 import { ARCHITECTURES } from '../support/architecture-goldens.ts'
 import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
-import {
-  failToStart,
-  freePort,
-  killParentOfProduct,
-  type StartedProduct,
-  startProduct,
-} from '../support/started-product.ts'
+import { freePort } from '../support/free-port.ts'
+import { failToStart, killParentOfProduct, type StartedProduct, startProduct } from '../support/started-product.ts'
 import { writeTinyModel } from '../support/tiny-model.ts'
 
 const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openAdapterPath } from '../../scripts/directory-files.ts'
 import { publishAdapter } from '../../scripts/publish.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
+import { freePort } from '../support/free-port.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 import { runPolylora as run } from '../support/run-polylora.ts'
@@ -295,12 +296,3 @@ describe('polylora without a server', () => {
     expect(await run('convert', '--base', '/does/not/exist', '--out', join(data, 'delta'))).toMatchObject({ code: 2 })
   })
 })
-
-/** A port that was just free. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}

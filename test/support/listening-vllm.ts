@@ -6,7 +6,7 @@ import { afterAll } from 'vitest'
 import * as z from 'zod/mini'
 import { serveArguments } from '../../gpu-backend/engine/vllm/serve-options.ts'
 import { GUARD } from '../../gpu-backend/engine/vllm/vllm-process.ts'
-import { freePort } from './started-product.ts'
+import { freePort } from './free-port.ts'
 import { SHARED_CORES } from './vllm-server.ts'
 
 export interface ListeningVllm {

@@ -1,8 +1,8 @@
 // `npm start` as a child of a test: free ports, its own state folder, its output, and its end.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { freePort } from './free-port.ts'
 
 const SCRIPT = fileURLToPath(new URL('../../scripts/start.ts', import.meta.url))
 
@@ -69,21 +69,6 @@ export async function failToStart(args: readonly string[]): Promise<{ code: numb
   const { child, stderr } = run(args)
   const [code] = await once(child, 'exit')
   return { code, stderr: stderr() }
-}
-
-/** Below those that the system gives to whoever takes any: nobody gets one by chance before its server is up. */
-let nextPort = 20_000 + (process.pid % 700) * 16
-
-export async function freePort(): Promise<number> {
-  const port = nextPort++
-  const server = createServer().listen(port, '127.0.0.1')
-  const isFree = await once(server, 'listening').then(
-    () => true,
-    () => false,
-  )
-  if (!isFree) return freePort()
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 function run(args: readonly string[]): { child: ChildProcess; output: () => string; stderr: () => string } {
