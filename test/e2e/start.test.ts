@@ -1,5 +1,5 @@
 import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,6 +10,7 @@ import { BackendInfo } from '../../gpu-backend/protocol.ts'
 import { ARCHITECTURES } from '../support/architecture-goldens.ts'
 import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
 import { freePort } from '../support/free-port.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { failToStart, killParentOfProduct, type StartedProduct, startProduct } from '../support/started-product.ts'
 import { writeTinyModel } from '../support/tiny-model.ts'
 
@@ -180,13 +181,12 @@ describe('a start that cannot succeed ends with one sentence', () => {
 
   test.each(['--port', '--backend-port'])('where the port of %s is taken', async (option) => {
     const server = createServer()
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as { port: number }
-    const args = [...(await freePorts()), '--state', join(folder, 'unused'), option, String(port)]
+    const { port } = new URL(await listenOnLoopback(server))
+    const args = [...(await freePorts()), '--state', join(folder, 'unused'), option, port]
     expect(await sentence(args)).toContain(
       `Port ${port} is in use: stop what listens there or choose another with ${option}.`,
     )
-    server.close()
+    await closeServer(server)
     expect(existsSync(join(folder, 'unused'))).toBe(false)
   })
 

@@ -1,8 +1,7 @@
-import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, expect, test } from 'vitest'
 import { Backends } from '../../functions/router/backends.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { BASE_INFO } from '../support/protocol-backend.ts'
 
 const BEGIN_MS = 1_000_000
@@ -10,13 +9,9 @@ const BEGIN_MS = 1_000_000
 const LATER_MS = BEGIN_MS + 60_000
 
 let answer: (response: ServerResponse) => void = (response) => response.end(JSON.stringify(BASE_INFO))
-const server = createServer((_, response) => answer(response)).listen(0, '127.0.0.1')
-await once(server, 'listening')
-const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-afterAll(() => {
-  server.closeAllConnections()
-  server.close()
-})
+const server = createServer((_, response) => answer(response))
+const url = await listenOnLoopback(server)
+afterAll(() => closeServer(server))
 
 test('what a backend serves is known while it is asked anew, and where it does not say it then', async () => {
   const backends = new Backends([url])

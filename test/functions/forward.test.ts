@@ -1,12 +1,11 @@
 // What happens to a request on the backends before its first event has come.
-import { once } from 'node:events'
 import { createServer, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { ApiError } from '../../functions/errors.ts'
 import { Backends } from '../../functions/router/backends.ts'
 import { importCapabilityKey } from '../../gpu-backend/capability.ts'
 import { ERROR_STATUS } from '../../gpu-backend/protocol.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { BACKEND_SECRET, BASE_INFO } from '../support/protocol-backend.ts'
 
 type Forward = (context: object, request: object, warming: undefined) => Promise<unknown>
@@ -16,11 +15,8 @@ const FORWARD = new URL('../../functions/router/forward.ts', import.meta.url).hr
 const { forwardGenerate, forwardEmbed } = (await import(FORWARD)) as Record<'forwardGenerate' | 'forwardEmbed', Forward>
 
 const servers: Server[] = []
-afterEach(() => {
-  for (const server of servers.splice(0)) {
-    server.closeAllConnections()
-    server.close()
-  }
+afterEach(async () => {
+  for (const server of servers.splice(0)) await closeServer(server)
 })
 
 /** A backend that answers as `answer` says, and what is no work as `look` says; its address. */
@@ -34,9 +30,7 @@ async function listen(
     else look(response, request.url)
   })
   servers.push(server)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return listenOnLoopback(server)
 }
 
 const PATIENCE_MS = 60_000

@@ -1,11 +1,11 @@
 // What was on its way when it was no longer wanted: it is refused, or counts for nobody, and leaves nothing behind.
 import { createServer, request as httpRequest } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnStore } from '../support/edge-on-store.ts'
 import { freeName } from '../support/free-name.ts'
 import { KEPT_CONNECTIONS } from '../support/kept-connections.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { ProtocolBackend } from '../support/protocol-backend.ts'
 import { slowPut } from '../support/slow-put.ts'
 import { slowRequest } from '../support/slow-request.ts'
@@ -137,13 +137,11 @@ describe('of a deleted tenant whose name is in use again', () => {
 
   beforeAll(async () => {
     backend = await new ProtocolBackend().listen()
-    await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve))
-    edge = await startEdge(`http://127.0.0.1:${(front.address() as AddressInfo).port}`)
+    edge = await startEdge(await listenOnLoopback(front))
   })
   afterAll(async () => {
     await edge?.close()
-    front.closeAllConnections()
-    front.close()
+    await closeServer(front)
     await backend?.close()
   })
   beforeEach(() => {

@@ -3,11 +3,11 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync, statSync, truncateSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { BackendClient, generation, responseTo, SECRET } from '../support/backend-client.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
 import { writeTinyModel } from '../support/tiny-model.ts'
@@ -104,15 +104,14 @@ describe('the backend, started', () => {
   })
 
   test('on a port in use says so in one sentence and ends with 1', async () => {
-    const other = createServer().listen(0, '127.0.0.1')
-    await once(other, 'listening')
-    const { port } = other.address() as AddressInfo
+    const other = createServer()
+    const { host, port } = new URL(await listenOnLoopback(other))
     try {
-      const said = await failure(['--port', String(port)])
-      expect(said).toContain(`127.0.0.1:${port}`)
+      const said = await failure(['--port', port])
+      expect(said).toContain(host)
       expect(said).toContain('--port')
     } finally {
-      await new Promise((resolve) => other.close(resolve))
+      await closeServer(other)
     }
   })
 })

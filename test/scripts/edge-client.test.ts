@@ -1,24 +1,20 @@
 import { writeFileSync } from 'node:fs'
 import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { callEdge, type EdgeAddress, tryCallEdgeJson, uploadToEdge } from '../../scripts/edge-client.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
 
 const data = temporaryDir()
 let server: Server
 
-afterEach(() => {
-  server.closeAllConnections()
-  server.close()
-})
+afterEach(() => closeServer(server))
 
 async function serve(answer: RequestListener): Promise<EdgeAddress> {
   server = createServer(answer)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, apiKey: 'k' }
+  return { url: await listenOnLoopback(server), apiKey: 'k' }
 }
 
 /** Uploads a file that no socket's buffers hold. */

@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 
 /** A proxy that notes where it is asked to connect to, and refuses. */
 let proxy: Server
+let proxyUrl: string
 const asked: string[] = []
 
 beforeAll(async () => {
@@ -13,16 +14,15 @@ beforeAll(async () => {
     asked.push(request.url ?? '')
     socket.end('HTTP/1.1 502 Bad Gateway\r\n\r\n')
   })
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  proxyUrl = await listenOnLoopback(proxy)
 })
-afterAll(() => proxy.close())
+afterAll(() => closeServer(proxy))
 beforeEach(() => {
   asked.length = 0
 })
 
 function run(args: readonly string[], env: Record<string, string> = {}) {
-  const HTTP_PROXY = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
-  const options = { env: { PATH: process.env.PATH, HTTP_PROXY, HTTPS_PROXY: HTTP_PROXY, ...env } }
+  const options = { env: { PATH: process.env.PATH, HTTP_PROXY: proxyUrl, HTTPS_PROXY: proxyUrl, ...env } }
   return new Promise<{ code: unknown; err: string }>((resolve) => {
     execFile(process.execPath, args, options, (error, _out, err) =>
       resolve({ code: error === null ? 0 : error.code, err }),

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -9,6 +8,7 @@ import { importAdapter } from '../../adapters/import-adapter.ts'
 import { openHubAdapter } from '../../scripts/hub-adapter.ts'
 import { polylora } from '../../scripts/polylora.ts'
 import { directoryFiles } from '../support/directory-files.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { FORMATS, tinyBase } from '../support/tiny-base.ts'
 
 const SHA = 'c'.repeat(40)
@@ -38,8 +38,7 @@ describe('an adapter on the Hugging Face hub', () => {
       const range = { 'content-range': `bytes ${start}-${file.size - 1}/${file.size}` }
       response.writeHead(start > 0 ? 206 : 200, start > 0 ? range : {}).end(await file.read(start, file.size))
     })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    endpoint = await listenOnLoopback(server)
   })
   beforeEach(async () => {
     listed = []
@@ -53,7 +52,7 @@ describe('an adapter on the Hugging Face hub', () => {
   })
   afterAll(async () => {
     rmSync(folder, { recursive: true, force: true })
-    await new Promise((resolve) => server.close(resolve))
+    await closeServer(server)
   })
 
   async function run(...argv: string[]) {

@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { BASE_INFO } from '../support/protocol-backend.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
@@ -28,8 +28,7 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
       else if (request.method === 'GET') response.writeHead(404).end('{}')
       else uploading(readdirSync(spool))
     })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const edge = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const edge = await listenOnLoopback(server)
     const command = ['scripts/polylora.ts', 'publish', adapter, '--as', 'acme/x', '--edge', edge, '--api-key', 'k']
     const child = spawn(process.execPath, command, { env: { ...process.env, TMPDIR: spool }, stdio: 'inherit' })
     try {
@@ -39,8 +38,7 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
       expect(readdirSync(spool)).toEqual([])
     } finally {
       child.kill('SIGKILL')
-      server.closeAllConnections()
-      server.close()
+      await closeServer(server)
     }
   },
 )

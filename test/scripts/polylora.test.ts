@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -11,6 +10,7 @@ import { openAdapterPath } from '../../scripts/directory-files.ts'
 import { publishAdapter } from '../../scripts/publish.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge } from '../support/edge-harness.ts'
 import { freePort } from '../support/free-port.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { BASE_INFO, ProtocolBackend } from '../support/protocol-backend.ts'
 import { runPolylora as run } from '../support/run-polylora.ts'
@@ -245,8 +245,7 @@ describe('polylora without a server', () => {
   test('chat says of a server that is no edge that it is none, and of an answer that broke off that it did', async () => {
     let [type, body] = ['text/html', '<p>Welcome</p>']
     const server = createServer((_request, response) => response.writeHead(200, { 'content-type': type }).end(body))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const url = await listenOnLoopback(server)
     const chat = () => run('chat', 'acme/talk', '--message', 'Hi', '--edge', url, '--api-key', 'k')
     try {
       expect(await chat()).toMatchObject({ code: 3, err: expect.stringContaining('check --edge') })
@@ -257,7 +256,7 @@ describe('polylora without a server', () => {
       body = 'data: {"choices":[{"delta":{"content":"We"}}]}\n\n'
       expect(await chat()).toMatchObject({ code: 3, err: expect.stringContaining('broke off') })
     } finally {
-      server.close()
+      await closeServer(server)
     }
   })
 

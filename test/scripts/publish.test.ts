@@ -1,9 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { AdapterError } from '../../adapters/errors.ts'
 import { fileSet, memoryFile } from '../../adapters/file-set.ts'
 import { publishAdapter } from '../../scripts/publish.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { peftFiles, peftTensors } from '../support/peft-files.ts'
 import { BASE_INFO } from '../support/protocol-backend.ts'
 
@@ -33,10 +33,9 @@ describe('publishing is all or nothing', () => {
     probeStatus = 200
     uploaded = ''
     server = createServer((request, response) => void answer(request, response))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    url = await listenOnLoopback(server)
   })
-  afterEach(() => new Promise((resolve) => server.close(resolve)))
+  afterEach(() => closeServer(server))
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const call = `${request.method} ${request.url}`

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, setGlobalProxyFromEnv } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { s3Parts } from '../../scripts/s3-parts.ts'
 import { type FileUpload, type SendPart, type UploadSettings, uploadDelta } from '../../scripts/upload.ts'
 import { type CuttingEdge, startCuttingEdge } from '../support/cutting-edge.ts'
+import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { S3_KEYS, type S3Server, startS3 } from '../support/s3-server.ts'
 
 const PART_BYTES = 1000
@@ -162,29 +162,26 @@ describe('parts put straight into the bucket', () => {
       request.resume()
       response.writeHead(200, { etag: '"1"' }).end()
     })
-    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
-    const restore = setGlobalProxyFromEnv({ http_proxy: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}` })
+    const restore = setGlobalProxyFromEnv({ http_proxy: await listenOnLoopback(proxy) })
     try {
       await s3Parts('s3://bucket', 'acme')(delta(), { part: 1, start: 0, end: 100 }, () => undefined)
       expect(asked).toEqual(['PUT http://s3.invalid'])
     } finally {
       restore()
-      proxy.close()
+      await closeServer(proxy)
     }
   })
 
   test('are given up where the bucket stands still', async () => {
     const silent = createServer((request) => void request.resume())
-    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
-    vi.stubEnv('AWS_ENDPOINT_URL_S3', `http://127.0.0.1:${(silent.address() as AddressInfo).port}`)
+    vi.stubEnv('AWS_ENDPOINT_URL_S3', await listenOnLoopback(silent))
     try {
       const put = s3Parts('s3://bucket', 'acme', 100)
       await expect(put(delta(), { part: 1, start: 0, end: 100 }, () => undefined)).rejects.toMatchObject({
         exitCode: 3,
       })
     } finally {
-      silent.closeAllConnections()
-      silent.close()
+      await closeServer(silent)
     }
   })
 })

@@ -1,13 +1,13 @@
 // A backend's HTTP server over a real engine, and an edge's half of the contract to talk to it.
 import { once } from 'node:events'
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll } from 'vitest'
 import { type Capability, importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
 import type { Engine } from '../../gpu-backend/engine/engine.ts'
 import { Metrics } from '../../gpu-backend/metrics.ts'
 import { GenerateEvent } from '../../gpu-backend/protocol.ts'
 import { type BackendServer, createBackendServer } from '../../gpu-backend/server.ts'
+import { listenOnLoopback } from './loopback.ts'
 
 export const SECRET = 'only the tests of the backend know this'
 /** What `fetch` sends here. */
@@ -87,11 +87,10 @@ export async function responseTo(sent: ClientRequest): Promise<IncomingMessage> 
 /** Serves `engine` on a free port until the test file ends. */
 export async function serve(engine: Engine): Promise<{ client: BackendClient; server: BackendServer }> {
   const server = createBackendServer(engine, await importCapabilityKey(SECRET), new Metrics(engine))
-  server.http.listen(0, '127.0.0.1')
-  await once(server.http, 'listening')
+  const url = await listenOnLoopback(server.http)
   afterAll(async () => {
     server.http.closeAllConnections()
     await server.drain()
   })
-  return { client: new BackendClient(`http://127.0.0.1:${(server.http.address() as AddressInfo).port}`), server }
+  return { client: new BackendClient(url), server }
 }

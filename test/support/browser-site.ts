@@ -1,11 +1,11 @@
 // A site that uses the browser module as its own: its page and the module's files (bundled as any bundler would), the edge's
 // API behind it on one origin, and a line that a test can cut. Loopback only.
 import { readFile } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { closeServer, listenOnLoopback } from './loopback.ts'
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url))
 const MODULE = join(REPOSITORY, 'gpu-backend/browser')
@@ -41,9 +41,8 @@ export async function startBrowserSite(edgeUrl: string): Promise<BrowserSite> {
       : sendStatic(path, response, scripts)
     answer.catch(() => response.destroy())
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return Object.assign(site, { url, requests, close: () => close(server) })
+  const url = await listenOnLoopback(server)
+  return Object.assign(site, { url, requests, close: () => closeServer(server) })
 }
 
 /** The module as files by name: its entry, its worker, and what both or onnxruntime-web share. */
@@ -96,9 +95,4 @@ async function forward(
   })
   if (cutAfter === undefined) return void response.end(body)
   response.write(body.subarray(0, cutAfter), () => response.destroy())
-}
-
-function close(server: Server): Promise<void> {
-  server.closeAllConnections()
-  return new Promise((resolve) => server.close(() => resolve()))
 }

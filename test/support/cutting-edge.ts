@@ -2,7 +2,7 @@
 // It checks what the real edge checks of an upload: each part's digest, that no part is missing, and the digest of the whole.
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { closeServer, listenOnLoopback } from './loopback.ts'
 
 export interface CuttingEdge {
   readonly url: string
@@ -62,9 +62,9 @@ export async function startCuttingEdge(partBytes: number): Promise<CuttingEdge> 
   const server = createServer((request, response) => {
     answer(request, response).catch(() => response.destroy())
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const url = await listenOnLoopback(server)
   const edge: CuttingEdge = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url,
     partBytes,
     parts: new Map(),
     announced: [],
@@ -72,11 +72,7 @@ export async function startCuttingEdge(partBytes: number): Promise<CuttingEdge> 
     published: undefined,
     cutBefore: () => false,
     refuse: false,
-    close: () =>
-      new Promise((resolve) => {
-        server.closeAllConnections()
-        server.close(() => resolve())
-      }),
+    close: () => closeServer(server),
   }
   return edge
 }

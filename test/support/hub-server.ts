@@ -1,8 +1,8 @@
 // A server on loopback that speaks the part of the Hugging Face Hub's API that a download uses: the list of a revision with
 // its blobs, resolve with a redirect to a second host's path for LFS files, Range, etags, and the Hub's error headers.
 import { createHash } from 'node:crypto'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { closeServer, listenOnLoopback } from './loopback.ts'
 
 export const COMMIT = 'c'.repeat(40)
 
@@ -31,22 +31,22 @@ export class HubServer {
   readonly #hub = createServer((request, response) => this.#answer(request, response))
   readonly #storage = createServer((request, response) => this.#store(request, response))
 
+  #url = ''
+  #storageUrl = ''
+
   async listen(): Promise<this> {
-    for (const server of [this.#hub, this.#storage]) {
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    }
+    this.#url = await listenOnLoopback(this.#hub)
+    this.#storageUrl = await listenOnLoopback(this.#storage)
     return this
   }
 
   get url(): string {
-    return address(this.#hub)
+    return this.#url
   }
 
   async close(): Promise<void> {
-    for (const server of [this.#hub, this.#storage]) {
-      server.closeAllConnections()
-      await new Promise<void>((resolve) => server.close(() => resolve()))
-    }
+    await closeServer(this.#hub)
+    await closeServer(this.#storage)
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
@@ -77,7 +77,7 @@ export class HubServer {
     if (!bytes) refuse(response, 404, 'EntryNotFound')
     else if (repository.gated && token !== 'Bearer hf_good') refuse(response, token ? 403 : 401, 'GatedRepo')
     else if (repository.lfs?.includes(file)) {
-      const location = `${address(this.#storage)}/${id}/${file}`
+      const location = `${this.#storageUrl}/${id}/${file}`
       response
         .writeHead(302, {
           location,
@@ -125,10 +125,6 @@ function siblings({ files, lfs = [] }: HubRepository): object[] {
 
 function sha256(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex')
-}
-
-function address(server: Server): string {
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
 function json(response: ServerResponse, value: unknown): void {

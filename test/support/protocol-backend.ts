@@ -2,7 +2,6 @@
 // and says a scripted answer instead of running a model. Faults are switched on by the test.
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import {
   type Capability,
   type CapabilityKey,
@@ -21,6 +20,7 @@ import {
   type ToolCall,
 } from '../../gpu-backend/protocol.ts'
 import { KEPT_CONNECTIONS } from './kept-connections.ts'
+import { closeServer, listenOnLoopback } from './loopback.ts'
 
 export const BACKEND_SECRET = 'a secret that only tests know, 32+'
 
@@ -108,7 +108,7 @@ export class ProtocolBackend {
   readonly pushes: string[] = []
   readonly #server: Server
   #key: CapabilityKey | undefined
-  #port = 0
+  #url = ''
   #gone = false
   /** Generations asked for, refused ones included. */
   asked = 0
@@ -122,13 +122,12 @@ export class ProtocolBackend {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`
+    return this.#url
   }
 
   async listen(): Promise<this> {
     this.#key = await importCapabilityKey(BACKEND_SECRET)
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
-    this.#port = (this.#server.address() as AddressInfo).port
+    this.#url = await listenOnLoopback(this.#server)
     return this
   }
 
@@ -148,13 +147,13 @@ export class ProtocolBackend {
   /** At the same address again. */
   async comeBack(): Promise<void> {
     if (this.#server.listening) return
-    await new Promise<void>((resolve) => this.#server.listen(this.#port, '127.0.0.1', resolve))
+    const { hostname, port } = new URL(this.#url)
+    await new Promise<void>((resolve) => this.#server.listen(Number(port), hostname, resolve))
     this.#gone = false
   }
 
   async close(): Promise<void> {
-    this.#server.closeAllConnections()
-    await new Promise((resolve) => this.#server.close(resolve))
+    await closeServer(this.#server)
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -2,8 +2,8 @@
 // hash checked as the specification says, refusals in S3's XML. `lenient` skips the payload hash, as some stores do.
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { KEPT_CONNECTIONS } from './kept-connections.ts'
+import { closeServer, listenOnLoopback } from './loopback.ts'
 
 export const S3_KEYS = { S3_ACCESS_KEY_ID: 'AKIDTEST', S3_SECRET_ACCESS_KEY: 'the secret of the store' }
 const AUTHORIZATION =
@@ -87,20 +87,16 @@ export async function startS3(): Promise<S3Server> {
     }
     response.end(request.method === 'HEAD' ? undefined : object)
   }
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const url = await listenOnLoopback(server)
   const s3: S3Server = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url,
     objects,
     receivedBytes: 0,
     multipartUploads: 0,
     lenient: false,
     full: false,
     lose: () => undefined,
-    close: () =>
-      new Promise((resolve) => {
-        server.closeAllConnections()
-        server.close(() => resolve())
-      }),
+    close: () => closeServer(server),
   }
   return s3
 }

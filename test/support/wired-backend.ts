@@ -3,12 +3,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { GenerateEvent, type GenerateRequest, REQUEST_ID_HEADER, type Usage } from '../../gpu-backend/protocol.ts'
 import { SECRET } from './backend-client.ts'
 import { KEPT_CONNECTIONS } from './kept-connections.ts'
+import { closeServer, listenOnLoopback } from './loopback.ts'
 
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
 
@@ -42,7 +42,7 @@ export class WiredBackend {
   readonly #wire: Server
   #child: ChildProcess | undefined
   #port = 0
-  #wirePort = 0
+  #url = ''
 
   private constructor(args: readonly string[]) {
     this.#args = args
@@ -55,14 +55,12 @@ export class WiredBackend {
   static async start(args: readonly string[]): Promise<WiredBackend> {
     const wired = new WiredBackend(args)
     await wired.restart()
-    wired.#wire.listen(0, '127.0.0.1')
-    await once(wired.#wire, 'listening')
-    wired.#wirePort = (wired.#wire.address() as AddressInfo).port
+    wired.#url = await listenOnLoopback(wired.#wire)
     return wired
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#wirePort}`
+    return this.#url
   }
 
   /** As a machine that loses its power. */
@@ -94,8 +92,7 @@ export class WiredBackend {
 
   async close(): Promise<void> {
     await this.kill()
-    this.#wire.closeAllConnections()
-    await new Promise((resolve) => this.#wire.close(resolve))
+    await closeServer(this.#wire)
   }
 
   async #carry(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {

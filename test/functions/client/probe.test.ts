@@ -1,13 +1,13 @@
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { probeAdapter } from '../../../functions/client/probe.ts'
 import { callEdge, type EdgeAddress } from '../../../scripts/edge-client.ts'
+import { closeServer, listenOnLoopback } from '../../support/loopback.ts'
 
 const DIGEST = `sha256:${'d'.repeat(64)}`
-let server: Server | undefined
+let server: Server
 
-afterEach(() => new Promise<void>((resolve) => (server ? server.close(() => resolve()) : resolve())))
+afterEach(() => closeServer(server))
 
 /** An edge that answers completions with the given top log probabilities, by model. */
 async function edgeAnswering(answers: Record<string, unknown>, digest = DIGEST): Promise<EdgeAddress> {
@@ -18,8 +18,7 @@ async function edgeAnswering(answers: Record<string, unknown>, digest = DIGEST):
     response.setHeader('x-polylora-adapter', model === 'base' ? 'base' : digest)
     response.end(JSON.stringify({ choices: [{ index: 0, logprobs: { top_logprobs: [answers[model]] } }] }))
   })
-  await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve))
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, apiKey: 'k' }
+  return { url: await listenOnLoopback(server), apiKey: 'k' }
 }
 
 describe('the probe of a published adapter', () => {

@@ -1,8 +1,8 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import { Replica } from '../../../../gpu-backend/engine/vllm/replica.ts'
 import { VllmClient, VllmLost, VllmStalled } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
+import { closeServer, listenOnLoopback } from '../../../support/loopback.ts'
 
 const SOON = { timeout: 60_000, interval: 50 }
 const HOUR_MS = 3_600_000
@@ -14,18 +14,17 @@ const http = createServer(({ url }, response) => {
   response.end('{"data": []}')
 })
 
+let url: string
 let replica: Replica
 let watched: Promise<void>
 let hung = 0
 
-beforeAll(() => new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve)))
-afterAll(() => {
-  http.closeAllConnections()
-  http.close()
+beforeAll(async () => {
+  url = await listenOnLoopback(http)
 })
+afterAll(() => closeServer(http))
 beforeEach(async () => {
   ;[isWell, hung] = [true, 0]
-  const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`
   replica = new Replica({
     name: 'tested',
     client: new VllmClient({ url }, undefined),

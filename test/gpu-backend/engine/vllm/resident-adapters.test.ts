@@ -1,11 +1,11 @@
 // The table of a server's deltas beside the server's own, with HTTP as vLLM speaks it; loads are tried on vLLM itself.
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { ResidentAdapters } from '../../../../gpu-backend/engine/vllm/resident-adapters.ts'
 import type { SharedAdapter } from '../../../../gpu-backend/engine/vllm/shared-adapters.ts'
 import { VllmClient } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
+import { closeServer, listenOnLoopback } from '../../../support/loopback.ts'
 
 /** What the server has, by name. */
 const served = new Map<string, string>()
@@ -20,10 +20,9 @@ const http = createServer((request, response) => {
 let client: VllmClient
 
 beforeAll(async () => {
-  await new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve))
-  client = new VllmClient({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, undefined)
+  client = new VllmClient({ url: await listenOnLoopback(http) }, undefined)
 })
-afterAll(() => http.close())
+afterAll(() => closeServer(http))
 beforeEach(() => served.clear())
 
 function table(capacity: number): ResidentAdapters {

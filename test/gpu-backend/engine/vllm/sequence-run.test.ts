@@ -1,12 +1,12 @@
 // A sequence through a server whose connections break, with HTTP as vLLM speaks it; the rest is tried on vLLM itself.
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { Dispatcher } from '../../../../gpu-backend/engine/vllm/dispatcher.ts'
 import { Replica } from '../../../../gpu-backend/engine/vllm/replica.ts'
 import { type SequenceOptions, SequenceRun } from '../../../../gpu-backend/engine/vllm/sequence-run.ts'
 import { VllmClient } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
 import { SamplingParams } from '../../../../gpu-backend/protocol.ts'
+import { closeServer, listenOnLoopback } from '../../../support/loopback.ts'
 import { expectOneSentence } from '../../../support/one-sentence.ts'
 
 const CHUNK = {
@@ -30,17 +30,20 @@ const http = createServer((request, response) => {
   if (!isWell) return void response.destroy()
   response.end('{"data": []}')
 })
+let url: string
 let replica: Replica
 let dispatcher: Dispatcher
 let watched: Promise<void>
 
-beforeAll(() => new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve)))
-afterAll(() => http.close())
+beforeAll(async () => {
+  url = await listenOnLoopback(http)
+})
+afterAll(() => closeServer(http))
 beforeEach(async () => {
   ;[completions, isWell, asked, said] = [[], true, 0, []]
   replica = new Replica({
     name: 'tested',
-    client: new VllmClient({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, undefined),
+    client: new VllmClient({ url }, undefined),
     adapterCapacity: 1,
     check: async () => 'base',
     findAdapter: () => undefined,

@@ -1,13 +1,13 @@
 // What is noted of a server's weights, with a server that answers everything alike.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { json } from 'node:stream/consumers'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { checkServer } from '../../../../gpu-backend/engine/vllm/server-check.ts'
 import { VllmClient } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
 import { Tokenizer } from '../../../../gpu-backend/model/tokenizer.ts'
+import { closeServer, listenOnLoopback } from '../../../support/loopback.ts'
 import { temporaryDir } from '../../../support/temporary-dir.ts'
 import { tinyBase } from '../../../support/tiny-base.ts'
 import { embeddedTokenizerFiles } from '../../../support/tiny-model.ts'
@@ -30,12 +30,14 @@ async function answer(request: IncomingMessage): Promise<unknown> {
 }
 
 const http = createServer(async (request, response) => response.end(JSON.stringify(await answer(request))))
-beforeAll(() => new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve)))
-afterAll(() => void http.close())
+let client: VllmClient
+beforeAll(async () => {
+  client = new VllmClient({ url: await listenOnLoopback(http) }, undefined)
+})
+afterAll(() => closeServer(http))
 
 test('a server with other weights than were noted is refused, and where what was noted is lost it is noted anew', async () => {
   const dataDir = temporaryDir()
-  const client = new VllmClient({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, undefined)
   const shared = { tokenizer, contextTokens: CONTEXT, maxRank: 8, sharedDir: dataDir, dataDir, baseAsAdapter: false }
   const check = () => checkServer(client, 'tested', { base: tinyBase('gqa'), ...shared })
   await check()

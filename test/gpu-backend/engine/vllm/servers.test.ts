@@ -1,11 +1,11 @@
 // Servers that never become what they should be: the start ends, and says why. No vLLM is needed to fail.
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { EMBEDDED_MODEL } from '../../../../gpu-backend/config.ts'
 import { StartupError } from '../../../../gpu-backend/errors.ts'
+import { closeServer, listenOnLoopback } from '../../../support/loopback.ts'
 import { expectOneSentence } from '../../../support/one-sentence.ts'
 import { groupsBelow } from '../../../support/process-group.ts'
 import { vllmEngines } from '../../../support/vllm-server.ts'
@@ -36,10 +36,9 @@ describe('a start', () => {
     })
     let url: string
     beforeAll(async () => {
-      await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
-      url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`
+      url = await listenOnLoopback(http)
     })
-    afterAll(() => http.close())
+    afterAll(() => closeServer(http))
 
     test('ends where that never answers as vLLM does', async () => {
       const message = await refusalOf({ kind: 'running', addresses: [{ url }], apiKey: undefined })

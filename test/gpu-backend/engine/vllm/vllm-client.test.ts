@@ -1,8 +1,8 @@
 // Calls that a server takes and does not come to, with HTTP as vLLM speaks it.
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { VllmClient, VllmStalled } from '../../../../gpu-backend/engine/vllm/vllm-client.ts'
+import { closeServer, listenOnLoopback } from '../../../support/loopback.ts'
 
 const STALL_MS = 200
 /** What becomes of the next call. */
@@ -11,13 +11,9 @@ const http = createServer((_, response) => begin(response))
 let client: VllmClient
 
 beforeAll(async () => {
-  await new Promise<void>((resolve) => void http.listen(0, '127.0.0.1', resolve))
-  client = new VllmClient({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, undefined, STALL_MS)
+  client = new VllmClient({ url: await listenOnLoopback(http) }, undefined, STALL_MS)
 })
-afterAll(() => {
-  http.closeAllConnections()
-  http.close()
-})
+afterAll(() => closeServer(http))
 
 async function readAll(): Promise<void> {
   for await (const _ of await client.complete({}, new AbortController().signal)) {
