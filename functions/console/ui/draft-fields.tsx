@@ -33,12 +33,7 @@ export function DraftFields({ draft, onChange, onAsk }: DraftFieldsProps) {
       <details>
         <summary>Settings</summary>
         <div class="settings">
-          <Select
-            label="Ask as"
-            value={draft.kind}
-            options={KINDS}
-            onChange={(kind) => set({ kind: kind === 'prompt' ? kind : 'conversation' })}
-          />
+          <Select label="Ask as" value={draft.kind} options={KINDS} onChange={(kind) => set({ kind })} />
           {draft.kind === 'conversation' && (
             <Input label="System message" value={draft.system} onInput={(system) => set({ system })} />
           )}

@@ -62,16 +62,16 @@ export function Input({ label, hint, onInput, type = 'text', ...rest }: InputPro
   )
 }
 
-interface SelectProps {
+interface SelectProps<Value extends string> {
   readonly label: string
   readonly hint?: ComponentChildren
-  readonly value: string
+  readonly value: Value
   /** value -> text */
-  readonly options: Readonly<Record<string, string>>
-  onChange(value: string): void
+  readonly options: Readonly<Partial<Record<NoInfer<Value>, string>>>
+  onChange(value: NoInfer<Value>): void
 }
 
-export function Select({ label, hint, value, options, onChange }: SelectProps) {
+export function Select<Value extends string>({ label, hint, value, options, onChange }: SelectProps<Value>) {
   return (
     <Field label={label} hint={hint}>
       {({ id, describedBy }) => (
@@ -79,9 +79,10 @@ export function Select({ label, hint, value, options, onChange }: SelectProps) {
           id={id}
           aria-describedby={describedBy}
           value={value}
-          onChange={(event) => onChange(event.currentTarget.value)}
+          // One of `options`, which are all there is to choose.
+          onChange={(event) => onChange(event.currentTarget.value as Value)}
         >
-          {Object.entries(options).map(([option, text]) => (
+          {Object.entries<string | undefined>(options).map(([option, text]) => (
             <option key={option} value={option}>
               {text}
             </option>

@@ -13,12 +13,12 @@ interface TableProps<Row> {
   /** What it lists, for those who do not see it. */
   readonly caption: string
   readonly rows: readonly Row[]
-  readonly columns: readonly Column<Row>[]
+  readonly columns: readonly [Column<Row>, ...Column<Row>[]]
   keyOf(row: Row): string
 }
 
 export function Table<Row>({ caption, rows, columns, keyOf }: TableProps<Row>) {
-  const [name, ...values] = columns as readonly [Column<Row>, ...Column<Row>[]]
+  const [name, ...values] = columns
   return (
     <div class="scroll">
       <table>

@@ -39,7 +39,7 @@ export function ExportCard({ root, apiKey, groupName, queryOf }: ExportCardProps
           value={rows}
           options={{ sums: `Sums by day and ${groupName}`, request: 'Every request' }}
           hint={rows === 'request' ? 'Up to 50,000; of more, choose fewer days.' : undefined}
-          onChange={(value) => setRows(value === 'request' ? value : 'sums')}
+          onChange={setRows}
         />
         <Select label="Format" value={format} options={FORMATS} onChange={setFormat} />
         <Button isBusy={task.isBusy} onClick={save}>

@@ -38,7 +38,7 @@ export function LatencyCard({ days, byDay, byGroup }: LatencyCardProps) {
   return (
     <>
       <div class="filters">
-        <Select label="Time" value={time} options={TIMES} onChange={(value) => setTime(value as keyof typeof TIMES)} />
+        <Select label="Time" value={time} options={TIMES} onChange={setTime} />
       </div>
       <Plot
         label={`${TIMES[time]}: 50th, 95th and 99th percentile by day.`}

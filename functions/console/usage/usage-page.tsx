@@ -115,9 +115,9 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
           label="By"
           value={by}
           options={Object.fromEntries(groups.map((group) => [group, GROUPS[group]]))}
-          onChange={(value) => setBy(value as GroupBy)}
+          onChange={setBy}
         />
-        <Select label="Plot" value={metric} options={METRICS} onChange={(value) => setMetric(value as Metric)} />
+        <Select label="Plot" value={metric} options={METRICS} onChange={setMetric} />
       </div>
       <ExportCard
         root={root}
