@@ -115,7 +115,7 @@ function firstChoice(
 }
 
 /** Whatever further fields say, the model is the one whose name is above the answer. */
-function requestOf(model: string, { messages, prompt, sampling }: Question): AskRequest {
-  if (messages) return { path: '/v1/chat/completions', body: { messages, ...sampling, model } }
-  return { path: '/v1/completions', body: { prompt, ...sampling, model } }
+function requestOf(model: string, { sampling, ...asked }: Question): AskRequest {
+  const path = 'messages' in asked ? '/v1/chat/completions' : '/v1/completions'
+  return { path, body: { ...asked, ...sampling, model } }
 }

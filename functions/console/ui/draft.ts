@@ -23,10 +23,7 @@ interface Message {
   readonly content: string
 }
 
-export interface Question {
-  /** One of the two. */
-  readonly messages: readonly Message[] | undefined
-  readonly prompt: string | undefined
+export type Question = ({ readonly messages: readonly Message[] } | { readonly prompt: string }) & {
   readonly sampling: { readonly [field: string]: unknown }
 }
 
@@ -40,16 +37,13 @@ export function readDraft({ kind, system, question, temperature, maxTokens, fiel
     ...(system.trim() ? [{ role: 'system' as const, content: system }] : []),
     { role: 'user', content: question },
   ]
-  return {
-    messages: kind === 'conversation' ? messages : undefined,
-    prompt: kind === 'prompt' ? question : undefined,
-    sampling: {
-      // What is left empty is the API's default.
-      ...(temperature === '' ? {} : { temperature: Number(temperature) }),
-      ...(maxTokens === '' ? {} : { max_tokens: Number(maxTokens) }),
-      ...further,
-    },
+  // What is left empty is the API's default.
+  const sampling = {
+    ...(temperature === '' ? {} : { temperature: Number(temperature) }),
+    ...(maxTokens === '' ? {} : { max_tokens: Number(maxTokens) }),
+    ...further,
   }
+  return kind === 'prompt' ? { prompt: question, sampling } : { messages, sampling }
 }
 
 /** undefined where the text is neither empty nor a JSON object. */

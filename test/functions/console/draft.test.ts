@@ -4,18 +4,15 @@ import { newDraft, readDraft } from '../../../functions/console/ui/draft.ts'
 const DRAFT = { ...newDraft(32), question: 'Open?' }
 
 test('a conversation has messages, a bare prompt a prompt, and never both', () => {
-  expect(readDraft({ ...DRAFT, system: 'Be brief.' })).toEqual({
+  const sampling = { temperature: 0, max_tokens: 32 }
+  expect(readDraft({ ...DRAFT, system: 'Be brief.' })).toStrictEqual({
     messages: [
       { role: 'system', content: 'Be brief.' },
       { role: 'user', content: 'Open?' },
     ],
-    prompt: undefined,
-    sampling: { temperature: 0, max_tokens: 32 },
+    sampling,
   })
-  expect(readDraft({ ...DRAFT, kind: 'prompt', system: 'Be brief.' })).toMatchObject({
-    messages: undefined,
-    prompt: 'Open?',
-  })
+  expect(readDraft({ ...DRAFT, kind: 'prompt', system: 'Be brief.' })).toStrictEqual({ prompt: 'Open?', sampling })
 })
 
 test('further fields go along as they are, and before the page’s own', () => {
