@@ -2,8 +2,8 @@
 import type { FileSet } from '../adapters/file-set.ts'
 import type { Terminal } from './command.ts'
 import { openAdapterPath } from './directory-files.ts'
-import { isHubId, openHubAdapter } from './hub-adapter.ts'
-import { hubFromEnvironment } from './model/hub.ts'
+import { hubFromEnvironment } from './hub/hub.ts'
+import { isHubId, openHubAdapter } from './hub/hub-adapter.ts'
 
 /** Throws CliError when there is nothing there. */
 export async function openAdapter(operand: string, terminal: Terminal): Promise<FileSet> {

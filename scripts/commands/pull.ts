@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { backoffMs } from '../backoff.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, onlyOperand, print } from '../command.ts'
-import { isHubId, listHubAdapter } from '../hub-adapter.ts'
-import { downloadFile } from '../model/download-file.ts'
-import { hubFromEnvironment } from '../model/hub.ts'
+import { downloadFile } from '../hub/download-file.ts'
+import { hubFromEnvironment } from '../hub/hub.ts'
+import { isHubId, listHubAdapter } from '../hub/hub-adapter.ts'
 import { withProgress } from '../progress.ts'
 
 export const pull: Command = {

@@ -1,7 +1,7 @@
 // Which files of a Hub repository make a base model that gpu-backend/model can open. Pure: names in, names out.
 // Invariant: the weights come once: of several saves of the same tensors (consolidated, fp16, .bin) only one is taken.
 import { CliError } from '../cli-error.ts'
-import type { HubFile } from './hub.ts'
+import type { HubFile } from '../hub/hub.ts'
 
 const REQUIRED = ['config.json', 'tokenizer.json']
 const OPTIONAL = ['generation_config.json', 'tokenizer_config.json', 'chat_template.jinja']

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { listRevision } from '../../scripts/model/hub.ts'
+import { listRevision } from '../../scripts/hub/hub.ts'
 import { model } from '../../scripts/model.ts'
 import { ARCHITECTURES } from '../support/architecture-goldens.ts'
 import { type Fate, HubServer } from '../support/hub-server.ts'

@@ -1,6 +1,6 @@
-// The Hugging Face Hub's HTTP API: what a revision of a model holds, and the bytes of one file from an offset on.
+// The Hugging Face Hub's HTTP API: what a revision of a repository holds, and the bytes of one file from an offset on.
 // Its npm client (@huggingface/hub 2.17) neither resumes nor verifies what it downloads, hence these two calls of our own.
-// Knows nothing of models or of the disk. Invariant: the token goes to the Hub alone; fetch drops it on other hosts.
+// Knows nothing of models, adapters or the disk. Invariant: the token goes to the Hub alone; fetch drops it on other hosts.
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -62,8 +62,8 @@ function storedToken(env: Readonly<Record<string, string | undefined>>): string 
 }
 
 /**
- * The files of model `id` at `revision`, a branch, tag or commit.
- * @throws CliError when there is no such model or revision, it may not be read, or the Hub cannot be reached
+ * The files of repository `id` at `revision`, a branch, tag or commit.
+ * @throws CliError when there is no such repository or revision, it may not be read, or the Hub cannot be reached
  */
 export async function listRevision(hub: Hub, id: string, revision: string): Promise<HubRevision> {
   const url = `${hub.endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}?blobs=true`

@@ -1,8 +1,8 @@
 // An adapter that lies in a repository of the Hugging Face Hub, as the file set that adapters/ reads: only the ranges that
 // are asked for cross the network. Knows no adapter format. Invariant: all files are of one commit, whatever is pushed meanwhile.
-import { type AdapterFile, type FileSet, fileSet } from '../adapters/file-set.ts'
-import { CliError } from './cli-error.ts'
-import { type Hub, type HubFile, type HubRevision, listRevision, openFile, unreachable } from './model/hub.ts'
+import { type AdapterFile, type FileSet, fileSet } from '../../adapters/file-set.ts'
+import { CliError } from '../cli-error.ts'
+import { type Hub, type HubFile, type HubRevision, listRevision, openFile, unreachable } from './hub.ts'
 
 /** Whether an operand names a Hub repository: `hf:owner/name` or `hf:owner/name@revision`. */
 export function isHubId(operand: string): boolean {

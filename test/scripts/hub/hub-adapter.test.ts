@@ -4,12 +4,12 @@ import { createServer, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { importAdapter } from '../../adapters/import-adapter.ts'
-import { openHubAdapter } from '../../scripts/hub-adapter.ts'
-import { polylora } from '../../scripts/polylora.ts'
-import { directoryFiles } from '../support/directory-files.ts'
-import { closeServer, listenOnLoopback } from '../support/loopback.ts'
-import { FORMATS, tinyBase } from '../support/tiny-base.ts'
+import { importAdapter } from '../../../adapters/import-adapter.ts'
+import { openHubAdapter } from '../../../scripts/hub/hub-adapter.ts'
+import { polylora } from '../../../scripts/polylora.ts'
+import { directoryFiles } from '../../support/directory-files.ts'
+import { closeServer, listenOnLoopback } from '../../support/loopback.ts'
+import { FORMATS, tinyBase } from '../../support/tiny-base.ts'
 
 const SHA = 'c'.repeat(40)
 const repository = directoryFiles(`${FORMATS}/peft-plain`)
