@@ -195,7 +195,7 @@ def random_blocks(shape: tuple[int, ...], kind: gguf.GGMLQuantizationType, gener
     return blocks.reshape(shape[0], -1)
 
 
-def gguf_cases(out: pathlib.Path):
+def gguf_cases():
     """(file, config, tensors) of every type: the simple ones quantised from one model, the K types as random blocks."""
     kinds = gguf.GGMLQuantizationType
     small = LlamaForCausalLM(LlamaConfig(**{**SIZES, "num_hidden_layers": 1}))
@@ -239,7 +239,7 @@ def tensor_hashes(model) -> dict:
 def make_gguf(out: pathlib.Path, expected: dict[str, torch.Tensor]) -> dict:
     """Writes the files and reads them back with transformers, which undoes the order of q and k. Returns the tensors' hashes."""
     hashes = {}
-    for name, config, tensors in gguf_cases(out):
+    for name, config, tensors in gguf_cases():
         write_gguf(out / f"{name}.gguf", config, tensors)
         model = AutoModelForCausalLM.from_pretrained(out, gguf_file=f"{name}.gguf", dtype=torch.float32, attn_implementation="eager")
         expected[f"gguf-{name}"] = logits(model)

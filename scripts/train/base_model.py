@@ -2,8 +2,8 @@
 
     python scripts/train/base_model.py --out gpu-backend/base-model --tokens 6500000 --minutes 26
 
-No example is seen twice. The weights start from induction_init.py. The learning rate follows a cosine over the share of the budget used, whichever of --tokens (padded)
-and --minutes runs out first. Matrices are trained with Muon, embeddings and norms with AdamW. --bf16 pays where the processor multiplies bfloat16.
+No example is seen twice. The weights start from induction_init.py; matrices are trained with Muon, embeddings and norms with
+AdamW, until --tokens (padded) or --minutes run out. --bf16 pays where the processor multiplies bfloat16.
 """
 import argparse
 import json
@@ -22,7 +22,6 @@ from induction_init import set_induction
 from muon import Muon
 from tokenizer import CONTROL, VOCAB, save_tokenizer, train_tokenizer
 from train_loop import mean_loss, train
-
 
 COPY_SHARE = 0.08  # of the examples; they are short
 

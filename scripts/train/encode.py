@@ -7,7 +7,7 @@ import random
 
 import torch
 
-IM_START, IM_END, PAD = 1, 2, 3
+PAD = 3  # the id of <|pad|>: see tokenizer.py
 
 
 def encode(tokenizer, example) -> tuple[list[int], list[bool]]:

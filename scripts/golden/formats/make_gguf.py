@@ -11,7 +11,6 @@ import tempfile
 
 import peft
 import tiny_base
-import torch
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--repo", type=pathlib.Path, required=True)

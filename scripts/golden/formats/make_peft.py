@@ -4,7 +4,6 @@ import pathlib
 
 import peft
 import tiny_base
-import torch
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # On the `tied` base.
