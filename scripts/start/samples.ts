@@ -1,6 +1,6 @@
 // The sample adapters: one folder a tenant, published through the edge as any customer would.
 // Invariant: a sample that is already published, as it is, for this base model is left alone.
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
 import type { BaseModel } from '../../adapters/base-model.ts'
@@ -24,7 +24,6 @@ export interface Sample {
 }
 
 export function listSamples(): Sample[] {
-  if (!existsSync(SAMPLES)) return []
   return readdirSync(SAMPLES, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name: tenant }) => ({

@@ -2,7 +2,6 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, wri
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
@@ -11,20 +10,15 @@ import { ARCHITECTURES } from '../support/architecture-goldens.ts'
 import { digestOf, makeDelta, waitFor } from '../support/edge-harness.ts'
 import { freePort } from '../support/free-port.ts'
 import { closeServer, listenOnLoopback } from '../support/loopback.ts'
+import { SAMPLE_NAMES } from '../support/samples.ts'
 import { failToStart, killParentOfProduct, type StartedProduct, startProduct } from '../support/started-product.ts'
 import { writeTinyModel } from '../support/tiny-model.ts'
 
-const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
 const QUESTION = [{ role: 'user' as const, content: 'What is your return policy?' }]
 
 const folder = mkdtempSync(join(tmpdir(), 'polylora-start-'))
 const state = join(folder, 'state')
-const tenants = existsSync(SAMPLES)
-  ? readdirSync(SAMPLES, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map(({ name }) => name)
-  : []
-const models = ['polylora-base', ...tenants.map((tenant) => `${tenant}/support`)]
+const models = ['polylora-base', ...SAMPLE_NAMES.map((tenant) => `${tenant}/support`)]
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -44,11 +38,11 @@ describe('npm start', () => {
 
   test('shows the answer of the base and of every sample adapter, and how many shared a batch', () => {
     for (const model of models) expect(product.output()).toContain(`  ${model} `)
-    if (tenants.length > 1) expect(product.output()).toMatch(/\d different adapters shared one batch/)
+    expect(product.output()).toMatch(/\d different adapters shared one batch/)
   })
 
   test('lets browsers run the base model and the sample adapters', async () => {
-    for (const tenant of tenants) {
+    for (const tenant of SAMPLE_NAMES) {
       const headers = { authorization: `Bearer dev-${tenant}` }
       const model = await fetch(`${product.url}/v1/browser/model`, { headers })
       expect(await model.json()).toMatchObject({ base: { name: 'polylora-base' }, weights: 'f32' })
@@ -73,7 +67,10 @@ describe('npm start', () => {
   })
 
   test('answers the official client, whole and streamed, with the same text', async () => {
-    for (const [tenant, model] of [['demo', 'polylora-base'], ...tenants.map((name) => [name, `${name}/support`])]) {
+    for (const [tenant, model] of [
+      ['demo', 'polylora-base'],
+      ...SAMPLE_NAMES.map((name) => [name, `${name}/support`]),
+    ]) {
       const request = { model: model!, messages: QUESTION, temperature: 0, max_tokens: 24 }
       const whole = await client(tenant!).chat.completions.create(request)
       const stream = await client(tenant!).chat.completions.create({ ...request, stream: true })
@@ -85,7 +82,7 @@ describe('npm start', () => {
   })
 
   test('lists what a key may use', async () => {
-    for (const tenant of tenants) {
+    for (const tenant of SAMPLE_NAMES) {
       const ids = (await Array.fromAsync(client(tenant).models.list())).map(({ id }) => id)
       expect(ids).toEqual(['polylora-base', `${tenant}/support`])
     }

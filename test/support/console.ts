@@ -1,17 +1,12 @@
 // The console as its tests see it: the product with Chromium in front of it, and pages that remember what went wrong in them.
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 import { hasChromium, launchChromium, openPage, type WatchedPage } from './chromium.ts'
+import { SAMPLES } from './samples.ts'
 import { type StartedProduct, startProduct } from './started-product.ts'
-
-export const SAMPLES = fileURLToPath(new URL('../../adapters/samples', import.meta.url))
-export const SAMPLE_NAMES = readdirSync(SAMPLES, { withFileTypes: true }).flatMap((entry) =>
-  entry.isDirectory() ? entry.name : [],
-)
 
 export interface SignInKeys {
   readonly api?: string

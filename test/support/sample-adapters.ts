@@ -1,5 +1,5 @@
 // The sample adapters as they are published: read from the files that some project saved, made canonical, hashed.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { decodeDelta, encodeDeltaStream } from '../../adapters/canonical.ts'
@@ -7,8 +7,8 @@ import { digestOf } from '../../adapters/digest.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { openAdapterPath } from '../../scripts/directory-files.ts'
 import type { EncodedDelta } from './random-delta.ts'
+import { SAMPLE_NAMES, SAMPLES } from './samples.ts'
 
-const SAMPLES = join(import.meta.dirname, '../../adapters/samples')
 const HELD_OUT = join(import.meta.dirname, '../fixtures/held-out')
 
 export interface SampleAdapter extends EncodedDelta {
@@ -23,9 +23,8 @@ export interface HeldOutItem {
 }
 
 export async function sampleAdapters(base: BaseModel): Promise<SampleAdapter[]> {
-  const tenants = readdirSync(SAMPLES, { withFileTypes: true }).filter((entry) => entry.isDirectory())
   return Promise.all(
-    tenants.map(async ({ name }) => {
+    SAMPLE_NAMES.map(async (name) => {
       const source = await importAdapter(await openAdapterPath(join(SAMPLES, name)), { base })
       const pieces = await Array.fromAsync(encodeDeltaStream(source, base, 'f32'))
       const bytes = new Uint8Array(await new Blob(pieces).arrayBuffer())

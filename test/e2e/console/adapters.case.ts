@@ -7,8 +7,9 @@ import { digestOf } from '../../../adapters/digest.ts'
 import { type FileSet, fileSet, memoryFile } from '../../../adapters/file-set.ts'
 import { expectAccessible } from '../../support/accessibility.ts'
 import { screenshot } from '../../support/chromium.ts'
-import { SAMPLE_NAMES, SAMPLES, type TestedConsole } from '../../support/console.ts'
+import type { TestedConsole } from '../../support/console.ts'
 import { peftFiles, peftTensors } from '../../support/peft-files.ts'
+import { SAMPLE_NAMES, SAMPLES } from '../../support/samples.ts'
 
 /** As the edge takes them. */
 const PART_BYTES = 16 * 1024 ** 2

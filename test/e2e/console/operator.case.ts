@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { expectAccessible } from '../../support/accessibility.ts'
 import { screenshot } from '../../support/chromium.ts'
-import { SAMPLE_NAMES, type TestedConsole } from '../../support/console.ts'
+import type { TestedConsole } from '../../support/console.ts'
+import { SAMPLE_NAMES } from '../../support/samples.ts'
 
 export function operator(site: TestedConsole): void {
   test('makes a tenant with a key, changes its limits, replaces and revokes the key, and erases it with a receipt', async () => {
