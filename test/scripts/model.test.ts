@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { listRevision } from '../../scripts/hub/hub.ts'
 import { model } from '../../scripts/model.ts'
 import { ARCHITECTURES } from '../support/architecture-goldens.ts'
-import { type Fate, HubServer } from '../support/hub-server.ts'
+import { COMMIT, type Fate, HubServer } from '../support/hub-server.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
 import { writeTinyModel } from '../support/tiny-model.ts'
@@ -72,7 +72,7 @@ describe('pulling from the Hub', () => {
 
   test('asks for every file at the listed commit, and fetches nothing a second time', async () => {
     await run(['pull', ID])
-    expect(requests('config.json')[0]).toBe(`/${ID}/resolve/${'c'.repeat(40)}/config.json`)
+    expect(requests('config.json')[0]).toBe(`/${ID}/resolve/${COMMIT}/config.json`)
     const before = hub.seen.length
     const again = await run(['pull', ID])
     expect(again.code).toBe(0)

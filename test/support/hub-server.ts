@@ -18,8 +18,10 @@ export type Fate = 'whole' | { readonly cutAfterBytes: number } | { readonly sta
 
 export class HubServer {
   readonly repositories: Record<string, HubRepository> = {}
-  /** `GET /path range` of every request, in order. */
+  /** Path and range of every request, in order: `/path bytes=5-`. */
   readonly seen: string[] = []
+  /** The Authorization header of each. */
+  readonly tokens: (string | undefined)[] = []
   /** Authorization headers that reached the storage. */
   readonly storageTokens: string[] = []
   /** What befalls the next answers with a file's bytes, one for each entry. */
@@ -57,6 +59,7 @@ export class HubServer {
     const id = listed ?? resolved ?? ''
     const repository = this.repositories[id]
     const token = request.headers.authorization
+    this.tokens.push(token)
     if (token === 'Bearer hf_unknown') {
       response.writeHead(401, { 'x-error-message': 'Invalid credentials in Authorization header' }).end()
     } else if (!repository) refuse(response, token ? 404 : 401, 'RepoNotFound')
