@@ -78,7 +78,7 @@ export async function ask(
   return answerOf(events, choicesOf(requestOf(question)))
 }
 
-export function answerOf(events: readonly EngineEvent[], n = 1): Answer {
+function answerOf(events: readonly EngineEvent[], n: number): Answer {
   const choices = Array.from({ length: n }, (): Choice => ({ text: '', tokens: [], logprobs: [], reason: undefined }))
   for (const event of events) {
     if (event.event === 'text') {
