@@ -56,7 +56,7 @@ export function parseCommand(name: string, command: Command, argv: readonly stri
     throw new CliError(`${name} takes no ${JSON.stringify(positionals[0])}; see polylora ${name} --help.`, 2)
   }
   const text = (option: string) => {
-    const value = values.get(option)
+    const value = values[option]
     return typeof value === 'string' ? value : undefined
   }
   return {
@@ -80,14 +80,13 @@ export function parseCommand(name: string, command: Command, argv: readonly stri
       const value = text(option)
       return value === undefined ? undefined : readWholeNumber(value, option, least)
     },
-    flag: (option) => values.get(option) === true,
+    flag: (option) => values[option] === true,
   }
 }
 
 function parse(name: string, argv: readonly string[], options: Readonly<Record<string, Option>>) {
   try {
-    const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true })
-    return { values: new Map<string, unknown>(Object.entries(values)), positionals }
+    return parseArgs({ args: [...argv], options, allowPositionals: true })
   } catch (error) {
     throw wrongOptions(error, `polylora ${name} --help`)
   }

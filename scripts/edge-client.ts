@@ -15,7 +15,12 @@ export interface EdgeAddress {
   readonly apiKey: string
 }
 
-const ErrorAnswer = z.object({ error: z.object({ message: z.string(), code: z.string().nullable().optional() }) })
+/** As zod's are. */
+interface Schema<Value> {
+  parse(value: unknown): Value
+}
+
+const ErrorAnswer = z.object({ error: z.object({ message: z.string() }) })
 
 /** `fetch` to a path of the edge. Throws CliError unless the answer is 2xx or one of `accepted`. */
 export async function callEdge(
@@ -41,7 +46,7 @@ export async function callEdge(
 export async function callEdgeJson<Value>(
   edge: EdgeAddress,
   path: string,
-  schema: { parse(value: unknown): Value },
+  schema: Schema<Value>,
   init?: RequestInit,
 ): Promise<Value> {
   return parseAnswer(edge, path, await callEdge(edge, path, init), schema)
@@ -51,7 +56,7 @@ export async function callEdgeJson<Value>(
 export async function tryCallEdgeJson<Value>(
   edge: EdgeAddress,
   path: string,
-  schema: { parse(value: unknown): Value },
+  schema: Schema<Value>,
 ): Promise<Value | undefined> {
   const response = await callEdge(edge, path, {}, [404])
   return response.status === 404 ? undefined : parseAnswer(edge, path, response, schema)
@@ -61,7 +66,7 @@ async function parseAnswer<Value>(
   edge: EdgeAddress,
   path: string,
   response: Response,
-  schema: { parse(value: unknown): Value },
+  schema: Schema<Value>,
 ): Promise<Value> {
   const body: unknown = await response.json().catch(() => undefined)
   try {
