@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { importAdapter } from '../../../adapters/import-adapter.ts'
 import { openHubAdapter } from '../../../scripts/hub/hub-adapter.ts'
-import { polylora } from '../../../scripts/polylora.ts'
 import { COMMIT, HubServer } from '../../support/hub-server.ts'
+import { runWithEnv } from '../../support/run-polylora.ts'
 import { temporaryDir } from '../../support/temporary-dir.ts'
 import { FORMATS, tinyBase } from '../../support/tiny-base.ts'
 
@@ -25,13 +25,7 @@ describe('an adapter on the Hugging Face hub', () => {
   })
   afterEach(() => hub.close())
 
-  async function run(...argv: string[]) {
-    let [out, err] = ['', '']
-    const stdout = { write: (text: string) => (out += text) }
-    const stderr = { isTTY: false, write: (text: string) => (err += text) }
-    const code = await polylora(argv, { stdout, stderr, env: { HF_ENDPOINT: hub.url, HF_TOKEN: 'secret' } })
-    return { code, out, err }
-  }
+  const run = (...argv: string[]) => runWithEnv({ HF_ENDPOINT: hub.url, HF_TOKEN: 'secret' }, ...argv)
 
   test('is read by ranges, of one commit, with the token', async () => {
     const files = await openHubAdapter(`hf:${ID}`, { endpoint: hub.url, token: 'secret' }, 4096)
