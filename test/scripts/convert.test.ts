@@ -1,4 +1,6 @@
-import { lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parseHeader } from '../../adapters/safetensors.ts'
@@ -30,6 +32,18 @@ describe('polylora convert', () => {
     }
     expect(lstatSync(link).isSymbolicLink()).toBe(true)
     expect(readdirSync(data)).not.toContain('device.partial')
+  })
+
+  test('keeps the hashes of base models with its user, where no other user of the machine writes', async () => {
+    const [home, shared] = [mkdtempSync(join(data, 'home-')), mkdtempSync(join(data, 'shared-'))]
+    // What another user has left there may not be written to.
+    writeFileSync(join(shared, 'polylora-base-models'), '')
+    const command = ['scripts/polylora.ts', 'inspect', ADAPTER, '--base', EMBEDDED_MODEL]
+    const env = { PATH: process.env.PATH, HOME: home, TMPDIR: shared }
+    const child = spawn(process.execPath, command, { env, stdio: ['ignore', 'ignore', 'inherit'] })
+    expect(await once(child, 'exit')).toEqual([0, null])
+    expect(readdirSync(join(home, '.cache/polylora/base-models/hashes'))).not.toEqual([])
+    expect(readdirSync(shared)).toEqual(['polylora-base-models'])
   })
 
   test('says of a base that is not there what it may be', async () => {
