@@ -22,7 +22,7 @@ import { parseStartOptions, START_HELP, type StartOptions } from './start/option
 import { SampleStamps } from './start/sample-stamps.ts'
 import { ensurePublished, listSamples, type Sample } from './start/samples.ts'
 import type { ServerProcess } from './start/server-process.ts'
-import { step } from './start/steps.ts'
+import { step } from './start/step.ts'
 import { stopOnSignal } from './start/stop-on-signal.ts'
 
 const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
