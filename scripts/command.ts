@@ -1,9 +1,8 @@
 // What a command of `polylora` is: its options with their help, and what it does with them.
 // Knows no command. Invariant: help is written from the same table that the arguments are parsed with.
-import { parseArgs } from 'node:util'
 import { Name } from '../functions/registry/names.ts'
 import { CliError } from './cli-error.ts'
-import { readWholeNumber, wrongOptions } from './parse-flags.ts'
+import { parseOptions, readWholeNumber } from './parse-flags.ts'
 
 export interface Option {
   readonly type: 'string' | 'boolean'
@@ -51,7 +50,8 @@ const EVERYWHERE: Readonly<Record<string, Option>> = {
 /** Parses a command's arguments. Throws CliError (exit code 2). */
 export function parseCommand(name: string, command: Command, argv: readonly string[]): Arguments {
   const options = { ...command.options, ...EVERYWHERE }
-  const { values, positionals } = parse(name, argv, options)
+  const parsed = { args: [...argv], options, allowPositionals: true }
+  const { values, positionals } = parseOptions(parsed, `polylora ${name} --help`)
   if (command.operands === '' && positionals.length > 0) {
     throw new CliError(`${name} takes no ${JSON.stringify(positionals[0])}; see polylora ${name} --help.`, 2)
   }
@@ -81,14 +81,6 @@ export function parseCommand(name: string, command: Command, argv: readonly stri
       return value === undefined ? undefined : readWholeNumber(value, option, least)
     },
     flag: (option) => values[option] === true,
-  }
-}
-
-function parse(name: string, argv: readonly string[], options: Readonly<Record<string, Option>>) {
-  try {
-    return parseArgs({ args: [...argv], options, allowPositionals: true })
-  } catch (error) {
-    throw wrongOptions(error, `polylora ${name} --help`)
   }
 }
 

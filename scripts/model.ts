@@ -4,7 +4,6 @@ import { existsSync, readFileSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { backoffMs } from './backoff.ts'
 import { CliError } from './cli-error.ts'
 import type { Terminal } from './command.ts'
@@ -14,7 +13,7 @@ import { bytesPresent, downloadFile } from './hub/download-file.ts'
 import { type Hub, type HubFile, type HubRevision, hubFromEnvironment, listRevision } from './hub/hub.ts'
 import { describeModel } from './model/describe-model.ts'
 import { ggufFile, huggingFaceFiles, INDEX, shardFiles } from './model/model-files.ts'
-import { wrongOptions } from './parse-flags.ts'
+import { parseOptions } from './parse-flags.ts'
 import { withProgress } from './progress.ts'
 import { knownFailure, runScript } from './run-script.ts'
 
@@ -88,11 +87,7 @@ interface Flags {
 function parse(argv: readonly string[]): { positionals: string[]; values: Flags } {
   const text = { type: 'string' } as const
   const options = { revision: text, file: text, to: text, help: { type: 'boolean', short: 'h' } } as const
-  try {
-    return parseArgs({ args: [...argv], options, allowPositionals: true })
-  } catch (error) {
-    throw wrongOptions(error, '--help')
-  }
+  return parseOptions({ args: [...argv], options, allowPositionals: true }, '--help')
 }
 
 /** Downloads what is missing of `id` and returns the path of the model. */

@@ -1,13 +1,20 @@
 // The command line of a script: what is wrong in it becomes one sentence and exit code 2, before anything is begun.
 import { statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { CliError } from './cli-error.ts'
 
-/** What `parseArgs` threw, as the command line ends with it; `help` is the command that shows the options. */
-export function wrongOptions(error: unknown, help: string): CliError {
-  const reason = error instanceof Error ? error.message.split('.')[0] : String(error)
-  return new CliError(`${reason}; see ${help}.`, 2)
+/** Node's `parseArgs`. Throws CliError (exit code 2) that names `help`, the command that shows the options. */
+export function parseOptions<const Config extends ParseArgsConfig>(
+  config: Config,
+  help: string,
+): ReturnType<typeof parseArgs<Config>> {
+  try {
+    return parseArgs(config)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split('.')[0] : String(error)
+    throw new CliError(`${reason}; see ${help}.`, 2)
+  }
 }
 
 /** An option with a value. */
@@ -81,7 +88,9 @@ export function parseFlags<const Flags extends Readonly<Record<string, Flag<unkn
 
 /** Undefined where `--help` is given. Throws CliError. */
 function readFlags<const Flags extends Readonly<Record<string, Flag<unknown>>>>(argv: readonly string[], flags: Flags) {
-  const values = parse(argv, Object.keys(flags))
+  const options: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } }
+  for (const name of Object.keys(flags)) options[name] = { type: 'string' }
+  const { values } = parseOptions({ args: [...argv], options }, '--help')
   if (values.help) return undefined
   return Object.fromEntries(
     Object.entries(flags).map(([name, { standard, read }]) => {
@@ -89,16 +98,6 @@ function readFlags<const Flags extends Readonly<Record<string, Flag<unknown>>>>(
       return [name, typeof value === 'string' ? read(value, name) : standard]
     }),
   ) as { readonly [Name in keyof Flags]: Flags[Name]['standard'] }
-}
-
-function parse(argv: readonly string[], names: readonly string[]) {
-  const options = Object.fromEntries(names.map((name) => [name, { type: 'string' } as const]))
-  const help = { type: 'boolean', short: 'h' } as const
-  try {
-    return parseArgs({ args: [...argv], options: { ...options, help } }).values as Record<string, unknown>
-  } catch (error) {
-    throw wrongOptions(error, '--help')
-  }
 }
 
 /** @throws CliError where `text`, which option `name` has, is anything else than a whole number from `least` on */

@@ -1,7 +1,6 @@
 // The options of `npm start` and their help. Knows nothing of what is started.
-import { parseArgs } from 'node:util'
 import { CliError } from '../cli-error.ts'
-import { wrongOptions } from '../parse-flags.ts'
+import { parseOptions } from '../parse-flags.ts'
 
 export interface StartOptions {
   readonly port: number
@@ -80,11 +79,7 @@ function parse(argv: readonly string[]) {
     'no-demo': { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   } as const
-  try {
-    return parseArgs({ args: [...argv], options, strict: true }).values
-  } catch (error) {
-    throw wrongOptions(error, 'npm start -- --help')
-  }
+  return parseOptions({ args: [...argv], options }, 'npm start -- --help').values
 }
 
 function parsePort(option: string, value: string | undefined, fallback: number): number {
