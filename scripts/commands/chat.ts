@@ -28,10 +28,11 @@ const Chunk = z.looseObject({
 
 export const chat: Command = {
   summary: 'Asks a model one question (--message), or talks with it until the end of input.',
-  operands: '<tenant/name>',
+  operands: '<model>',
   options: { message: { type: 'string', value: 'TEXT', help: 'ask this and end' }, ...EDGE_OPTIONS },
+  notes: ['A model is tenant/name, tenant/name@sha256:… for one of its versions, or the base model by its own name.'],
   async run(args, terminal) {
-    const model = onlyOperand(args, 'tenant/name')
+    const model = onlyOperand(args, 'model')
     const edge = edgeAddress(args, terminal)
     const answerTo = async (messages: readonly Message[]) => {
       const answer = await ask(edge, model, messages, args.flag('json') ? undefined : terminal)

@@ -13,7 +13,10 @@ export const publish: Command = {
   operands: '<dir|file|hf:owner/name> --as tenant/name',
   options: {
     as: { type: 'string', value: 'TENANT/NAME', help: 'the name to publish under' },
-    stage: { type: 'boolean', help: 'store the version but leave the name where it points, for polylora canary' },
+    stage: {
+      type: 'boolean',
+      help: 'store the version, for polylora canary: the name stays where it points, unless it is new',
+    },
     via: {
       type: 'string',
       value: 's3://BUCKET',
