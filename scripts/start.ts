@@ -6,7 +6,9 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BaseModel } from '../adapters/base-model.ts'
 import { BROWSER_WEIGHTS } from '../gpu-backend/browser/manifest.ts'
-import { EMBEDDED_NAME } from '../gpu-backend/config.ts'
+import { EMBEDDED_MODEL, EMBEDDED_NAME } from '../gpu-backend/config.ts'
+import { identify } from '../gpu-backend/model/identify.ts'
+import { openModelSource } from '../gpu-backend/model/open-model.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
@@ -105,13 +107,11 @@ async function show(options: StartOptions): Promise<void> {
   const url = `http://${HOST}:${options.port}`
   try {
     const { base } = await callEdgeJson({ url, apiKey: devKey(DEMO_TENANT) }, '/v1/base', BackendInfo)
-    const isEmbedded = base.name === EMBEDDED_NAME
-    // They were trained on the embedded model.
-    const samples = isEmbedded ? listSamples() : []
+    const samples = (await isEmbedded(base, modelCache(options))) ? listSamples() : []
     const fresh = await publishSamples(url, samples, base, new SampleStamps(resolve(REPOSITORY, options.state)))
     if (options.demo) process.stdout.write(`\n${await demo(url, samples, base.name)}\n`)
-    // No other is small enough to be copied unasked: for those there is `polylora browser publish`.
-    if (isEmbedded) await publishForBrowsers(url, fresh, options)
+    // Only the embedded model is small enough to be copied unasked; for another there is `polylora browser publish`.
+    if (base.name === EMBEDDED_NAME) await publishForBrowsers(url, fresh, options)
     process.stdout.write(`\n${invitation(url, samples, base.name)}\n`)
   } catch (error) {
     // Of what a server refuses, its log or its state may be the cause.
@@ -119,6 +119,17 @@ async function show(options: StartOptions): Promise<void> {
     const advice = `${options.state}/logs may say more; if it stays so, delete ${options.state} and start again.`
     throw new CliError(`${error.message} (${advice})`, error.exitCode)
   }
+}
+
+/** Whether it is the model that the samples were trained on, whatever it is called. */
+async function isEmbedded(base: BaseModel, cacheDir: string): Promise<boolean> {
+  const embedded = await identify(await openModelSource(EMBEDDED_MODEL), EMBEDDED_NAME, cacheDir)
+  return base.fingerprint === embedded.fingerprint
+}
+
+/** Where the backend keeps what it has made of base models. */
+function modelCache({ state }: StartOptions): string {
+  return resolve(REPOSITORY, state, 'backend/models')
 }
 
 /** Returns those that were not there as they are. */
@@ -147,7 +158,7 @@ async function publishForBrowsers(url: string, fresh: readonly Sample[], options
   await step(process.stdout, 'for browsers', async (remark) => {
     const { manifest, bytes } = await openToBrowsers(url, {
       weights: BROWSER_WEIGHTS.find((format) => format === options.weights) ?? 'f32',
-      cacheDir: resolve(REPOSITORY, options.state, 'backend/models'),
+      cacheDir: modelCache(options),
       // What an operator decided in an earlier run stays.
       samples: fresh,
       onProgress: (uploaded, total) => remark(`${formatBytes(uploaded)} of ${formatBytes(total)}`),

@@ -165,6 +165,19 @@ test('npm start serves another base model by itself: the sample adapters are not
   }
 })
 
+test('npm start publishes the sample adapters for the embedded model by whatever name that is served', async () => {
+  const product = await startProduct(join(folder, 'renamed'), ['--no-demo', '--', '--served-model-name', 'small'])
+  try {
+    for (const name of SAMPLE_NAMES) {
+      const client = new OpenAI({ apiKey: `dev-${name}`, baseURL: `${product.url}/v1` })
+      const ids = (await Array.fromAsync(client.models.list())).map(({ id }) => id)
+      expect(ids).toEqual(['small', `${name}/support`])
+    }
+  } finally {
+    await product.stop()
+  }
+})
+
 test('npm start leaves nothing behind when npm is killed', () => killParentOfProduct(join(folder, 'orphan')))
 
 describe('a start that cannot succeed ends with one sentence', () => {
