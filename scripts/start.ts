@@ -40,6 +40,8 @@ interface Running {
 async function main(): Promise<void> {
   const options = parseStartOptions(process.argv.slice(2))
   if (!options) return void process.stdout.write(START_HELP)
+  // Whoever reads our output may stop reading, as `head` does: the servers go on.
+  process.stdout.on('error', () => undefined)
   const servers: ServerProcess[] = []
   const stop = stopOnSignal(servers)
   try {

@@ -178,6 +178,13 @@ test('npm start publishes the sample adapters for the embedded model by whatever
   }
 })
 
+test('npm start serves on where nobody reads what it says, and stops cleanly', async () => {
+  const product = await startProduct(join(folder, 'unread'), ['--no-demo'])
+  product.stopReading()
+  expect(await product.stop()).toBe(0)
+  for (const url of [product.url, product.backendUrl]) await expect(fetch(url)).rejects.toThrow()
+})
+
 test('npm start leaves nothing behind when npm is killed', () => killParentOfProduct(join(folder, 'orphan')))
 
 describe('a start that cannot succeed ends with one sentence', () => {

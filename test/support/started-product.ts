@@ -11,6 +11,8 @@ export interface StartedProduct {
   readonly backendUrl: string
   /** Everything written so far. */
   output(): string
+  /** Reads nothing more of what it writes to its standard output, as `head` does. */
+  stopReading(): void
   /** Ctrl-C; resolves to the exit code. */
   stop(): Promise<number | null>
 }
@@ -31,6 +33,7 @@ export async function startProduct(state: string, extra: readonly string[] = [])
     url: `http://127.0.0.1:${port}`,
     backendUrl: `http://127.0.0.1:${backendPort}`,
     output,
+    stopReading: () => void child.stdout?.destroy(),
     async stop() {
       child.kill('SIGINT')
       const [code] = await ended
