@@ -20,7 +20,7 @@ export interface FilePart {
 export type OnSent = (sentBytes: number) => void
 
 /** What uploading needs of the machine it runs on, beside calls. */
-interface UploadHost extends Pick<PublishHost, 'call' | 'read'> {
+export interface UploadHost extends Pick<PublishHost, 'call' | 'read'> {
   /** PUTs the whole file to a path of the edge; undefined: everything goes in parts. */
   readonly sendWhole: ((path: string, onSent: OnSent) => Promise<void>) | undefined
   /** `onSent` counts from 0. */
