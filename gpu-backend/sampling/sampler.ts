@@ -3,6 +3,7 @@
 import { BackendError } from '../errors.ts'
 import type { GrammarMatcher } from '../grammar/grammar.ts'
 import type { SamplingParams } from '../protocol.ts'
+import { Distribution } from './distribution.ts'
 
 /** What the choice may depend on besides the logits. */
 export interface SampleContext {
@@ -26,9 +27,6 @@ export interface Sampled {
   readonly top: readonly { readonly token: number; readonly logprob: number }[]
 }
 
-/** Tokens this much less likely than the best (e^-24) never matter to top-p, and leaving them out saves the sort. */
-const NEGLIGIBLE = 24
-
 /**
  * The next token; `logits` [vocab] f32 is changed in place.
  * @throws BackendError where the grammar allows no token at all, or the logits are no numbers
@@ -36,7 +34,7 @@ const NEGLIGIBLE = 24
 export function sample(logits: Float32Array, context: SampleContext): Sampled {
   const { sampling } = context
   const wanted = sampling.logprobs
-  const normaliser = wanted === undefined ? 0 : logSumExp(logits)
+  const normaliser = wanted === undefined ? 0 : logSumExp(logits, context.peak)
   const raw = wanted === undefined ? undefined : { top: largest(logits, wanted), logits: logits.slice() }
   context.grammar?.mask(logits)
   adjust(logits, context)
@@ -84,33 +82,12 @@ function adjust(
   for (const id of endTokenIds) logits[id] = Number.NEGATIVE_INFINITY
 }
 
-/**
- * A token drawn at the temperature among those that top-k, top-p (nucleus sampling, arXiv 1904.09751) and min-p (arXiv
- * 2407.01082) leave; the best is always left.
- */
-function draw(logits: Float32Array, { sampling, seed, outputTokens }: SampleContext): number {
-  const inverse = 1 / sampling.temperature
-  const best = logits[argmax(logits)]!
-  const least = best - NEGLIGIBLE * sampling.temperature
-  const candidates: number[] = []
-  for (let id = 0; id < logits.length; id++) if (logits[id]! >= least) candidates.push(id)
-  // The order is total, so that the same logits give the same choice on any engine.
-  candidates.sort((x, y) => logits[y]! - logits[x]! || x - y)
-  const kept = sampling.top_k > 0 ? candidates.slice(0, sampling.top_k) : candidates
-  const weights = kept.map((id) => Math.exp((logits[id]! - best) * inverse))
-  const total = weights.reduce((sum, weight) => sum + weight, 0)
-  let mass = 0
-  let count = 0
-  // The best token has weight 1: min_p is relative to it.
-  while (count < kept.length && mass < sampling.top_p * total && weights[count]! >= sampling.min_p)
-    mass += weights[count++]!
-  count = Math.max(1, count)
-  let remaining = uniform(seed, outputTokens.length) * (mass || weights[0]!)
-  for (let i = 0; i < count; i++) {
-    remaining -= weights[i]!
-    if (remaining < 0) return kept[i]!
-  }
-  return kept[count - 1]!
+/** A token drawn at the temperature among those that top-k, top-p and min-p leave. */
+function draw(logits: Float32Array, context: SampleContext): number {
+  const { sampling, seed, outputTokens } = context
+  const best = largestIndex(logits, context)
+  const likely = new Distribution(logits, logits[best]!, sampling.temperature)
+  return likely.at(uniform(seed, outputTokens.length), sampling) ?? best
 }
 
 /** The first of the largest logits: the peak, unless something was raised past it or it was itself lowered. */
@@ -137,11 +114,8 @@ function argmax(logits: Float32Array): number {
 }
 
 /** log of the sum of e^logit: what a logit less it is the logarithm of a probability. */
-function logSumExp(logits: Float32Array): number {
-  const best = logits[argmax(logits)]!
-  let sum = 0
-  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id]! - best)
-  return best + Math.log(sum)
+function logSumExp(logits: Float32Array, peak = logits[argmax(logits)]!): number {
+  return peak + Math.log(new Distribution(logits, peak, 1).mass)
 }
 
 /** The ids of the `count` largest logits, largest first. */
