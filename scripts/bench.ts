@@ -14,6 +14,7 @@ import { addedStepMs, differentOverShared } from './bench/deltas.ts'
 import type { Row } from './bench/goals.ts'
 import { Peers, requirePeers } from './bench/peers.ts'
 import { HEADER, Report } from './bench/report.ts'
+import { sampledOverGreedy } from './bench/sampled.ts'
 import {
   CONTEXT_TOKENS,
   deltaBytes,
@@ -40,14 +41,14 @@ file or folder that POLYLORA_BENCH_MODEL names, or the embedded one.
   --rounds N        (default 3)
   --tokens N        generated for each stream (default 64)
   --peers DIR       compares with vLLM, PEFT and llama.cpp, which "sh scripts/bench/peers/setup.sh DIR" sets up
-  --only LIST       of decode, deltas, prefill, cold, disturbed, zipf (default all)
+  --only LIST       of decode, deltas, sampled, prefill, cold, disturbed, zipf (default all)
   --published N     adapters of the Zipf traffic (default 10000)
   --json FILE       writes the figures there, keeping those of other measurements that it holds
   --svg FILE        draws tokens/s against streams
 `
 
 const RANK = 16
-/** Numbers of streams at which different adapters are compared with one, and with none. */
+/** Numbers of streams at which different adapters are compared with one, and with none, and a temperature with none. */
 const SHARED_STREAMS = 16
 const BARE_STREAMS = [8, 32]
 /** Pairs of runs for each round: they are short, and differ more from each other than what is looked for. */
@@ -59,7 +60,7 @@ const DELTAS_IN_MEMORY = 64
 const DELTA_SHARE = 4
 /** Tokens that running streams get while one more prompt of the benchmark's length is computed, and one to spare. */
 const TOKENS_WHILE_ONE_BEGINS = 3
-const PARTS = ['decode', 'deltas', 'prefill', 'cold', 'disturbed', 'zipf'] as const
+const PARTS = ['decode', 'deltas', 'sampled', 'prefill', 'cold', 'disturbed', 'zipf'] as const
 
 const flags = parseFlags(HELP, {
   weights: someOf(WEIGHT_FORMATS, ['int8', 'int4']),
@@ -120,6 +121,7 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
     const [{ backend, base, digests, deltas }] = servers as [Server]
     report.extras.deltaBytes = deltaBytes(base, RANK)
     if (only.includes('deltas')) await measureDeltas(contenders, setup, report)
+    if (only.includes('sampled')) await measureSampled(servers[0]!, setup, report)
     const peers = await preparePeers(setup, deltas)
     if (only.includes('decode')) await measureDecode(contenders, peers, setup, report)
     if (only.includes('prefill')) await measurePrefill(contenders[0]!, peers, setup, report)
@@ -141,8 +143,6 @@ async function measureDeltas([server, loop]: readonly Contender[], setup: Setup,
   const load = (one: Contender, streams: number) => {
     return { streams, prompt, tokens: tokensFor(one, streams), pairs: PAIRS_A_ROUND * flags.rounds }
   }
-  const tell = (what: string, values: readonly number[]) =>
-    process.stdout.write(`${what}: ${values.map((value) => value.toFixed(2)).join(' ')}\n`)
   if (setup.streams.includes(SHARED_STREAMS)) {
     const ratios = await differentOverShared(server!, load(server!, SHARED_STREAMS))
     tell(`server, all different over one shared, ${SHARED_STREAMS} streams`, ratios)
@@ -154,6 +154,24 @@ async function measureDeltas([server, loop]: readonly Contender[], setup: Setup,
     report.extras.addedStepMs = { ...report.extras.addedStepMs, [streams]: median(added) }
   }
   process.stdout.write('\n')
+}
+
+async function measureSampled(
+  { backend, contender }: Server,
+  { streams, prompt }: Setup,
+  report: Report,
+): Promise<void> {
+  for (const count of BARE_STREAMS.filter((count) => streams.includes(count))) {
+    const load = { streams: count, prompt: prompt.text, tokens: tokensFor(contender, count), pairs: flags.rounds }
+    const ratios = await sampledOverGreedy(backend, load)
+    tell(`server, temperature 1 over 0, bare base, ${count} streams`, ratios)
+    report.extras.sampledOverGreedy = { ...report.extras.sampledOverGreedy, [count]: median(ratios) }
+  }
+  process.stdout.write('\n')
+}
+
+function tell(what: string, values: readonly number[]): void {
+  process.stdout.write(`${what}: ${values.map((value) => value.toFixed(2)).join(' ')}\n`)
 }
 
 async function preparePeers(setup: Setup, deltas: readonly Uint8Array[]): Promise<Peers | undefined> {
