@@ -5,6 +5,7 @@ import type { SamplingParams } from '../protocol.ts'
 import { type CompactAutomaton, END } from './automaton.ts'
 import { anyJsonObject, compileJsonSchema, type Rules } from './json-schema.ts'
 import { formatRefused } from './schema-keywords.ts'
+import { keepOnly } from './token-mask.ts'
 import type { TokenTrie } from './token-trie.ts'
 
 export type ResponseFormat = NonNullable<SamplingParams['response_format']>
@@ -45,7 +46,7 @@ interface State {
   readonly mayEnd: boolean
   /** By byte: the next state, null where the grammar has none, undefined where nobody has asked. */
   readonly next: (State | null | undefined)[]
-  /** Bit t % 32 of word t / 32: token t may come next. */
+  /** The tokens that may come next, see token-mask.ts. */
   mask: Uint32Array | undefined
 }
 
@@ -276,9 +277,7 @@ export class GrammarMatcher {
   mask(logits: Float32Array): void {
     const mask = this.#grammar.mask(this.#state)
     const ends = this.#endTokenIds.filter((id) => id < logits.length).map((id) => [id, logits[id]!] as const)
-    for (let id = 0; id < logits.length; id++) {
-      if (((mask[id >> 5]! >>> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY
-    }
+    keepOnly(logits, mask)
     // A token that ends the sequence is no part of its text, even where it would fit.
     for (const [id, logit] of ends) logits[id] = this.#state.mayEnd ? logit : Number.NEGATIVE_INFINITY
     if (logits.some((logit) => logit !== Number.NEGATIVE_INFINITY)) return
