@@ -94,6 +94,7 @@ export function signingIn(site: TestedConsole): void {
     expect(await page.evaluate<string>('document.activeElement.textContent')).toMatch(/^Ask/)
     await page.keyboard.press('Shift+Tab')
     await page.reload()
+    await page.getByRole('heading', { name: 'Playground' }).waitFor()
     await tabTo('Adapters')
     await page.keyboard.press('Enter')
     await page.getByRole('heading', { name: 'Adapters', exact: true }).waitFor()
