@@ -28,7 +28,7 @@ export class Drafts {
     this.#contextTokens = contextTokens
   }
 
-  /** Tokens that may follow the sequence's own, where trying them is worth it and they have a place in its row; else undefined. */
+  /** Tokens that may follow the sequence's own, where they are worth trying and have a place in its row; else undefined. */
   propose(sequence: Sequence): number[] | undefined {
     const { outputTokens, maxTokens, numComputedTokens } = sequence
     const isLast = outputTokens.length + 1 >= maxTokens
