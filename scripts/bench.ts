@@ -162,7 +162,7 @@ async function measureSampled(
   report: Report,
 ): Promise<void> {
   for (const count of BARE_STREAMS.filter((count) => streams.includes(count))) {
-    const load = { streams: count, prompt: prompt.text, tokens: tokensFor(contender, count), pairs: flags.rounds }
+    const load = { streams: count, prompt, tokens: tokensFor(contender, count), pairs: flags.rounds }
     const ratios = await sampledOverGreedy(backend, load)
     tell(`server, temperature 1 over 0, bare base, ${count} streams`, ratios)
     report.extras.sampledOverGreedy = { ...report.extras.sampledOverGreedy, [count]: median(ratios) }

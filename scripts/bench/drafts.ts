@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as z from 'zod'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { encodeDeltaStream } from '../../adapters/canonical.ts'
+import { encodeDelta } from '../../adapters/canonical.ts'
+import { loadDelta } from '../../adapters/delta-source.ts'
 import { digestOf } from '../../adapters/digest.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
@@ -67,10 +68,7 @@ interface Asked {
 async function sampleQuestions(backend: BackendProcess, base: BaseModel): Promise<Question[]> {
   const questions: Question[] = []
   for (const { tenant, folder } of listSamples()) {
-    const source = await importAdapter(await openAdapterPath(folder), { base })
-    const bytes = new Uint8Array(
-      await new Blob(await Array.fromAsync(encodeDeltaStream(source, base, 'f32'))).arrayBuffer(),
-    )
+    const bytes = encodeDelta(await loadDelta(await importAdapter(await openAdapterPath(folder), { base })), base)
     const delta = await digestOf(bytes)
     await backend.admit(delta, bytes)
     const { items } = HeldOut.parse(JSON.parse(readFileSync(join(HELD_OUT, `${tenant}.json`), 'utf8')))
