@@ -52,6 +52,8 @@ export class Distribution {
   readonly #near: number[] = []
   /** By bin: its tokens in order, where they were asked for. */
   readonly #sorted = new Map<number, Weighed[]>()
+  /** Of all weights, where that of the best token is 1: its logarithm is what makes logits log probabilities. */
+  readonly mass: number
 
   /** Of `logits` [vocab], whose largest is `best`, at `temperature` > 0. They must not change. */
   constructor(logits: Float32Array, best: number, temperature: number) {
@@ -68,11 +70,7 @@ export class Distribution {
       counts[bin]!++
       if (steps < NEAR * STEPS_PER_UNIT) near.push(token)
     }
-  }
-
-  /** Of all weights, where that of the best token is 1: its logarithm is what makes logits log probabilities. */
-  get mass(): number {
-    return this.#massBefore(END)
+    this.mass = masses.reduce((sum, mass) => sum + mass, 0)
   }
 
   /**
@@ -124,6 +122,7 @@ export class Distribution {
   }
 
   #massBefore({ bin, index }: Place): number {
+    if (bin === BINS) return this.mass
     let mass = 0
     for (let before = 0; before < bin; before++) mass += this.#masses[before]!
     if (index > 0) for (const { weight } of this.#tokens(bin).slice(0, index)) mass += weight

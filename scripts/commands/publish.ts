@@ -1,5 +1,4 @@
 // `polylora publish`: files in, a served adapter out.
-
 import { ADAPTER_OPTIONS, readAdapterOptions } from '../adapter-options.ts'
 import { type Command, onlyOperand, print, splitModel } from '../command.ts'
 import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'

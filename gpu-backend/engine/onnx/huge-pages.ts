@@ -1,7 +1,7 @@
 // Large pages under a loaded model. A step of one row reads each weight once, and with pages of 4 KB a processor spends a
 // tenth of that step looking them up (SmolLM2-135M in int8, on a virtual machine).
 import { readFileSync, statSync } from 'node:fs'
-import koffi from 'koffi'
+import { memoryCalls } from './libc.ts'
 
 /** Linux 6.1's MADV_COLLAPSE: copies a stretch of memory into large pages, now. */
 const COLLAPSE = 25
@@ -24,10 +24,10 @@ export interface Stretch {
  * (not Linux, an older kernel, no large pages free): the model is slower then.
  */
 export function useHugePages(weightsPath: string): void {
-  if (process.platform !== 'linux' || statSync(weightsPath).size < WORTH_BYTES) return
-  const library = koffi.load('libc.so.6')
-  const madvise = library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int'])
-  const mincore = library.func('mincore', 'int', ['uintptr_t', 'size_t', 'uint8_t *'])
+  if (statSync(weightsPath).size < WORTH_BYTES) return
+  const calls = memoryCalls()
+  if (!calls) return
+  const { madvise, mincore } = calls
   const used = new Uint8Array(LARGE_PAGE_BYTES / PAGE_BYTES)
   for (const { start, end } of largeStretches(ownMappings())) {
     for (let page = start; page < end; page += LARGE_PAGE_BYTES) {

@@ -2,8 +2,8 @@
 // products. It shares what it packs of constants that it is given by hand, and not of those that it reads itself (1.30).
 import { closeSync, openSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import koffi from 'koffi'
 import { WEIGHTS_FILE } from '../../model/graph.ts'
+import { memoryCalls } from './libc.ts'
 import type { Native, OnnxRuntime, Value } from './ort.ts'
 import { sharedPlaces, type WeightPlace } from './verify-graph.ts'
 
@@ -60,11 +60,9 @@ export class SharedWeights {
 }
 
 function mapFile(path: string): Mapping | undefined {
-  if (process.platform !== 'linux') return undefined
-  const library = koffi.load('libc.so.6')
-  const mmap = library.func('mmap', 'uintptr_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64_t'])
-  const madvise = library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int'])
-  const munmap = library.func('munmap', 'int', ['uintptr_t', 'size_t'])
+  const calls = memoryCalls()
+  if (!calls) return undefined
+  const { mmap, madvise, munmap } = calls
   const { size } = statSync(path)
   const file = openSync(path, 'r')
   try {
