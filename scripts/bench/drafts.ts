@@ -25,7 +25,7 @@ text itself alone, and all by one tenant, whose drafts come from earlier answers
 adapters are asked their held-out questions; of the one that POLYLORA_BENCH_MODEL names, the bare base some others.
 
   --temperature T  0, 0.7 or 1 (default 0.7)
-  --rounds N       (default 5)
+  --rounds N       at least 2 (default 5)
   --tokens N       of an answer at most (default 200)
 `
 
@@ -49,7 +49,7 @@ const HeldOut = z.object({ items: z.array(z.object({ question: z.string() })) })
 
 const flags = parseFlags(HELP, {
   temperature: oneOf(['0', '0.7', '1'], '0.7'),
-  rounds: wholeNumber(5),
+  rounds: wholeNumber(5, 2),
   tokens: wholeNumber(200),
 })
 

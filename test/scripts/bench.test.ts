@@ -53,6 +53,7 @@ describe('a benchmark', () => {
       ['--engines', 'foo'],
       '--engines: there is no "foo"; there is onnx:cpu, onnx:webgpu, onnx:cuda, vllm:cpu, vllm:cuda.',
     ],
+    ['scripts/bench/drafts.ts', ['--rounds', '1'], '--rounds: "1" is not a whole number from 2 on.'],
     ['scripts/bench/waits.ts', ['--prompts', 'foo'], '--prompts: "foo" is not a whole number from 1 on.'],
     ['scripts/bench/edge-overhead.ts', ['--threads', 'x'], '--threads: "x" is not a whole number from 1 on.'],
     ['scripts/bench/response-format.ts', ['foo'], "Unexpected argument 'foo'; see --help."],
