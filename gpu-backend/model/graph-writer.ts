@@ -6,6 +6,7 @@ import {
   type DataType,
   type GraphValue,
   type Initializer,
+  inlineSizes,
   type Node,
   type OnnxGraph,
 } from './onnx-file.ts'
@@ -47,10 +48,9 @@ export class GraphWriter implements OnnxGraph {
     return name
   }
 
-  /** Sizes that an operator takes as an input: in the message itself, since ONNX Runtime infers shapes from them at load. */
+  /** Sizes that an operator takes as an input. */
   shape(name: string, sizes: readonly number[]): string {
-    const inline = new Uint8Array(BigInt64Array.from(sizes, BigInt).buffer)
-    this.initializers.push({ name, type: 'i64', dims: [sizes.length], inline })
+    this.initializers.push(inlineSizes(name, sizes))
     return name
   }
 

@@ -38,6 +38,12 @@ export type Initializer = {
 /** One whose bytes are in the data file. */
 export type StoredInitializer = Extract<Initializer, { readonly offset: number }>
 
+/** Sizes that an operator takes as an input: in the message itself, since ONNX Runtime infers shapes from them at load. */
+export function inlineSizes(name: string, sizes: readonly number[]): Initializer {
+  const inline = new Uint8Array(BigInt64Array.from(sizes, BigInt).buffer)
+  return { name, type: 'i64', dims: [sizes.length], inline }
+}
+
 export interface OnnxGraph {
   readonly nodes: readonly Node[]
   readonly inputs: readonly GraphValue[]

@@ -2,7 +2,7 @@
 // after another, each over all that came before it. Its results have the bits of as many steps of one token, which those of
 // ONNX Runtime's attention over several tokens have not.
 import { ATTENTION } from './attention.ts'
-import type { GraphValue, Node, OnnxGraph, StoredInitializer } from './onnx-file.ts'
+import { type GraphValue, inlineSizes, type Node, type OnnxGraph, type StoredInitializer } from './onnx-file.ts'
 
 /** Operators that pack their second input, a constant, when they are loaded. */
 const PRODUCTS = new Set(['MatMul', 'MatMulIntegerToFloat', 'MatMulNBits'])
@@ -22,7 +22,7 @@ export function ofToken(value: string, index: number): string {
  * the last one's: all are to be bound to the same memory. The constants are those of `graph`.
  */
 export function tokensInTurn(graph: OnnxGraph, tokens: number): OnnxGraph {
-  const one = new Uint8Array(BigInt64Array.from({ length: tokens }, () => 1n).buffer)
+  const oneEach = inlineSizes(ONE_EACH, new Array<number>(tokens).fill(1))
   const caches = graph.outputs.filter(({ name }) => name.startsWith('present_'))
   const earlier = caches.flatMap((cache) =>
     Array.from({ length: tokens - 1 }, (_, index) => ({ ...cache, name: ofToken(cache.name, index) })),
@@ -34,7 +34,7 @@ export function tokensInTurn(graph: OnnxGraph, tokens: number): OnnxGraph {
     ],
     inputs: graph.inputs.map((input) => ofOneRow(input, tokens)),
     outputs: [...graph.outputs, ...earlier].map((output) => ofOneRow(output, tokens)),
-    initializers: [...graph.initializers, { name: ONE_EACH, type: 'i64', dims: [tokens], inline: one }],
+    initializers: [...graph.initializers, oneEach],
   }
 }
 

@@ -1,5 +1,6 @@
 // Whether a device's attention is right for long pieces of a prompt, found out by comparing it with the CPU's.
 // On SwiftShader, a driver in software, ONNX Runtime 1.30's WebGPU attention gives wrong values from 32 tokens on.
+import { ATTENTION } from '../../model/attention.ts'
 import { encodeModel, MICROSOFT } from '../../model/onnx-file.ts'
 import type { ModelDimensions } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
@@ -39,9 +40,8 @@ function attend(
   const cache = [1, kvHeads, PIECES * tokens, headDim]
   const inputs = ['qkv', '', '', 'past_k', 'past_v', 'seqlens_k', 'total_length']
   const attributes = { num_heads: heads, kv_num_heads: kvHeads }
-  const [op, domain] = ['GroupQueryAttention', MICROSOFT]
   const graph = encodeModel({
-    nodes: [{ op, domain, inputs, outputs: ['attended', 'present_k', 'present_v'], attributes }],
+    nodes: [{ op: ATTENTION, domain: MICROSOFT, inputs, outputs: ['attended', 'present_k', 'present_v'], attributes }],
     inputs: [
       { name: 'qkv', type, dims: [1, tokens, inSize] },
       ...['past_k', 'past_v'].map((name) => ({ name, type, dims: cache })),
