@@ -13,11 +13,11 @@ import type { Smoothing } from '../../model/projection-groups.ts'
 import { Tokenizer } from '../../model/tokenizer.ts'
 import { floatTypeOf } from '../../model/weight-formats.ts'
 import { calibrate, calibrationText } from './calibration.ts'
+import { writeVariants } from './graph-variants.ts'
 import { multipliesSignedBytes } from './signed-bytes.ts'
-import { writeVerifyGraph } from './verify-graph.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
-const GRAPH_VERSION = 12
+const GRAPH_VERSION = 13
 const GRAPH_FILE = 'model.onnx'
 const SIZES_FILE = 'sizes.json'
 /** A folder whose graph is not complete yet, by the process that builds it. */
@@ -136,7 +136,7 @@ export async function writeGraph(
     })
     await writeSmoothing(dir, groupsFor(config, options))
     await writeFile(path, encodeModel(graph, WEIGHTS_FILE))
-    if (options.target === 'cpu' && floatTypeOf(options.format) === 'f32') await writeVerifyGraph(dir, graph)
+    if (options.target === 'cpu' && floatTypeOf(options.format) === 'f32') await writeVariants(dir, graph)
     return path
   } finally {
     await file.close()

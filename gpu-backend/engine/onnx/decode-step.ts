@@ -1,45 +1,53 @@
 // What a decode step of so many rows reads and writes, bound once and used for every step of as many.
 // Holds no deltas: which of their tensors are bound is noted by who binds them.
 import type { DeltaInputs } from './delta-inputs.ts'
-import { floats, ints } from './host-arrays.ts'
+import { ints } from './host-arrays.ts'
 import type { KvTensor } from './kv-cache.ts'
 import type { Binding, OnnxRuntime, Session, Value } from './ort.ts'
 
-/** Inputs and outputs, and which deltas' tensors are among them; undefined: those that were may be gone. */
+/** A graph's inputs and outputs, and which deltas' tensors are among them; undefined: those that were may be gone. */
 export interface Bound {
+  readonly session: Session
   readonly binding: Binding
+  readonly takesDeltas: boolean
   deltas: ReturnType<DeltaInputs['bind']> | undefined
 }
 
-export interface DecodeStep extends Bound {
-  readonly session: Session
+/** What steps give of their rows; those of fewer rows than there is room for write the first of them. */
+export interface DecodeResults {
+  /** [rows, vocab] f32 */
+  readonly logits: Float32Array<ArrayBuffer>
+  /** [rows] f32: the largest logit of each */
+  readonly peaks: Float32Array<ArrayBuffer>
+}
+
+export interface DecodeStep extends Bound, DecodeResults {
   readonly ids: Int32Array<ArrayBuffer>
   readonly seqlens: Int32Array<ArrayBuffer>
   readonly total: Int32Array<ArrayBuffer>
   readonly inputs: readonly { readonly name: string; readonly value: Value }[]
-  /** [rows, vocab] f32 */
-  readonly logits: Float32Array
-  /** [rows] f32: the largest logit of each */
-  readonly peaks: Float32Array
 }
 
 export interface DecodeStepOptions {
   readonly session: Session
+  readonly takesDeltas: boolean
   readonly rows: number
   readonly vocabSize: number
   readonly cache: readonly KvTensor[]
+  /** Where the step writes its results: all steps of a graph, one after another, in the same memory. */
+  readonly results: DecodeResults
   /** The tensor of one position, 0. */
   readonly firstPosition: Value
 }
 
 export function bindDecodeStep(
   runtime: OnnxRuntime,
-  { session, rows, vocabSize, cache, firstPosition }: DecodeStepOptions,
+  { session, takesDeltas, rows, vocabSize, cache, results, firstPosition }: DecodeStepOptions,
 ): DecodeStep {
   const binding = session.createBinding()
   const [ids, seqlens, total] = [ints(rows), ints(rows), ints(1)]
-  const logits = floats(rows * vocabSize)
-  const peaks = floats(rows)
+  const logits = results.logits.subarray(0, rows * vocabSize)
+  const peaks = results.peaks.subarray(0, rows)
   const inputs = [
     { name: 'input_ids', value: binding.hold(runtime.hostTensor(ids, 'i32', [rows, 1])) },
     { name: 'seqlens_k', value: binding.hold(runtime.hostTensor(seqlens, 'i32', [rows])) },
@@ -52,5 +60,5 @@ export function bindDecodeStep(
     binding.input(past, value)
     binding.output(present, value)
   }
-  return { session, binding, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
+  return { session, binding, takesDeltas, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
 }

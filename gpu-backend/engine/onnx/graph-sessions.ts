@@ -1,10 +1,10 @@
-// A built graph, loaded: as it is, and where its weights can be shared as the graph for several tokens of one sequence as well.
+// A built graph, loaded: as it is, and where its weights can be shared its variants as well.
 import { dirname, join } from 'node:path'
 import { WEIGHTS_FILE } from '../../model/graph.ts'
+import { variantPath } from './graph-variants.ts'
 import { useHugePages } from './huge-pages.ts'
 import type { Device, OnnxRuntime, Session } from './ort.ts'
 import { SharedWeights } from './shared-weights.ts'
-import { verifyPath } from './verify-graph.ts'
 
 export interface GraphSessionsOptions {
   readonly graphPath: string
@@ -12,25 +12,44 @@ export interface GraphSessionsOptions {
   readonly threads: number
 }
 
-export class GraphSessions {
-  readonly main: Session
+/** What a graph is loaded as: for the rows of a batch, and where there is one for several tokens of one row. */
+export interface SessionPair {
+  readonly takesDeltas: boolean
+  readonly rows: Session
   readonly verify: Session | undefined
+}
+
+export class GraphSessions {
+  readonly withDeltas: SessionPair
+  /** For steps in which no row has a delta. */
+  readonly bare: SessionPair | undefined
   readonly #shared: SharedWeights | undefined
 
   /** @throws OrtError when the graph or the device cannot be used */
   constructor(runtime: OnnxRuntime, { graphPath, device, threads }: GraphSessionsOptions) {
-    this.#shared = SharedWeights.of(runtime, graphPath)
-    if (this.#shared) {
-      this.main = runtime.createSharingSession(graphPath, threads, this.#shared)
-      this.verify = runtime.createSharingSession(verifyPath(graphPath), threads, this.#shared)
-      this.#shared.letGoOfFile()
-    } else this.main = runtime.createSession(graphPath, device, threads)
+    const shared = SharedWeights.of(runtime, graphPath)
+    if (shared) {
+      const load = (path: string) => runtime.createSharingSession(path, threads, shared)
+      this.withDeltas = { takesDeltas: true, rows: load(graphPath), verify: load(variantPath(graphPath, 'verify')) }
+      this.bare = {
+        takesDeltas: false,
+        rows: load(variantPath(graphPath, 'bare')),
+        verify: load(variantPath(graphPath, 'bare-verify')),
+      }
+      shared.letGoOfFile()
+    } else {
+      const rows = runtime.createSession(graphPath, device, threads)
+      this.withDeltas = { takesDeltas: true, rows, verify: undefined }
+    }
+    this.#shared = shared
     if (device === 'cpu') useHugePages(join(dirname(graphPath), WEIGHTS_FILE))
   }
 
   release(): void {
-    this.main.release()
-    this.verify?.release()
+    for (const pair of [this.withDeltas, this.bare]) {
+      pair?.rows.release()
+      pair?.verify?.release()
+    }
     this.#shared?.release()
   }
 }

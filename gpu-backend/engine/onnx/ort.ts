@@ -12,6 +12,8 @@ export type HostArray = Float32Array | Float16Array | Int32Array | Uint8Array
 /** Errors are thrown with their message; the library need not print them as well. */
 const LOG_FATAL_ONLY = 4
 const ALL_OPTIMIZATIONS = 99
+/** They put a product's bias into it where nothing lies between the two, as in graphs without deltas alone: it rounds otherwise. */
+const BIAS_FUSIONS = 'MatMulAddFusion;MatMulNBitsFusion'
 /** OrtDeviceAllocator / OrtMemTypeDefault of the C API. */
 const DEVICE_ALLOCATOR = 0
 const DEFAULT_MEMORY = 0
@@ -63,6 +65,7 @@ export class OnnxRuntime {
   createSharingSession(path: string, threads: number, { values, packed }: SharedWeights): Session {
     return this.#withOptions('cpu', threads, (options) => {
       for (const { name, value } of values) this.#check(this.#api.AddInitializer(options, name, value.pointer))
+      this.#check(this.#api.AddSessionConfigEntry(options, 'optimization.disable_specified_optimizers', BIAS_FUSIONS))
       const args = [this.#env, path, options, packed.pointer]
       return new Session(this.#api, this.#check, this.#create('CreateSessionWithPackedWeights', ...args), undefined)
     })

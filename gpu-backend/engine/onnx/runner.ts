@@ -4,20 +4,20 @@
 import { graphGroups } from '../../model/delta-layout.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
-import { ofToken } from '../../model/tokens-in-turn.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-delta.ts'
-import { type Bound, bindDecodeStep, type DecodeStep } from './decode-step.ts'
+import type { Bound, DecodeResults, DecodeStep } from './decode-step.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
-import { GraphSessions } from './graph-sessions.ts'
+import { GraphSessions, type SessionPair } from './graph-sessions.ts'
+import { GraphSteps } from './graph-steps.ts'
+import { VERIFY_TOKENS } from './graph-variants.ts'
 import { checkHalfFloats } from './half-floats.ts'
 import { floats, ints } from './host-arrays.ts'
-import { HostKvCache, type KvCache, type KvTensor } from './kv-cache.ts'
+import { HostKvCache, type KvCache } from './kv-cache.ts'
 import { computesPieces } from './long-pieces.ts'
-import { type Binding, type Device, OnnxRuntime, type Session, type Value } from './ort.ts'
+import { type Binding, type Device, OnnxRuntime, type Value } from './ort.ts'
 import { GPU_CHUNK_TOKENS, prefillChunkTokens } from './prefill-chunk.ts'
-import { VERIFY_TOKENS } from './verify-graph.ts'
 
 export interface RunnerOptions {
   readonly graphPath: string
@@ -39,8 +39,14 @@ export interface DecodeRow {
   readonly delta: PackedDelta | null
 }
 
+/** Tokens of a row, as many as of any other, and the delta that changes them. */
+interface ChangedRow {
+  readonly tokens: ArrayLike<number>
+  readonly delta: PackedDelta | null
+}
+
 /** What a step gives of its rows, valid until the next one. */
-export type Decoded = Pick<DecodeStep, 'logits' | 'peaks'>
+export type Decoded = DecodeResults
 
 export class Runner {
   readonly kv: KvCache
@@ -50,11 +56,10 @@ export class Runner {
   readonly #options: RunnerOptions
   readonly #runtime: OnnxRuntime
   readonly #sessions: GraphSessions
-  readonly #verifyStep: DecodeStep | undefined
+  readonly #withDeltas: GraphSteps
+  /** For steps in which no row has a delta, where there is a graph for them. */
+  readonly #bare: GraphSteps | undefined
   readonly #deltas: DeltaInputs
-  readonly #decodeSteps = new Map<number, DecodeStep>()
-  /** What prompts are computed with: a device keeps the delta's tensors from one chunk to the next. */
-  readonly #prefill: Bound
   /** What comes of a chunk, as long as the longest so far: new memory for each would keep the garbage collector busy. */
   #prefillLogits = floats(0)
   #prefillHidden = floats(0)
@@ -69,7 +74,7 @@ export class Runner {
     this.#runtime = new OnnxRuntime()
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
     this.#sessions = new GraphSessions(this.#runtime, options)
-    const { main, verify } = this.#sessions
+    const { withDeltas, bare } = this.#sessions
     this.chunkTokens =
       options.device === 'webgpu' && computesPieces(this.#runtime, 'webgpu', config, GPU_CHUNK_TOKENS, floatType)
         ? GPU_CHUNK_TOKENS
@@ -79,12 +84,19 @@ export class Runner {
     this.kv =
       options.device === 'cpu'
         ? new HostKvCache(this.#runtime, shape, maxRows)
-        : new DeviceKvCache(this.#runtime, main, options.device, shape, maxRows, () => this.#forgetSteps())
+        : new DeviceKvCache(this.#runtime, withDeltas.rows, options.device, shape, maxRows, () =>
+            this.#withDeltas.forgetCache(),
+          )
     this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device, floatType)
-    this.#prefill = { binding: main.createBinding(), deltas: undefined }
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
-    this.#verifyStep = verify && this.#bindVerifyStep(verify)
+    const { vocabSize } = config
+    const rows = Math.max(maxRows, VERIFY_TOKENS)
+    const results = { logits: floats(rows * vocabSize), peaks: floats(rows) }
+    const steps = (pair: SessionPair) =>
+      new GraphSteps(this.#runtime, pair, this.kv, { vocabSize, results, firstPosition: this.#firstPosition })
+    this.#withDeltas = steps(withDeltas)
+    this.#bare = bare && steps(bare)
   }
 
   /**
@@ -106,19 +118,19 @@ export class Runner {
     if (this.#prefillHidden.length < hiddenLength) this.#prefillHidden = floats(hiddenLength)
     const logits = this.#prefillLogits.subarray(0, logitsLength)
     const hidden = this.#prefillHidden.subarray(0, hiddenLength)
-    const { binding } = this.#prefill
-    this.#run(this.#sessions.main, binding, (host) => {
+    const step = this.#stepsFor([delta]).prefill
+    const { binding } = step
+    this.#run(step, (host) => {
       binding.input('input_ids', host(this.#runtime.hostTensor(ints(count, tokens), 'i32', [1, count])))
       binding.input('seqlens_k', host(this.#runtime.hostTensor(ints(1, [past + count - 1]), 'i32', [1])))
       binding.input('total_length', host(this.#runtime.hostTensor(ints(1, [past + count]), 'i32', [])))
       const positions = ints(samplePositions.length, samplePositions)
       binding.input('sample_positions', host(this.#runtime.hostTensor(positions, 'i32', [positions.length])))
-      this.#bindEmbeddingDelta(binding, [{ tokens, delta }], count, host)
+      this.#bindDeltas(step, [{ tokens, delta }], host)
       for (const { past: name, present, value } of this.kv.prefill(row)) {
         binding.input(name, value)
         binding.output(present, value)
       }
-      this.#prefill.deltas = this.#deltas.bind(binding, [delta], this.#prefill.deltas)
       binding.output('logits', host(this.#runtime.hostTensor(logits, 'f32', [1, samplePositions.length, vocabSize])))
       binding.output('hidden', host(this.#runtime.hostTensor(hidden, 'f32', [1, count, hiddenSize])))
     })
@@ -131,12 +143,12 @@ export class Runner {
    */
   decode(running: readonly DecodeRow[]): Decoded {
     const rows = this.#padded(running)
-    return this.#decodeRows(this.#decodeStep(rows.length), rows)
+    return this.#decodeRows(this.#stepsFor(rows.map(({ delta }) => delta)).decode(rows.length), rows)
   }
 
   /** How many tokens `verify` takes; 0: it cannot be used here. */
   get verifyTokens(): number {
-    return this.#verifyStep ? VERIFY_TOKENS : 0
+    return this.#withDeltas.verify ? VERIFY_TOKENS : 0
   }
 
   /**
@@ -145,22 +157,18 @@ export class Runner {
    */
   verify(tokens: readonly number[], past: number, delta: PackedDelta | null): Decoded {
     const rows = tokens.map((token, index) => ({ token, past: past + index, delta }))
-    return this.#decodeRows(this.#verifyStep!, rows)
+    return this.#decodeRows(this.#stepsFor([delta]).verify!, rows)
   }
 
   /** Must be called before a delta's memory goes. */
   forget(digest: string): void {
-    // A cached binding may still name the delta's tensors: it is bound anew before its next run.
-    for (const step of this.#decodeSteps.values()) step.deltas = undefined
-    if (this.#verifyStep) this.#verifyStep.deltas = undefined
-    this.#prefill.deltas = undefined
+    this.#withDeltas.forgetDeltas()
     this.#deltas.forget(digest)
   }
 
   release(): void {
-    this.#forgetSteps()
-    this.#verifyStep?.binding.release()
-    this.#prefill.binding.release()
+    this.#withDeltas.release()
+    this.#bare?.release()
     this.#deltas.release()
     this.kv.release()
     this.#noEmbeddingDelta.release()
@@ -169,8 +177,12 @@ export class Runner {
     this.#runtime.release()
   }
 
+  #stepsFor(deltas: readonly (PackedDelta | null)[]): GraphSteps {
+    return this.#bare && deltas.every((delta) => delta === null) ? this.#bare : this.#withDeltas
+  }
+
   /** Runs the graph once `bind` has bound what changes; values that it has `host` hold are released after the run. */
-  #run(session: Session, binding: Binding, bind: (host: (value: Value) => Value) => void): void {
+  #run({ session, binding }: Bound, bind: (host: (value: Value) => Value) => void): void {
     const values: Value[] = []
     try {
       bind((value) => {
@@ -190,34 +202,6 @@ export class Runner {
     return Array.from({ length: this.#options.maxRows }, (_, row) => running[row] ?? idle)
   }
 
-  #forgetSteps(): void {
-    for (const { binding } of this.#decodeSteps.values()) binding.release()
-    this.#decodeSteps.clear()
-  }
-
-  #decodeStep(rows: number): DecodeStep {
-    let step = this.#decodeSteps.get(rows)
-    if (!step) {
-      step = this.#bindStep(this.#sessions.main, rows, this.kv.batch(rows))
-      this.#decodeSteps.set(rows, step)
-    }
-    return step
-  }
-
-  #bindVerifyStep(session: Session): DecodeStep {
-    const cache = this.kv.batch(1)
-    const step = this.#bindStep(session, VERIFY_TOKENS, cache)
-    for (const { present, value } of cache) {
-      for (let index = 0; index < VERIFY_TOKENS - 1; index++) step.binding.output(ofToken(present, index), value)
-    }
-    return step
-  }
-
-  #bindStep(session: Session, rows: number, cache: readonly KvTensor[]): DecodeStep {
-    const { vocabSize } = this.#options.config
-    return bindDecodeStep(this.#runtime, { session, rows, vocabSize, cache, firstPosition: this.#firstPosition })
-  }
-
   #decodeRows(step: DecodeStep, rows: readonly DecodeRow[]): Decoded {
     for (const [i, row] of rows.entries()) {
       step.ids[i] = row.token
@@ -225,34 +209,31 @@ export class Runner {
     }
     step.total[0] = Math.max(...rows.map(({ past }) => past + 1))
     for (const { name, value } of step.inputs) step.binding.input(name, value)
-    this.#run(step.session, step.binding, (host) => {
-      this.#bindEmbeddingDelta(
-        step.binding,
+    this.#run(step, (host) =>
+      this.#bindDeltas(
+        step,
         rows.map(({ token, delta }) => ({ tokens: [token], delta })),
-        1,
         host,
-      )
-      step.deltas = this.#deltas.bind(
-        step.binding,
-        rows.map(({ delta }) => delta),
-        step.deltas,
-      )
-    })
+      ),
+    )
     return step
   }
 
+  #bindDeltas(step: Bound, rows: readonly ChangedRow[], host: (value: Value) => Value): void {
+    if (!step.takesDeltas) return
+    this.#bindEmbeddingDelta(step.binding, rows, host)
+    const deltas = rows.map(({ delta }) => delta)
+    step.deltas = this.#deltas.bind(step.binding, deltas, step.deltas)
+  }
+
   /** A change to the token embeddings is made here and given to the graph as a sum. */
-  #bindEmbeddingDelta(
-    binding: Binding,
-    rows: readonly { tokens: ArrayLike<number>; delta: PackedDelta | null }[],
-    count: number,
-    host: (value: Value) => Value,
-  ): void {
+  #bindEmbeddingDelta(binding: Binding, rows: readonly ChangedRow[], host: (value: Value) => Value): void {
     if (rows.every(({ delta }) => !delta?.embedding)) {
       binding.input('embedding_delta', this.#noEmbeddingDelta)
       return
     }
     const { hiddenSize } = this.#options.config
+    const count = rows[0]!.tokens.length
     const sums = floats(rows.length * count * hiddenSize)
     for (const [row, { tokens, delta }] of rows.entries()) {
       const start = row * count * hiddenSize

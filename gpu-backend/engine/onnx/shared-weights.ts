@@ -3,9 +3,9 @@
 import { closeSync, openSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { WEIGHTS_FILE } from '../../model/graph.ts'
+import { sharedPlaces, type WeightPlace } from './graph-variants.ts'
 import { memoryCalls } from './libc.ts'
 import type { Native, OnnxRuntime, Value } from './ort.ts'
-import { sharedPlaces, type WeightPlace } from './verify-graph.ts'
 
 /** Of Linux's mmap(2) and madvise(2). */
 const PROT_READ = 1

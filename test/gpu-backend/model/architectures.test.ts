@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { decodeDelta, encodeDelta } from '../../../adapters/canonical.ts'
+import type { Delta } from '../../../adapters/delta.ts'
 import { loadDelta } from '../../../adapters/delta-source.ts'
 import { importAdapter } from '../../../adapters/import-adapter.ts'
 import { graphPath } from '../../../gpu-backend/engine/onnx/built-graph.ts'
@@ -131,6 +132,26 @@ describe.each([
     // Random weights have no structure that rounding would spare, so that four bits move single logits far.
     for (const run of [cpu, wasm]) expect(cosine(run, expected.get(name)!)).toBeGreaterThan(likeness)
     expect(relativeError(webgpu, wasm)).toBeLessThan(TOLERANCE)
+  })
+})
+
+describe.each(['f32', 'int8', 'int4'] as const)('in %s, the graph without deltas', (format) => {
+  it.each(structures)('gives the bits of the one with deltas for a row without one, of %s', async (name) => {
+    const source = await openGolden(name, cache)
+    const base = await identify(source, name, cache)
+    const runner = await makeRunner(source, 'cpu', format)
+    // It changes nothing, and keeps the graph for deltas in use.
+    const empty: Delta = { metadata: { base: base.fingerprint, sourceFormat: 'test' }, modules: new Map() }
+    const { shape, values } = packDelta('sha256:empty', empty, runner.groups, base)
+    const packed = viewPacked('sha256:empty', shape, runner.groups, base, values)
+    const { vocabSize } = source.config
+    try {
+      expect(decode(runner, vocabSize)).toEqual(decode(runner, vocabSize, packed))
+      expect(verify(runner, vocabSize)).toEqual(verify(runner, vocabSize, packed))
+      expect(prefill(runner, vocabSize, 16)).toEqual(prefill(runner, vocabSize, 16, packed))
+    } finally {
+      runner.release()
+    }
   })
 })
 
