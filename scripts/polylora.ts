@@ -105,14 +105,6 @@ function overview(): string {
 }
 
 if (import.meta.main) {
-  // Whoever reads our output may stop reading, as `head` does.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0)
-    process.stderr.write(
-      `polylora: The answer could not be written (${error.message}); send it elsewhere and run it again.\n`,
-    )
-    process.exit(1)
-  })
   await runScript(async () => {
     followProxy(process.env)
     process.exitCode = await polylora(process.argv.slice(2), process)

@@ -3,6 +3,7 @@ import { StartupError } from '../gpu-backend/errors.ts'
 import { CliError, type ExitCode } from './cli-error.ts'
 
 export async function runScript(main: () => Promise<void>): Promise<void> {
+  process.stdout.on('error', endUnread)
   try {
     await main()
   } catch (error) {
@@ -11,6 +12,13 @@ export async function runScript(main: () => Promise<void>): Promise<void> {
     process.stderr.write(`${failure.message}\n`)
     process.exit(failure.exitCode)
   }
+}
+
+/** Ends a script whose output cannot be written; in silence where its reader has stopped reading, as `head` does. */
+function endUnread(error: NodeJS.ErrnoException): never {
+  if (error.code === 'EPIPE') process.exit(0)
+  process.stderr.write(`The output could not be written (${error.message}); send it elsewhere and run it again.\n`)
+  process.exit(1)
 }
 
 /** What a user can cause; undefined for anything else. */

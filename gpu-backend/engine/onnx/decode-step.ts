@@ -13,15 +13,15 @@ export interface Bound {
   deltas: ReturnType<DeltaInputs['bind']> | undefined
 }
 
-/** What steps give of their rows; those of fewer rows than there is room for write the first of them. */
-export interface DecodeResults {
+/** What a step gives of its rows, valid until the next one. */
+export interface Decoded {
   /** [rows, vocab] f32 */
   readonly logits: Float32Array<ArrayBuffer>
   /** [rows] f32: the largest logit of each */
   readonly peaks: Float32Array<ArrayBuffer>
 }
 
-export interface DecodeStep extends Bound, DecodeResults {
+export interface DecodeStep extends Bound, Decoded {
   readonly ids: Int32Array<ArrayBuffer>
   readonly seqlens: Int32Array<ArrayBuffer>
   readonly total: Int32Array<ArrayBuffer>
@@ -34,8 +34,8 @@ export interface DecodeStepOptions {
   readonly rows: number
   readonly vocabSize: number
   readonly cache: readonly KvTensor[]
-  /** Where the step writes its results: all steps of a graph, one after another, in the same memory. */
-  readonly results: DecodeResults
+  /** Where the step writes what it gives, for as many rows at least: all steps in the same memory. */
+  readonly results: Decoded
   /** The tensor of one position, 0. */
   readonly firstPosition: Value
 }

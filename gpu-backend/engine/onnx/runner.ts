@@ -6,7 +6,7 @@ import type { ModelConfig } from '../../model/model-config.ts'
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-delta.ts'
-import type { Bound, DecodeResults, DecodeStep } from './decode-step.ts'
+import type { Bound, Decoded, DecodeStep } from './decode-step.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
 import { GraphSessions, type SessionPair } from './graph-sessions.ts'
@@ -44,9 +44,6 @@ interface ChangedRow {
   readonly tokens: ArrayLike<number>
   readonly delta: PackedDelta | null
 }
-
-/** What a step gives of its rows, valid until the next one. */
-export type Decoded = DecodeResults
 
 export class Runner {
   readonly kv: KvCache

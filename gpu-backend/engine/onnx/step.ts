@@ -8,6 +8,7 @@ import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
+import type { Decoded } from './decode-step.ts'
 import { Drafts } from './drafts.ts'
 import { KeptPrompts } from './kept-prompts.ts'
 import { HostKvCache } from './kv-cache.ts'
@@ -16,7 +17,7 @@ import { MeanPools } from './mean-pools.ts'
 import type { FromWorker, WorkerOptions, WorkerReport } from './messages.ts'
 import { NextToken } from './next-token.ts'
 import { Outbox } from './outbox.ts'
-import type { Decoded, Runner } from './runner.ts'
+import type { Runner } from './runner.ts'
 
 interface StepOptions extends Pick<WorkerOptions, 'config' | 'maxRows' | 'contextTokens' | 'prefixCacheBytes'> {
   /** For grammars; absent where the tokenizer is of a kind that none can be put on. */
