@@ -136,7 +136,8 @@ export async function writeGraph(
     })
     await writeSmoothing(dir, groupsFor(config, options))
     await writeFile(path, encodeModel(graph, WEIGHTS_FILE))
-    if (options.target === 'cpu' && floatTypeOf(options.format) === 'f32') await writeVariants(dir, graph)
+    const hasVariants = options.target === 'cpu' && floatTypeOf(options.format) === 'f32' && !options.observed
+    if (hasVariants) await writeVariants(dir, graph)
     return path
   } finally {
     await file.close()

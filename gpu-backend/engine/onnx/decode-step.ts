@@ -9,7 +9,6 @@ import type { Binding, OnnxRuntime, Session, Value } from './ort.ts'
 export interface Bound {
   readonly session: Session
   readonly binding: Binding
-  readonly takesDeltas: boolean
   deltas: ReturnType<DeltaInputs['bind']> | undefined
 }
 
@@ -30,7 +29,6 @@ export interface DecodeStep extends Bound, Decoded {
 
 export interface DecodeStepOptions {
   readonly session: Session
-  readonly takesDeltas: boolean
   readonly rows: number
   readonly vocabSize: number
   readonly cache: readonly KvTensor[]
@@ -42,7 +40,7 @@ export interface DecodeStepOptions {
 
 export function bindDecodeStep(
   runtime: OnnxRuntime,
-  { session, takesDeltas, rows, vocabSize, cache, results, firstPosition }: DecodeStepOptions,
+  { session, rows, vocabSize, cache, results, firstPosition }: DecodeStepOptions,
 ): DecodeStep {
   const binding = session.createBinding()
   const [ids, seqlens, total] = [ints(rows), ints(rows), ints(1)]
@@ -60,5 +58,5 @@ export function bindDecodeStep(
     binding.input(past, value)
     binding.output(present, value)
   }
-  return { session, binding, takesDeltas, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
+  return { session, binding, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
 }

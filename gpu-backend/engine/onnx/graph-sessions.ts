@@ -14,7 +14,6 @@ export interface GraphSessionsOptions {
 
 /** What a graph is loaded as: for the rows of a batch, and where there is one for several tokens of one row. */
 export interface SessionPair {
-  readonly takesDeltas: boolean
   readonly rows: Session
   readonly verify: Session | undefined
 }
@@ -30,16 +29,15 @@ export class GraphSessions {
     const shared = SharedWeights.of(runtime, graphPath)
     if (shared) {
       const load = (path: string) => runtime.createSharingSession(path, threads, shared)
-      this.withDeltas = { takesDeltas: true, rows: load(graphPath), verify: load(variantPath(graphPath, 'verify')) }
+      this.withDeltas = { rows: load(graphPath), verify: load(variantPath(graphPath, 'verify')) }
       this.bare = {
-        takesDeltas: false,
         rows: load(variantPath(graphPath, 'bare')),
         verify: load(variantPath(graphPath, 'bare-verify')),
       }
       shared.letGoOfFile()
     } else {
       const rows = runtime.createSession(graphPath, device, threads)
-      this.withDeltas = { takesDeltas: true, rows, verify: undefined }
+      this.withDeltas = { rows, verify: undefined }
     }
     this.#shared = shared
     if (device === 'cpu') useHugePages(join(dirname(graphPath), WEIGHTS_FILE))

@@ -26,12 +26,12 @@ export class GraphSteps {
     this.#sessions = sessions
     this.#kv = kv
     this.#options = options
-    const { takesDeltas, rows: session, verify } = sessions
-    this.prefill = { session, binding: session.createBinding(), takesDeltas, deltas: undefined }
+    const { rows: session, verify } = sessions
+    this.prefill = { session, binding: session.createBinding(), deltas: undefined }
     if (verify) {
       const cache = kv.batch(1)
       const rows = VERIFY_TOKENS
-      this.verify = bindDecodeStep(runtime, { ...options, session: verify, takesDeltas, rows, cache })
+      this.verify = bindDecodeStep(runtime, { ...options, session: verify, rows, cache })
       for (const { present, value } of cache) {
         for (let i = 0; i < VERIFY_TOKENS - 1; i++) this.verify.binding.output(ofToken(present, i), value)
       }
@@ -42,9 +42,8 @@ export class GraphSteps {
   decode(rows: number): DecodeStep {
     let step = this.#decode.get(rows)
     if (!step) {
-      const { takesDeltas, rows: session } = this.#sessions
       const cache = this.#kv.batch(rows)
-      step = bindDecodeStep(this.#runtime, { ...this.#options, session, takesDeltas, rows, cache })
+      step = bindDecodeStep(this.#runtime, { ...this.#options, session: this.#sessions.rows, rows, cache })
       this.#decode.set(rows, step)
     }
     return step

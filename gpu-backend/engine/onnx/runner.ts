@@ -115,7 +115,7 @@ export class Runner {
     if (this.#prefillHidden.length < hiddenLength) this.#prefillHidden = floats(hiddenLength)
     const logits = this.#prefillLogits.subarray(0, logitsLength)
     const hidden = this.#prefillHidden.subarray(0, hiddenLength)
-    const step = this.#stepsFor([delta]).prefill
+    const step = this.#stepsFor([{ delta }]).prefill
     const { binding } = step
     this.#run(step, (host) => {
       binding.input('input_ids', host(this.#runtime.hostTensor(ints(count, tokens), 'i32', [1, count])))
@@ -140,7 +140,7 @@ export class Runner {
    */
   decode(running: readonly DecodeRow[]): Decoded {
     const rows = this.#padded(running)
-    return this.#decodeRows(this.#stepsFor(rows.map(({ delta }) => delta)).decode(rows.length), rows)
+    return this.#decodeRows(this.#stepsFor(rows).decode(rows.length), rows)
   }
 
   /** How many tokens `verify` takes; 0: it cannot be used here. */
@@ -154,7 +154,7 @@ export class Runner {
    */
   verify(tokens: readonly number[], past: number, delta: PackedDelta | null): Decoded {
     const rows = tokens.map((token, index) => ({ token, past: past + index, delta }))
-    return this.#decodeRows(this.#stepsFor([delta]).verify!, rows)
+    return this.#decodeRows(this.#stepsFor(rows).verify!, rows)
   }
 
   /** Must be called before a delta's memory goes. */
@@ -174,8 +174,9 @@ export class Runner {
     this.#runtime.release()
   }
 
-  #stepsFor(deltas: readonly (PackedDelta | null)[]): GraphSteps {
-    return this.#bare && deltas.every((delta) => delta === null) ? this.#bare : this.#withDeltas
+  /** Those of the graph without deltas where there is one and no row has any. */
+  #stepsFor(rows: readonly Pick<DecodeRow, 'delta'>[]): GraphSteps {
+    return this.#bare && rows.every(({ delta }) => delta === null) ? this.#bare : this.#withDeltas
   }
 
   /** Runs the graph once `bind` has bound what changes; values that it has `host` hold are released after the run. */
@@ -217,7 +218,7 @@ export class Runner {
   }
 
   #bindDeltas(step: Bound, rows: readonly ChangedRow[], host: (value: Value) => Value): void {
-    if (!step.takesDeltas) return
+    if (this.#stepsFor(rows) === this.#bare) return
     this.#bindEmbeddingDelta(step.binding, rows, host)
     const deltas = rows.map(({ delta }) => delta)
     step.deltas = this.#deltas.bind(step.binding, deltas, step.deltas)
