@@ -13,6 +13,7 @@ import { adaptersOf, type Contender, MODES, type Mode, type Prompt } from './ben
 import { addedStepMs, differentOverShared } from './bench/deltas.ts'
 import type { Row } from './bench/goals.ts'
 import { Peers, requirePeers } from './bench/peers.ts'
+import { untilQuiet } from './bench/quiet.ts'
 import { HEADER, Report } from './bench/report.ts'
 import { sampledOverGreedy } from './bench/sampled.ts'
 import {
@@ -205,8 +206,10 @@ async function measureMode(mode: Mode, contenders: readonly Contender[], setup: 
     // Once to warm up: adapters are read, operators choose their paths.
     for (const one of taking) await one.generate({ ...load, tokens: 4 })
     for (let round = 0; round < flags.rounds; round++) {
-      for (const one of round % 2 === 0 ? taking : taking.toReversed())
+      for (const one of round % 2 === 0 ? taking : taking.toReversed()) {
+        await untilQuiet()
         figures.get(one)!.push(summarize(await one.generate({ ...load, tokens: tokensFor(one, count) })))
+      }
     }
     for (const [{ name }, measured] of figures) {
       const row: Row = { contender: name, mode, streams: count, ...medians(measured) }

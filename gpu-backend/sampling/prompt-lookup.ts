@@ -2,25 +2,32 @@
 // "ngram" speculation). Answers repeat their prompts, themselves and each other. Pure; whether the tokens are right is for the
 // model to say.
 
-/** Of the newest tokens, so many must stand elsewhere as well; where as many as `LONGEST_MATCH` do, those count first. */
+/** Of the newest tokens, so many must stand elsewhere as well. */
 const SHORTEST_MATCH = 2
-export const LONGEST_MATCH = 3
+/** More of them that do say nothing more. */
+export const LONGEST_MATCH = 6
+
+export interface Found {
+  readonly tokens: readonly number[]
+  /** How many of the newest tokens stand before these. */
+  readonly matched: number
+}
 
 /**
- * The `count` tokens that followed when the newest tokens of `prompt` and `output` last stood together; undefined where they
- * never did. Where the text ends before there are so many, what was found goes on from its own beginning.
+ * The `count` tokens that followed where most of the newest tokens of `prompt` and `output` last stood together; undefined where
+ * no two ever did. Where the text ends before there are so many, what was found goes on from its own beginning.
  */
-export function lookUp(prompt: Int32Array, output: readonly number[], count: number): number[] | undefined {
+export function lookUp(prompt: Int32Array, output: readonly number[], count: number): Found | undefined {
   const length = prompt.length + output.length
   const at = (index: number) => (index < prompt.length ? prompt[index]! : output[index - prompt.length]!)
-  let [found, longest] = [-1, SHORTEST_MATCH - 1]
-  for (let end = length - 2; end >= 0 && longest < LONGEST_MATCH; end--) {
+  let [found, matched] = [-1, SHORTEST_MATCH - 1]
+  for (let end = length - 2; end >= 0 && matched < LONGEST_MATCH; end--) {
     let match = 0
     while (match < LONGEST_MATCH && match <= end && at(end - match) === at(length - 1 - match)) match++
-    if (match > longest) [found, longest] = [end + 1, match]
+    if (match > matched) [found, matched] = [end + 1, match]
   }
   if (found === -1) return undefined
-  const draft: number[] = []
-  for (let i = 0; i < count; i++) draft.push(found + i < length ? at(found + i) : draft[found + i - length]!)
-  return draft
+  const tokens: number[] = []
+  for (let i = 0; i < count; i++) tokens.push(found + i < length ? at(found + i) : tokens[found + i - length]!)
+  return { tokens, matched }
 }

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { lookUp } from '../../../gpu-backend/sampling/prompt-lookup.ts'
 
-const found = (prompt: number[], output: number[], count = 3) => lookUp(Int32Array.from(prompt), output, count)
+const found = (prompt: number[], output: number[], count = 3) => lookUp(Int32Array.from(prompt), output, count)?.tokens
 
 describe('what a text may go on with', () => {
   test.each<[string, number[], number[], number[] | undefined]>([
@@ -11,6 +11,12 @@ describe('what a text may go on with', () => {
     ['what followed where prompt and answer meet', [8, 1], [2, 3, 4, 5, 1, 2], [3, 4, 5]],
     ['what followed last', [1, 2, 3, 3, 3, 1, 2, 4, 4, 4], [1, 2], [4, 4, 4]],
     ['what followed three tokens rather than two', [7, 1, 2, 3, 3, 3, 8, 1, 2, 4, 4, 4], [7, 1, 2], [3, 3, 3]],
+    [
+      'what followed six tokens rather than five',
+      [1, 2, 3, 4, 5, 6, 7, 7, 9, 2, 3, 4, 5, 6, 8, 8],
+      [1, 2, 3, 4, 5, 6],
+      [7, 7, 9],
+    ],
     ['the same again, where the text repeats itself', [], [5, 6, 5, 6], [5, 6, 5]],
     ['one token for ever', [], [4, 4, 4], [4, 4, 4]],
     ['nothing that one token alone would say', [1, 2, 3], [9, 1], undefined],
@@ -19,6 +25,13 @@ describe('what a text may go on with', () => {
     ['nothing of no text', [], [], undefined],
   ])('is %s', (_, prompt, output, expected) => {
     expect(found(prompt, output)).toEqual(expected)
+  })
+
+  test('says how many of the newest tokens stand before it, six at most', () => {
+    const matched = (output: number[]) => lookUp(Int32Array.of(), output, 3)?.matched
+    expect(matched([1, 2, 3, 9, 2, 3])).toBe(2)
+    expect(matched([1, 2, 3, 9, 1, 2, 3])).toBe(3)
+    expect(matched([4, 4, 4, 4, 4, 4, 4, 4, 4])).toBe(6)
   })
 
   test('is as many tokens as are asked for, and has followed the newest two before', () => {

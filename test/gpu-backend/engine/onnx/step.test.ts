@@ -177,13 +177,15 @@ test('an answer whose text suggests wrong tokens is soon left alone', () => {
     top_k: 10,
   })
   const maxTokens = CONTEXT - promptTokens.length
+  let tried = 0
   for (let seed = 0; seed < 10; seed++) {
     const { counts } = answers([sequenceRequest({ id: 1, promptTokens, sampling, seed, maxTokens })])
     const drafts = counts.draftTokens / (runner.verifyTokens - 1)
-    expect(drafts).toBeGreaterThan(2)
-    // Two steps, one in twenty, and what the last draft cost.
-    expect(drafts * 0.75 - counts.acceptedDraftTokens).toBeLessThanOrEqual(2 + counts.steps / 20 + 0.75)
+    tried += drafts
+    // Three steps, and one in fifty.
+    expect(drafts * 0.75 - counts.acceptedDraftTokens).toBeLessThanOrEqual(3 + counts.steps / 50)
   }
+  expect(tried).toBeGreaterThan(10)
 })
 
 test('of two answers that repeat themselves none has tokens tried, so that neither waits for the other', () => {
