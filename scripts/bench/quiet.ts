@@ -1,5 +1,5 @@
-// A machine that does nothing else: what was measured before may go on for a while. vLLM's server, which spins as it waits for the
-// next request, takes half of two cores for a second after its last answer.
+// A machine that does nothing else: what was measured before may go on for a while. The worker of vLLM's server waits for its next
+// request in a loop: it takes a whole core for a second after an answer, and whoever came next had half a machine.
 import { availableParallelism, cpus } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 
