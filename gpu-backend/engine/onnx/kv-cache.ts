@@ -65,7 +65,11 @@ export class HostKvCache implements KvCache {
     this.#shape = shape
     this.bytesPerToken = kvBytesPerToken(shape, shape.floatType)
     this.#rowValues = shape.kvHeads * shape.contextTokens * shape.headDim
-    this.#buffers = Array.from({ length: 2 * shape.layers }, () => floatArray(shape.floatType, rows * this.#rowValues))
+    // All of them at once, so that the system gives the memory, page by page as rows use it: of blocks under 32 MB glibc fills
+    // some with zeros itself, which was half of the cache before the first request.
+    const values = rows * this.#rowValues
+    const all = floatArray(shape.floatType, 2 * shape.layers * values)
+    this.#buffers = Array.from({ length: 2 * shape.layers }, (_, i) => all.subarray(i * values, (i + 1) * values))
   }
 
   batch(rows: number): readonly KvTensor[] {
