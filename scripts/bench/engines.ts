@@ -8,6 +8,7 @@ import { oneOf, outFile, parseFlags, someOf, text, wholeNumber, wholeNumbers } f
 import { runScript } from '../run-script.ts'
 import { VLLM_COMMAND } from '../vllm-dir.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
+import { untilQuiet } from './quiet.ts'
 import { randomDelta } from './random-delta.ts'
 import { type Figures, medians, summarize } from './timing.ts'
 
@@ -105,6 +106,7 @@ async function measure(
   for (let round = -1; round < flags.rounds; round++) {
     const order = round % 2 === 0 ? [...engines] : [...engines].reverse()
     for (const [name, backend] of order) {
+      await untilQuiet()
       const requests = Array.from({ length: streams }, (_, i) =>
         backend.generate(greedy(digestOf(i), PROMPT, flags.tokens)),
       )
