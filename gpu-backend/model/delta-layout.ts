@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { ModelConfig } from './model-config.ts'
-import { type ProjectionGroup, projectionGroups } from './projection-groups.ts'
+import { type ProjectionGroup, projectionGroups, withSmoothing } from './projection-groups.ts'
 
 /** [in] f32 of each group, one after another; zeros: its input is not rounded. */
 const SMOOTHING_FILE = 'smoothing.bin'
@@ -24,17 +24,20 @@ export function graphGroups(config: ModelConfig, graphPath: string): ProjectionG
   const file = readFileSync(join(dirname(graphPath), SMOOTHING_FILE))
   const factors = new Float32Array(new Uint8Array(file).buffer)
   let end = 0
-  return projectionGroups(config).map((group) => {
+  return withSmoothing(projectionGroups(config), (group) => {
     const start = end
     end += group.in
     const smoothing = factors.subarray(start, end)
-    return smoothing[0] === 0 ? group : { ...group, smoothing }
+    return smoothing[0] === 0 ? undefined : smoothing
   })
 }
 
 /** Names the layout that `groups` ask for: a delta that was packed for another must be packed anew. */
 export function layoutOf(groups: readonly ProjectionGroup[]): string {
   const hash = createHash('sha256')
-  for (const { name, smoothing } of groups) if (smoothing) hash.update(name).update(smoothing)
+  for (const { name, smoothing, parts } of groups) {
+    if (smoothing) hash.update(name).update(smoothing)
+    for (const { module, factors } of parts) if (factors) hash.update(module).update(factors)
+  }
   return hash.digest('hex')
 }

@@ -9,7 +9,7 @@ import type { ModelConfig } from './model-config.ts'
 import type { Weights } from './model-source.ts'
 import { addAndNorm, norm } from './norm.ts'
 import { DATA_TYPE, type OnnxGraph } from './onnx-file.ts'
-import { type ProjectionGroup, projectionGroups, type Smoothing } from './projection-groups.ts'
+import { type ProjectionGroup, projectionGroups, type Smoothing, withSmoothing } from './projection-groups.ts'
 import { ProjectionWriter } from './projection-writer.ts'
 import { floatTypeOf } from './weight-formats.ts'
 
@@ -28,9 +28,9 @@ export function groupsFor(
   config: ModelConfig,
   { format, target, smoothing }: Pick<GraphOptions, 'format' | 'target' | 'smoothing'>,
 ): ProjectionGroup[] {
-  return projectionGroups(config).map((group) => {
-    if (!inColumns(formatOf(group.name, format), target, group.in)) return group
-    return { ...group, smoothing: smoothing?.get(group.name) ?? new Float32Array(group.in).fill(1) }
+  return withSmoothing(projectionGroups(config), (group) => {
+    if (!inColumns(formatOf(group.name, format), target, group.in)) return undefined
+    return smoothing?.get(group.name) ?? new Float32Array(group.in).fill(1)
   })
 }
 

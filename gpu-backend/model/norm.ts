@@ -50,7 +50,7 @@ async function scale(
   { path, size, reader }: Omit<Norm, 'epsilon'>,
 ): Promise<string> {
   const weight = await weights.load(`${path}.weight`, [size])
-  const smoothing = reader?.afterNorm ? reader.smoothing : undefined
+  const smoothing = reader?.smoothedBy === 'norm' ? reader.smoothing : undefined
   const values = smoothing ? weight.map((value, channel) => value * smoothing[channel]!) : weight
   return graph.floats(`${path}.weight`, [size], values)
 }

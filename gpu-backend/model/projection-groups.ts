@@ -2,6 +2,14 @@
 // Knows neither graphs nor weights.
 import type { ModelConfig } from './model-config.ts'
 
+/** One projection of a group. */
+export interface Part {
+  readonly module: string
+  readonly out: number
+  /** Of each output, where it brings the smoothing of the group that reads it: what the graph's W and B have been multiplied by. */
+  readonly factors?: Float32Array
+}
+
 /** Projections that read the same input. */
 export interface ProjectionGroup {
   /**
@@ -10,14 +18,14 @@ export interface ProjectionGroup {
    */
   readonly name: string
   readonly in: number
-  readonly parts: readonly { readonly module: string; readonly out: number }[]
+  readonly parts: readonly Part[]
   /**
    * Whether the graph joins the parts' outputs. Their changes, joined as well, must then be as long as these, or a single
    * value, which is broadcast; of a group that is not joined, each part's change must be.
    */
   readonly joined: boolean
-  /** Whether its input is a norm that nothing else reads: the norm's weights can bring the smoothing. */
-  readonly afterNorm: boolean
+  /** What its input comes from that nothing else reads, and that can bring the smoothing: a norm, or the group before it. */
+  readonly smoothedBy?: 'norm' | 'up_proj'
   /**
    * Where the graph rounds the input to bytes: what each of its channels was multiplied by before. A is in bytes then,
    * `<name>.A<i>` u8 [in, rank] with a scale for each column, `<name>.A_scales<i>` f32 [rank].
@@ -54,32 +62,62 @@ export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
           part('self_attn.v_proj', keyValue),
         ],
         joined: true,
-        afterNorm: true,
+        smoothedBy: 'norm',
       },
       {
         name: `l${layer}.o`,
         in: query,
         parts: [part('self_attn.o_proj', config.hiddenSize)],
         joined: false,
-        afterNorm: false,
       },
       {
         name: `l${layer}.gate_up`,
         in: config.hiddenSize,
         parts: [part('mlp.gate_proj', config.intermediateSize), part('mlp.up_proj', config.intermediateSize)],
         joined: false,
-        afterNorm: true,
+        smoothedBy: 'norm',
       },
       {
         name: `l${layer}.down`,
         in: config.intermediateSize,
         parts: [part('mlp.down_proj', config.hiddenSize)],
         joined: false,
-        afterNorm: false,
+        smoothedBy: 'up_proj',
       },
     ]
   })
   const lmHead = { module: 'lm_head', out: config.vocabSize }
-  const head = { name: HEAD, in: config.hiddenSize, parts: [lmHead], joined: false, afterNorm: false }
+  const head = { name: HEAD, in: config.hiddenSize, parts: [lmHead], joined: false }
   return [...layers.flat(), head]
+}
+
+/** `values` [out, ..], each output's times its factor where the part has factors. */
+export function timesFactors<Values extends Float32Array | Float16Array>(
+  values: Values,
+  { out, factors }: Part,
+): Values | Float32Array {
+  if (!factors) return values
+  const columns = values.length / out
+  const scaled = new Float32Array(values.length)
+  for (let o = 0; o < out; o++) {
+    for (let i = o * columns; i < (o + 1) * columns; i++) scaled[i] = values[i]! * factors[o]!
+  }
+  return scaled
+}
+
+/** `groups`, as `projectionGroups` lists them, with the smoothing that `of` gives for each; undefined: its input is not rounded. */
+export function withSmoothing(
+  groups: readonly ProjectionGroup[],
+  of: (group: ProjectionGroup) => Float32Array | undefined,
+): ProjectionGroup[] {
+  const smoothed = groups.map((group) => {
+    const smoothing = of(group)
+    return smoothing ? { ...group, smoothing } : group
+  })
+  return smoothed.map((group, i) => {
+    const { smoothedBy, smoothing } = smoothed[i + 1] ?? {}
+    if (smoothedBy !== 'up_proj' || !smoothing) return group
+    const parts = group.parts.map((part) => (part.module.endsWith('up_proj') ? { ...part, factors: smoothing } : part))
+    return { ...group, parts }
+  })
 }

@@ -5,7 +5,7 @@ import type { GraphWriter } from './graph-writer.ts'
 import { type LinearOptions, LinearWriter, type Rounded } from './linear.ts'
 import type { Weights } from './model-source.ts'
 import { DATA_TYPE } from './onnx-file.ts'
-import type { ProjectionGroup } from './projection-groups.ts'
+import { type ProjectionGroup, timesFactors } from './projection-groups.ts'
 
 export class ProjectionWriter {
   readonly #graph: GraphWriter
@@ -40,10 +40,11 @@ export class ProjectionWriter {
     const input = await this.#inputOf(x, group)
     const changes = this.#deltas.changes(x, input, group)
     const outputs: string[] = []
-    for (const [i, { module, out }] of group.parts.entries()) {
+    for (const [i, part] of group.parts.entries()) {
+      const { module, out } = part
       const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
-      const weight = await this.#weights.load(`${module}.weight`, [out, group.in])
-      const values = bias ? await this.#weights.load(`${module}.bias`, [out]) : undefined
+      const weight = timesFactors(await this.#weights.load(`${module}.weight`, [out, group.in]), part)
+      const values = bias ? timesFactors(await this.#weights.load(`${module}.bias`, [out]), part) : undefined
       const base = await this.#linears.write(input, weight, { name, group, out })
       outputs.push(await this.#sum(input, base, changes[i]!, values, name))
     }
@@ -66,9 +67,9 @@ export class ProjectionWriter {
   }
 
   /** The group's input as its products take it. */
-  async #inputOf(x: string, { name, smoothing, afterNorm }: ProjectionGroup): Promise<string | Rounded> {
+  async #inputOf(x: string, { name, smoothing, smoothedBy }: ProjectionGroup): Promise<string | Rounded> {
     if (!smoothing) return x
-    if (afterNorm) return this.#linears.round(x, name)
+    if (smoothedBy) return this.#linears.round(x, name)
     const factors = await this.#graph.floats(`${name}.smoothing`, [smoothing.length], smoothing)
     return this.#linears.round(this.#graph.node('Mul', [x, factors], `${name}.smooth`), name)
   }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { targetModules } from '../../../adapters/base-model.ts'
 import type { Delta } from '../../../adapters/delta.ts'
-import type { ProjectionGroup } from '../../../gpu-backend/model/projection-groups.ts'
+import { type ProjectionGroup, withSmoothing } from '../../../gpu-backend/model/projection-groups.ts'
 import { ZERO } from '../../../gpu-backend/model/quantize.ts'
 import {
   type PackedDelta,
@@ -20,10 +20,7 @@ const groups = projectionGroupsOf(base)
 const paths = [...targetModules(base).keys()]
 
 /** The same groups for a graph that rounds their inputs. */
-const rounded = groups.map((group) => ({
-  ...group,
-  smoothing: Float32Array.from({ length: group.in }, (_, i) => 2 ** (i % 3)),
-}))
+const rounded = withSmoothing(groups, (group) => Float32Array.from({ length: group.in }, (_, i) => 2 ** (i % 3)))
 
 function pack(delta: Delta, groups: readonly ProjectionGroup[]): PackedDelta {
   const { shape, values } = packDelta('sha256:0', delta, groups, base)
@@ -75,17 +72,18 @@ describe('a packed delta', () => {
           const delta = randomDelta(base, { seed, rank, modules: (path) => rank(path) > 0 })
           const packed = pack(delta, groups)
           for (const [index, group] of groups.entries()) {
-            for (const [part, { module }] of group.parts.entries()) {
+            for (const [part, { module, factors }] of group.parts.entries()) {
               const source = delta.modules.get(module)
               const actual = change(packed, group, index, part)
               const largest = actual.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
               for (let cell = 0; cell < actual.length; cell += 13) {
                 const [row, column] = [Math.floor(cell / group.in), cell % group.in]
                 let wanted = 0
+                const factor = factors?.[row] ?? 1
                 for (let k = 0; source && k < source.rank; k++) {
                   wanted += source.b[row * source.rank + k]! * source.a[k * source.in + column]!
                 }
-                expect(Math.abs(actual[cell]! - wanted)).toBeLessThan(tolerance * Math.max(1, largest))
+                expect(Math.abs(actual[cell]! - factor * wanted)).toBeLessThan(tolerance * Math.max(1, largest))
               }
             }
           }
@@ -100,6 +98,11 @@ describe('a packed delta', () => {
       )
     },
   )
+
+  test('brings the smoothing of what reads its up projections, and of nothing else', () => {
+    const scaled = rounded.flatMap(({ parts }) => parts.filter(({ factors }) => factors).map(({ module }) => module))
+    expect(scaled).toEqual(paths.filter((path) => path.endsWith('up_proj')))
+  })
 
   test('takes no room for modules that it leaves alone', () => {
     const path = 'model.layers.0.self_attn.v_proj'
