@@ -2,7 +2,7 @@
 import type { GraphWriter } from './graph-writer.ts'
 import type { Weights } from './model-source.ts'
 import { MICROSOFT } from './onnx-file.ts'
-import type { ProjectionGroup } from './projection-groups.ts'
+import { type ProjectionGroup, timesFactors } from './projection-groups.ts'
 
 /** A norm's weights `<path>.weight` [size], and how much is added to the mean of squares. */
 export interface Norm {
@@ -51,6 +51,5 @@ async function scale(
 ): Promise<string> {
   const weight = await weights.load(`${path}.weight`, [size])
   const smoothing = reader?.smoothedBy === 'norm' ? reader.smoothing : undefined
-  const values = smoothing ? weight.map((value, channel) => value * smoothing[channel]!) : weight
-  return graph.floats(`${path}.weight`, [size], values)
+  return graph.floats(`${path}.weight`, [size], timesFactors(weight, smoothing))
 }

@@ -91,16 +91,16 @@ export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
   return [...layers.flat(), head]
 }
 
-/** `values` [out, ..], each output's times its factor where the part has factors. */
+/** `values` [factors, ..], each row times its factor; as they are where there are no factors. */
 export function timesFactors<Values extends Float32Array | Float16Array>(
   values: Values,
-  { out, factors }: Part,
+  factors: Float32Array | undefined,
 ): Values | Float32Array {
   if (!factors) return values
-  const columns = values.length / out
+  const columns = values.length / factors.length
   const scaled = new Float32Array(values.length)
-  for (let o = 0; o < out; o++) {
-    for (let i = o * columns; i < (o + 1) * columns; i++) scaled[i] = values[i]! * factors[o]!
+  for (const [row, factor] of factors.entries()) {
+    for (let i = row * columns; i < (row + 1) * columns; i++) scaled[i] = values[i]! * factor
   }
   return scaled
 }
@@ -117,7 +117,7 @@ export function withSmoothing(
   return smoothed.map((group, i) => {
     const { smoothedBy, smoothing } = smoothed[i + 1] ?? {}
     if (smoothedBy !== 'up_proj' || !smoothing) return group
-    const parts = group.parts.map((part) => (part.module.endsWith('up_proj') ? { ...part, factors: smoothing } : part))
+    const parts = group.parts.map((part) => (part.module.endsWith(smoothedBy) ? { ...part, factors: smoothing } : part))
     return { ...group, parts }
   })
 }

@@ -40,11 +40,10 @@ export class ProjectionWriter {
     const input = await this.#inputOf(x, group)
     const changes = this.#deltas.changes(x, input, group)
     const outputs: string[] = []
-    for (const [i, part] of group.parts.entries()) {
-      const { module, out } = part
+    for (const [i, { module, out, factors }] of group.parts.entries()) {
       const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
-      const weight = timesFactors(await this.#weights.load(`${module}.weight`, [out, group.in]), part)
-      const values = bias ? timesFactors(await this.#weights.load(`${module}.bias`, [out]), part) : undefined
+      const weight = timesFactors(await this.#weights.load(`${module}.weight`, [out, group.in]), factors)
+      const values = bias ? timesFactors(await this.#weights.load(`${module}.bias`, [out]), factors) : undefined
       const base = await this.#linears.write(input, weight, { name, group, out })
       outputs.push(await this.#sum(input, base, changes[i]!, values, name))
     }

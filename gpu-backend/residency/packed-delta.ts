@@ -4,7 +4,7 @@
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { Delta, DeltaModule } from '../../adapters/delta.ts'
 import { BackendError } from '../errors.ts'
-import { type Part, type ProjectionGroup, timesFactors } from '../model/projection-groups.ts'
+import { type ProjectionGroup, timesFactors } from '../model/projection-groups.ts'
 import { type QuantizedColumns, quantizeColumns } from '../model/quantize.ts'
 
 /** What a packed delta's layout follows from. */
@@ -112,9 +112,9 @@ export function packDelta(
   const values = new Float32Array(packedValues(shape, groups, base))
   const packed = viewPacked(digest, shape, groups, base, values)
   for (const [i, group] of groups.entries()) {
-    for (const [index, part] of group.parts.entries()) {
-      const source = delta.modules.get(part.module)
-      if (source) packPart(source, group, part, packed.groups[i]![index]!)
+    for (const [part, { module, factors }] of group.parts.entries()) {
+      const source = delta.modules.get(module)
+      if (source) packPart(source, group, factors, packed.groups[i]![part]!)
     }
   }
   const embedding = delta.modules.get('model.embed_tokens')
@@ -136,10 +136,10 @@ function wholeVectors(rank: number): number {
 function packPart(
   source: DeltaModule,
   { in: inSize, smoothing }: ProjectionGroup,
-  part: Part,
+  factors: Float32Array | undefined,
   { rank, a, b }: PackedPart,
 ): void {
-  copyColumns(timesFactors(source.b, part), source.rank, b, rank)
+  copyColumns(timesFactors(source.b, factors), source.rank, b, rank)
   const rows = a instanceof Float32Array ? a : new Float32Array(rank * inSize)
   rows.set(source.a)
   if (a instanceof Float32Array) return

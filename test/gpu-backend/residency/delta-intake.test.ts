@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, test } from 'vitest'
 import { BackendError } from '../../../gpu-backend/errors.ts'
+import { withSmoothing } from '../../../gpu-backend/model/projection-groups.ts'
 import { DeltaIntake } from '../../../gpu-backend/residency/delta-intake.ts'
 import type { CheckedFile, PackedFile } from '../../../gpu-backend/residency/intake-thread.ts'
 import { packDelta } from '../../../gpu-backend/residency/packed-delta.ts'
@@ -59,7 +60,7 @@ describe('taking in a delta', () => {
   })
 
   test('packs for the graph as is packed here, the smoothing of its inputs included', async () => {
-    const rounded = groups.map((group) => ({ ...group, smoothing: new Float32Array(group.in).fill(2) }))
+    const rounded = withSmoothing(groups, (group) => new Float32Array(group.in).fill(2))
     for (const wanted of [groups, rounded]) {
       const kept: PackedFile[] = []
       const intake = DeltaIntake.packing(base, wanted, {

@@ -15,6 +15,7 @@ import { setImmediate } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../adapters/digest.ts'
 import { BackendError } from '../../../gpu-backend/errors.ts'
+import { withSmoothing } from '../../../gpu-backend/model/projection-groups.ts'
 import { readDeltaFile } from '../../../gpu-backend/residency/delta-file.ts'
 import { DiskTier } from '../../../gpu-backend/residency/disk-tier.ts'
 import { expectOneSentence } from '../../support/one-sentence.ts'
@@ -86,7 +87,7 @@ describe('the disk tier', () => {
     const delta = await encodedRandomDelta(base, { seed: 1, rank: 2 })
     const tier = open(freshDir())
     await admit(tier, delta)
-    const rounded = groups.map((group) => ({ ...group, smoothing: new Float32Array(group.in).fill(1) }))
+    const rounded = withSmoothing(groups, (group) => new Float32Array(group.in).fill(1))
     const other = open(tier.dir, MANY_BYTES, rounded)
     expect((await refusal(other.use(delta.digest))).code).toBe('adapter_missing')
     expect(other.count).toBe(0)
