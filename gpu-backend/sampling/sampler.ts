@@ -3,7 +3,8 @@
 import { BackendError } from '../errors.ts'
 import type { GrammarMatcher } from '../grammar/grammar.ts'
 import type { SamplingParams } from '../protocol.ts'
-import { Distribution } from './distribution.ts'
+import { draw } from './draw.ts'
+import { BLOCK_TOKENS, type Likelihoods, softmax } from './likelihoods.ts'
 
 /** What the choice may depend on besides the logits. */
 export interface SampleContext {
@@ -27,25 +28,63 @@ export interface Sampled {
   readonly top: readonly { readonly token: number; readonly logprob: number }[]
 }
 
+/** What the model itself says of a token and of the likeliest ones, before anything changes its logits. */
+export interface OwnLogprobs {
+  readonly top: Sampled['top']
+  of(token: number): number
+}
+
+/** What one row's token is chosen by, besides its logits. */
+export interface RowLikelihoods {
+  /** Where log probabilities were asked for. */
+  readonly own: OwnLogprobs | undefined
+  /** Of the constrained logits at the sequence's temperature; undefined: the largest logit is taken. */
+  readonly likelihoods: Likelihoods | undefined
+}
+
+/** Below it f32 cannot tell the logits apart that matter: the largest is taken, as vLLM does. */
+const LEAST_TEMPERATURE = 1e-5
+
+/** The temperature at which a token is drawn; undefined: the largest logit is taken. */
+export function drawingTemperature({ temperature }: SamplingParams): number | undefined {
+  return temperature < LEAST_TEMPERATURE ? undefined : temperature
+}
+
 /**
- * The next token; `logits` [vocab] f32 is changed in place.
+ * The next token of a row that is alone; `logits` [vocab] f32 is changed in place.
  * @throws BackendError where the grammar allows no token at all, or the logits are no numbers
  */
 export function sample(logits: Float32Array, context: SampleContext): Sampled {
-  const { sampling } = context
-  const wanted = sampling.logprobs
-  const normaliser = wanted === undefined ? 0 : logSumExp(logits, context.peak)
-  const raw = wanted === undefined ? undefined : { top: largest(logits, wanted), logits: logits.slice() }
+  const { logprobs } = context.sampling
+  const own = logprobs === undefined ? undefined : ownLogprobs(logits, logprobs, softmax(logits, 1))
+  constrain(logits, context)
+  const temperature = drawingTemperature(context.sampling)
+  const likelihoods = temperature === undefined ? undefined : softmax(logits, temperature)
+  return choose(logits, context, { own, likelihoods })
+}
+
+/** What the model says itself, with `count` tokens as the likeliest; `likelihoods` are of `logits` at a temperature of 1. */
+export function ownLogprobs(logits: Float32Array, count: number, likelihoods: Likelihoods): OwnLogprobs {
+  const best = largest(logits, 1, likelihoods)[0] ?? 0
+  const normaliser = logits[best]! - Math.log(likelihoods.probabilities[best]!)
+  const own = logits.slice()
+  const of = (token: number) => own[token]! - normaliser
+  return { of, top: largest(logits, count, likelihoods).map((token) => ({ token, logprob: of(token) })) }
+}
+
+/** Takes from `logits` what the grammar and the parameters forbid, and weighs the rest. @throws BackendError as `sample` */
+export function constrain(logits: Float32Array, context: SampleContext): void {
   context.grammar?.mask(logits)
   adjust(logits, context)
-  const token = sampling.temperature === 0 ? largestIndex(logits, context) : draw(logits, context)
+}
+
+/** The next token by constrained `logits`. @throws BackendError where they are no numbers */
+export function choose(logits: Float32Array, context: SampleContext, { own, likelihoods }: RowLikelihoods): Sampled {
+  const { sampling, seed, outputTokens } = context
+  const drawn = likelihoods && draw(likelihoods, uniform(seed, outputTokens.length), sampling)
+  const token = drawn ?? largestIndex(logits, context)
   if (!Number.isFinite(logits[token])) throw overflow()
-  if (!raw) return { token, logprob: 0, top: [] }
-  return {
-    token,
-    logprob: raw.logits[token]! - normaliser,
-    top: raw.top.map((id) => ({ token: id, logprob: raw.logits[id]! - normaliser })),
-  }
+  return own ? { token, logprob: own.of(token), top: own.top } : { token, logprob: 0, top: [] }
 }
 
 /** What a sequence ends with whose numbers have left the range of f32. Other rows of the batch do not notice. */
@@ -82,14 +121,6 @@ function adjust(
   for (const id of endTokenIds) logits[id] = Number.NEGATIVE_INFINITY
 }
 
-/** A token drawn at the temperature among those that top-k, top-p and min-p leave. */
-function draw(logits: Float32Array, context: SampleContext): number {
-  const { sampling, seed, outputTokens } = context
-  const best = largestIndex(logits, context)
-  const likely = new Distribution(logits, logits[best]!, sampling.temperature)
-  return likely.at(uniform(seed, outputTokens.length), sampling) ?? best
-}
-
 /** The first of the largest logits: the peak, unless something was raised past it or it was itself lowered. */
 function largestIndex(logits: Float32Array, { sampling, peak }: SampleContext): number {
   const raised =
@@ -113,21 +144,20 @@ function argmax(logits: Float32Array): number {
   return best
 }
 
-/** log of the sum of e^logit: what a logit less it is the logarithm of a probability. */
-function logSumExp(logits: Float32Array, peak = logits[argmax(logits)]!): number {
-  return peak + Math.log(new Distribution(logits, peak, 1).mass)
-}
-
-/** The ids of the `count` largest logits, largest first. */
-function largest(logits: Float32Array, count: number): number[] {
+/** The ids of the `count` largest logits, largest first; `likelihoods` are of these at any temperature. */
+function largest(logits: Float32Array, count: number, { probabilities, maxima }: Likelihoods): number[] {
   const top: number[] = []
-  for (let id = 0; id < logits.length; id++) {
-    if (top.length === count && !(logits[id]! > logits[top.at(-1) ?? 0]!)) continue
-    if (count === 0) break
-    let place = top.length
-    while (place > 0 && logits[id]! > logits[top[place - 1]!]!) place--
-    top.splice(place, 0, id)
-    if (top.length > count) top.pop()
+  if (count === 0) return top
+  for (let block = 0; block < maxima.length; block++) {
+    if (top.length === count && maxima[block]! < probabilities[top.at(-1)!]!) continue
+    const end = Math.min((block + 1) * BLOCK_TOKENS, logits.length)
+    for (let id = block * BLOCK_TOKENS; id < end; id++) {
+      if (top.length === count && !(logits[id]! > logits[top.at(-1)!]!)) continue
+      let place = top.length
+      while (place > 0 && logits[id]! > logits[top[place - 1]!]!) place--
+      top.splice(place, 0, id)
+      if (top.length > count) top.pop()
+    }
   }
   return top
 }

@@ -1,29 +1,67 @@
-// A sequence's next token, held to the sequence's response_format where it has one.
-// Knows no rows and no graph. Invariant: a grammar has seen every token of its sequence, and no other.
+// The next tokens of a step's sequences, each held to its response_format where it has one.
+// Knows no scheduling, and not where logits come from. Invariant: a grammar has seen every token of its sequence, and no other.
 import { type GrammarMatcher, Grammars } from '../../grammar/grammar.ts'
 import type { TokenTrie } from '../../grammar/token-trie.ts'
-import { type Sampled, sample } from '../../sampling/sampler.ts'
+import {
+  choose,
+  constrain,
+  drawingTemperature,
+  ownLogprobs,
+  type RowLikelihoods,
+  type SampleContext,
+  type Sampled,
+} from '../../sampling/sampler.ts'
 import type { Sequence } from '../../scheduler/sequence.ts'
+import type { RowSoftmax } from './row-softmax.ts'
+
+/** What became of one sequence; the others do not notice its error. */
+export type Attempt<T> = { readonly value: T } | { readonly error: unknown }
 
 export class NextToken {
   readonly #grammars: Grammars
+  readonly #softmax: RowSoftmax
   /** What the texts of sequences with a response_format are held to. */
   readonly #matchers = new WeakMap<Sequence, GrammarMatcher>()
 
   /** `vocabulary`: for grammars; undefined where the tokenizer is of a kind that none can be put on. */
-  constructor(vocabulary: TokenTrie | undefined) {
+  constructor(vocabulary: TokenTrie | undefined, softmax: RowSoftmax) {
     this.#grammars = new Grammars(vocabulary)
+    this.#softmax = softmax
   }
 
   /**
-   * The token that follows the sequence's own; `logits` [vocab] f32 are changed in place, `peak` is the largest, where known.
-   * @throws BackendError as `sample`, or where a text cannot be held to the format
+   * The token that follows each sequence's own, or the BackendError of `constrain` and `choose`, or where a text cannot be held
+   * to its format. `logits` [sequences, vocab] f32 are changed in place; `peaks` [sequences] are the largest, where known.
    */
-  choose(sequence: Sequence, logits: Float32Array, peak: number | undefined): Sampled {
+  chooseEach(sequences: readonly Sequence[], logits: Float32Array, peaks?: Float32Array): Attempt<Sampled>[] {
+    const vocabSize = logits.length / sequences.length
+    const rowOf = (row: number) => logits.subarray(row * vocabSize, (row + 1) * vocabSize)
+    const asked = sequences.map(({ sampling }) => (sampling.logprobs === undefined ? undefined : 1))
+    const owns = this.#softmax.run(logits, asked).map((likelihoods, row) => {
+      return likelihoods && ownLogprobs(rowOf(row), sequences[row]!.sampling.logprobs!, likelihoods)
+    })
+    const contexts = sequences.map((sequence, row) => {
+      return attempt(() => this.#constrain(sequence, rowOf(row), peaks?.[row]))
+    })
+    const temperatures = sequences.map(({ sampling }) => drawingTemperature(sampling))
+    const likelihoods = this.#softmax.run(logits, temperatures)
+    return contexts.map((context, row) => {
+      if ('error' in context) return context
+      return attempt(() => this.#choose(rowOf(row), context.value, { own: owns[row], likelihoods: likelihoods[row] }))
+    })
+  }
+
+  #constrain(sequence: Sequence, logits: Float32Array, peak: number | undefined): SampleContext {
     const { sampling, seed, promptTokens, outputTokens, endTokenIds } = sequence
     const grammar = this.#matcher(sequence)
-    const chosen = sample(logits, { sampling, seed, promptTokens, outputTokens, endTokenIds, grammar, peak })
-    grammar?.accept(chosen.token)
+    const context = { sampling, seed, promptTokens, outputTokens, endTokenIds, grammar, peak }
+    constrain(logits, context)
+    return context
+  }
+
+  #choose(logits: Float32Array, context: SampleContext, likelihoods: RowLikelihoods): Sampled {
+    const chosen = choose(logits, context, likelihoods)
+    context.grammar?.accept(chosen.token)
     return chosen
   }
 
@@ -33,5 +71,13 @@ export class NextToken {
     const matcher = this.#grammars.matcher(sequence.sampling.response_format, sequence.endTokenIds)
     if (matcher) this.#matchers.set(sequence, matcher)
     return matcher
+  }
+}
+
+function attempt<T>(work: () => T): Attempt<T> {
+  try {
+    return { value: work() }
+  } catch (error) {
+    return { error }
   }
 }

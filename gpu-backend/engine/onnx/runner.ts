@@ -18,6 +18,7 @@ import { HostKvCache, type KvCache } from './kv-cache.ts'
 import { computesPieces } from './long-pieces.ts'
 import { type Binding, type Device, OnnxRuntime, type Value } from './ort.ts'
 import { GPU_CHUNK_TOKENS, prefillChunkTokens } from './prefill-chunk.ts'
+import { RowSoftmax } from './row-softmax.ts'
 
 export interface RunnerOptions {
   readonly graphPath: string
@@ -47,6 +48,8 @@ interface ChangedRow {
 
 export class Runner {
   readonly kv: KvCache
+  /** For the logits of as many rows as a step has. */
+  readonly softmax: RowSoftmax
   /** Tokens that a prompt is to be computed in at once. */
   readonly chunkTokens: number
   readonly groups: readonly ProjectionGroup[]
@@ -94,6 +97,7 @@ export class Runner {
       new GraphSteps(this.#runtime, pair, this.kv, { vocabSize, results, firstPosition: this.#firstPosition })
     this.#withDeltas = steps(withDeltas)
     this.#bare = bare && steps(bare)
+    this.softmax = new RowSoftmax(this.#runtime, maxRows, vocabSize, options.threads)
   }
 
   /**
@@ -168,6 +172,7 @@ export class Runner {
     this.#bare?.release()
     this.#deltas.release()
     this.kv.release()
+    this.softmax.release()
     this.#noEmbeddingDelta.release()
     this.#firstPosition.release()
     this.#sessions.release()

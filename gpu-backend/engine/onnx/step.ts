@@ -6,6 +6,7 @@ import type { TokenTrie } from '../../grammar/token-trie.ts'
 import type { FinishReason } from '../../protocol.ts'
 import type { AdapterCache } from '../../residency/adapter-cache.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
+import type { Sampled } from '../../sampling/sampler.ts'
 import { type RowMove, Scheduler } from '../../scheduler/scheduler.ts'
 import { finishReason, newSequence, type Sequence, type SequenceRequest } from '../../scheduler/sequence.ts'
 import type { Decoded } from './decode-step.ts'
@@ -15,7 +16,7 @@ import { HostKvCache } from './kv-cache.ts'
 import { LoadsAhead } from './loads-ahead.ts'
 import { MeanPools } from './mean-pools.ts'
 import type { FromWorker, WorkerOptions, WorkerReport } from './messages.ts'
-import { NextToken } from './next-token.ts'
+import { type Attempt, NextToken } from './next-token.ts'
 import { Outbox } from './outbox.ts'
 import type { Runner } from './runner.ts'
 
@@ -53,7 +54,7 @@ export class Step {
     this.#options = options
     this.#runner = runner
     this.#cache = cache
-    this.#nextToken = new NextToken(options.vocabulary)
+    this.#nextToken = new NextToken(options.vocabulary, runner.softmax)
     this.#pools = new MeanPools(options.config.hiddenSize)
     this.#outbox = new Outbox(post)
     this.#wake = wake
@@ -172,8 +173,9 @@ export class Step {
     this.#noteStep(running)
     // All of them first: a sequence that ends moves another's row, with every token that is in it.
     for (const sequence of running) sequence.numComputedTokens++
-    for (const [row, sequence] of running.entries())
-      this.#append(sequence, this.#logitsOf(decoded, row), decoded.peaks[row])
+    const logits = this.#logitsOf(decoded, 0, running.length)
+    const chosen = this.#guard(running, () => this.#nextToken.chooseEach(running, logits, decoded.peaks))
+    for (const [row, next] of (chosen ?? []).entries()) this.#append(running[row]!, next)
   }
 
   /** The next tokens of the one sequence that runs: those of `draft` that are right, and the one after them. */
@@ -186,7 +188,7 @@ export class Step {
     let accepted = 0
     for (const row of tokens.keys()) {
       sequence.numComputedTokens++
-      const goesOn = this.#append(sequence, this.#logitsOf(decoded, row), decoded.peaks[row])
+      const goesOn = this.#appendNext(sequence, this.#logitsOf(decoded, row, 1), decoded.peaks.subarray(row, row + 1))
       // What was computed after another token than the sequence's own is of another text.
       if (!goesOn || sequence.outputTokens.at(-1) !== draft[row]) break
       accepted++
@@ -196,9 +198,10 @@ export class Step {
     this.#drafts!.noteAccepted(sequence, accepted)
   }
 
-  #logitsOf({ logits }: Decoded, row: number): Float32Array {
+  /** Of `rows` rows from `row` on. */
+  #logitsOf({ logits }: Decoded, row: number, rows: number): Float32Array {
     const { vocabSize } = this.#options.config
-    return logits.subarray(row * vocabSize, (row + 1) * vocabSize)
+    return logits.subarray(row * vocabSize, (row + rows) * vocabSize)
   }
 
   #noteStep(running: readonly Sequence[]): void {
@@ -235,7 +238,7 @@ export class Step {
     this.#runner.kv.join(from, to, sequence.numComputedTokens)
     sequence.maxBatchRows = Math.max(1, sequence.maxBatchRows)
     sequence.maxBatchDeltas = Math.max(sequence.digest === null ? 0 : 1, sequence.maxBatchDeltas)
-    this.#append(sequence, logits)
+    this.#appendNext(sequence, logits)
   }
 
   #finishEmbedding(sequence: Sequence): void {
@@ -245,16 +248,21 @@ export class Step {
     this.#outbox.embedded(sequence, embedding)
   }
 
-  /**
-   * Samples the sequence's next token and ends it where that was the last; `peak` is the largest logit, where known. Returns
-   * whether the sequence goes on.
-   */
-  #append(sequence: Sequence, logits: Float32Array, peak?: number): boolean {
-    const sampled = this.#guard([sequence], () => this.#nextToken.choose(sequence, logits, peak))
-    if (!sampled) return false
-    sequence.outputTokens.push(sampled.token)
+  /** Chooses the sequence's next token and appends it; `logits` [vocab], `peak` [1] as `chooseEach`. Returns as `#append`. */
+  #appendNext(sequence: Sequence, logits: Float32Array, peak?: Float32Array): boolean {
+    const chosen = this.#guard([sequence], () => this.#nextToken.chooseEach([sequence], logits, peak))
+    return chosen !== undefined && this.#append(sequence, chosen[0]!)
+  }
+
+  /** Ends the sequence where this token is its last, or there is none for it. Returns whether it goes on. */
+  #append(sequence: Sequence, next: Attempt<Sampled>): boolean {
+    if ('error' in next) {
+      this.#fail(sequence, next.error)
+      return false
+    }
+    sequence.outputTokens.push(next.value.token)
     this.#counts.generatedTokens++
-    this.#outbox.token(sequence, sampled)
+    this.#outbox.token(sequence, next.value)
     const reason = finishReason(sequence)
     if (reason) this.#end(sequence, reason)
     return reason === undefined

@@ -1,0 +1,105 @@
+// How likely each token of each row is, computed for all rows at once: ONNX Runtime's vectors take a tenth of the time that
+// loops of ours take. Knows neither sequences nor what is done with it. Invariant: a row's numbers do not depend on other rows.
+import { encodeModel, inlineSizes, type Node } from '../../model/onnx-file.ts'
+import { BLOCK_TOKENS, blocksOf, type Likelihoods } from '../../sampling/likelihoods.ts'
+import { floats } from './host-arrays.ts'
+import type { Binding, OnnxRuntime, Session } from './ort.ts'
+
+export class RowSoftmax {
+  readonly #runtime: OnnxRuntime
+  readonly #vocabSize: number
+  readonly #blocks: number
+  readonly #session: Session
+  readonly #binding: Binding
+  readonly #scales: Float32Array<ArrayBuffer>
+  readonly #probabilities: Float32Array<ArrayBuffer>
+  readonly #sums: Float32Array<ArrayBuffer>
+  readonly #maxima: Float32Array<ArrayBuffer>
+
+  /** For `maxRows` rows of `vocabSize` logits at most. */
+  constructor(runtime: OnnxRuntime, maxRows: number, vocabSize: number, threads: number) {
+    this.#runtime = runtime
+    this.#vocabSize = vocabSize
+    this.#blocks = blocksOf(vocabSize)
+    this.#session = runtime.createSession(softmaxGraph(vocabSize), 'cpu', threads)
+    this.#binding = this.#session.createBinding()
+    this.#scales = floats(maxRows)
+    this.#probabilities = floats(maxRows * this.#blocks * BLOCK_TOKENS)
+    this.#sums = floats(maxRows * this.#blocks)
+    this.#maxima = floats(maxRows * this.#blocks)
+  }
+
+  /**
+   * The likelihoods of `logits` [rows, vocab] f32 at each row's temperature, of those rows that have one; valid until the next
+   * call.
+   */
+  run(logits: Float32Array, temperatures: readonly (number | undefined)[]): (Likelihoods | undefined)[] {
+    const first = temperatures.findIndex((temperature) => temperature !== undefined)
+    if (first === -1) return []
+    const rows = temperatures.findLastIndex((temperature) => temperature !== undefined) + 1 - first
+    for (let row = 0; row < rows; row++) this.#scales[row] = 1 / (temperatures[first + row] ?? 1)
+    const [vocab, blocks] = [this.#vocabSize, this.#blocks]
+    const places = [
+      ['logits', logits.subarray(first * vocab, (first + rows) * vocab), [rows, vocab]],
+      ['scales', this.#scales.subarray(0, rows), [rows, 1]],
+      ['probabilities', this.#probabilities.subarray(0, rows * blocks * BLOCK_TOKENS), [rows, blocks, BLOCK_TOKENS]],
+      ['sums', this.#sums.subarray(0, rows * blocks), [rows, blocks]],
+      ['maxima', this.#maxima.subarray(0, rows * blocks), [rows, blocks]],
+    ] as const
+    const values = places.map(([name, data, dims], place) => {
+      const value = this.#runtime.hostTensor(data, 'f32', dims)
+      if (place < 2) this.#binding.input(name, value)
+      else this.#binding.output(name, value)
+      return value
+    })
+    this.#session.run(this.#binding)
+    for (const value of values) value.release()
+    return temperatures.map((temperature, row) => (temperature === undefined ? undefined : this.#row(row - first)))
+  }
+
+  release(): void {
+    this.#binding.release()
+    this.#session.release()
+  }
+
+  #row(row: number): Likelihoods {
+    const part = (all: Float32Array, size: number) => all.subarray(row * size, (row + 1) * size)
+    return {
+      probabilities: part(this.#probabilities, this.#blocks * BLOCK_TOKENS),
+      sums: part(this.#sums, this.#blocks),
+      maxima: part(this.#maxima, this.#blocks),
+    }
+  }
+}
+
+function softmaxGraph(vocabSize: number): Uint8Array {
+  const blocks = blocksOf(vocabSize)
+  const missing = blocks * BLOCK_TOKENS - vocabSize
+  const node = (op: string, inputs: string[], output: string, attributes: Node['attributes'] = {}): Node => {
+    return { op, domain: '', inputs, outputs: [output], attributes }
+  }
+  return encodeModel({
+    nodes: [
+      node('Mul', ['logits', 'scales'], 'scaled'),
+      node('Softmax', ['scaled'], 'weights', { axis: -1 }),
+      ...(missing > 0 ? [node('Pad', ['weights', 'filling'], 'filled_up')] : []),
+      node('Reshape', [missing > 0 ? 'filled_up' : 'weights', 'in_blocks'], 'probabilities'),
+      node('ReduceSum', ['probabilities', 'last_axis'], 'sums', { keepdims: 0 }),
+      node('ReduceMax', ['probabilities', 'last_axis'], 'maxima', { keepdims: 0 }),
+    ],
+    inputs: [
+      { name: 'logits', type: 'f32', dims: ['rows', vocabSize] },
+      { name: 'scales', type: 'f32', dims: ['rows', 1] },
+    ],
+    outputs: [
+      { name: 'probabilities', type: 'f32', dims: ['rows', blocks, BLOCK_TOKENS] },
+      { name: 'sums', type: 'f32', dims: ['rows', blocks] },
+      { name: 'maxima', type: 'f32', dims: ['rows', blocks] },
+    ],
+    initializers: [
+      inlineSizes('filling', [0, 0, 0, missing]),
+      inlineSizes('in_blocks', [-1, blocks, BLOCK_TOKENS]),
+      inlineSizes('last_axis', [-1]),
+    ],
+  })
+}
