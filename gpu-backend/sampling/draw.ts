@@ -19,19 +19,26 @@ export interface Cuts {
 
 /**
  * The token at which `share`, from 0 to 1, of the likely tokens' weight is reached; undefined where numbers that are none, a
- * rounded sum or a `top_p` of 0 leave no token there: then it is the best. Likely tokens are the `top_k` best, of these the fewest that hold
- * `top_p` of the weight (nucleus sampling, arXiv 1904.09751), and those `min_p` times as likely as the best (arXiv 2407.01082);
- * the best is always one. Where nothing is cut off they are in the order of the vocabulary, else in that of their likelihood.
+ * rounded sum or a `top_p` of 0 leave no token there: then it is the best. Likely tokens are the `top_k` best, of these the
+ * fewest that hold `top_p` of the weight (nucleus sampling, arXiv 1904.09751), and those `min_p` times as likely as the best
+ * (arXiv 2407.01082). Where nothing is cut off they are in the order of the vocabulary, else in that of their likelihood.
  */
 export function draw(likelihoods: Likelihoods, share: number, cuts: Cuts): number | undefined {
-  let total = 0
-  for (const sum of likelihoods.sums) total += sum
-  if (!(total > 0)) return undefined
+  const { sums, maxima } = likelihoods
   const { top_k, top_p, min_p } = cuts
+  let total = 0
+  for (let block = 0; block < sums.length; block++) total += sums[block]!
+  if (!(total > 0)) return undefined
   if (top_k === 0 && top_p >= 1 && min_p === 0) return atMass(likelihoods, share * total)
-  const near = new Bins(likelihoods, NEAR)
-  const isEnough = top_k > 0 ? near.count >= top_k : near.mass >= top_p * total || NEAR <= min_p
-  return (isEnough ? near : new Bins(likelihoods, 0)).draw(share, cuts, total)
+  let best = 0
+  for (let block = 0; block < maxima.length; block++) if (maxima[block]! > best) best = maxima[block]!
+  const bins = new Bins(likelihoods, best)
+  if (top_k > 0) bins.fill(bins.binOfBest(top_k) << BIN_SHIFT)
+  else {
+    const mass = bins.fill(bitsOfOne(best * NEAR))
+    if (mass < top_p * total && NEAR > min_p) bins.fill(0)
+  }
+  return bins.draw(share, cuts, total)
 }
 
 /** The token with which the probabilities come to `mass`, in the order of the vocabulary. */
@@ -57,53 +64,68 @@ interface End {
   readonly mass: number
 }
 
+/** Used for one draw after another: to make them takes as long as to fill them. */
+const masses = new Float64Array(BINS)
+const counts = new Int32Array(BINS)
+
 /** Tokens by how likely they are: only bins that matter are looked into, and their tokens put in order. */
 class Bins {
   readonly #likelihoods: Likelihoods
-  /** Of the probabilities. */
+  /** Probabilities are compared as bits, which have their order. */
   readonly #bits: Uint32Array
+  readonly #maxima: Uint32Array
   readonly #best: number
-  readonly #masses = new Float64Array(BINS)
-  readonly #counts = new Int32Array(BINS)
-  /** Of all tokens that are in bins, and how many they are. */
-  readonly mass: number
-  readonly count: number
 
-  /** Of the tokens that are `nearness` times as likely as the best. */
-  constructor(likelihoods: Likelihoods, nearness: number) {
-    const { probabilities, maxima } = likelihoods
+  /** `best` is the largest probability. */
+  constructor(likelihoods: Likelihoods, best: number) {
     this.#likelihoods = likelihoods
-    this.#bits = new Uint32Array(probabilities.buffer, probabilities.byteOffset, probabilities.length)
-    let best = 0
-    for (const largest of maxima) best = Math.max(best, largest)
+    this.#bits = bitsOf(likelihoods.probabilities)
+    this.#maxima = bitsOf(likelihoods.maxima)
     this.#best = best
-    const least = best * nearness
-    const [bits, masses, counts] = [this.#bits, this.#masses, this.#counts]
-    let [mass, count] = [0, 0]
+  }
+
+  /** The lowest bin that may have one of the `count` best tokens: as many blocks have one there or above. */
+  binOfBest(count: number): number {
+    const maxima = this.#maxima
+    counts.fill(0)
+    for (let block = 0; block < maxima.length; block++) counts[maxima[block]! >> BIN_SHIFT]!++
+    let left = count
+    for (let bin = binOf(this.#best); bin > 0; bin--) {
+      left -= counts[bin]!
+      if (left <= 0) return bin
+    }
+    return 0
+  }
+
+  /** Puts the tokens in whose probability has these bits or more, and is more than 0; returns their mass. */
+  fill(least: number): number {
+    const { probabilities } = this.#likelihoods
+    const [bits, maxima] = [this.#bits, this.#maxima]
+    masses.fill(0)
+    counts.fill(0)
+    let mass = 0
     for (let block = 0; block < maxima.length; block++) {
       if (maxima[block]! < least) continue
       for (let token = block * BLOCK_TOKENS; token < (block + 1) * BLOCK_TOKENS; token++) {
-        const probability = probabilities[token]!
-        if (probability === 0 || probability < least) continue
-        masses[bits[token]! >> BIN_SHIFT]! += probability
-        counts[bits[token]! >> BIN_SHIFT]!++
-        mass += probability
-        count++
+        if (bits[token]! < least || bits[token] === 0) continue
+        const bin = bits[token]! >> BIN_SHIFT
+        masses[bin]! += probabilities[token]!
+        counts[bin]!++
+        mass += probabilities[token]!
       }
     }
-    this.mass = mass
-    this.count = count
+    return mass
   }
 
-  /** As the function, where all likely tokens are in bins; `total` is the mass of all tokens, these or not. */
+  /** As the function, where all likely tokens are in; `total` is the mass of all tokens, these or not. */
   draw(share: number, { top_k, top_p, min_p }: Cuts, total: number): number | undefined {
     const count = top_k > 0 ? top_k : Number.POSITIVE_INFINITY
     const mass = top_k > 0 && top_p < 1 ? this.#end(count, Number.POSITIVE_INFINITY, 0).mass : total
     const end = this.#end(count, top_p < 1 ? top_p * mass : Number.POSITIVE_INFINITY, min_p * this.#best)
     let left = share * end.mass
     for (let bin = binOf(this.#best); bin >= end.bin; bin--) {
-      if (bin > end.bin && this.#masses[bin]! < left) {
-        left -= this.#masses[bin]!
+      if (bin > end.bin && masses[bin]! < left) {
+        left -= masses[bin]!
         continue
       }
       for (const token of bin > end.bin ? this.#inOrder(bin) : end.tokens) {
@@ -119,8 +141,7 @@ class Bins {
     const leastBin = binOf(least)
     let [taken, sum] = [0, 0]
     for (let bin = binOf(this.#best); bin >= 0; bin--) {
-      const [binCount, binMass] = [this.#counts[bin]!, this.#masses[bin]!]
-      if (binCount === 0) continue
+      const [binCount, binMass] = [counts[bin]!, masses[bin]!]
       if (taken + binCount <= count && sum + binMass < mass && bin > leastBin) {
         taken += binCount
         sum += binMass
@@ -142,23 +163,27 @@ class Bins {
 
   /** The tokens of a bin, likeliest first, and of equals the first. */
   #inOrder(bin: number): number[] {
-    const { probabilities, maxima } = this.#likelihoods
-    const bits = this.#bits
+    const [bits, maxima] = [this.#bits, this.#maxima]
     const tokens: number[] = []
+    if (counts[bin] === 0) return tokens
     for (let block = 0; block < maxima.length; block++) {
-      if (binOf(maxima[block]!) < bin) continue
+      if (maxima[block]! >> BIN_SHIFT < bin) continue
       for (let token = block * BLOCK_TOKENS; token < (block + 1) * BLOCK_TOKENS; token++) {
         if (bits[token]! >> BIN_SHIFT === bin) tokens.push(token)
       }
     }
-    return tokens.sort((x, y) => probabilities[y]! - probabilities[x]! || x - y)
+    return tokens.sort((x, y) => bits[y]! - bits[x]! || x - y)
   }
 }
 
-const float = new Float32Array(1)
-const bitsOfFloat = new Uint32Array(float.buffer)
+function bitsOf(probabilities: Float32Array): Uint32Array {
+  return new Uint32Array(probabilities.buffer, probabilities.byteOffset, probabilities.length)
+}
+
+function bitsOfOne(probability: number): number {
+  return bitsOf(Float32Array.of(probability))[0]!
+}
 
 function binOf(probability: number): number {
-  float[0] = probability
-  return bitsOfFloat[0]! >> BIN_SHIFT
+  return bitsOfOne(probability) >> BIN_SHIFT
 }

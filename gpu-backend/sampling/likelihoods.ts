@@ -25,18 +25,24 @@ export function softmax(logits: Float32Array, temperature: number): Likelihoods 
   const probabilities = new Float32Array(blocks * BLOCK_TOKENS)
   const [sums, maxima] = [new Float32Array(blocks), new Float32Array(blocks)]
   let best = Number.NEGATIVE_INFINITY
-  for (const logit of logits) best = Math.max(best, logit)
+  // Neither `Math.max` nor `for of`, which take ten times as long over so many numbers.
+  for (let token = 0; token < logits.length; token++) if (logits[token]! > best) best = logits[token]!
   let mass = 0
   for (let token = 0; token < logits.length; token++) {
-    probabilities[token] = Math.exp((logits[token]! - best) / temperature)
-    mass += probabilities[token]!
+    const weight = Math.exp((logits[token]! - best) / temperature)
+    probabilities[token] = weight
+    mass += weight
   }
-  for (let token = 0; token < logits.length; token++) {
-    const block = (token / BLOCK_TOKENS) | 0
-    const probability = probabilities[token]! / mass
-    probabilities[token] = probability
-    sums[block]! += probability
-    maxima[block] = Math.max(maxima[block]!, probability)
+  for (let block = 0; block < blocks; block++) {
+    let [sum, largest] = [0, 0]
+    for (let token = block * BLOCK_TOKENS; token < (block + 1) * BLOCK_TOKENS; token++) {
+      const probability = probabilities[token]! / mass
+      probabilities[token] = probability
+      sum += probability
+      if (probability > largest) largest = probability
+    }
+    sums[block] = sum
+    maxima[block] = largest
   }
   return { probabilities, sums, maxima }
 }

@@ -42,6 +42,8 @@ export interface RowLikelihoods {
   readonly likelihoods: Likelihoods | undefined
 }
 
+/** The smallest f32: a token may be less likely, but JSON has no infinity. */
+const LEAST_PROBABILITY = 2 ** -149
 /** Below it f32 cannot tell the logits apart that matter: the largest is taken, as vLLM does. */
 const LEAST_TEMPERATURE = 1e-5
 
@@ -56,20 +58,17 @@ export function drawingTemperature({ temperature }: SamplingParams): number | un
  */
 export function sample(logits: Float32Array, context: SampleContext): Sampled {
   const { logprobs } = context.sampling
-  const own = logprobs === undefined ? undefined : ownLogprobs(logits, logprobs, softmax(logits, 1))
+  const own = logprobs === undefined ? undefined : ownLogprobs(softmax(logits, 1), logprobs)
   constrain(logits, context)
   const temperature = drawingTemperature(context.sampling)
   const likelihoods = temperature === undefined ? undefined : softmax(logits, temperature)
   return choose(logits, context, { own, likelihoods })
 }
 
-/** What the model says itself, with `count` tokens as the likeliest; `likelihoods` are of `logits` at a temperature of 1. */
-export function ownLogprobs(logits: Float32Array, count: number, likelihoods: Likelihoods): OwnLogprobs {
-  const best = largest(logits, 1, likelihoods)[0] ?? 0
-  const normaliser = logits[best]! - Math.log(likelihoods.probabilities[best]!)
-  const own = logits.slice()
-  const of = (token: number) => own[token]! - normaliser
-  return { of, top: largest(logits, count, likelihoods).map((token) => ({ token, logprob: of(token) })) }
+/** What the model says itself, with the `count` likeliest tokens; `likelihoods` are of its own logits at a temperature of 1. */
+export function ownLogprobs(likelihoods: Likelihoods, count: number): OwnLogprobs {
+  const of = (token: number) => Math.log(Math.max(likelihoods.probabilities[token]!, LEAST_PROBABILITY))
+  return { of, top: likeliest(likelihoods, count).map((token) => ({ token, logprob: of(token) })) }
 }
 
 /** Takes from `logits` what the grammar and the parameters forbid, and weighs the rest. @throws BackendError as `sample` */
@@ -144,19 +143,20 @@ function argmax(logits: Float32Array): number {
   return best
 }
 
-/** The ids of the `count` largest logits, largest first; `likelihoods` are of these at any temperature. */
-function largest(logits: Float32Array, count: number, { probabilities, maxima }: Likelihoods): number[] {
+/** The `count` likeliest tokens, likeliest first and of equals the first; fewer where others have no probability. */
+function likeliest({ probabilities, maxima }: Likelihoods, count: number): number[] {
   const top: number[] = []
-  if (count === 0) return top
+  /** What a token must exceed. */
+  let least = count > 0 ? 0 : 1
   for (let block = 0; block < maxima.length; block++) {
-    if (top.length === count && maxima[block]! < probabilities[top.at(-1)!]!) continue
-    const end = Math.min((block + 1) * BLOCK_TOKENS, logits.length)
-    for (let id = block * BLOCK_TOKENS; id < end; id++) {
-      if (top.length === count && !(logits[id]! > logits[top.at(-1)!]!)) continue
+    if (!(maxima[block]! > least)) continue
+    for (let id = block * BLOCK_TOKENS; id < (block + 1) * BLOCK_TOKENS; id++) {
+      if (!(probabilities[id]! > least)) continue
       let place = top.length
-      while (place > 0 && logits[id]! > logits[top[place - 1]!]!) place--
+      while (place > 0 && probabilities[id]! > probabilities[top[place - 1]!]!) place--
       top.splice(place, 0, id)
       if (top.length > count) top.pop()
+      if (top.length === count) least = probabilities[top.at(-1)!]!
     }
   }
   return top

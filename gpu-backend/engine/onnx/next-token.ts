@@ -37,14 +37,14 @@ export class NextToken {
     const vocabSize = logits.length / sequences.length
     const rowOf = (row: number) => logits.subarray(row * vocabSize, (row + 1) * vocabSize)
     const asked = sequences.map(({ sampling }) => (sampling.logprobs === undefined ? undefined : 1))
-    const owns = this.#softmax.run(logits, asked).map((likelihoods, row) => {
-      return likelihoods && ownLogprobs(rowOf(row), sequences[row]!.sampling.logprobs!, likelihoods)
+    const owns = this.#softmax.run(logits, asked, 'own').map((likelihoods, row) => {
+      return likelihoods && ownLogprobs(likelihoods, sequences[row]!.sampling.logprobs!)
     })
     const contexts = sequences.map((sequence, row) => {
       return attempt(() => this.#constrain(sequence, rowOf(row), peaks?.[row]))
     })
     const temperatures = sequences.map(({ sampling }) => drawingTemperature(sampling))
-    const likelihoods = this.#softmax.run(logits, temperatures)
+    const likelihoods = this.#softmax.run(logits, temperatures, 'constrained')
     return contexts.map((context, row) => {
       if ('error' in context) return context
       return attempt(() => this.#choose(rowOf(row), context.value, { own: owns[row], likelihoods: likelihoods[row] }))

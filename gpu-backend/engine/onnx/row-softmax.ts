@@ -5,6 +5,9 @@ import { BLOCK_TOKENS, blocksOf, type Likelihoods } from '../../sampling/likelih
 import { floats } from './host-arrays.ts'
 import type { Binding, OnnxRuntime, Session } from './ort.ts'
 
+/** Of the model's own logits, or of what constraints leave of them. */
+export type Purpose = 'own' | 'constrained'
+
 export class RowSoftmax {
   readonly #runtime: OnnxRuntime
   readonly #vocabSize: number
@@ -12,9 +15,7 @@ export class RowSoftmax {
   readonly #session: Session
   readonly #binding: Binding
   readonly #scales: Float32Array<ArrayBuffer>
-  readonly #probabilities: Float32Array<ArrayBuffer>
-  readonly #sums: Float32Array<ArrayBuffer>
-  readonly #maxima: Float32Array<ArrayBuffer>
+  readonly #results: Readonly<Record<Purpose, Likelihoods>>
 
   /** For `maxRows` rows of `vocabSize` logits at most. */
   constructor(runtime: OnnxRuntime, maxRows: number, vocabSize: number, threads: number) {
@@ -24,27 +25,35 @@ export class RowSoftmax {
     this.#session = runtime.createSession(softmaxGraph(vocabSize), 'cpu', threads)
     this.#binding = this.#session.createBinding()
     this.#scales = floats(maxRows)
-    this.#probabilities = floats(maxRows * this.#blocks * BLOCK_TOKENS)
-    this.#sums = floats(maxRows * this.#blocks)
-    this.#maxima = floats(maxRows * this.#blocks)
+    const results = () => ({
+      probabilities: floats(maxRows * this.#blocks * BLOCK_TOKENS),
+      sums: floats(maxRows * this.#blocks),
+      maxima: floats(maxRows * this.#blocks),
+    })
+    this.#results = { own: results(), constrained: results() }
   }
 
   /**
    * The likelihoods of `logits` [rows, vocab] f32 at each row's temperature, of those rows that have one; valid until the next
-   * call.
+   * call for the same purpose.
    */
-  run(logits: Float32Array, temperatures: readonly (number | undefined)[]): (Likelihoods | undefined)[] {
+  run(
+    logits: Float32Array,
+    temperatures: readonly (number | undefined)[],
+    purpose: Purpose,
+  ): (Likelihoods | undefined)[] {
     const first = temperatures.findIndex((temperature) => temperature !== undefined)
     if (first === -1) return []
     const rows = temperatures.findLastIndex((temperature) => temperature !== undefined) + 1 - first
     for (let row = 0; row < rows; row++) this.#scales[row] = 1 / (temperatures[first + row] ?? 1)
     const [vocab, blocks] = [this.#vocabSize, this.#blocks]
+    const { probabilities, sums, maxima } = this.#results[purpose]
     const places = [
       ['logits', logits.subarray(first * vocab, (first + rows) * vocab), [rows, vocab]],
       ['scales', this.#scales.subarray(0, rows), [rows, 1]],
-      ['probabilities', this.#probabilities.subarray(0, rows * blocks * BLOCK_TOKENS), [rows, blocks, BLOCK_TOKENS]],
-      ['sums', this.#sums.subarray(0, rows * blocks), [rows, blocks]],
-      ['maxima', this.#maxima.subarray(0, rows * blocks), [rows, blocks]],
+      ['probabilities', probabilities.subarray(0, rows * blocks * BLOCK_TOKENS), [rows, blocks, BLOCK_TOKENS]],
+      ['sums', sums.subarray(0, rows * blocks), [rows, blocks]],
+      ['maxima', maxima.subarray(0, rows * blocks), [rows, blocks]],
     ] as const
     const values = places.map(([name, data, dims], place) => {
       const value = this.#runtime.hostTensor(data, 'f32', dims)
@@ -54,21 +63,21 @@ export class RowSoftmax {
     })
     this.#session.run(this.#binding)
     for (const value of values) value.release()
-    return temperatures.map((temperature, row) => (temperature === undefined ? undefined : this.#row(row - first)))
+    const part = (all: Float32Array, row: number, size: number) => all.subarray(row * size, (row + 1) * size)
+    return temperatures.map((temperature, index) => {
+      if (temperature === undefined) return undefined
+      const row = index - first
+      return {
+        probabilities: part(probabilities, row, blocks * BLOCK_TOKENS),
+        sums: part(sums, row, blocks),
+        maxima: part(maxima, row, blocks),
+      }
+    })
   }
 
   release(): void {
     this.#binding.release()
     this.#session.release()
-  }
-
-  #row(row: number): Likelihoods {
-    const part = (all: Float32Array, size: number) => all.subarray(row * size, (row + 1) * size)
-    return {
-      probabilities: part(this.#probabilities, this.#blocks * BLOCK_TOKENS),
-      sums: part(this.#sums, this.#blocks),
-      maxima: part(this.#maxima, this.#blocks),
-    }
   }
 }
 

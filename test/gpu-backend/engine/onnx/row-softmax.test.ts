@@ -20,7 +20,7 @@ describe.each([64 * 40, 49_152, 1000, 7])('of a vocabulary of %i tokens', (vocab
   const ofRow = (row: number) => logits.subarray(row * vocabSize, (row + 1) * vocabSize)
 
   test('each row has the likelihoods of its own temperature, and none where it has none', () => {
-    const found = rows.run(logits, TEMPERATURES)
+    const found = rows.run(logits, TEMPERATURES, 'own')
     for (const [row, temperature] of TEMPERATURES.entries()) {
       if (temperature === undefined) {
         expect(found[row]).toBeUndefined()
@@ -32,21 +32,28 @@ describe.each([64 * 40, 49_152, 1000, 7])('of a vocabulary of %i tokens', (vocab
         for (const [place, value] of expected[part].entries()) expect(found[row]![part][place]).toBeCloseTo(value, 5)
       }
     }
-    expect(rows.run(logits, new Array(ROWS).fill(undefined)).every((one) => one === undefined)).toBe(true)
+    expect(rows.run(logits, new Array(ROWS).fill(undefined), 'own').every((one) => one === undefined)).toBe(true)
   })
 
   test('a row has the same bits alone and among others', () => {
-    const copies = rows.run(logits, TEMPERATURES).map((one) => one && structuredClone(one))
+    const copies = rows.run(logits, TEMPERATURES, 'own').map((one) => one && structuredClone(one))
     for (const [row, temperature] of TEMPERATURES.entries()) {
-      if (temperature !== undefined) expect(rows.run(ofRow(row), [temperature])[0]).toEqual(copies[row])
+      if (temperature !== undefined) expect(rows.run(ofRow(row), [temperature], 'own')[0]).toEqual(copies[row])
     }
   })
 
+  test('what was found for one purpose stays while it is found for the other', () => {
+    const [own] = rows.run(ofRow(0), [1], 'own')
+    const before = structuredClone(own)
+    rows.run(ofRow(2), [2], 'constrained')
+    expect(own).toEqual(before)
+  })
+
   test('logits that are no numbers have likelihoods that are none, and those of other rows stay theirs', () => {
-    const [before] = structuredClone(rows.run(ofRow(0), [1]))
+    const [before] = structuredClone(rows.run(ofRow(0), [1], 'own'))
     const broken = floats(2 * vocabSize).fill(Number.NaN)
     broken.set(ofRow(0))
-    const [well, ill] = rows.run(broken, [1, 1])
+    const [well, ill] = rows.run(broken, [1, 1], 'own')
     expect(well).toEqual(before)
     expect(ill!.sums.every(Number.isNaN)).toBe(true)
   })
