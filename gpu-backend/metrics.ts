@@ -97,11 +97,12 @@ export class Metrics {
   }
 
   /** As they come: tokens of a prompt, those of them that were cached, and tokens of an answer. */
-  tokens(delta: string | null, { prompt = 0, cached = 0, output = 0 }: TokenCounts): void {
+  tokens(delta: string | null, { prompt, cached, output }: TokenCounts): void {
     const adapter = this.#label(delta)
-    this.#promptTokens.inc({ adapter }, prompt)
-    this.#cachedTokens.inc({ adapter }, cached)
-    this.#outputTokens.inc({ adapter }, output)
+    // Most calls are of one token, and each count of nothing would take as long as that of it.
+    if (prompt !== undefined) this.#promptTokens.inc({ adapter }, prompt)
+    if (cached !== undefined) this.#cachedTokens.inc({ adapter }, cached)
+    if (output !== undefined) this.#outputTokens.inc({ adapter }, output)
   }
 
   /** Everything, in Prometheus' text format. */
