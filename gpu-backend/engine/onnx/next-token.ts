@@ -12,7 +12,7 @@ import {
   type Sampled,
 } from '../../sampling/sampler.ts'
 import type { Sequence } from '../../scheduler/sequence.ts'
-import type { RowSoftmax } from './row-softmax.ts'
+import { type RowSoftmax, SOFTMAX_ROWS } from './row-softmax.ts'
 
 /** What became of one sequence; the others do not notice its error. */
 export type Attempt<T> = { readonly value: T } | { readonly error: unknown }
@@ -34,6 +34,18 @@ export class NextToken {
    * to its format. `logits` [sequences, vocab] f32 are changed in place; `peaks` [sequences] are the largest, where known.
    */
   chooseEach(sequences: readonly Sequence[], logits: Float32Array, peaks?: Float32Array): Attempt<Sampled>[] {
+    const vocabSize = logits.length / sequences.length
+    const chosen: Attempt<Sampled>[] = []
+    for (let first = 0; first < sequences.length; first += SOFTMAX_ROWS) {
+      const some = sequences.slice(first, first + SOFTMAX_ROWS)
+      const theirs = logits.subarray(first * vocabSize, (first + some.length) * vocabSize)
+      chosen.push(...this.#chooseSome(some, theirs, peaks?.subarray(first)))
+    }
+    return chosen
+  }
+
+  /** As `chooseEach`, for no more than the softmax takes. */
+  #chooseSome(sequences: readonly Sequence[], logits: Float32Array, peaks?: Float32Array): Attempt<Sampled>[] {
     const vocabSize = logits.length / sequences.length
     const rowOf = (row: number) => logits.subarray(row * vocabSize, (row + 1) * vocabSize)
     const asked = sequences.map(({ sampling }) => (sampling.logprobs === undefined ? undefined : 1))

@@ -8,6 +8,9 @@ import type { Binding, OnnxRuntime, Session } from './ort.ts'
 /** Of the model's own logits, or of what constraints leave of them. */
 export type Purpose = 'own' | 'constrained'
 
+/** Rows of a call at most, whose numbers take four bytes for each token of each: more at once are hardly faster. */
+export const SOFTMAX_ROWS = 16
+
 export class RowSoftmax {
   readonly #runtime: OnnxRuntime
   readonly #vocabSize: number
@@ -17,25 +20,24 @@ export class RowSoftmax {
   readonly #scales: Float32Array<ArrayBuffer>
   readonly #results: Readonly<Record<Purpose, Likelihoods>>
 
-  /** For `maxRows` rows of `vocabSize` logits at most. */
-  constructor(runtime: OnnxRuntime, maxRows: number, vocabSize: number, threads: number) {
+  constructor(runtime: OnnxRuntime, vocabSize: number, threads: number) {
     this.#runtime = runtime
     this.#vocabSize = vocabSize
     this.#blocks = blocksOf(vocabSize)
     this.#session = runtime.createSession(softmaxGraph(vocabSize), 'cpu', threads)
     this.#binding = this.#session.createBinding()
-    this.#scales = floats(maxRows)
+    this.#scales = floats(SOFTMAX_ROWS)
     const results = () => ({
-      probabilities: floats(maxRows * this.#blocks * BLOCK_TOKENS),
-      sums: floats(maxRows * this.#blocks),
-      maxima: floats(maxRows * this.#blocks),
+      probabilities: floats(SOFTMAX_ROWS * this.#blocks * BLOCK_TOKENS),
+      sums: floats(SOFTMAX_ROWS * this.#blocks),
+      maxima: floats(SOFTMAX_ROWS * this.#blocks),
     })
     this.#results = { own: results(), constrained: results() }
   }
 
   /**
    * The likelihoods of `logits` [rows, vocab] f32 at each row's temperature, of those rows that have one; valid until the next
-   * call for the same purpose.
+   * call for the same purpose. They are `SOFTMAX_ROWS` at most.
    */
   run(
     logits: Float32Array,
@@ -51,7 +53,7 @@ export class RowSoftmax {
     const places = [
       ['logits', logits.subarray(first * vocab, (first + rows) * vocab), [rows, vocab]],
       ['scales', this.#scales.subarray(0, rows), [rows, 1]],
-      ['probabilities', probabilities.subarray(0, rows * blocks * BLOCK_TOKENS), [rows, blocks, BLOCK_TOKENS]],
+      ['probabilities', probabilities.subarray(0, rows * blocks * BLOCK_TOKENS), [rows, blocks * BLOCK_TOKENS]],
       ['sums', sums.subarray(0, rows * blocks), [rows, blocks]],
       ['maxima', maxima.subarray(0, rows * blocks), [rows, blocks]],
     ] as const
@@ -90,24 +92,24 @@ function softmaxGraph(vocabSize: number): Uint8Array {
   return encodeModel({
     nodes: [
       node('Mul', ['logits', 'scales'], 'scaled'),
-      node('Softmax', ['scaled'], 'weights', { axis: -1 }),
-      ...(missing > 0 ? [node('Pad', ['weights', 'filling'], 'filled_up')] : []),
-      node('Reshape', [missing > 0 ? 'filled_up' : 'weights', 'in_blocks'], 'probabilities'),
-      node('ReduceSum', ['probabilities', 'last_axis'], 'sums', { keepdims: 0 }),
-      node('ReduceMax', ['probabilities', 'last_axis'], 'maxima', { keepdims: 0 }),
+      node('Softmax', ['scaled'], missing > 0 ? 'unfilled' : 'probabilities', { axis: -1 }),
+      ...(missing > 0 ? [node('Pad', ['unfilled', 'filling'], 'probabilities')] : []),
+      node('Reshape', ['probabilities', 'block_sizes'], 'blocks'),
+      node('ReduceSum', ['blocks', 'last_axis'], 'sums', { keepdims: 0 }),
+      node('ReduceMax', ['blocks', 'last_axis'], 'maxima', { keepdims: 0 }),
     ],
     inputs: [
       { name: 'logits', type: 'f32', dims: ['rows', vocabSize] },
       { name: 'scales', type: 'f32', dims: ['rows', 1] },
     ],
     outputs: [
-      { name: 'probabilities', type: 'f32', dims: ['rows', blocks, BLOCK_TOKENS] },
+      { name: 'probabilities', type: 'f32', dims: ['rows', blocks * BLOCK_TOKENS] },
       { name: 'sums', type: 'f32', dims: ['rows', blocks] },
       { name: 'maxima', type: 'f32', dims: ['rows', blocks] },
     ],
     initializers: [
       inlineSizes('filling', [0, 0, 0, missing]),
-      inlineSizes('in_blocks', [-1, blocks, BLOCK_TOKENS]),
+      inlineSizes('block_sizes', [-1, blocks, BLOCK_TOKENS]),
       inlineSizes('last_axis', [-1]),
     ],
   })

@@ -48,7 +48,7 @@ interface ChangedRow {
 
 export class Runner {
   readonly kv: KvCache
-  /** For the logits of as many rows as a step has. */
+  /** For the logits that the graph gives. */
   readonly softmax: RowSoftmax
   /** Tokens that a prompt is to be computed in at once. */
   readonly chunkTokens: number
@@ -97,7 +97,7 @@ export class Runner {
       new GraphSteps(this.#runtime, pair, this.kv, { vocabSize, results, firstPosition: this.#firstPosition })
     this.#withDeltas = steps(withDeltas)
     this.#bare = bare && steps(bare)
-    this.softmax = new RowSoftmax(this.#runtime, maxRows, vocabSize, options.threads)
+    this.softmax = new RowSoftmax(this.#runtime, vocabSize, options.threads)
   }
 
   /**

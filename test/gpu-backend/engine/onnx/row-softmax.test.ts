@@ -10,7 +10,7 @@ const TEMPERATURES = [0.7, undefined, 1, 2, 1e-5, 1, undefined, 0.3, 1.5]
 
 describe.each([64 * 40, 49_152, 1000, 7])('of a vocabulary of %i tokens', (vocabSize) => {
   const runtime = new OnnxRuntime()
-  const rows = new RowSoftmax(runtime, ROWS, vocabSize, 2)
+  const rows = new RowSoftmax(runtime, vocabSize, 2)
   afterAll(() => {
     rows.release()
     runtime.release()
