@@ -15,7 +15,7 @@ import type { Row } from './bench/goals.ts'
 import { Peers, requirePeers } from './bench/peers.ts'
 import { untilQuiet } from './bench/quiet.ts'
 import { HEADER, Report } from './bench/report.ts'
-import { sampledOverGreedy } from './bench/sampled.ts'
+import { sampledOverGreedy, WAYS } from './bench/sampled.ts'
 import {
   CONTEXT_TOKENS,
   deltaBytes,
@@ -164,9 +164,12 @@ async function measureSampled(
 ): Promise<void> {
   for (const count of BARE_STREAMS.filter((count) => streams.includes(count))) {
     const load = { streams: count, prompt, tokens: tokensFor(contender, count), pairs: flags.rounds }
-    const ratios = await sampledOverGreedy(backend, load)
-    tell(`server, temperature 1 over 0, bare base, ${count} streams`, ratios)
-    report.extras.sampledOverGreedy = { ...report.extras.sampledOverGreedy, [count]: median(ratios) }
+    for (const [name, way] of Object.entries(WAYS)) {
+      const ratios = await sampledOverGreedy(backend, load, way)
+      tell(`server, ${name} over greedy, bare base, ${count} streams`, ratios)
+      const known = report.extras.sampledOverGreedy ?? {}
+      report.extras.sampledOverGreedy = { ...known, [name]: { ...known[name], [count]: median(ratios) } }
+    }
   }
   process.stdout.write('\n')
 }
