@@ -103,7 +103,7 @@ function adjust(
     if (Number(id) < logits.length) logits[Number(id)]! += bias
   }
   if (sampling.repetition_penalty !== 1) {
-    for (const id of new Set([...Array.from(promptTokens), ...outputTokens])) {
+    for (const id of distinct([promptTokens, outputTokens], logits.length)) {
       const logit = logits[id]!
       // A penalty near zero would make it infinite, which no distribution can be made of.
       logits[id] =
@@ -118,6 +118,25 @@ function adjust(
   // Where the grammar is complete there is nothing but the end to choose.
   if (outputTokens.length >= sampling.min_tokens || grammar?.isComplete) return
   for (const id of endTokenIds) logits[id] = Number.NEGATIVE_INFINITY
+}
+
+/** Of the row that is looked at: a set of a long text's tokens takes six times as long. */
+let seen = new Uint8Array(0)
+
+/** The tokens of `texts` that the vocabulary has, each once. */
+function distinct(texts: readonly ArrayLike<number>[], vocabSize: number): number[] {
+  if (seen.length < vocabSize) seen = new Uint8Array(vocabSize)
+  const tokens: number[] = []
+  for (const text of texts) {
+    for (let i = 0; i < text.length; i++) {
+      const token = text[i]!
+      if (token >= vocabSize || seen[token] === 1) continue
+      seen[token] = 1
+      tokens.push(token)
+    }
+  }
+  for (const token of tokens) seen[token] = 0
+  return tokens
 }
 
 /** The first of the largest logits: the peak, unless something was raised past it or it was itself lowered. */
