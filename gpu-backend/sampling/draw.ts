@@ -169,7 +169,7 @@ class Bins {
     for (let block = 0; block < maxima.length; block++) {
       if (maxima[block]! >> BIN_SHIFT < bin) continue
       for (let token = block * BLOCK_TOKENS; token < (block + 1) * BLOCK_TOKENS; token++) {
-        if (bits[token]! >> BIN_SHIFT === bin) tokens.push(token)
+        if (bits[token]! >> BIN_SHIFT === bin && bits[token]! > 0) tokens.push(token)
       }
     }
     return tokens.sort((x, y) => bits[y]! - bits[x]! || x - y)

@@ -3,7 +3,7 @@
 import { encodeModel, inlineSizes, type Node } from '../../model/onnx-file.ts'
 import { BLOCK_TOKENS, blocksOf, type Likelihoods } from '../../sampling/likelihoods.ts'
 import { floats } from './host-arrays.ts'
-import type { Binding, OnnxRuntime, Session } from './ort.ts'
+import type { Binding, OnnxRuntime, Session, Value } from './ort.ts'
 
 /** Of the model's own logits, or of what constraints leave of them. */
 export type Purpose = 'own' | 'constrained'
@@ -50,19 +50,18 @@ export class RowSoftmax {
     for (let row = 0; row < rows; row++) this.#scales[row] = 1 / (temperatures[first + row] ?? 1)
     const [vocab, blocks] = [this.#vocabSize, this.#blocks]
     const { probabilities, sums, maxima } = this.#results[purpose]
-    const places = [
-      ['logits', logits.subarray(first * vocab, (first + rows) * vocab), [rows, vocab]],
-      ['scales', this.#scales.subarray(0, rows), [rows, 1]],
-      ['probabilities', probabilities.subarray(0, rows * blocks * BLOCK_TOKENS), [rows, blocks * BLOCK_TOKENS]],
-      ['sums', sums.subarray(0, rows * blocks), [rows, blocks]],
-      ['maxima', maxima.subarray(0, rows * blocks), [rows, blocks]],
-    ] as const
-    const values = places.map(([name, data, dims], place) => {
+    const values: Value[] = []
+    const host = (data: Float32Array, dims: readonly number[]) => {
       const value = this.#runtime.hostTensor(data, 'f32', dims)
-      if (place < 2) this.#binding.input(name, value)
-      else this.#binding.output(name, value)
+      values.push(value)
       return value
-    })
+    }
+    this.#binding.input('logits', host(logits.subarray(first * vocab, (first + rows) * vocab), [rows, vocab]))
+    this.#binding.input('scales', host(this.#scales.subarray(0, rows), [rows, 1]))
+    const padded = blocks * BLOCK_TOKENS
+    this.#binding.output('probabilities', host(probabilities.subarray(0, rows * padded), [rows, padded]))
+    this.#binding.output('sums', host(sums.subarray(0, rows * blocks), [rows, blocks]))
+    this.#binding.output('maxima', host(maxima.subarray(0, rows * blocks), [rows, blocks]))
     this.#session.run(this.#binding)
     for (const value of values) value.release()
     const part = (all: Float32Array, row: number, size: number) => all.subarray(row * size, (row + 1) * size)
@@ -70,7 +69,7 @@ export class RowSoftmax {
       if (temperature === undefined) return undefined
       const row = index - first
       return {
-        probabilities: part(probabilities, row, blocks * BLOCK_TOKENS),
+        probabilities: part(probabilities, row, padded),
         sums: part(sums, row, blocks),
         maxima: part(maxima, row, blocks),
       }
