@@ -196,6 +196,20 @@ export class Session {
     this.#check(this.#api.RunWithBinding(this.#session, null, binding.pointer))
   }
 
+  /** Runs the graph once `bind` has bound what changes; values that it has `host` hold are released after the run. @throws OrtError */
+  runWith(binding: Binding, bind: (host: (value: Value) => Value) => void): void {
+    const values: Value[] = []
+    try {
+      bind((value) => {
+        values.push(value)
+        return value
+      })
+      this.run(binding)
+    } finally {
+      for (const value of values) value.release()
+    }
+  }
+
   release(): void {
     if (this.#deviceAllocator) this.#api.ReleaseAllocator(this.#deviceAllocator)
     if (this.#deviceMemory) this.#api.ReleaseMemoryInfo(this.#deviceMemory)

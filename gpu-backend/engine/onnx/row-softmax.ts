@@ -3,7 +3,7 @@
 import { encodeModel, inlineSizes, type Node } from '../../model/onnx-file.ts'
 import { BLOCK_TOKENS, blocksOf, type Likelihoods } from '../../sampling/likelihoods.ts'
 import { floats } from './host-arrays.ts'
-import type { Binding, OnnxRuntime, Session, Value } from './ort.ts'
+import type { Binding, OnnxRuntime, Session } from './ort.ts'
 
 /** Of the model's own logits, or of what constraints leave of them. */
 export type Purpose = 'own' | 'constrained'
@@ -50,20 +50,16 @@ export class RowSoftmax {
     for (let row = 0; row < rows; row++) this.#scales[row] = 1 / (temperatures[first + row] ?? 1)
     const [vocab, blocks] = [this.#vocabSize, this.#blocks]
     const { probabilities, sums, maxima } = this.#results[purpose]
-    const values: Value[] = []
-    const host = (data: Float32Array, dims: readonly number[]) => {
-      const value = this.#runtime.hostTensor(data, 'f32', dims)
-      values.push(value)
-      return value
-    }
-    this.#binding.input('logits', host(logits.subarray(first * vocab, (first + rows) * vocab), [rows, vocab]))
-    this.#binding.input('scales', host(this.#scales.subarray(0, rows), [rows, 1]))
     const padded = blocks * BLOCK_TOKENS
-    this.#binding.output('probabilities', host(probabilities.subarray(0, rows * padded), [rows, padded]))
-    this.#binding.output('sums', host(sums.subarray(0, rows * blocks), [rows, blocks]))
-    this.#binding.output('maxima', host(maxima.subarray(0, rows * blocks), [rows, blocks]))
-    this.#session.run(this.#binding)
-    for (const value of values) value.release()
+    const binding = this.#binding
+    this.#session.runWith(binding, (host) => {
+      const tensor = (data: Float32Array, dims: readonly number[]) => host(this.#runtime.hostTensor(data, 'f32', dims))
+      binding.input('logits', tensor(logits.subarray(first * vocab, (first + rows) * vocab), [rows, vocab]))
+      binding.input('scales', tensor(this.#scales.subarray(0, rows), [rows, 1]))
+      binding.output('probabilities', tensor(probabilities.subarray(0, rows * padded), [rows, padded]))
+      binding.output('sums', tensor(sums.subarray(0, rows * blocks), [rows, blocks]))
+      binding.output('maxima', tensor(maxima.subarray(0, rows * blocks), [rows, blocks]))
+    })
     const part = (all: Float32Array, row: number, size: number) => all.subarray(row * size, (row + 1) * size)
     return temperatures.map((temperature, index) => {
       if (temperature === undefined) return undefined

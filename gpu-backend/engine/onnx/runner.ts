@@ -120,8 +120,8 @@ export class Runner {
     const logits = this.#prefillLogits.subarray(0, logitsLength)
     const hidden = this.#prefillHidden.subarray(0, hiddenLength)
     const step = this.#stepsFor([{ delta }]).prefill
-    const { binding } = step
-    this.#run(step, (host) => {
+    const { session, binding } = step
+    session.runWith(binding, (host) => {
       binding.input('input_ids', host(this.#runtime.hostTensor(ints(count, tokens), 'i32', [1, count])))
       binding.input('seqlens_k', host(this.#runtime.hostTensor(ints(1, [past + count - 1]), 'i32', [1])))
       binding.input('total_length', host(this.#runtime.hostTensor(ints(1, [past + count]), 'i32', [])))
@@ -184,20 +184,6 @@ export class Runner {
     return this.#bare && rows.every(({ delta }) => delta === null) ? this.#bare : this.#withDeltas
   }
 
-  /** Runs the graph once `bind` has bound what changes; values that it has `host` hold are released after the run. */
-  #run({ session, binding }: Bound, bind: (host: (value: Value) => Value) => void): void {
-    const values: Value[] = []
-    try {
-      bind((value) => {
-        values.push(value)
-        return value
-      })
-      session.run(binding)
-    } finally {
-      for (const value of values) value.release()
-    }
-  }
-
   /** A device's cache has no views, so its batch always has every row: those that do not run repeat the first's delta. */
   #padded(running: readonly DecodeRow[]): readonly DecodeRow[] {
     if (this.#options.device === 'cpu') return running
@@ -212,7 +198,7 @@ export class Runner {
     }
     step.total[0] = Math.max(...rows.map(({ past }) => past + 1))
     for (const { name, value } of step.inputs) step.binding.input(name, value)
-    this.#run(step, (host) =>
+    step.session.runWith(step.binding, (host) =>
       this.#bindDeltas(
         step,
         rows.map(({ token, delta }) => ({ tokens: [token], delta })),
