@@ -105,7 +105,7 @@ async function startEngine(config: Config): Promise<Engine> {
   }
   const { startOnnxEngine } = await import('./engine/onnx/start-onnx-engine.ts')
   const { weightFormat: weights, device, threads } = config
-  return startOnnxEngine({ ...options, weights, device, threads }, progress)
+  return startOnnxEngine({ ...options, weights, device, threads, ownCore: true }, progress)
 }
 
 main().catch((error: unknown) => {

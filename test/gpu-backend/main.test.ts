@@ -6,7 +6,9 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
+import { OwnCore } from '../../gpu-backend/engine/onnx/own-core.ts'
 import { BackendClient, generation, responseTo, SECRET } from '../support/backend-client.ts'
+import { coresOfThreads } from '../support/cores-of-threads.ts'
 import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
@@ -113,6 +115,21 @@ describe('the backend, started', () => {
     } finally {
       await closeServer(other)
     }
+  })
+})
+
+describe.runIf(OwnCore.ofThisThread())('the backend, at work', () => {
+  test('has a core for the thread that runs the graph, and the others for all else', async () => {
+    const started = start([])
+    const client = await listening(started)
+    await (await client.generate({ sampling: { max_tokens: 4 } })).text()
+    const { pid } = started.child
+    const threads = coresOfThreads(pid!)
+    const shared = threads.get(String(pid))!
+    const own = [...threads.values()].filter((cores) => !cores.some((core) => shared.includes(core)))
+    expect(own).toEqual([[expect.any(Number)]])
+    expect(shared).toHaveLength(coresOfThreads(process.pid).get(String(process.pid))!.length - 1)
+    expect([...threads.values()].filter((cores) => String(cores) === String(shared))).toHaveLength(threads.size - 1)
   })
 })
 

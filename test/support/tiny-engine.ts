@@ -28,6 +28,7 @@ export function tinyEngines(): {
           weights: 'f32',
           device: 'cpu',
           threads: 1,
+          ownCore: false,
           memoryBytes: 256e6,
           maxBatch: 8,
           contextTokens: 512,

@@ -1,14 +1,29 @@
-// Linux's calls for memory, through koffi: addresses are numbers here.
+// Linux's calls for memory and cores, through koffi: addresses are numbers here.
 import koffi from 'koffi'
 
 /** mmap(2), munmap(2), madvise(2) and mincore(2); undefined on other systems. */
 export function memoryCalls() {
-  if (process.platform !== 'linux') return undefined
-  const library = koffi.load('libc.so.6')
+  const library = loadLibc()
+  if (!library) return undefined
   return {
     mmap: library.func('mmap', 'uintptr_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64_t']),
     munmap: library.func('munmap', 'int', ['uintptr_t', 'size_t']),
     madvise: library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int']),
     mincore: library.func('mincore', 'int', ['uintptr_t', 'size_t', 'uint8_t *']),
   }
+}
+
+/** sched_getaffinity(2), sched_setaffinity(2) and sched_getcpu(3); undefined on other systems. */
+export function coreCalls() {
+  const library = loadLibc()
+  if (!library) return undefined
+  return {
+    sched_getaffinity: library.func('sched_getaffinity', 'int', ['int', 'size_t', 'uint8_t *']),
+    sched_setaffinity: library.func('sched_setaffinity', 'int', ['int', 'size_t', 'uint8_t *']),
+    sched_getcpu: library.func('sched_getcpu', 'int', []),
+  }
+}
+
+function loadLibc() {
+  return process.platform === 'linux' ? koffi.load('libc.so.6') : undefined
 }

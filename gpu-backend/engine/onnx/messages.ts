@@ -17,6 +17,8 @@ export interface WorkerOptions extends RunnerOptions {
   /** Capacity of the prefix cache. */
   readonly prefixCacheBytes: number
   readonly deltaDir: string
+  /** Whether the thread may keep the process's others off a core. */
+  readonly ownCore: boolean
 }
 
 export type ToWorker =

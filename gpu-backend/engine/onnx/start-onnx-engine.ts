@@ -23,6 +23,8 @@ export interface OnnxEngineOptions extends EngineOptions {
   readonly weights: WeightFormat
   readonly device: Device
   readonly threads: number
+  /** Whether this process is the engine's, so that its threads may be kept off a core. */
+  readonly ownCore: boolean
 }
 
 /**
@@ -66,6 +68,7 @@ export async function startOnnxEngine(
     hostDeltaBytes: plan.hostDeltaBytes,
     prefixCacheBytes: plan.prefixCacheBytes,
     deltaDir,
+    ownCore: options.ownCore && options.device === 'cpu',
   }
   const { thread, vocabulary } = await EngineThread.start(workerOptions, () => {
     const bytes = tokenBytes(source.tokenizer.tokenizer)

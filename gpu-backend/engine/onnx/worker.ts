@@ -5,6 +5,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { AdapterCache } from '../../residency/adapter-cache.ts'
 import { deltaPath, readDeltaFile } from '../../residency/delta-file.ts'
 import type { FromWorker, ToWorker, WorkerOptions } from './messages.ts'
+import { OwnCore } from './own-core.ts'
 import { Runner } from './runner.ts'
 import { Step } from './step.ts'
 
@@ -47,6 +48,7 @@ async function main(options: WorkerOptions): Promise<void> {
     handle(message)
     wake()
   })
+  const core = options.ownCore ? OwnCore.ofThisThread() : undefined
   post({ type: 'ready' })
   while (!closing) {
     const ran = step.run(Date.now())
@@ -54,8 +56,10 @@ async function main(options: WorkerOptions): Promise<void> {
       if (step.evict(digest)) post({ type: 'evicted', call })
       else evictions.push({ digest, call })
     }
-    if (ran) await nextTurn()
-    else {
+    if (ran) {
+      core?.look(Date.now())
+      await nextTurn()
+    } else {
       await new Promise<void>((resolve) => {
         const timer = step.isIdle ? undefined : setTimeout(resolve, IDLE_CHECK_MS)
         wake = () => {
@@ -65,6 +69,7 @@ async function main(options: WorkerOptions): Promise<void> {
       })
     }
   }
+  core?.release()
   runner.release()
   port.close()
 }
