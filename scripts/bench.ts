@@ -10,7 +10,7 @@ import { WEIGHT_FORMATS } from '../gpu-backend/model/weight-formats.ts'
 import { readBandwidth } from './bench/bandwidth.ts'
 import { coldStart, disturbed, zipf } from './bench/cold.ts'
 import { adaptersOf, type Contender, MODES, type Mode, type Prompt } from './bench/contender.ts'
-import { addedStepMs, differentOverShared } from './bench/deltas.ts'
+import { type Added, addedByDeltas, differentOverShared } from './bench/deltas.ts'
 import type { Row } from './bench/goals.ts'
 import { Peers, requirePeers } from './bench/peers.ts'
 import { untilQuiet } from './bench/quiet.ts'
@@ -97,10 +97,7 @@ async function main(): Promise<void> {
     process.stdout.write(
       `${model}, rank ${RANK}, ${availableParallelism()} threads of ${cpus()[0]?.model}, medians of ${flags.rounds} rounds\n`,
     )
-    const readBytesPerSecond = await readBandwidth()
-    process.stdout.write(`read bandwidth ${(readBytesPerSecond / 1e9).toFixed(1)} GB/s\n\n`)
-    // What deltas cost is compared with that of its own run.
-    if (only.includes('deltas')) report.extras.readBytesPerSecond = readBytesPerSecond
+    process.stdout.write(`read bandwidth ${((await readBandwidth()) / 1e9).toFixed(1)} GB/s\n\n`)
     if (only.some((part) => part !== 'zipf')) await measure(setup, only, report)
     if (only.includes('zipf')) await measureZipf(setup, report)
     report.save()
@@ -120,8 +117,7 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
       contenders.push(server.contender, await startLoop(setup, weights))
     }
     const [{ backend, base, digests, deltas }] = servers as [Server]
-    report.extras.deltaBytes = deltaBytes(base, RANK)
-    if (only.includes('deltas')) await measureDeltas(contenders, setup, report)
+    if (only.includes('deltas')) await measureDeltas(contenders, deltaBytes(base, RANK), setup, report)
     if (only.includes('sampled')) await measureSampled(servers[0]!, setup, report)
     const peers = await preparePeers(setup, deltas)
     if (only.includes('decode')) await measureDecode(contenders, peers, setup, report)
@@ -138,8 +134,13 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
   }
 }
 
-/** `server` and `loop` of one kind of weights. */
-async function measureDeltas([server, loop]: readonly Contender[], setup: Setup, report: Report): Promise<void> {
+/** `server` and `loop` of one kind of weights, with deltas of `bytes` each. */
+async function measureDeltas(
+  [server, loop]: readonly Contender[],
+  bytes: number,
+  setup: Setup,
+  report: Report,
+): Promise<void> {
   const { prompt } = setup
   const load = (one: Contender, streams: number) => {
     return { streams, prompt, tokens: tokensFor(one, streams), pairs: PAIRS_A_ROUND * flags.rounds }
@@ -150,9 +151,18 @@ async function measureDeltas([server, loop]: readonly Contender[], setup: Setup,
     report.extras.differentOverShared = median(ratios)
   }
   for (const streams of BARE_STREAMS.filter((count) => setup.streams.includes(count))) {
-    const added = await addedStepMs(loop!, load(loop!, streams))
-    tell(`loop, ms that different deltas add to a step, ${streams} streams`, added)
-    report.extras.addedStepMs = { ...report.extras.addedStepMs, [streams]: median(added) }
+    const pairs = await addedByDeltas(loop!, load(loop!, streams), bytes)
+    const told = (what: string, of: (added: Added) => number) => {
+      const values = pairs.map(of)
+      tell(`loop, ${streams} streams, ${what}`, values)
+      return median(values)
+    }
+    const added: Added = {
+      ms: told('ms that different deltas add to a step', ({ ms }) => ms),
+      readBytesPerSecond: 1e9 * told('GB/s read meanwhile', ({ readBytesPerSecond }) => readBytesPerSecond / 1e9),
+      overReading: told('time of the deltas over reading them once', ({ overReading }) => overReading),
+    }
+    report.extras.addedByDeltas = { ...report.extras.addedByDeltas, [streams]: added }
   }
   process.stdout.write('\n')
 }

@@ -1,6 +1,7 @@
 // What the figures are held to: for each a floor and a goal, and how it follows from what was measured.
 // A figure whose parts were not measured is left out.
 import type { Mode } from './contender.ts'
+import type { Added } from './deltas.ts'
 import { DEFAULT_WAY } from './sampled.ts'
 import type { Figures } from './timing.ts'
 
@@ -12,13 +13,10 @@ export interface Row extends Figures {
 
 /** What is measured beside the rows; absent where it was not. */
 export interface Extras {
-  readBytesPerSecond?: number | undefined
-  /** Bytes of one delta in f32. */
-  deltaBytes?: number | undefined
   /** Tokens/s of the server, 16 streams. */
   differentOverShared?: number | undefined
-  /** By the number of streams: what different deltas add to a step of the loop. */
-  addedStepMs?: Readonly<Record<number, number>> | undefined
+  /** By the number of streams: what different deltas add to a step of the loop, medians. */
+  addedByDeltas?: Readonly<Record<number, Added>> | undefined
   /** By the way in which tokens are chosen and the number of streams: tokens/s of the server over those of greedy answers. */
   sampledOverGreedy?: Readonly<Record<string, Readonly<Record<number, number>>>> | undefined
   prefillTokensPerSecond?: number | undefined
@@ -46,11 +44,6 @@ export function goals(rows: readonly Row[], extras: Extras, server: string, loop
     x === undefined || y === undefined ? undefined : x / y
   const bare = (streams: number) => rate(server, 'bare base', streams)
   const different = (streams: number) => rate(server, 'all different', streams)
-  const deltaCost = (streams: number) => {
-    const { readBytesPerSecond, deltaBytes, addedStepMs } = extras
-    if (!readBytesPerSecond || !deltaBytes) return undefined
-    return over(addedStepMs?.[streams], (1000 * streams * deltaBytes) / readBytesPerSecond)
-  }
   const list = (
     name: string,
     streams: readonly number[],
@@ -86,7 +79,9 @@ export function goals(rows: readonly Row[], extras: Extras, server: string, loop
     ...list('all different over llama.cpp one by one', [8, 32], [3, 4], [5, 7], (n) =>
       over(different(n), rate('llama.cpp', 'all different', 8)),
     ),
-    ...list('time of the deltas over reading them once', [8, 32], [1.6, 1.6], [1.1, 1.1], deltaCost).map(limit),
+    ...list('time of the deltas over reading them once', [8, 32], [1.6, 1.6], [1.1, 1.1], (n) => {
+      return extras.addedByDeltas?.[n]?.overReading
+    }).map(limit),
     { name: 'all different over one shared, 16 streams', floor: 0.8, goal: 0.95, value: extras.differentOverShared },
     ...list(`${DEFAULT_WAY} over greedy, bare base`, [8, 32], [0.85, 0.85], [0.95, 0.95], (n) => {
       return extras.sampledOverGreedy?.[DEFAULT_WAY]?.[n]
