@@ -51,7 +51,7 @@ export class OwnCore {
     return cores > 1 ? new OwnCore(calls, basename(readlinkSync('/proc/thread-self')), allowed, waits) : undefined
   }
 
-  /** Takes the core, keeps it, or gives it up for now: to be called often, `nowMs` in any clock's milliseconds. */
+  /** Takes the core, keeps it, or gives it up for now: to be called often, with `performance.now()`. */
   look(nowMs: number): void {
     if (nowMs < this.#nextLookMs) return
     this.#nextLookMs = nowMs + LOOK_MS

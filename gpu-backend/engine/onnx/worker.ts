@@ -57,7 +57,7 @@ async function main(options: WorkerOptions): Promise<void> {
       else evictions.push({ digest, call })
     }
     if (ran) {
-      core?.look(Date.now())
+      core?.look(performance.now())
       await nextTurn()
     } else {
       await new Promise<void>((resolve) => {
