@@ -16,46 +16,41 @@ const SHARED_MS = 60_000
 
 /**
  * Keeps the calling thread on the core where it runs, and this process's other threads on the rest of those that the process
- * may use (Linux's sched_setaffinity(2)). A thread started later has the cores of the one that starts it. Other processes know nothing of it: another backend may have chosen the same core,
- * a container may have less time than cores. So the core is given up for a while wherever the thread has to wait for it.
+ * may use (Linux's sched_setaffinity(2)). A thread started later has the cores of the one that starts it. Other processes know
+ * nothing of it: another backend may have chosen the same core, a container may have less time than cores. So the core is given
+ * up for a while wherever the thread has to wait for it. Where no file can be opened at the time, things stay as they are.
  */
 export class OwnCore {
-  readonly #calls: NonNullable<ReturnType<typeof coreCalls>>
+  readonly #calls: Calls
   readonly #thread: string
   /** Cores that the process had at first. */
   readonly #allowed: Uint8Array
   #isHeld = false
   #nextLookMs = 0
   /** When last looked at. */
-  #waits: Waits
+  #waits: Waits = { ranNs: 0, waitedNs: 0 }
 
-  private constructor(
-    calls: NonNullable<ReturnType<typeof coreCalls>>,
-    thread: string,
-    allowed: Uint8Array,
-    waits: Waits,
-  ) {
+  private constructor(calls: Calls, thread: string, allowed: Uint8Array) {
     this.#calls = calls
     this.#thread = thread
     this.#allowed = allowed
-    this.#waits = waits
   }
 
   /** For the calling thread; undefined where there is one core only, or the system does not tell or do what it takes. */
   static ofThisThread(): OwnCore | undefined {
     const calls = coreCalls()
-    const waits = readWaits()
     const allowed = new Uint8Array(MASK_BYTES)
-    if (!calls || !waits || calls.sched_getaffinity(0, MASK_BYTES, allowed) !== 0) return undefined
+    if (!calls || !readWaits() || calls.sched_getaffinity(0, MASK_BYTES, allowed) !== 0) return undefined
     const cores = allowed.reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0)
-    return cores > 1 ? new OwnCore(calls, basename(readlinkSync('/proc/thread-self')), allowed, waits) : undefined
+    return cores > 1 ? new OwnCore(calls, basename(readlinkSync('/proc/thread-self')), allowed) : undefined
   }
 
   /** Takes the core, keeps it, or gives it up for now: to be called often, with `performance.now()`. */
   look(nowMs: number): void {
     if (nowMs < this.#nextLookMs) return
     this.#nextLookMs = nowMs + LOOK_MS
-    const waits = readWaits() ?? this.#waits
+    const waits = readWaits()
+    if (!waits) return
     if (!this.#isHeld) {
       this.#waits = waits
       this.#take()
@@ -67,24 +62,26 @@ export class OwnCore {
     this.#waits = waits
     if (waitedNs <= MAX_WAITED * wantedNs) return
     this.release()
-    this.#nextLookMs = nowMs + SHARED_MS
+    if (!this.#isHeld) this.#nextLookMs = nowMs + SHARED_MS
   }
 
   /** Lets every thread run on every core again. */
   release(): void {
-    if (!this.#isHeld) return
+    const threads = this.#isHeld ? threadsOfProcess() : undefined
+    if (!threads) return
+    for (const thread of threads) this.#keepOn(thread, this.#allowed)
     this.#isHeld = false
-    for (const thread of readdirSync('/proc/self/task')) this.#keepOn(thread, this.#allowed)
   }
 
   #take(): void {
     const core = this.#calls.sched_getcpu()
     const own = new Uint8Array(MASK_BYTES)
     own[core >> 3] = 1 << (core & 7)
-    if (!this.#keepOn(this.#thread, own)) return
-    this.#isHeld = true
+    const threads = threadsOfProcess()
+    if (!threads || !this.#keepOn(this.#thread, own)) return
     const others = this.#allowed.map((byte, at) => byte & ~own[at]!)
-    for (const thread of readdirSync('/proc/self/task')) if (thread !== this.#thread) this.#keepOn(thread, others)
+    for (const thread of threads) if (thread !== this.#thread) this.#keepOn(thread, others)
+    this.#isHeld = true
   }
 
   /** False where it cannot be: a thread that has ended meanwhile, or a system that does not allow it. */
@@ -92,6 +89,8 @@ export class OwnCore {
     return this.#calls.sched_setaffinity(Number(thread), MASK_BYTES, cores) === 0
   }
 }
+
+type Calls = NonNullable<ReturnType<typeof coreCalls>>
 
 interface Waits {
   readonly ranNs: number
@@ -103,6 +102,14 @@ function readWaits(): Waits | undefined {
   try {
     const [ranNs = 0, waitedNs = 0] = readFileSync('/proc/thread-self/schedstat', 'utf8').split(' ').map(Number)
     return ranNs > 0 ? { ranNs, waitedNs } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function threadsOfProcess(): string[] | undefined {
+  try {
+    return readdirSync('/proc/self/task')
   } catch {
     return undefined
   }

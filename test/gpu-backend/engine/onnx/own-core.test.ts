@@ -4,9 +4,22 @@ import { once } from 'node:events'
 import { readlinkSync } from 'node:fs'
 import { basename } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { OwnCore } from '../../../../gpu-backend/engine/onnx/own-core.ts'
 import { coresOfThreads } from '../../../support/cores-of-threads.ts'
+
+/** As where the process has as many files open as it may. */
+const files = vi.hoisted(() => ({ tooMany: false }))
+
+vi.mock(import('node:fs'), async (importOriginal) => {
+  const real = await importOriginal()
+  const limited = <Call extends (...args: never[]) => unknown>(call: Call) =>
+    ((...args: Parameters<Call>) => {
+      if (files.tooMany) throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
+      return call(...args)
+    }) as Call
+  return { ...real, readdirSync: limited(real.readdirSync), readFileSync: limited(real.readFileSync) }
+})
 
 /** Not on another system, or with one core. */
 const isPossible = OwnCore.ofThisThread() !== undefined
@@ -18,6 +31,7 @@ describe.runIf(isPossible)('a core of its own', () => {
   let core: OwnCore
 
   afterEach(async () => {
+    files.tooMany = false
     core.release()
     for (const rival of rivals.splice(0)) {
       rival.kill('SIGKILL')
@@ -58,6 +72,23 @@ describe.runIf(isPossible)('a core of its own', () => {
     const own = mine()
     for (const seconds of [1, 2, 3]) core.look(seconds * 1000)
     expect(mine()).toEqual(own)
+  })
+
+  test('is neither taken nor given up while no file can be opened', () => {
+    take()
+    const own = mine()
+    files.tooMany = true
+    core.release()
+    core.look(1_000)
+    files.tooMany = false
+    expect(mine()).toEqual(own)
+    core.release()
+    files.tooMany = true
+    core.look(2_000)
+    files.tooMany = false
+    expectAllEverywhere()
+    core.look(3_000)
+    expect(mine()).toHaveLength(1)
   })
 
   test('is given up for a minute where the thread has to wait for it', async () => {
