@@ -2,13 +2,12 @@
 import { readBandwidth } from './bandwidth.ts'
 import { adaptersOf, type Contender, type Mode } from './contender.ts'
 import { inPairs, type PairedLoad } from './in-pairs.ts'
-import type { Figures } from './timing.ts'
+import { type Figures, summarize } from './timing.ts'
 
 /** Tokens/s with all adapters different over those with one shared; of each pair. */
 export function differentOverShared(contender: Contender, load: PairedLoad): Promise<number[]> {
-  return modesInPairs(contender, ['all different', 'one shared'], load, (different, shared) => {
-    return different.tokensPerSecond / shared.tokensPerSecond
-  })
+  const run = async (mode: Mode, tokens: number) => (await inMode(contender, load, mode, tokens)).tokensPerSecond
+  return inPairs(['all different', 'one shared'], load, run, (different, shared) => different / shared)
 }
 
 /** What different deltas add to a step of the bare base. */
@@ -22,31 +21,23 @@ export interface Added {
 
 /** For deltas of `deltaBytes` each; of each pair. Memory is measured after each run: what it gives changes from minute to minute. */
 export function addedByDeltas(contender: Contender, load: PairedLoad, deltaBytes: number): Promise<Added[]> {
-  const stepMs = ({ tokensPerSecond }: Figures) => (load.streams * 1000) / tokensPerSecond
-  const speeds: number[] = []
-  const measured: Contender = {
-    ...contender,
-    generate: async (request) => {
-      const timings = await contender.generate(request)
-      speeds.push(await readBandwidth())
-      return timings
-    },
+  const { streams } = load
+  const run = async (mode: Mode, tokens: number) => {
+    const { tokensPerSecond } = await inMode(contender, load, mode, tokens)
+    return { stepMs: (streams * 1000) / tokensPerSecond, speed: await readBandwidth() }
   }
-  return modesInPairs(measured, ['all different', 'bare base'], load, (different, bare) => {
-    const ms = stepMs(different) - stepMs(bare)
-    const readBytesPerSecond = (speeds.at(-1)! + speeds.at(-2)!) / 2
-    return { ms, readBytesPerSecond, overReading: (ms * readBytesPerSecond) / (1000 * load.streams * deltaBytes) }
+  return inPairs(['all different', 'bare base'], load, run, (different, bare) => {
+    const ms = different.stepMs - bare.stepMs
+    const readBytesPerSecond = (different.speed + bare.speed) / 2
+    return { ms, readBytesPerSecond, overReading: (ms * readBytesPerSecond) / (1000 * streams * deltaBytes) }
   })
 }
 
-function modesInPairs<Value>(
+async function inMode(
   contender: Contender,
-  modes: readonly [Mode, Mode],
-  load: PairedLoad,
-  compare: (first: Figures, second: Figures) => Value,
-): Promise<Value[]> {
-  const { streams, prompt } = load
-  const run = (mode: Mode, tokens: number) =>
-    contender.generate({ adapters: adaptersOf(mode, streams), prompt, tokens })
-  return inPairs(modes, load, run, compare)
+  { streams, prompt }: PairedLoad,
+  mode: Mode,
+  tokens: number,
+): Promise<Figures> {
+  return summarize(await contender.generate({ adapters: adaptersOf(mode, streams), prompt, tokens }))
 }

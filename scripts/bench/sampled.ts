@@ -3,6 +3,7 @@
 import type { SamplingParams } from '../../gpu-backend/protocol.ts'
 import { type BackendProcess, greedy } from './backend-process.ts'
 import { inPairs, type PairedLoad } from './in-pairs.ts'
+import { summarize } from './timing.ts'
 
 export const DEFAULT_WAY = 'temperature 1'
 /** Ways to choose tokens by what is asked for. */
@@ -20,10 +21,11 @@ export function sampledOverGreedy(
   load: PairedLoad,
   way: Partial<SamplingParams>,
 ): Promise<number[]> {
-  const run = (asked: Partial<SamplingParams>, tokens: number) => {
+  const run = async (asked: Partial<SamplingParams>, tokens: number) => {
     const request = greedy(null, load.prompt.text, tokens)
     const drawn = { ...request, sampling: { ...request.sampling, ...asked } }
-    return Promise.all(Array.from({ length: load.streams }, () => backend.generate(drawn)))
+    const answers = Array.from({ length: load.streams }, () => backend.generate(drawn))
+    return summarize(await Promise.all(answers)).tokensPerSecond
   }
-  return inPairs([way, {}], load, run, (sampled, likeliest) => sampled.tokensPerSecond / likeliest.tokensPerSecond)
+  return inPairs([way, {}], load, run, (sampled, likeliest) => sampled / likeliest)
 }
