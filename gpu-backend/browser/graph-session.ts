@@ -3,7 +3,8 @@
 // follow one another, or start again from an earlier position.
 import type { InferenceSession, Tensor } from 'onnxruntime-web'
 import type { BaseModel } from '../../adapters/base-model.ts'
-import { deltaTensors, type NoChange, noChange, tensorName } from '../engine/onnx/delta-tensors.ts'
+import { deltaTensors, type NoChange, noChange } from '../engine/onnx/delta-tensors.ts'
+import { factorName, isFactor } from '../model/delta-factors.ts'
 import { WEIGHTS_FILE } from '../model/graph.ts'
 import { type ModelDimensions, type ProjectionGroup, projectionGroups } from '../model/projection-groups.ts'
 import { addEmbeddingChange, type PackedDelta } from '../residency/packed-delta.ts'
@@ -165,9 +166,10 @@ export class GraphSession {
 /** Whether the graph has the inputs for deltas that this version gives it. */
 function takesDeltas({ inputNames }: InferenceSession, dimensions: ModelDimensions): boolean {
   const names = projectionGroups(dimensions).flatMap((group) =>
-    (['A', 'B'] as const).flatMap((factor) => Array.from(group.parts, (_, i) => tensorName(group, factor, i))),
+    (['A', 'B'] as const).flatMap((factor) => Array.from(group.parts, (_, i) => factorName(group, factor, i))),
   )
-  return names.every((name) => inputNames.includes(name))
+  const taken = inputNames.filter(isFactor)
+  return taken.length === names.length && names.every((name) => taken.includes(name))
 }
 
 /** The graph's inputs (`past`) or outputs (`present`) of the KV cache, K and V of each layer alternating. */

@@ -37,7 +37,9 @@ export function layoutOf(groups: readonly ProjectionGroup[]): string {
   const hash = createHash('sha256')
   for (const { name, smoothing, parts } of groups) {
     if (smoothing) hash.update(name).update(smoothing)
-    for (const { module, factors } of parts) if (factors) hash.update(module).update(factors)
+    for (const { module, factors } of parts.flatMap(({ projections }) => projections)) {
+      if (factors) hash.update(module).update(factors)
+    }
   }
   return hash.digest('hex')
 }

@@ -81,12 +81,13 @@ export async function buildGraph(
   for (let layer = 0; layer < config.layers; layer++) {
     const [qkv, o, gateUp, down, next] = groups.slice(layer * 4, layer * 4 + 5) as Five<ProjectionGroup>
     const path = `model.layers.${layer}`
-    const attended = await attention.write(layer, await projections.joined(normed, qkv, config.qkvBias))
-    const [attentionOut] = await projections.apart(attended, o, config.outputBias)
+    const [queryKeyValue] = await projections.write(normed, qkv, config.qkvBias)
+    const attended = await attention.write(layer, queryKeyValue!)
+    const [attentionOut] = await projections.write(attended, o, config.outputBias)
     const mlpNorm = { path: `${path}.post_attention_layernorm`, size, epsilon, reader: gateUp }
     ;[normed, residual] = await addAndNorm(graph, weights, mlpNorm, attentionOut!, residual)
-    const [gate, up] = await projections.apart(normed, gateUp, config.mlpBias)
-    const [mlpOut] = await projections.apart(swiGlu(graph, `l${layer}`, gate!, up!), down, config.mlpBias)
+    const [gate, up] = await projections.write(normed, gateUp, config.mlpBias)
+    const [mlpOut] = await projections.write(swiGlu(graph, `l${layer}`, gate!, up!), down, config.mlpBias)
     const isLast = layer + 1 === config.layers
     const nextPath = isLast ? 'model.norm' : `model.layers.${layer + 1}.input_layernorm`
     const nextNorm = { path: nextPath, size, epsilon, reader: next }

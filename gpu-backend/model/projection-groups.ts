@@ -2,33 +2,36 @@
 // Knows neither graphs nor weights.
 import type { ModelConfig } from './model-config.ts'
 
-/** One projection of a group. */
-export interface Part {
+/** One projection of the model. */
+export interface Projection {
   readonly module: string
   readonly out: number
   /** Of each output, where it brings the smoothing of the group that reads it: what the graph's W and B have been multiplied by. */
   readonly factors?: Float32Array
 }
 
+/** Projections that the graph computes in one product, of W as of A and of B, their outputs side by side. */
+export interface Part {
+  readonly projections: readonly Projection[]
+  /** Of all its projections. */
+  readonly out: number
+}
+
 /** Projections that read the same input. */
 export interface ProjectionGroup {
   /**
    * Prefix of the graph's inputs for part i: `<name>.A<i>` [rank, in] and `<name>.B<i>` [out, rank], each with an optional
-   * leading row. Each part has a rank of its own.
+   * leading row. Each part has a rank of its own, which is that of all its projections. Where these are several, A is
+   * [projections, rank, in], and B [blocks, size, rank] as `outputBlocks` says.
    */
   readonly name: string
   readonly in: number
   readonly parts: readonly Part[]
-  /**
-   * Whether the graph joins the parts' outputs. Their changes, joined as well, must then be as long as these, or a single
-   * value, which is broadcast; of a group that is not joined, each part's change must be.
-   */
-  readonly joined: boolean
   /** What its input comes from that nothing else reads, and that can bring the smoothing: a norm, or the group before it. */
   readonly smoothedBy?: 'norm' | 'up_proj'
   /**
    * Where the graph rounds the input to bytes: what each of its channels was multiplied by before. A is in bytes then,
-   * `<name>.A<i>` u8 [in, rank] with a scale for each column, `<name>.A_scales<i>` f32 [rank].
+   * `<name>.A<i>` u8 [in, rank] with a scale for each column, `<name>.A_scales<i>` f32 [1, rank].
    */
   readonly smoothing?: Float32Array
 }
@@ -51,44 +54,61 @@ export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
   const keyValue = config.kvHeads * config.headDim
   const layers = Array.from({ length: config.layers }, (_, layer): ProjectionGroup[] => {
     const path = `model.layers.${layer}`
-    const part = (module: string, out: number) => ({ module: `${path}.${module}`, out })
+    const projection = (module: string, out: number) => ({ module: `${path}.${module}`, out })
     return [
       {
         name: `l${layer}.qkv`,
         in: config.hiddenSize,
         parts: [
-          part('self_attn.q_proj', query),
-          part('self_attn.k_proj', keyValue),
-          part('self_attn.v_proj', keyValue),
+          partOf(
+            projection('self_attn.q_proj', query),
+            projection('self_attn.k_proj', keyValue),
+            projection('self_attn.v_proj', keyValue),
+          ),
         ],
-        joined: true,
         smoothedBy: 'norm',
       },
       {
         name: `l${layer}.o`,
         in: query,
-        parts: [part('self_attn.o_proj', config.hiddenSize)],
-        joined: false,
+        parts: [partOf(projection('self_attn.o_proj', config.hiddenSize))],
       },
       {
         name: `l${layer}.gate_up`,
         in: config.hiddenSize,
-        parts: [part('mlp.gate_proj', config.intermediateSize), part('mlp.up_proj', config.intermediateSize)],
-        joined: false,
+        parts: [
+          partOf(projection('mlp.gate_proj', config.intermediateSize)),
+          partOf(projection('mlp.up_proj', config.intermediateSize)),
+        ],
         smoothedBy: 'norm',
       },
       {
         name: `l${layer}.down`,
         in: config.intermediateSize,
-        parts: [part('mlp.down_proj', config.hiddenSize)],
-        joined: false,
+        parts: [partOf(projection('mlp.down_proj', config.hiddenSize))],
         smoothedBy: 'up_proj',
       },
     ]
   })
-  const lmHead = { module: 'lm_head', out: config.vocabSize }
-  const head = { name: HEAD, in: config.hiddenSize, parts: [lmHead], joined: false }
+  const head = { name: HEAD, in: config.hiddenSize, parts: [partOf({ module: 'lm_head', out: config.vocabSize })] }
   return [...layers.flat(), head]
+}
+
+function partOf(...projections: Projection[]): Part {
+  return { projections, out: projections.reduce((sum, { out }) => sum + out, 0) }
+}
+
+/**
+ * A part's outputs in blocks of one size, the largest that all of its projections are multiples of: `of` says for each block
+ * the index of its projection. A product over blocks is one, whatever the projections' sizes.
+ */
+export function outputBlocks({ projections }: Part): { size: number; of: number[] } {
+  const size = projections.reduce((divisor, { out }) => greatestCommonDivisor(divisor, out), 0)
+  return { size, of: projections.flatMap(({ out }, i) => new Array<number>(out / size).fill(i)) }
+}
+
+function greatestCommonDivisor(x: number, y: number): number {
+  return y === 0 ? x : greatestCommonDivisor(y, x % y)
 }
 
 /** `values` [factors, ..], each row times its factor; as they are where there are no factors. */
@@ -117,7 +137,11 @@ export function withSmoothing(
   return smoothed.map((group, i) => {
     const { smoothedBy, smoothing } = smoothed[i + 1] ?? {}
     if (smoothedBy !== 'up_proj' || !smoothing) return group
-    const parts = group.parts.map((part) => (part.module.endsWith(smoothedBy) ? { ...part, factors: smoothing } : part))
-    return { ...group, parts }
+    const withFactors = (projection: Projection) =>
+      projection.module.endsWith(smoothedBy) ? { ...projection, factors: smoothing } : projection
+    return {
+      ...group,
+      parts: group.parts.map((part) => ({ ...part, projections: part.projections.map(withFactors) })),
+    }
   })
 }

@@ -5,7 +5,7 @@ import type { GraphWriter } from './graph-writer.ts'
 import { type LinearOptions, LinearWriter, type Rounded } from './linear.ts'
 import type { Weights } from './model-source.ts'
 import { DATA_TYPE } from './onnx-file.ts'
-import { type ProjectionGroup, timesFactors } from './projection-groups.ts'
+import { type Projection, type ProjectionGroup, timesFactors } from './projection-groups.ts'
 
 export class ProjectionWriter {
   readonly #graph: GraphWriter
@@ -23,27 +23,15 @@ export class ProjectionWriter {
     this.#rows = rows
   }
 
-  /** y [B, T, out] of x [B, T, in]: the parts of the group side by side. */
-  async joined(x: string, group: ProjectionGroup, bias: boolean): Promise<string> {
-    const { name, parts } = group
-    const out = parts.reduce((sum, part) => sum + part.out, 0)
-    const weight = await this.#stack(parts.map((part) => [`${part.module}.weight`, [part.out, group.in]]))
-    const biases = bias ? await this.#stack(parts.map((part) => [`${part.module}.bias`, [part.out]])) : undefined
+  /** y [B, T, out] of x [B, T, in], one for each part of the group. */
+  async write(x: string, group: ProjectionGroup, bias: boolean): Promise<string[]> {
     const input = await this.#inputOf(x, group)
-    const base = await this.#linears.write(input, weight, { name, group, out })
-    const change = this.#graph.node('Concat', this.#deltas.changes(x, input, group), `${name}.changes`, { axis: -1 })
-    return this.#sum(input, base, change, biases, name)
-  }
-
-  /** The same, each part by itself. */
-  async apart(x: string, group: ProjectionGroup, bias: boolean): Promise<string[]> {
-    const input = await this.#inputOf(x, group)
-    const changes = this.#deltas.changes(x, input, group)
+    const changes = this.#deltas.changes(x, input, group, this.#rows)
     const outputs: string[] = []
-    for (const [i, { module, out, factors }] of group.parts.entries()) {
+    for (const [i, { projections, out }] of group.parts.entries()) {
       const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
-      const weight = timesFactors(await this.#weights.load(`${module}.weight`, [out, group.in]), factors)
-      const values = bias ? timesFactors(await this.#weights.load(`${module}.bias`, [out]), factors) : undefined
+      const weight = await this.#load(projections, 'weight', [group.in])
+      const values = bias ? await this.#load(projections, 'bias', []) : undefined
       const base = await this.#linears.write(input, weight, { name, group, out })
       outputs.push(await this.#sum(input, base, changes[i]!, values, name))
     }
@@ -56,9 +44,8 @@ export class ProjectionWriter {
     const { name, parts } = group
     const input = await this.#inputOf(x, group)
     const base = await this.#linears.write(input, weight, { name, group, out: parts[0]!.out })
-    const [change] = this.#deltas.changes(x, input, group)
-    const changes = this.#deltas.inRows(change!, graph.rowsOf(x, 'sampled_rows'), name)
-    const sum = (output: string) => graph.node('Add', [base, changes], output)
+    const [change] = this.#deltas.changes(x, input, group, graph.rowsOf(x, 'sampled_rows'))
+    const sum = (output: string) => graph.node('Add', [base, change!], output)
     // Where they are f32 already they are their own output: the largest tensor of all need not be copied.
     if (typeof input !== 'string') graph.node('Mul', [sum(`${name}.sum`), input.largest], output)
     else if (graph.floatType === 'f32') sum(output)
@@ -82,16 +69,22 @@ export class ProjectionWriter {
     name: string,
   ): Promise<string> {
     const graph = this.#graph
-    const sum = graph.node('Add', [base, this.#deltas.inRows(change, this.#rows, name)], `${name}.sum`)
+    const sum = graph.node('Add', [base, change], `${name}.sum`)
     const y = typeof input === 'string' ? sum : graph.node('Mul', [sum, input.largest], `${name}.y`)
     if (!bias) return y
     return graph.node('Add', [y, await graph.floats(`${name}.bias`, [bias.length], bias)], `${name}.biased`)
   }
 
-  /** Tensors of equal inner size, one after another. */
-  async #stack(tensors: readonly (readonly [string, readonly number[]])[]): Promise<Float32Array> {
+  /** The weights [out, in] or biases [out] of `projections`, one after another; `inner`: the dimensions after out. */
+  async #load(
+    projections: readonly Projection[],
+    kind: 'weight' | 'bias',
+    inner: readonly number[],
+  ): Promise<Float32Array> {
     const loaded: Float32Array[] = []
-    for (const [name, shape] of tensors) loaded.push(await this.#weights.load(name, shape))
+    for (const { module, out, factors } of projections) {
+      loaded.push(timesFactors(await this.#weights.load(`${module}.${kind}`, [out, ...inner]), factors))
+    }
     if (loaded.length === 1) return loaded[0]!
     const stacked = new Float32Array(loaded.reduce((sum, values) => sum + values.length, 0))
     let offset = 0

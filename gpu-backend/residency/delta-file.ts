@@ -9,7 +9,7 @@ import type { ProjectionGroup } from '../model/projection-groups.ts'
 import { tooManyOpen } from './full-disk.ts'
 import { type PackedDelta, type PackedShape, packedValues, viewPacked } from './packed-delta.ts'
 
-const VERSION = 3
+const VERSION = 4
 /** The values start here unless the metadata (a chat template) needs more; a multiple of it always. */
 const ALIGNMENT = 4096
 /** Bytes before the header's JSON: its length as u32, and where the values start as u32. */

@@ -1,24 +1,24 @@
 // A delta in the order in which the graph reads it, in one piece of memory, all f32 but what the graph takes in bytes.
 // Packed once, when a delta is admitted, so that loading it later is one read and using it copies nothing. Invariant: the
-// layout follows from the groups and ranks alone; a projection that the delta leaves alone has rank 0 and takes no room.
+// layout follows from the groups and ranks alone; a part that the delta leaves alone has rank 0 and takes no room.
 import type { BaseModel } from '../../adapters/base-model.ts'
-import type { Delta, DeltaModule } from '../../adapters/delta.ts'
+import type { Delta } from '../../adapters/delta.ts'
 import { BackendError } from '../errors.ts'
-import { type ProjectionGroup, timesFactors } from '../model/projection-groups.ts'
+import { type Projection, type ProjectionGroup, timesFactors } from '../model/projection-groups.ts'
 import { type QuantizedColumns, quantizeColumns } from '../model/quantize.ts'
 
 /** What a packed delta's layout follows from. */
 export interface PackedShape {
-  /** Of each projection, in the order of the groups and of their parts; 0 where the delta leaves it alone. */
+  /** Of each part, in the order of the groups and of their parts: the largest of its projections, 0 where the delta leaves them alone. */
   readonly ranks: readonly number[]
   /** Rank of the change to the token embeddings; 0: none. */
   readonly embeddingRank: number
 }
 
-/** One projection's change; `rank` 0 means none. */
+/** One part's change; `rank` 0 means none. Projections lie one after another, padded to this rank with zeros. */
 export interface PackedPart {
   readonly rank: number
-  /** [rank, in] f32, or in columns where the graph rounds the input */
+  /** [projections, rank, in] f32, or each in columns where the graph rounds the input */
   readonly a: Float32Array | QuantizedColumns
   /** [out, rank] f32 */
   readonly b: Float32Array
@@ -35,9 +35,11 @@ export interface PackedDelta {
 
 /** Room for a packed delta of `shape`, in f32 values: four bytes each. */
 export function packedValues(shape: PackedShape, groups: readonly ProjectionGroup[], base: BaseModel): number {
-  const perRank = groups.flatMap((group) => group.parts.map(({ out }) => valuesOfA(group) + out))
-  const projections = perRank.reduce((sum, values, i) => sum + values * shape.ranks[i]!, 0)
-  return projections + shape.embeddingRank * (base.vocab_size + base.hidden_size)
+  const perRank = groups.flatMap((group) =>
+    group.parts.map(({ projections, out }) => projections.length * valuesOfA(group) + out),
+  )
+  const parts = perRank.reduce((sum, values, i) => sum + values * shape.ranks[i]!, 0)
+  return parts + shape.embeddingRank * (base.vocab_size + base.hidden_size)
 }
 
 /** The delta that lies in `values` (of `packedValues` length), as views. */
@@ -60,9 +62,10 @@ export function viewPacked(
   }
   let next = 0
   const packed = groups.map((group) =>
-    group.parts.map(({ out }): PackedPart => {
+    group.parts.map(({ projections, out }): PackedPart => {
       const rank = shape.ranks[next++]!
-      const a = group.smoothing ? takeColumns(group.in, rank) : take(rank * group.in)
+      const columns = projections.length * rank
+      const a = group.smoothing ? takeColumns(group.in, columns) : take(columns * group.in)
       return { rank, a, b: take(out * rank) }
     }),
   )
@@ -90,7 +93,7 @@ export function addEmbeddingChange(
 }
 
 /**
- * Packs a canonical delta, ranks rounded up with zeros.
+ * Packs a canonical delta, ranks rounded up with zeros, those of a part's projections to the largest of them.
  * @throws BackendError `invalid_delta` when it names a module that this engine cannot change
  */
 export function packDelta(
@@ -99,22 +102,23 @@ export function packDelta(
   groups: readonly ProjectionGroup[],
   base: BaseModel,
 ): { shape: PackedShape; values: Float32Array<ArrayBuffer> } {
-  const known = new Set([...groups.flatMap((group) => group.parts.map((part) => part.module)), 'model.embed_tokens'])
+  const parts = groups.flatMap((group) => group.parts)
+  const known = new Set(['model.embed_tokens'])
+  for (const { projections } of parts) for (const { module } of projections) known.add(module)
   for (const module of delta.modules.keys()) {
     if (!known.has(module))
       throw new BackendError('invalid_delta', `The delta changes ${module}, which ${base.name} does not have.`)
   }
   const rankOf = (module: string) => delta.modules.get(module)?.rank ?? 0
   const shape = {
-    ranks: groups.flatMap((group) => group.parts.map(({ module }) => wholeVectors(rankOf(module)))),
+    ranks: parts.map(({ projections }) => wholeVectors(Math.max(...projections.map(({ module }) => rankOf(module))))),
     embeddingRank: rankOf('model.embed_tokens'),
   }
   const values = new Float32Array(packedValues(shape, groups, base))
   const packed = viewPacked(digest, shape, groups, base, values)
   for (const [i, group] of groups.entries()) {
-    for (const [part, { module, factors }] of group.parts.entries()) {
-      const source = delta.modules.get(module)
-      if (source) packPart(source, group, factors, packed.groups[i]![part]!)
+    for (const [part, { projections }] of group.parts.entries()) {
+      packPart(delta, group, projections, packed.groups[i]![part]!)
     }
   }
   const embedding = delta.modules.get('model.embed_tokens')
@@ -133,19 +137,30 @@ function wholeVectors(rank: number): number {
   return Math.ceil(rank / VECTOR_VALUES) * VECTOR_VALUES
 }
 
+/** Puts what `delta` changes of `projections` into their part, which is zero. */
 function packPart(
-  source: DeltaModule,
+  delta: Delta,
   { in: inSize, smoothing }: ProjectionGroup,
-  factors: Float32Array | undefined,
+  projections: readonly Projection[],
   { rank, a, b }: PackedPart,
 ): void {
-  copyColumns(timesFactors(source.b, factors), source.rank, b, rank)
-  const rows = a instanceof Float32Array ? a : new Float32Array(rank * inSize)
-  rows.set(source.a)
-  if (a instanceof Float32Array) return
-  const { values, scales } = quantizeColumns(rows, inSize, smoothing)
-  a.values.set(values)
-  a.scales.set(scales)
+  let end = 0
+  for (const [i, { module, out, factors }] of projections.entries()) {
+    const start = end
+    end += out * rank
+    const source = delta.modules.get(module)
+    if (!source) continue
+    copyColumns(timesFactors(source.b, factors), source.rank, b.subarray(start, end), rank)
+    if (a instanceof Float32Array) {
+      a.set(source.a, i * rank * inSize)
+      continue
+    }
+    const rows = new Float32Array(rank * inSize)
+    rows.set(source.a)
+    const { values, scales } = quantizeColumns(rows, inSize, smoothing)
+    a.values.set(values, i * rank * inSize)
+    a.scales.set(scales, i * rank)
+  }
 }
 
 /** Copies a row-major [rows, sourceColumns] matrix into one with more columns. The rest of the target is left as it is. */

@@ -17,8 +17,8 @@ type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
  * round otherwise than those of a row alone. Sums over bytes are exact in any order, and need none.
  */
 function sharedOnes({ smoothing }: ProjectionGroup, { factor, dims }: DeltaTensor): readonly number[] {
-  // Of several products over nothing ONNX Runtime sets the first alone to zero (1.30): they must be one.
-  if (dims.includes(0)) return []
+  // What is of several projections has dimensions enough. Products over nothing must be one, as `noChangeTensors` says.
+  if (dims.length > 2 || dims.includes(0)) return []
   if (factor === 'B') return smoothing ? [1, 1] : [1, 1, 1]
   return smoothing ? [] : [1, 1]
 }
@@ -121,12 +121,9 @@ export class DeltaInputs {
 
   /** Tensors over the stacks of a group whose parts have these ranks. */
   #stackedGroup(index: number, ranks: readonly number[], rows: number): DeltaTensors {
-    const changed = ranks.some((rank) => rank > 0)
     return ranks.flatMap((rank, part) => {
       const tensors =
-        rank > 0
-          ? this.#stacks[index]![part]!.tensors(rows)
-          : noChangeTensors(this.#groups[index]!, part, this.#none, changed)
+        rank > 0 ? this.#stacks[index]![part]!.tensors(rows) : noChangeTensors(this.#groups[index]!, part, this.#none)
       return tensors.map((tensor) => this.#over(tensor, []))
     })
   }

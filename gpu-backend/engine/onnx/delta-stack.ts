@@ -1,13 +1,14 @@
-// One projection's changes for rows with different deltas: a copy a row, padded to the largest rank among them, or to what the
+// One part's changes for rows with different deltas: a copy a row, padded to the largest rank among them, or to what the
 // stack has from before where that is less than twice as much.
 // Invariant: a row without a change has A = B = 0 (of bytes: their scales), so its result is the base model's.
-import type { ProjectionGroup } from '../../model/projection-groups.ts'
+import { type DeltaFactor, factorDims, factorName } from '../../model/delta-factors.ts'
+import type { Part, ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import { copyColumns, type PackedDelta, type PackedPart } from '../../residency/packed-delta.ts'
-import { type DeltaFactor, type DeltaTensor, tensorName } from './delta-tensors.ts'
+import type { DeltaTensor } from './delta-tensors.ts'
 import { type FloatArray, floatArray } from './float-array.ts'
 
-/** A projection: the index of its group, and which part of it it is. */
+/** A part: the index of its group, and which of its parts it is. */
 export interface Place {
   readonly group: number
   readonly part: number
@@ -16,14 +17,14 @@ export interface Place {
 export class DeltaStack {
   readonly #group: ProjectionGroup
   readonly #place: Place
-  readonly #out: number
+  readonly #part: Part
   readonly #maxRows: number
   readonly #floatType: FloatType
   /** The padded rank; 0: nothing was ever stacked. */
   #rank = 0
-  /** [maxRows, rank, in] floats, or [maxRows, in, rank] bytes */
+  /** [maxRows, projections, rank, in] floats, or [maxRows, projections, in, rank] bytes */
   #a: FloatArray | Uint8Array = new Uint8Array(0)
-  /** [maxRows, rank] f32, of bytes alone */
+  /** [maxRows, projections, rank] f32, of bytes alone */
   #scales = new Float32Array(0)
   /** [maxRows, out, rank] */
   #b: FloatArray = new Float32Array(0)
@@ -33,7 +34,7 @@ export class DeltaStack {
   constructor(group: ProjectionGroup, place: Place, maxRows: number, floatType: FloatType) {
     this.#group = group
     this.#place = place
-    this.#out = group.parts[place.part]!.out
+    this.#part = group.parts[place.part]!
     this.#maxRows = maxRows
     this.#floatType = floatType
   }
@@ -61,29 +62,26 @@ export class DeltaStack {
 
   /** The graph's inputs for the first `rows` rows. */
   tensors(rows: number): DeltaTensor<FloatArray | Uint8Array>[] {
-    const { in: inSize, smoothing } = this.#group
-    const tensor = (factor: DeltaFactor, values: FloatArray | Uint8Array, ...dims: number[]) => {
-      const size = dims.reduce((product, dim) => product * dim, rows)
-      const name = tensorName(this.#group, factor, this.#place.part)
-      return { name, factor, values: values.subarray(0, size), dims: [rows, ...dims] }
+    const { part } = this.#place
+    const tensor = (factor: DeltaFactor, values: FloatArray | Uint8Array) => {
+      const dims = [rows, ...factorDims(this.#group, factor, part, this.#rank)]
+      const size = dims.reduce((product, dim) => product * dim, 1)
+      return { name: factorName(this.#group, factor, part), factor, values: values.subarray(0, size), dims }
     }
-    return [
-      ...(smoothing
-        ? [tensor('A', this.#a, inSize, this.#rank), tensor('A_scales', this.#scales, 1, this.#rank)]
-        : [tensor('A', this.#a, this.#rank, inSize)]),
-      tensor('B', this.#b, this.#out, this.#rank),
-    ]
+    const scales = this.#group.smoothing ? [tensor('A_scales', this.#scales)] : []
+    return [tensor('A', this.#a), ...scales, tensor('B', this.#b)]
   }
 
   /** Changes the padded rank when the rows need more, or no more than half of it; every row is then filled again. */
   #fitRank(rank: number): void {
     if (rank <= this.#rank && rank > this.#rank / 2) return
     const { in: inSize, smoothing } = this.#group
-    const columns = this.#maxRows * rank
+    const { projections, out } = this.#part
+    const columns = this.#maxRows * projections.length * rank
     this.#rank = rank
     this.#a = smoothing ? new Uint8Array(columns * inSize) : floatArray(this.#floatType, columns * inSize)
     this.#scales = new Float32Array(smoothing ? columns : 0)
-    this.#b = floatArray(this.#floatType, columns * this.#out)
+    this.#b = floatArray(this.#floatType, this.#maxRows * out * rank)
     // Fresh memory is zero, which is what a row of the base model holds.
     this.#rows = Array.from({ length: this.#maxRows }, () => null)
   }
@@ -91,9 +89,11 @@ export class DeltaStack {
   #fillRow(row: number, change: PackedPart | undefined): void {
     const rank = this.#rank
     const { in: inSize, smoothing } = this.#group
-    const a = this.#a.subarray(row * rank * inSize, (row + 1) * rank * inSize)
-    const scales = this.#scales.subarray(row * rank, (row + 1) * rank)
-    const b = this.#b.subarray(row * this.#out * rank, (row + 1) * this.#out * rank)
+    const { projections, out } = this.#part
+    const columns = projections.length * rank
+    const a = this.#a.subarray(row * columns * inSize, (row + 1) * columns * inSize)
+    const scales = this.#scales.subarray(row * columns, (row + 1) * columns)
+    const b = this.#b.subarray(row * out * rank, (row + 1) * out * rank)
     if (!change || change.rank < rank) {
       // Bytes count for nothing where their scale is zero.
       ;(smoothing ? scales : a).fill(0)
@@ -102,10 +102,11 @@ export class DeltaStack {
     if (!change || change.rank === 0) return
     copyColumns(change.b, change.rank, b, rank)
     if (change.a instanceof Float32Array) {
-      a.set(change.a)
+      // Of one projection after another.
+      copyColumns(change.a, change.rank * inSize, a, rank * inSize)
       return
     }
     copyColumns(change.a.values, change.rank, a, rank)
-    scales.set(change.a.scales)
+    copyColumns(change.a.scales, change.rank, scales, rank)
   }
 }

@@ -43,7 +43,7 @@ export function planMemory(
     floatBytes(floatType) *
     projectionGroups(config).reduce(
       (sum, { in: inSize, parts, name }) =>
-        name === HEAD ? sum : sum + parts.length * inSize + parts.reduce((outs, { out }) => outs + out, 0),
+        name === HEAD ? sum : parts.reduce((all, { projections, out }) => all + projections.length * inSize + out, sum),
       0,
     )
   const rows = Math.min(

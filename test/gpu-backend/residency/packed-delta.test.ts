@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { targetModules } from '../../../adapters/base-model.ts'
 import type { Delta } from '../../../adapters/delta.ts'
-import { type ProjectionGroup, withSmoothing } from '../../../gpu-backend/model/projection-groups.ts'
+import { type Part, type ProjectionGroup, withSmoothing } from '../../../gpu-backend/model/projection-groups.ts'
 import { ZERO } from '../../../gpu-backend/model/quantize.ts'
 import {
   type PackedDelta,
@@ -28,29 +28,42 @@ function pack(delta: Delta, groups: readonly ProjectionGroup[]): PackedDelta {
   return viewPacked('sha256:0', shape, groups, base, values)
 }
 
-/** A [rank, in] of a part, bytes turned back into what they stand for. */
-function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { a }: PackedPart): Float32Array {
-  if (a instanceof Float32Array) return a
-  const rows = a.scales.length
-  return Float32Array.from({ length: rows * inSize }, (_, cell) => {
+/** A [rank, in] of a part's projection, bytes turned back into what they stand for. */
+function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { rank, a }: PackedPart, projection: number) {
+  const start = projection * rank * inSize
+  if (a instanceof Float32Array) return a.subarray(start, start + rank * inSize)
+  return Float32Array.from({ length: rank * inSize }, (_, cell) => {
     const [row, i] = [Math.floor(cell / inSize), cell % inSize]
-    return (a.values[i * rows + row]! - ZERO) * a.scales[row]! * smoothing![i]!
+    return (a.values[start + i * rank + row]! - ZERO) * a.scales[projection * rank + row]! * smoothing![i]!
   })
 }
 
-/** B A [out, in] of one part, from what the graph would read. */
-function change(packed: PackedDelta, group: ProjectionGroup, index: number, part: number): Float64Array {
-  const { rank, b } = packed.groups[index]![part]!
-  const a = rowsOfA(group, packed.groups[index]![part]!)
-  const out = group.parts[part]!.out
+/** B A [out, in] of one projection of a part, from what the graph would read. */
+function change(packed: PackedPart, group: ProjectionGroup, part: Part, projection: number): Float64Array {
+  const { rank, b } = packed
+  const a = rowsOfA(group, packed, projection)
+  const { out } = part.projections[projection]!
+  const start = part.projections.slice(0, projection).reduce((sum, before) => sum + before.out, 0)
   const product = new Float64Array(out * group.in)
   for (let row = 0; row < out; row++) {
     for (let k = 0; k < rank; k++) {
-      const factor = b[row * rank + k]!
+      const factor = b[(start + row) * rank + k]!
       for (let i = 0; i < group.in; i++) product[row * group.in + i]! += factor * a[k * group.in + i]!
     }
   }
   return product
+}
+
+/** What each projection of `groups` is changed by. */
+function changes(packed: PackedDelta, groups: readonly ProjectionGroup[]) {
+  return groups.flatMap((group, index) =>
+    group.parts.flatMap((part, i) =>
+      part.projections.map((projection, p) => {
+        const actual = change(packed.groups[index]![i]!, group, part, p)
+        return { ...projection, inSize: group.in, actual }
+      }),
+    ),
+  )
 }
 
 describe('a packed delta', () => {
@@ -71,20 +84,17 @@ describe('a packed delta', () => {
           const rank = (path: string) => ranks[paths.indexOf(path)]!
           const delta = randomDelta(base, { seed, rank, modules: (path) => rank(path) > 0 })
           const packed = pack(delta, groups)
-          for (const [index, group] of groups.entries()) {
-            for (const [part, { module, factors }] of group.parts.entries()) {
-              const source = delta.modules.get(module)
-              const actual = change(packed, group, index, part)
-              const largest = actual.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
-              for (let cell = 0; cell < actual.length; cell += 13) {
-                const [row, column] = [Math.floor(cell / group.in), cell % group.in]
-                let wanted = 0
-                const factor = factors?.[row] ?? 1
-                for (let k = 0; source && k < source.rank; k++) {
-                  wanted += source.b[row * source.rank + k]! * source.a[k * source.in + column]!
-                }
-                expect(Math.abs(actual[cell]! - factor * wanted)).toBeLessThan(tolerance * Math.max(1, largest))
+          for (const { module, factors, inSize, actual } of changes(packed, groups)) {
+            const source = delta.modules.get(module)
+            const largest = actual.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+            for (let cell = 0; cell < actual.length; cell += 13) {
+              const [row, column] = [Math.floor(cell / inSize), cell % inSize]
+              let wanted = 0
+              const factor = factors?.[row] ?? 1
+              for (let k = 0; source && k < source.rank; k++) {
+                wanted += source.b[row * source.rank + k]! * source.a[k * source.in + column]!
               }
+              expect(Math.abs(actual[cell]! - factor * wanted)).toBeLessThan(tolerance * Math.max(1, largest))
             }
           }
           const embedding = delta.modules.get('model.embed_tokens')
@@ -100,16 +110,28 @@ describe('a packed delta', () => {
   )
 
   test('brings the smoothing of what reads its up projections, and of nothing else', () => {
-    const scaled = rounded.flatMap(({ parts }) => parts.filter(({ factors }) => factors).map(({ module }) => module))
+    const projections = rounded.flatMap(({ parts }) => parts.flatMap(({ projections }) => projections))
+    const scaled = projections.filter(({ factors }) => factors).map(({ module }) => module)
     expect(scaled).toEqual(paths.filter((path) => path.endsWith('up_proj')))
   })
 
   test('takes no room for modules that it leaves alone', () => {
-    const path = 'model.layers.0.self_attn.v_proj'
+    const path = 'model.layers.0.self_attn.o_proj'
     const packed = pack(randomDelta(base, { seed: 1, rank: 4, modules: (other) => other === path }), groups)
     const { in: columns, out } = targetModules(base).get(path)!
     expect(packed.bytes).toBe(4 * 4 * (columns + out))
     expect(packed.groups.flat().filter(({ rank }) => rank > 0)).toHaveLength(1)
+  })
+
+  test('takes as much room for each of q, k and v as for that of the largest rank, since one product is of all three', () => {
+    const modules = ['q_proj', 'k_proj', 'v_proj'].map((name) => `model.layers.0.self_attn.${name}`)
+    const rank = (path: string) => (path === modules[2] ? 8 : 4)
+    const packed = pack(
+      randomDelta(base, { seed: 1, rank, modules: (path) => modules.slice(1).includes(path) }),
+      groups,
+    )
+    const sizes = modules.map((path) => targetModules(base).get(path)!)
+    expect(packed.bytes).toBe(4 * 8 * sizes.reduce((sum, { in: columns, out }) => sum + columns + out, 0))
   })
 
   test('is refused when it changes a module that the engine does not have', () => {
