@@ -165,9 +165,7 @@ export class GraphSession {
 
 /** Whether the graph has the inputs for deltas that this version gives it. */
 function takesDeltas({ inputNames }: InferenceSession, dimensions: ModelDimensions): boolean {
-  const names = projectionGroups(dimensions).flatMap((group) =>
-    (['A', 'B'] as const).flatMap((factor) => Array.from(group.parts, (_, i) => factorName(group, factor, i))),
-  )
+  const names = projectionGroups(dimensions).flatMap((group) => [factorName(group, 'A'), factorName(group, 'B')])
   const taken = inputNames.filter(isFactor)
   return taken.length === names.length && names.every((name) => taken.includes(name))
 }

@@ -35,11 +35,9 @@ export function graphGroups(config: ModelConfig, graphPath: string): ProjectionG
 /** Names the layout that `groups` ask for: a delta that was packed for another must be packed anew. */
 export function layoutOf(groups: readonly ProjectionGroup[]): string {
   const hash = createHash('sha256')
-  for (const { name, smoothing, parts } of groups) {
+  for (const { name, smoothing, projections } of groups) {
     if (smoothing) hash.update(name).update(smoothing)
-    for (const { module, factors } of parts.flatMap(({ projections }) => projections)) {
-      if (factors) hash.update(module).update(factors)
-    }
+    for (const { module, factors } of projections) if (factors) hash.update(module).update(factors)
   }
   return hash.digest('hex')
 }

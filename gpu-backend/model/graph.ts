@@ -50,8 +50,8 @@ type Five<T> = [T, T, T, T, T]
  * Inputs (B rows, T tokens a row, S context, N positions to sample):
  *   input_ids [B, T] i32; seqlens_k [B] i32: tokens of each row after this step, minus 1; total_length [] i32: the largest
  *   of them; sample_positions [N] i32: which of the T tokens get logits; embedding_delta f32, broadcast to [B, T, hidden];
- *   and, of the format's float type, past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] and A, B of every part
- *   of `groupsFor`, A in bytes where it says so.
+ *   and, of the format's float type, past_k.<layer>, past_v.<layer> [B, kvHeads, S, headDim] and A, B of
+ *   `groupsFor`, A in bytes where it says so.
  * Outputs: logits [B, N, vocab] f32 and peaks [B, N], the largest of each; hidden [B, T, hidden] f32 after the final
  *   norm; present_k/present_v like the past, to be bound to the same memory; where it is observed, <group>.energy [in] of
  *   every group: the sum of squares of each channel of its input.
@@ -81,17 +81,16 @@ export async function buildGraph(
   for (let layer = 0; layer < config.layers; layer++) {
     const [qkv, o, gateUp, down, next] = groups.slice(layer * 4, layer * 4 + 5) as Five<ProjectionGroup>
     const path = `model.layers.${layer}`
-    const [queryKeyValue] = await projections.write(normed, qkv, config.qkvBias)
-    const attended = await attention.write(layer, queryKeyValue!)
-    const [attentionOut] = await projections.write(attended, o, config.outputBias)
+    const attended = await attention.write(layer, await projections.write(normed, qkv, config.qkvBias))
+    const attentionOut = await projections.write(attended, o, config.outputBias)
     const mlpNorm = { path: `${path}.post_attention_layernorm`, size, epsilon, reader: gateUp }
-    ;[normed, residual] = await addAndNorm(graph, weights, mlpNorm, attentionOut!, residual)
-    const [gate, up] = await projections.write(normed, gateUp, config.mlpBias)
-    const [mlpOut] = await projections.write(swiGlu(graph, `l${layer}`, gate!, up!), down, config.mlpBias)
+    ;[normed, residual] = await addAndNorm(graph, weights, mlpNorm, attentionOut, residual)
+    const activated = swiGlu(graph, `l${layer}`, await projections.write(normed, gateUp, config.mlpBias))
+    const mlpOut = await projections.write(activated, down, config.mlpBias)
     const isLast = layer + 1 === config.layers
     const nextPath = isLast ? 'model.norm' : `model.layers.${layer + 1}.input_layernorm`
     const nextNorm = { path: nextPath, size, epsilon, reader: next }
-    ;[normed, residual] = await addAndNorm(graph, weights, nextNorm, mlpOut!, residual)
+    ;[normed, residual] = await addAndNorm(graph, weights, nextNorm, mlpOut, residual)
   }
 
   graph.output(normed, 'hidden', ['B', 'T', hiddenSize])
@@ -115,7 +114,11 @@ function embed(graph: GraphWriter): string {
   return graph.node('Add', [embedded, change], 'x')
 }
 
-function swiGlu(graph: GraphWriter, name: string, gate: string, up: string): string {
+/** silu(gate) up of `gateUp` [.., 2 size], which are side by side there. */
+function swiGlu(graph: GraphWriter, name: string, gateUp: string): string {
+  const [gate, up] = [`${name}.gate`, `${name}.up`]
+  const halves = { axis: -1, num_outputs: 2 }
+  graph.nodes.push({ op: 'Split', domain: '', inputs: [gateUp], outputs: [gate, up], attributes: halves })
   const sigmoid = graph.node('Sigmoid', [gate], `${name}.sigmoid`)
   const silu = graph.node('Mul', [gate, sigmoid], `${name}.silu`)
   return graph.node('Mul', [silu, up], `${name}.swiglu`)

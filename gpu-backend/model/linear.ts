@@ -16,15 +16,6 @@ export interface LinearOptions {
   readonly columnType?: 'u8' | 'i8' | undefined
 }
 
-/** One projection: y [.., out] = x [.., in] Wᵀ. */
-export interface Linear {
-  /** Prefix of its names in the graph. */
-  readonly name: string
-  /** The projections that share its input. */
-  readonly group: ProjectionGroup
-  readonly out: number
-}
-
 /** 4: activations are rounded to 8 bits row by row, which keeps rows independent and uses the integer instructions. */
 const ACCURACY_LEVEL = 4
 /** Sums of more products of two bytes than this could leave 32 bits. */
@@ -63,29 +54,33 @@ export class LinearWriter {
   }
 
   /**
-   * The name of y; `weight` is [out, in] as Hugging Face stores it. x is rounded, with the group's smoothing, where
+   * The name of y [.., out] = x [.., in] Wᵀ; `weight` is [out, in] as Hugging Face stores it. x is rounded, with the group's smoothing, where
    * `inColumns` says so; y is then in units of each row's largest value.
    */
-  write(x: string | Rounded, weight: Float32Array, linear: Linear): Promise<string> {
-    if (typeof x !== 'string') return this.#inUnits(x, weight, linear)
+  write(x: string | Rounded, weight: Float32Array, group: ProjectionGroup): Promise<string> {
+    if (typeof x !== 'string') return this.#inUnits(x, weight, group)
     const { target, format } = this.#options
-    if (format === 'f32' || format === 'f16') return this.#inFloats(x, weight, linear)
+    if (format === 'f32' || format === 'f16') return this.#inFloats(x, weight, group)
     // In blocks of 32 a CPU sums one row in another order than several, and would round it otherwise.
     const block = target === 'cpu' ? 16 : 32
     // A projection whose input is no multiple of the block is not quantised; no model in common use has one.
-    if (linear.group.in % block !== 0) return this.#inFloats(x, weight, linear)
-    const bits = formatOf(linear.group.name, format) === 'int8' ? 8 : 4
-    return this.#inBlocks(x, weight, linear, bits, block)
+    if (group.in % block !== 0) return this.#inFloats(x, weight, group)
+    const bits = formatOf(group.name, format) === 'int8' ? 8 : 4
+    return this.#inBlocks(x, weight, group, bits, block)
   }
 
-  async #inFloats(x: string, weight: Float32Array, { name, group, out }: Linear): Promise<string> {
-    await this.#graph.floats(`${name}.weight`, [group.in, out], transpose(weight, out, group.in))
+  async #inFloats(x: string, weight: Float32Array, { name, in: inSize, out }: ProjectionGroup): Promise<string> {
+    await this.#graph.floats(`${name}.weight`, [inSize, out], transpose(weight, out, inSize))
     return this.#graph.node('MatMul', [x, `${name}.weight`], `${name}.base`)
   }
 
-  async #inBlocks(x: string, weight: Float32Array, linear: Linear, bits: 4 | 8, block: number): Promise<string> {
-    const { name, group, out } = linear
-    const inSize = group.in
+  async #inBlocks(
+    x: string,
+    weight: Float32Array,
+    { name, in: inSize, out }: ProjectionGroup,
+    bits: 4 | 8,
+    block: number,
+  ): Promise<string> {
     const { values, scales } = quantizeBlocks(weight, bits, block)
     await this.#graph.constant(`${name}.weight`, 'u8', [out, inSize / block, (block * bits) / 8], values)
     await this.#graph.floats(`${name}.scales`, [scales.length], scales)
@@ -102,11 +97,12 @@ export class LinearWriter {
    * Rows of x and columns of Wᵀ as whole bytes with a scale each (W8A8), so that the sums are of integers: exact in any
    * order, and on a CPU the fastest that ONNX Runtime has. Its own DynamicQuantizeMatMul has one scale for all rows.
    */
-  async #inUnits(x: Rounded, weight: Float32Array, { name, group, out }: Linear): Promise<string> {
-    const { values, scales } = quantizeColumns(weight, group.in, group.smoothing)
+  async #inUnits(x: Rounded, weight: Float32Array, group: ProjectionGroup): Promise<string> {
+    const { name, in: inSize, out, smoothing } = group
+    const { values, scales } = quantizeColumns(weight, inSize, smoothing)
     const { columnType = 'u8' } = this.#options
     const bytes = columnType === 'i8' ? values.map((value) => value - ZERO) : values
-    await this.#graph.constant(`${name}.weight`, columnType, [group.in, out], bytes)
+    await this.#graph.constant(`${name}.weight`, columnType, [inSize, out], bytes)
     await this.#graph.floats(`${name}.scales`, [out], scales)
     return this.integerProduct(x, `${name}.weight`, `${name}.scales`, `${name}.units`, columnType)
   }

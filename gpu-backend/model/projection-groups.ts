@@ -10,28 +10,23 @@ export interface Projection {
   readonly factors?: Float32Array
 }
 
-/** Projections that the graph computes in one product, of W as of A and of B, their outputs side by side. */
-export interface Part {
-  readonly projections: readonly Projection[]
-  /** Of all its projections. */
-  readonly out: number
-}
-
-/** Projections that read the same input. */
+/** Projections that read the same input: one product for all, with W as with A and with B, their outputs side by side. */
 export interface ProjectionGroup {
   /**
-   * Prefix of the graph's inputs for part i: `<name>.A<i>` [rank, in] and `<name>.B<i>` [out, rank], each with an optional
-   * leading row. Each part has a rank of its own, which is that of all its projections. Where these are several, A is
-   * [projections, rank, in], and B [blocks, size, rank] as `outputBlocks` says.
+   * Prefix of the graph's inputs for a delta: `<name>.A` [rank, in] and `<name>.B` [out, rank], each with an optional leading
+   * row. The rank is that of all its projections. Where these are several, A is [projections, rank, in], and B
+   * [blocks, size, rank] as `outputBlocks` says.
    */
   readonly name: string
   readonly in: number
-  readonly parts: readonly Part[]
+  readonly projections: readonly Projection[]
+  /** Of all its projections. */
+  readonly out: number
   /** What its input comes from that nothing else reads, and that can bring the smoothing: a norm, or the group before it. */
   readonly smoothedBy?: 'norm' | 'up_proj'
   /**
    * Where the graph rounds the input to bytes: what each of its channels was multiplied by before. A is in bytes then,
-   * `<name>.A<i>` u8 [in, rank] with a scale for each column, `<name>.A_scales<i>` f32 [1, rank].
+   * `<name>.A` u8 [in, rank] with a scale for each column, `<name>.A_scales` f32 [1, rank].
    */
   readonly smoothing?: Float32Array
 }
@@ -59,50 +54,48 @@ export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
       {
         name: `l${layer}.qkv`,
         in: config.hiddenSize,
-        parts: [
-          partOf(
-            projection('self_attn.q_proj', query),
-            projection('self_attn.k_proj', keyValue),
-            projection('self_attn.v_proj', keyValue),
-          ),
-        ],
+        ...sideBySide(
+          projection('self_attn.q_proj', query),
+          projection('self_attn.k_proj', keyValue),
+          projection('self_attn.v_proj', keyValue),
+        ),
         smoothedBy: 'norm',
       },
       {
         name: `l${layer}.o`,
         in: query,
-        parts: [partOf(projection('self_attn.o_proj', config.hiddenSize))],
+        ...sideBySide(projection('self_attn.o_proj', config.hiddenSize)),
       },
       {
         name: `l${layer}.gate_up`,
         in: config.hiddenSize,
-        parts: [
-          partOf(projection('mlp.gate_proj', config.intermediateSize)),
-          partOf(projection('mlp.up_proj', config.intermediateSize)),
-        ],
+        ...sideBySide(
+          projection('mlp.gate_proj', config.intermediateSize),
+          projection('mlp.up_proj', config.intermediateSize),
+        ),
         smoothedBy: 'norm',
       },
       {
         name: `l${layer}.down`,
         in: config.intermediateSize,
-        parts: [partOf(projection('mlp.down_proj', config.hiddenSize))],
+        ...sideBySide(projection('mlp.down_proj', config.hiddenSize)),
         smoothedBy: 'up_proj',
       },
     ]
   })
-  const head = { name: HEAD, in: config.hiddenSize, parts: [partOf({ module: 'lm_head', out: config.vocabSize })] }
+  const head = { name: HEAD, in: config.hiddenSize, ...sideBySide({ module: 'lm_head', out: config.vocabSize }) }
   return [...layers.flat(), head]
 }
 
-function partOf(...projections: Projection[]): Part {
+function sideBySide(...projections: Projection[]): Pick<ProjectionGroup, 'projections' | 'out'> {
   return { projections, out: projections.reduce((sum, { out }) => sum + out, 0) }
 }
 
 /**
- * A part's outputs in blocks of one size, the largest that all of its projections are multiples of: `of` says for each block
+ * A group's outputs in blocks of one size, the largest that all of its projections are multiples of: `of` says for each block
  * the index of its projection. A product over blocks is one, whatever the projections' sizes.
  */
-export function outputBlocks({ projections }: Part): { size: number; of: number[] } {
+export function outputBlocks({ projections }: ProjectionGroup): { size: number; of: number[] } {
   const size = projections.reduce((divisor, { out }) => greatestCommonDivisor(divisor, out), 0)
   return { size, of: projections.flatMap(({ out }, i) => new Array<number>(out / size).fill(i)) }
 }
@@ -139,9 +132,6 @@ export function withSmoothing(
     if (smoothedBy !== 'up_proj' || !smoothing) return group
     const withFactors = (projection: Projection) =>
       projection.module.endsWith(smoothedBy) ? { ...projection, factors: smoothing } : projection
-    return {
-      ...group,
-      parts: group.parts.map((part) => ({ ...part, projections: part.projections.map(withFactors) })),
-    }
+    return { ...group, projections: group.projections.map(withFactors) }
   })
 }

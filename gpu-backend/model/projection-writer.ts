@@ -23,29 +23,28 @@ export class ProjectionWriter {
     this.#rows = rows
   }
 
-  /** y [B, T, out] of x [B, T, in], one for each part of the group. */
-  async write(x: string, group: ProjectionGroup, bias: boolean): Promise<string[]> {
+  /** y [B, T, out] of x [B, T, in] */
+  async write(x: string, group: ProjectionGroup, bias: boolean): Promise<string> {
+    const graph = this.#graph
+    const { name, projections } = group
     const input = await this.#inputOf(x, group)
-    const changes = this.#deltas.changes(x, input, group, this.#rows)
-    const outputs: string[] = []
-    for (const [i, { projections, out }] of group.parts.entries()) {
-      const name = group.parts.length === 1 ? group.name : `${group.name}${i}`
-      const weight = await this.#load(projections, 'weight', [group.in])
-      const values = bias ? await this.#load(projections, 'bias', []) : undefined
-      const base = await this.#linears.write(input, weight, { name, group, out })
-      outputs.push(await this.#sum(input, base, changes[i]!, values, name))
-    }
-    return outputs
+    const base = await this.#linears.write(input, await this.#load(projections, 'weight', [group.in]), group)
+    const change = this.#deltas.change(x, input, group, this.#rows)
+    const sum = graph.node('Add', [base, change], `${name}.sum`)
+    const y = typeof input === 'string' ? sum : graph.node('Mul', [sum, input.largest], `${name}.y`)
+    if (!bias) return y
+    const values = await this.#load(projections, 'bias', [])
+    return graph.node('Add', [y, await graph.floats(`${name}.bias`, [values.length], values)], `${name}.biased`)
   }
 
   /** `output` f32 [B, N, vocab] of x [B, N, hidden], through the head's weights [vocab, hidden]. */
   async head(x: string, group: ProjectionGroup, weight: Float32Array, output: string): Promise<void> {
     const graph = this.#graph
-    const { name, parts } = group
+    const { name } = group
     const input = await this.#inputOf(x, group)
-    const base = await this.#linears.write(input, weight, { name, group, out: parts[0]!.out })
-    const [change] = this.#deltas.changes(x, input, group, graph.rowsOf(x, 'sampled_rows'))
-    const sum = (output: string) => graph.node('Add', [base, change!], output)
+    const base = await this.#linears.write(input, weight, group)
+    const change = this.#deltas.change(x, input, group, graph.rowsOf(x, 'sampled_rows'))
+    const sum = (output: string) => graph.node('Add', [base, change], output)
     // Where they are f32 already they are their own output: the largest tensor of all need not be copied.
     if (typeof input !== 'string') graph.node('Mul', [sum(`${name}.sum`), input.largest], output)
     else if (graph.floatType === 'f32') sum(output)
@@ -58,21 +57,6 @@ export class ProjectionWriter {
     if (smoothedBy) return this.#linears.round(x, name)
     const factors = await this.#graph.floats(`${name}.smoothing`, [smoothing.length], smoothing)
     return this.#linears.round(this.#graph.node('Mul', [x, factors], `${name}.smooth`), name)
-  }
-
-  /** y = base + change + bias; of a rounded input the first two are in its units. */
-  async #sum(
-    input: string | Rounded,
-    base: string,
-    change: string,
-    bias: Float32Array | undefined,
-    name: string,
-  ): Promise<string> {
-    const graph = this.#graph
-    const sum = graph.node('Add', [base, change], `${name}.sum`)
-    const y = typeof input === 'string' ? sum : graph.node('Mul', [sum, input.largest], `${name}.y`)
-    if (!bias) return y
-    return graph.node('Add', [y, await graph.floats(`${name}.bias`, [bias.length], bias)], `${name}.biased`)
   }
 
   /** The weights [out, in] or biases [out] of `projections`, one after another; `inner`: the dimensions after out. */

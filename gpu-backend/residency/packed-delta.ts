@@ -1,22 +1,22 @@
 // A delta in the order in which the graph reads it, in one piece of memory, all f32 but what the graph takes in bytes.
 // Packed once, when a delta is admitted, so that loading it later is one read and using it copies nothing. Invariant: the
-// layout follows from the groups and ranks alone; a part that the delta leaves alone has rank 0 and takes no room.
+// layout follows from the groups and ranks alone; a group that the delta leaves alone has rank 0 and takes no room.
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { Delta } from '../../adapters/delta.ts'
 import { BackendError } from '../errors.ts'
-import { type Projection, type ProjectionGroup, timesFactors } from '../model/projection-groups.ts'
+import { type ProjectionGroup, timesFactors } from '../model/projection-groups.ts'
 import { type QuantizedColumns, quantizeColumns } from '../model/quantize.ts'
 
 /** What a packed delta's layout follows from. */
 export interface PackedShape {
-  /** Of each part, in the order of the groups and of their parts: the largest of its projections, 0 where the delta leaves them alone. */
+  /** Of each group: the largest of its projections, 0 where the delta leaves them alone. */
   readonly ranks: readonly number[]
   /** Rank of the change to the token embeddings; 0: none. */
   readonly embeddingRank: number
 }
 
-/** One part's change; `rank` 0 means none. Projections lie one after another, padded to this rank with zeros. */
-export interface PackedPart {
+/** One group's change; `rank` 0 means none. Projections lie one after another, padded to this rank with zeros. */
+export interface PackedGroup {
   readonly rank: number
   /** [projections, rank, in] f32, or each in columns where the graph rounds the input */
   readonly a: Float32Array | QuantizedColumns
@@ -27,19 +27,17 @@ export interface PackedPart {
 export interface PackedDelta {
   readonly digest: string
   readonly bytes: number
-  /** By projection group, and by its parts. */
-  readonly groups: readonly (readonly PackedPart[])[]
+  /** By projection group. */
+  readonly groups: readonly PackedGroup[]
   /** Token embeddings: row t gains (B A)ᵀ[t]; a: [rank, vocab], b: [hidden, rank] f32 */
   readonly embedding: { readonly rank: number; readonly a: Float32Array; readonly b: Float32Array } | undefined
 }
 
 /** Room for a packed delta of `shape`, in f32 values: four bytes each. */
 export function packedValues(shape: PackedShape, groups: readonly ProjectionGroup[], base: BaseModel): number {
-  const perRank = groups.flatMap((group) =>
-    group.parts.map(({ projections, out }) => projections.length * valuesOfA(group) + out),
-  )
-  const parts = perRank.reduce((sum, values, i) => sum + values * shape.ranks[i]!, 0)
-  return parts + shape.embeddingRank * (base.vocab_size + base.hidden_size)
+  const perRank = groups.map((group) => group.projections.length * valuesOfA(group) + group.out)
+  const projections = perRank.reduce((sum, values, i) => sum + values * shape.ranks[i]!, 0)
+  return projections + shape.embeddingRank * (base.vocab_size + base.hidden_size)
 }
 
 /** The delta that lies in `values` (of `packedValues` length), as views. */
@@ -60,15 +58,12 @@ export function viewPacked(
     const bytes = take((inSize * out) / Float32Array.BYTES_PER_ELEMENT)
     return { values: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), scales: take(out) }
   }
-  let next = 0
-  const packed = groups.map((group) =>
-    group.parts.map(({ projections, out }): PackedPart => {
-      const rank = shape.ranks[next++]!
-      const columns = projections.length * rank
-      const a = group.smoothing ? takeColumns(group.in, columns) : take(columns * group.in)
-      return { rank, a, b: take(out * rank) }
-    }),
-  )
+  const packed = groups.map(({ in: inSize, out, projections, smoothing }, i): PackedGroup => {
+    const rank = shape.ranks[i]!
+    const columns = projections.length * rank
+    const a = smoothing ? takeColumns(inSize, columns) : take(columns * inSize)
+    return { rank, a, b: take(out * rank) }
+  })
   const rank = shape.embeddingRank
   const embedding = rank > 0 ? { rank, a: take(rank * base.vocab_size), b: take(base.hidden_size * rank) } : undefined
   return { digest, bytes: values.byteLength, groups: packed, embedding }
@@ -93,7 +88,7 @@ export function addEmbeddingChange(
 }
 
 /**
- * Packs a canonical delta, ranks rounded up with zeros, those of a part's projections to the largest of them.
+ * Packs a canonical delta, ranks rounded up with zeros, those of a group's projections to the largest of them.
  * @throws BackendError `invalid_delta` when it names a module that this engine cannot change
  */
 export function packDelta(
@@ -102,25 +97,20 @@ export function packDelta(
   groups: readonly ProjectionGroup[],
   base: BaseModel,
 ): { shape: PackedShape; values: Float32Array<ArrayBuffer> } {
-  const parts = groups.flatMap((group) => group.parts)
-  const known = new Set(['model.embed_tokens'])
-  for (const { projections } of parts) for (const { module } of projections) known.add(module)
+  const projections = groups.flatMap((group) => group.projections)
+  const known = new Set([...projections.map(({ module }) => module), 'model.embed_tokens'])
   for (const module of delta.modules.keys()) {
     if (!known.has(module))
       throw new BackendError('invalid_delta', `The delta changes ${module}, which ${base.name} does not have.`)
   }
   const rankOf = (module: string) => delta.modules.get(module)?.rank ?? 0
   const shape = {
-    ranks: parts.map(({ projections }) => wholeVectors(Math.max(...projections.map(({ module }) => rankOf(module))))),
+    ranks: groups.map(({ projections }) => wholeVectors(Math.max(...projections.map(({ module }) => rankOf(module))))),
     embeddingRank: rankOf('model.embed_tokens'),
   }
   const values = new Float32Array(packedValues(shape, groups, base))
   const packed = viewPacked(digest, shape, groups, base, values)
-  for (const [i, group] of groups.entries()) {
-    for (const [part, { projections }] of group.parts.entries()) {
-      packPart(delta, group, projections, packed.groups[i]![part]!)
-    }
-  }
+  for (const [i, group] of groups.entries()) packGroup(delta, group, packed.groups[i]!)
   const embedding = delta.modules.get('model.embed_tokens')
   if (embedding && packed.embedding) {
     packed.embedding.a.set(embedding.a)
@@ -137,12 +127,11 @@ function wholeVectors(rank: number): number {
   return Math.ceil(rank / VECTOR_VALUES) * VECTOR_VALUES
 }
 
-/** Puts what `delta` changes of `projections` into their part, which is zero. */
-function packPart(
+/** Puts what `delta` changes in a group where it is packed, which is zero. */
+function packGroup(
   delta: Delta,
-  { in: inSize, smoothing }: ProjectionGroup,
-  projections: readonly Projection[],
-  { rank, a, b }: PackedPart,
+  { in: inSize, projections, smoothing }: ProjectionGroup,
+  { rank, a, b }: PackedGroup,
 ): void {
   let end = 0
   for (const [i, { module, out, factors }] of projections.entries()) {

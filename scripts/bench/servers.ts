@@ -94,6 +94,6 @@ export async function packedBytes({ model, dataDir, rank }: ServerSetup, weights
   const base = await identify(source, 'bench', cacheDir)
   const options = { format: weights, target: 'cpu', positions: CONTEXT_TOKENS } as const
   const groups = graphGroups(source.config, await graphPath(source, base.fingerprint, options, cacheDir))
-  const ranks = groups.flatMap(({ name, parts }) => parts.map(() => (name === HEAD ? 0 : rank)))
+  const ranks = groups.map(({ name }) => (name === HEAD ? 0 : rank))
   return packedValues({ ranks, embeddingRank: 0 }, groups, base) * Float32Array.BYTES_PER_ELEMENT
 }

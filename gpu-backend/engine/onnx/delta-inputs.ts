@@ -30,8 +30,8 @@ export class DeltaInputs {
   readonly #floatType: FloatType
   /** By digest, for one row and for several. */
   readonly #shared = { one: new Map<string | null, DeltaTensors>(), several: new Map<string | null, DeltaTensors>() }
-  /** By group, and by its parts. */
-  readonly #stacks: readonly (readonly DeltaStack[])[]
+  /** By group. */
+  readonly #stacks: readonly DeltaStack[]
   /** For what no row changes. */
   readonly #none: NoChange
   /** Tensors over the stacks, for the row count and ranks that they were last used with. */
@@ -49,9 +49,7 @@ export class DeltaInputs {
     this.#floatType = floatType
     this.#runtime = runtime
     this.#groups = groups
-    this.#stacks = groups.map((group, index) =>
-      Array.from(group.parts, (_, part) => new DeltaStack(group, { group: index, part }, maxRows, floatType)),
-    )
+    this.#stacks = groups.map((group, index) => new DeltaStack(group, index, maxRows, floatType))
     this.#none = noChange(groups, device === 'cpu' ? 0 : 1)
   }
 
@@ -105,27 +103,23 @@ export class DeltaInputs {
     // Most steps run the rows of the step before: then nothing is looked at, group by group.
     const digests = deltas.map((delta) => delta?.digest ?? null)
     if (this.#stacked && sameRows(this.#stacked.digests, digests)) return this.#stacked.tensors
-    const stacked = this.#stacks.map((stacks) => stacks.map((stack) => stack.fill(deltas)))
-    const ranks = stacked.map((parts) => parts.map(({ rank }) => rank))
-    const key = [deltas.length, ...ranks.flat()].join()
+    const stacked = this.#stacks.map((stack) => stack.fill(deltas))
+    const key = [deltas.length, ...stacked.map(({ rank }) => rank)].join()
     if (this.#stacked?.key !== key) {
       for (const { value } of this.#stacked?.tensors ?? []) value.release()
-      const tensors = ranks.flatMap((ranks, index) => this.#stackedGroup(index, ranks, deltas.length))
+      const tensors = stacked.flatMap(({ rank }, index) => this.#stackedGroup(index, rank, deltas.length))
       this.#stacked = { key, digests, tensors }
-    } else if (stacked.flat().some(({ filled }) => filled)) {
+    } else if (stacked.some(({ filled }) => filled)) {
       // Another list of the same tensors: a device copied them when they were bound and must be given them again.
       this.#stacked = { key, digests, tensors: [...this.#stacked.tensors] }
     }
     return this.#stacked.tensors
   }
 
-  /** Tensors over the stacks of a group whose parts have these ranks. */
-  #stackedGroup(index: number, ranks: readonly number[], rows: number): DeltaTensors {
-    return ranks.flatMap((rank, part) => {
-      const tensors =
-        rank > 0 ? this.#stacks[index]![part]!.tensors(rows) : noChangeTensors(this.#groups[index]!, part, this.#none)
-      return tensors.map((tensor) => this.#over(tensor, []))
-    })
+  /** Tensors over the stack of a group, whose rank is `rank`. */
+  #stackedGroup(index: number, rank: number, rows: number): DeltaTensors {
+    const tensors = rank > 0 ? this.#stacks[index]!.tensors(rows) : noChangeTensors(this.#groups[index]!, this.#none)
+    return tensors.map((tensor) => this.#over(tensor, []))
   }
 
   #over({ name, values, dims }: DeltaTensor<HostArray>, ones: readonly number[]): DeltaTensors[number] {

@@ -1,23 +1,16 @@
-// One part's changes for rows with different deltas: a copy a row, padded to the largest rank among them, or to what the
+// One group's changes for rows with different deltas: a copy a row, padded to the largest rank among them, or to what the
 // stack has from before where that is less than twice as much.
 // Invariant: a row without a change has A = B = 0 (of bytes: their scales), so its result is the base model's.
 import { type DeltaFactor, factorDims, factorName } from '../../model/delta-factors.ts'
-import type { Part, ProjectionGroup } from '../../model/projection-groups.ts'
+import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
-import { copyColumns, type PackedDelta, type PackedPart } from '../../residency/packed-delta.ts'
+import { copyColumns, type PackedDelta, type PackedGroup } from '../../residency/packed-delta.ts'
 import type { DeltaTensor } from './delta-tensors.ts'
 import { type FloatArray, floatArray } from './float-array.ts'
 
-/** A part: the index of its group, and which of its parts it is. */
-export interface Place {
-  readonly group: number
-  readonly part: number
-}
-
 export class DeltaStack {
   readonly #group: ProjectionGroup
-  readonly #place: Place
-  readonly #part: Part
+  readonly #index: number
   readonly #maxRows: number
   readonly #floatType: FloatType
   /** The padded rank; 0: nothing was ever stacked. */
@@ -31,10 +24,10 @@ export class DeltaStack {
   /** The digest that each row holds now; null: no change. */
   #rows: (string | null)[] = []
 
-  constructor(group: ProjectionGroup, place: Place, maxRows: number, floatType: FloatType) {
+  /** `index`: the group's, among those that deltas are packed by. */
+  constructor(group: ProjectionGroup, index: number, maxRows: number, floatType: FloatType) {
     this.#group = group
-    this.#place = place
-    this.#part = group.parts[place.part]!
+    this.#index = index
     this.#maxRows = maxRows
     this.#floatType = floatType
   }
@@ -44,8 +37,7 @@ export class DeltaStack {
    * them changes anything here and nothing need be stacked, and whether anything was put.
    */
   fill(deltas: readonly (PackedDelta | null)[]): { rank: number; filled: boolean } {
-    const { group, part } = this.#place
-    const changes = deltas.map((delta) => delta?.groups[group]?.[part])
+    const changes = deltas.map((delta) => delta?.groups[this.#index])
     const needed = Math.max(...changes.map((change) => change?.rank ?? 0))
     if (needed === 0) return { rank: 0, filled: false }
     this.#fitRank(needed)
@@ -62,11 +54,10 @@ export class DeltaStack {
 
   /** The graph's inputs for the first `rows` rows. */
   tensors(rows: number): DeltaTensor<FloatArray | Uint8Array>[] {
-    const { part } = this.#place
     const tensor = (factor: DeltaFactor, values: FloatArray | Uint8Array) => {
-      const dims = [rows, ...factorDims(this.#group, factor, part, this.#rank)]
+      const dims = [rows, ...factorDims(this.#group, factor, this.#rank)]
       const size = dims.reduce((product, dim) => product * dim, 1)
-      return { name: factorName(this.#group, factor, part), factor, values: values.subarray(0, size), dims }
+      return { name: factorName(this.#group, factor), factor, values: values.subarray(0, size), dims }
     }
     const scales = this.#group.smoothing ? [tensor('A_scales', this.#scales)] : []
     return [tensor('A', this.#a), ...scales, tensor('B', this.#b)]
@@ -75,8 +66,7 @@ export class DeltaStack {
   /** Changes the padded rank when the rows need more, or no more than half of it; every row is then filled again. */
   #fitRank(rank: number): void {
     if (rank <= this.#rank && rank > this.#rank / 2) return
-    const { in: inSize, smoothing } = this.#group
-    const { projections, out } = this.#part
+    const { in: inSize, out, projections, smoothing } = this.#group
     const columns = this.#maxRows * projections.length * rank
     this.#rank = rank
     this.#a = smoothing ? new Uint8Array(columns * inSize) : floatArray(this.#floatType, columns * inSize)
@@ -86,10 +76,9 @@ export class DeltaStack {
     this.#rows = Array.from({ length: this.#maxRows }, () => null)
   }
 
-  #fillRow(row: number, change: PackedPart | undefined): void {
+  #fillRow(row: number, change: PackedGroup | undefined): void {
     const rank = this.#rank
-    const { in: inSize, smoothing } = this.#group
-    const { projections, out } = this.#part
+    const { in: inSize, out, projections, smoothing } = this.#group
     const columns = projections.length * rank
     const a = this.#a.subarray(row * columns * inSize, (row + 1) * columns * inSize)
     const scales = this.#scales.subarray(row * columns, (row + 1) * columns)

@@ -42,8 +42,7 @@ export function planMemory(
     TYPICAL_RANK *
     floatBytes(floatType) *
     projectionGroups(config).reduce(
-      (sum, { in: inSize, parts, name }) =>
-        name === HEAD ? sum : parts.reduce((all, { projections, out }) => all + projections.length * inSize + out, sum),
+      (sum, { in: inSize, projections, out, name }) => (name === HEAD ? sum : sum + projections.length * inSize + out),
       0,
     )
   const rows = Math.min(

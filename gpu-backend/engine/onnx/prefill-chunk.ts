@@ -18,8 +18,7 @@ export function prefillChunkTokens(config: ModelDimensions, device: 'cpu' | 'web
   if (device === 'webgpu') return WEBGPU_CHUNK_TOKENS
   if (device === 'cuda') return GPU_CHUNK_TOKENS
   const weights = projectionGroups(config).reduce(
-    (sum, { name, in: inSize, parts }) =>
-      name === HEAD ? sum : sum + inSize * parts.reduce((outs, { out }) => outs + out, 0),
+    (sum, { name, in: inSize, out }) => (name === HEAD ? sum : sum + inSize * out),
     0,
   )
   const tokens = CHUNK_OPERATIONS / (2 * weights)

@@ -456,9 +456,9 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
   })
 
   test.each([
-    ['no l0.qkv.A0', 'l0.qkv.A0', 'l0.qkv.Z0'],
-    ['no l0.qkv.B0', 'l0.qkv.B0', 'l0.qkv.Z0'],
-    ['an A of its own', 'input_ids', 'l0.qk.A12'],
+    ['no l0.qkv.A', 'l0.qkv.A', 'l0.qkv.Z'],
+    ['no l0.qkv.B', 'l0.qkv.B', 'l0.qkv.Z'],
+    ['an A of its own', 'input_ids', 'other.q.A'],
   ])('says that a base was published by another version, whose graph takes %s', async (_, name, otherName) => {
     const published = await publishedModel()
     const stored = await edge.call('key-shop', `/v1/browser/files/${published.graphs.wasm.digest}`)

@@ -94,7 +94,7 @@ describe('the disk tier', () => {
     await admit(other, delta)
     await other.use(delta.digest)
     const { groups: packed } = await readDeltaFile(fileOf(other, delta.digest), rounded, base)
-    expect(packed[0]![0]!.a).not.toBeInstanceOf(Float32Array)
+    expect(packed[0]!.a).not.toBeInstanceOf(Float32Array)
   })
 
   test('says which delta is missing', async () => {

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { targetModules } from '../../../adapters/base-model.ts'
 import type { Delta } from '../../../adapters/delta.ts'
-import { type Part, type ProjectionGroup, withSmoothing } from '../../../gpu-backend/model/projection-groups.ts'
+import { type ProjectionGroup, withSmoothing } from '../../../gpu-backend/model/projection-groups.ts'
 import { ZERO } from '../../../gpu-backend/model/quantize.ts'
 import {
   type PackedDelta,
-  type PackedPart,
+  type PackedGroup,
   packDelta,
   packedValues,
   viewPacked,
@@ -28,8 +28,8 @@ function pack(delta: Delta, groups: readonly ProjectionGroup[]): PackedDelta {
   return viewPacked('sha256:0', shape, groups, base, values)
 }
 
-/** A [rank, in] of a part's projection, bytes turned back into what they stand for. */
-function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { rank, a }: PackedPart, projection: number) {
+/** A [rank, in] of one projection, bytes turned back into what they stand for. */
+function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { rank, a }: PackedGroup, projection: number) {
   const start = projection * rank * inSize
   if (a instanceof Float32Array) return a.subarray(start, start + rank * inSize)
   return Float32Array.from({ length: rank * inSize }, (_, cell) => {
@@ -38,12 +38,12 @@ function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { rank, a }: Packed
   })
 }
 
-/** B A [out, in] of one projection of a part, from what the graph would read. */
-function change(packed: PackedPart, group: ProjectionGroup, part: Part, projection: number): Float64Array {
+/** B A [out, in] of one projection of a group, from what the graph would read. */
+function change(packed: PackedGroup, group: ProjectionGroup, projection: number): Float64Array {
   const { rank, b } = packed
   const a = rowsOfA(group, packed, projection)
-  const { out } = part.projections[projection]!
-  const start = part.projections.slice(0, projection).reduce((sum, before) => sum + before.out, 0)
+  const { out } = group.projections[projection]!
+  const start = group.projections.slice(0, projection).reduce((sum, before) => sum + before.out, 0)
   const product = new Float64Array(out * group.in)
   for (let row = 0; row < out; row++) {
     for (let k = 0; k < rank; k++) {
@@ -57,12 +57,10 @@ function change(packed: PackedPart, group: ProjectionGroup, part: Part, projecti
 /** What each projection of `groups` is changed by. */
 function changes(packed: PackedDelta, groups: readonly ProjectionGroup[]) {
   return groups.flatMap((group, index) =>
-    group.parts.flatMap((part, i) =>
-      part.projections.map((projection, p) => {
-        const actual = change(packed.groups[index]![i]!, group, part, p)
-        return { ...projection, inSize: group.in, actual }
-      }),
-    ),
+    group.projections.map((projection, p) => {
+      const actual = change(packed.groups[index]!, group, p)
+      return { ...projection, inSize: group.in, actual }
+    }),
   )
 }
 
@@ -110,7 +108,7 @@ describe('a packed delta', () => {
   )
 
   test('brings the smoothing of what reads its up projections, and of nothing else', () => {
-    const projections = rounded.flatMap(({ parts }) => parts.flatMap(({ projections }) => projections))
+    const projections = rounded.flatMap((group) => group.projections)
     const scaled = projections.filter(({ factors }) => factors).map(({ module }) => module)
     expect(scaled).toEqual(paths.filter((path) => path.endsWith('up_proj')))
   })
@@ -120,7 +118,7 @@ describe('a packed delta', () => {
     const packed = pack(randomDelta(base, { seed: 1, rank: 4, modules: (other) => other === path }), groups)
     const { in: columns, out } = targetModules(base).get(path)!
     expect(packed.bytes).toBe(4 * 4 * (columns + out))
-    expect(packed.groups.flat().filter(({ rank }) => rank > 0)).toHaveLength(1)
+    expect(packed.groups.filter(({ rank }) => rank > 0)).toHaveLength(1)
   })
 
   test('takes as much room for each of q, k and v as for that of the largest rank, since one product is of all three', () => {
