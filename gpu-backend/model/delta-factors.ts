@@ -18,12 +18,10 @@ export function isFactor(name: string): boolean {
 /** The dimensions of `factor` for one row whose rank is `rank`. */
 export function factorDims(group: ProjectionGroup, factor: DeltaFactor, rank: number): number[] {
   const { in: inSize, out, projections, smoothing } = group
-  const several = projections.length > 1
-  if (factor === 'B') {
-    const { size, of } = outputBlocks(group)
-    return several ? [of.length, size, rank] : [out, rank]
-  }
-  const each = several ? [projections.length] : []
-  if (factor === 'A_scales') return [...each, 1, rank]
-  return smoothing ? [...each, inSize, rank] : [...each, rank, inSize]
+  const columns = projections.length * rank
+  if (factor === 'A_scales') return [1, columns]
+  if (factor === 'A') return smoothing ? [inSize, columns] : [columns, inSize]
+  if (projections.length === 1) return [out, rank]
+  const { size, of } = outputBlocks(group)
+  return [of.length, size, rank]
 }

@@ -18,6 +18,8 @@ export class DeltaWriter {
   readonly #options: DeltaOptions
   /** WebGPU's provider has no product that transposes its second input: it takes x in columns, so that A and B are read as they lie. */
   readonly #turned: boolean
+  /** Those of `#apart` that are in the graph. */
+  readonly #shapes = new Set<string>()
 
   /** `linears` multiply in bytes what is in bytes. */
   constructor(graph: GraphWriter, linears: LinearWriter, options: DeltaOptions) {
@@ -28,8 +30,8 @@ export class DeltaWriter {
   }
 
   /**
-   * B (A x) in the shape `rows`: [B, T, what remains]. `input`: x [B, T, in] as A's product takes it. Of several projections
-   * there is one product of x with each's A, and one of what comes of it with each block of B.
+   * B (A x) [B, T, out]. `input`: x [B, T, in] as A's product takes it. What comes of A of several projections is multiplied
+   * with each block of B. `rows`: the name of the shape [B, T, what remains], see `GraphWriter.rowsOf`.
    */
   change(x: string, input: string | Rounded, group: ProjectionGroup, rows: string): string {
     const graph = this.#graph
@@ -41,10 +43,10 @@ export class DeltaWriter {
     const turn = (value: string, perm: number[], output: string) => graph.node('Transpose', [value], output, { perm })
     const source = this.#turned ? turn(x, [0, 2, 1], `${name}.columns`) : input
     const several = group.projections.length > 1
-    const low = this.#low(several ? this.#forEach(source, name) : source, group)
+    const low = this.#low(source, group)
     graph.input(factorName(group, 'B'), graph.floatType)
     const product = this.#product(
-      several ? this.#forBlocks(low, group) : low,
+      several ? this.#forBlocks(low, x, group) : low,
       factorName(group, 'B'),
       `${name}.product`,
     )
@@ -65,19 +67,26 @@ export class DeltaWriter {
     return this.#linears.integerProduct(x, a, scales, output)
   }
 
-  /** `x` with a dimension after that of rows, which stands for the projections. */
-  #forEach(x: string | Rounded, name: string): string | Rounded {
-    const axis = this.#graph.shape(`${name}.axis`, [1])
-    const unsqueeze = (value: string) => this.#graph.node('Unsqueeze', [value, axis], `${name}.each`)
-    return typeof x === 'string' ? unsqueeze(x) : { ...x, units: unsqueeze(x.units) }
+  /** For each block of outputs what `low` has of its projection: [B, blocks, T, rank], where x is turned [B, blocks, rank, T]. */
+  #forBlocks(low: string, x: string, group: ProjectionGroup): string {
+    const graph = this.#graph
+    const { name, projections } = group
+    const apart = graph.node('Reshape', [low, this.#apart(x, projections.length)], `${name}.apart`)
+    const lows = this.#turned ? apart : graph.node('Transpose', [apart], `${name}.lows`, { perm: [0, 2, 1, 3] })
+    const { of } = outputBlocks(group)
+    if (of.length === projections.length) return lows
+    return graph.node('Gather', [lows, graph.shape(`${name}.of`, of)], `${name}.blocks`, { axis: 1 })
   }
 
-  /** For each block of outputs what `low` has of its projection. */
-  #forBlocks(low: string, group: ProjectionGroup): string {
-    const { of } = outputBlocks(group)
-    if (of.length === group.projections.length) return low
-    const blocks = this.#graph.shape(`${group.name}.blocks`, of)
-    return this.#graph.node('Gather', [low, blocks], `${group.name}.lows`, { axis: 1 })
+  /** The shape that has what A gives for each of so many projections apart, the same for all groups with as many. */
+  #apart(x: string, projections: number): string {
+    const graph = this.#graph
+    const shape = `apart${projections}`
+    if (this.#shapes.has(shape)) return shape
+    this.#shapes.add(shape)
+    if (!this.#turned) return graph.rowsOf(x, shape, [projections, -1])
+    const tokens = graph.node('Shape', [x], `${shape}.tokens`, { start: 1, end: 2 })
+    return graph.node('Concat', [graph.shape(`${shape}.rest`, [0, projections, -1]), tokens], shape, { axis: 0 })
   }
 
   /** x Fᵀ; where x is turned, F x. */

@@ -54,10 +54,10 @@ export class GraphWriter implements OnnxGraph {
     return name
   }
 
-  /** The shape [rows of x, tokens of x, what remains]. */
-  rowsOf(x: string, shape: string): string {
+  /** The shape [rows of x, tokens of x, ..rest]. */
+  rowsOf(x: string, shape: string, rest: readonly number[] = [-1]): string {
     const rows = this.node('Shape', [x], `${shape}.sizes`, { start: 0, end: 2 })
-    return this.node('Concat', [rows, this.shape(`${shape}.rest`, [-1])], shape, { axis: 0 })
+    return this.node('Concat', [rows, this.shape(`${shape}.rest`, rest)], shape, { axis: 0 })
   }
 
   /** A constant of the graph's own float type. */

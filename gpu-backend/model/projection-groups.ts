@@ -13,9 +13,9 @@ export interface Projection {
 /** Projections that read the same input: one product for all, with W as with A and with B, their outputs side by side. */
 export interface ProjectionGroup {
   /**
-   * Prefix of the graph's inputs for a delta: `<name>.A` [rank, in] and `<name>.B` [out, rank], each with an optional leading
-   * row. The rank is that of all its projections. Where these are several, A is [projections, rank, in], and B
-   * [blocks, size, rank] as `outputBlocks` says.
+   * Prefix of the graph's inputs for a delta: `<name>.A` [projections * rank, in] and `<name>.B` [out, rank], each with an
+   * optional leading row. All projections have one rank. Where they are several, B is [blocks, size, rank] as `outputBlocks`
+   * says.
    */
   readonly name: string
   readonly in: number
@@ -26,7 +26,8 @@ export interface ProjectionGroup {
   readonly smoothedBy?: 'norm' | 'up_proj'
   /**
    * Where the graph rounds the input to bytes: what each of its channels was multiplied by before. A is in bytes then,
-   * `<name>.A` u8 [in, rank] with a scale for each column, `<name>.A_scales` f32 [1, rank].
+   * `<name>.A` u8 [in, projections * rank] with a scale for each column, `<name>.A_scales` f32
+   * [1, projections * rank].
    */
   readonly smoothing?: Float32Array
 }

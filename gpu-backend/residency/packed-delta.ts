@@ -15,10 +15,10 @@ export interface PackedShape {
   readonly embeddingRank: number
 }
 
-/** One group's change; `rank` 0 means none. Projections lie one after another, padded to this rank with zeros. */
+/** One group's change; `rank` 0 means none. All projections have this rank, padded with zeros. */
 export interface PackedGroup {
   readonly rank: number
-  /** [projections, rank, in] f32, or each in columns where the graph rounds the input */
+  /** [projections, rank, in] f32, or in as many columns where the graph rounds the input */
   readonly a: Float32Array | QuantizedColumns
   /** [out, rank] f32 */
   readonly b: Float32Array
@@ -133,23 +133,20 @@ function packGroup(
   { in: inSize, projections, smoothing }: ProjectionGroup,
   { rank, a, b }: PackedGroup,
 ): void {
+  const rows = a instanceof Float32Array ? a : new Float32Array(projections.length * rank * inSize)
   let end = 0
   for (const [i, { module, out, factors }] of projections.entries()) {
     const start = end
     end += out * rank
     const source = delta.modules.get(module)
     if (!source) continue
+    rows.set(source.a, i * rank * inSize)
     copyColumns(timesFactors(source.b, factors), source.rank, b.subarray(start, end), rank)
-    if (a instanceof Float32Array) {
-      a.set(source.a, i * rank * inSize)
-      continue
-    }
-    const rows = new Float32Array(rank * inSize)
-    rows.set(source.a)
-    const { values, scales } = quantizeColumns(rows, inSize, smoothing)
-    a.values.set(values, i * rank * inSize)
-    a.scales.set(scales, i * rank)
   }
+  if (a instanceof Float32Array) return
+  const { values, scales } = quantizeColumns(rows, inSize, smoothing)
+  a.values.set(values)
+  a.scales.set(scales)
 }
 
 /** Copies a row-major [rows, sourceColumns] matrix into one with more columns. The rest of the target is left as it is. */

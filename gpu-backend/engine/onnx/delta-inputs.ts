@@ -17,7 +17,7 @@ type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
  * round otherwise than those of a row alone. Sums over bytes are exact in any order, and need none.
  */
 function sharedOnes({ smoothing }: ProjectionGroup, { factor, dims }: DeltaTensor): readonly number[] {
-  // What is of several projections has dimensions enough. Products over nothing must be one, as `noChangeTensors` says.
+  // B of several projections has dimensions enough. Products over nothing must be one, as `noChangeTensors` says.
   if (dims.length > 2 || dims.includes(0)) return []
   if (factor === 'B') return smoothing ? [1, 1] : [1, 1, 1]
   return smoothing ? [] : [1, 1]

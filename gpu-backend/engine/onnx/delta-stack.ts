@@ -15,7 +15,7 @@ export class DeltaStack {
   readonly #floatType: FloatType
   /** The padded rank; 0: nothing was ever stacked. */
   #rank = 0
-  /** [maxRows, projections, rank, in] floats, or [maxRows, projections, in, rank] bytes */
+  /** [maxRows, projections, rank, in] floats, or [maxRows, in, projections, rank] bytes */
   #a: FloatArray | Uint8Array = new Uint8Array(0)
   /** [maxRows, projections, rank] f32, of bytes alone */
   #scales = new Float32Array(0)

@@ -30,11 +30,11 @@ function pack(delta: Delta, groups: readonly ProjectionGroup[]): PackedDelta {
 
 /** A [rank, in] of one projection, bytes turned back into what they stand for. */
 function rowsOfA({ in: inSize, smoothing }: ProjectionGroup, { rank, a }: PackedGroup, projection: number) {
-  const start = projection * rank * inSize
-  if (a instanceof Float32Array) return a.subarray(start, start + rank * inSize)
+  const before = projection * rank
+  if (a instanceof Float32Array) return a.subarray(before * inSize, (before + rank) * inSize)
   return Float32Array.from({ length: rank * inSize }, (_, cell) => {
-    const [row, i] = [Math.floor(cell / inSize), cell % inSize]
-    return (a.values[start + i * rank + row]! - ZERO) * a.scales[projection * rank + row]! * smoothing![i]!
+    const [row, i] = [before + Math.floor(cell / inSize), cell % inSize]
+    return (a.values[i * a.scales.length + row]! - ZERO) * a.scales[row]! * smoothing![i]!
   })
 }
 
