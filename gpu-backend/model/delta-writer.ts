@@ -44,12 +44,9 @@ export class DeltaWriter {
     const source = this.#turned ? turn(x, [0, 2, 1], `${name}.columns`) : input
     const several = group.projections.length > 1
     const low = this.#low(source, group)
-    graph.input(factorName(group, 'B'), graph.floatType)
-    const product = this.#product(
-      several ? this.#forBlocks(low, x, group) : low,
-      factorName(group, 'B'),
-      `${name}.product`,
-    )
+    const b = factorName(group, 'B')
+    graph.input(b, graph.floatType)
+    const product = this.#product(several ? this.#forBlocks(low, x, group) : low, b, `${name}.product`)
     if (this.#turned && !several) return turn(product, [0, 2, 1], `${name}.change`)
     const perm = this.#turned ? [0, 3, 1, 2] : [0, 2, 1, 3]
     const tokens = several ? turn(product, perm, `${name}.tokens`) : product

@@ -97,8 +97,8 @@ export function packDelta(
   groups: readonly ProjectionGroup[],
   base: BaseModel,
 ): { shape: PackedShape; values: Float32Array<ArrayBuffer> } {
-  const projections = groups.flatMap((group) => group.projections)
-  const known = new Set([...projections.map(({ module }) => module), 'model.embed_tokens'])
+  const modules = groups.flatMap(({ projections }) => projections.map(({ module }) => module))
+  const known = new Set([...modules, 'model.embed_tokens'])
   for (const module of delta.modules.keys()) {
     if (!known.has(module))
       throw new BackendError('invalid_delta', `The delta changes ${module}, which ${base.name} does not have.`)

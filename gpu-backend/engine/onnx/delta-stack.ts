@@ -91,8 +91,10 @@ export class DeltaStack {
     if (!change || change.rank === 0) return
     copyColumns(change.b, change.rank, b, rank)
     if (change.a instanceof Float32Array) {
-      // Of one projection after another.
-      copyColumns(change.a, change.rank * inSize, a, rank * inSize)
+      const values = change.rank * inSize
+      for (const i of projections.keys()) {
+        a.set(change.a.subarray(i * values, (i + 1) * values), i * rank * inSize)
+      }
       return
     }
     copyColumns(change.a.values, change.rank, a, rank)
