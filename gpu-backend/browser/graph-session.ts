@@ -5,6 +5,7 @@ import type { InferenceSession, Tensor } from 'onnxruntime-web'
 import type { BaseModel } from '../../adapters/base-model.ts'
 import { deltaTensors, type NoChange, noChange } from '../engine/onnx/delta-tensors.ts'
 import { factorName, isFactor } from '../model/delta-factors.ts'
+import { EMBEDDING_DELTA } from '../model/delta-scope.ts'
 import { WEIGHTS_FILE } from '../model/graph.ts'
 import { type ModelDimensions, type ProjectionGroup, projectionGroups } from '../model/projection-groups.ts'
 import { addEmbeddingChange, type PackedDelta } from '../residency/packed-delta.ts'
@@ -111,7 +112,7 @@ export class GraphSession {
       seqlens_k: this.#ints([past + count - 1], [1]),
       total_length: this.#ints([past + count], []),
       sample_positions: this.#ints([count - 1], [1]),
-      embedding_delta: this.#embeddingDelta(tokens),
+      [EMBEDDING_DELTA]: this.#embeddingDelta(tokens),
       ...this.#deltaFeeds,
     }
     const { layers } = this.dimensions

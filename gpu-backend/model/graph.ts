@@ -2,6 +2,7 @@
 // One graph serves prefill and decode, alone or in a batch; it knows nothing of which delta is whose.
 // Invariant: a row's result depends on that row and its delta alone, so an answer is the same alone or in a crowd.
 import { AttentionWriter } from './attention.ts'
+import { EMBEDDING_DELTA } from './delta-scope.ts'
 import type { DeltaOptions } from './delta-writer.ts'
 import { GraphWriter } from './graph-writer.ts'
 import { formatOf, inColumns, type LinearOptions } from './linear.ts'
@@ -66,7 +67,7 @@ export async function buildGraph(
   const groups = groupsFor(config, options)
   const graph = new GraphWriter(floatTypeOf(options.format), write)
   for (const { name, dims } of TOKENS) graph.input(name, 'i32', dims)
-  graph.input('embedding_delta', 'f32')
+  graph.input(EMBEDDING_DELTA, 'f32')
 
   const embedding = await weights.load('model.embed_tokens.weight', [vocabSize, hiddenSize])
   await graph.floats('embedding', [vocabSize, hiddenSize], embedding)
@@ -109,8 +110,8 @@ function embed(graph: GraphWriter): string {
   const embedded = graph.node('Gather', ['embedding', 'input_ids'], 'embedded')
   const change =
     graph.floatType === 'f32'
-      ? 'embedding_delta'
-      : graph.node('Cast', ['embedding_delta'], 'embedding_change', { to: DATA_TYPE[graph.floatType] })
+      ? EMBEDDING_DELTA
+      : graph.node('Cast', [EMBEDDING_DELTA], 'embedding_change', { to: DATA_TYPE[graph.floatType] })
   return graph.node('Add', [embedded, change], 'x')
 }
 

@@ -1,15 +1,15 @@
-// A graph without the inputs for deltas, for steps in which no row has one: the operators that a delta takes cost time even
-// where it changes nothing.
-import { isFactor } from './delta-factors.ts'
+// A graph without the inputs for deltas that change more than a scope has.
+import { type DeltaScope, hasScope, inputScope } from './delta-scope.ts'
 import type { Node, OnnxGraph } from './onnx-file.ts'
+import { whatIsRead } from './what-is-read.ts'
 
 /**
- * `graph`, as `buildGraph` makes it, without deltas: what their changes are added to is the sum. The constants are those of
- * `graph`, and its results have the bits that `graph` gives rows without a delta.
+ * `graph`, as `buildGraph` makes it, with deltas of `scope` alone: what other changes are added to is the sum. The constants are
+ * those of `graph`, and its results have the bits that `graph` gives rows without such a change.
  */
-export function withoutDeltas(graph: OnnxGraph): OnnxGraph {
-  const names = graph.inputs.map(({ name }) => name)
-  const changes = new Set(names.filter((name) => name === 'embedding_delta' || isFactor(name)))
+export function withoutDeltas(graph: OnnxGraph, scope: DeltaScope): OnnxGraph {
+  const left = graph.inputs.filter(({ name }) => !hasScope(scope, inputScope(name) ?? 'nothing'))
+  const changes = new Set(left.map(({ name }) => name))
   /** What a sum is once nothing is added: by what it was added to. */
   const sums = new Map<string, string>()
   const kept: Node[] = []
@@ -25,15 +25,4 @@ export function withoutDeltas(graph: OnnxGraph): OnnxGraph {
     nodes: whatIsRead(nodes, graph.outputs),
     inputs: graph.inputs.filter(({ name }) => !changes.has(name)),
   }
-}
-
-/** Of `nodes`, each after those that it reads, the ones that `outputs` depend on. */
-function whatIsRead(nodes: readonly Node[], outputs: OnnxGraph['outputs']): Node[] {
-  const read = new Set(outputs.map(({ name }) => name))
-  const kept = nodes.toReversed().filter((node) => {
-    if (!node.outputs.some((output) => read.has(output))) return false
-    for (const input of node.inputs) read.add(input)
-    return true
-  })
-  return kept.reverse()
 }

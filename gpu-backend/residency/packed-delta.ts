@@ -4,6 +4,7 @@
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { Delta } from '../../adapters/delta.ts'
 import { BackendError } from '../errors.ts'
+import { type DeltaScope, EMBEDDING_DELTA, groupScope, inputScope, widestScope } from '../model/delta-scope.ts'
 import { type ProjectionGroup, timesFactors } from '../model/projection-groups.ts'
 import { type QuantizedColumns, quantizeColumns } from '../model/quantize.ts'
 
@@ -27,6 +28,7 @@ export interface PackedGroup {
 export interface PackedDelta {
   readonly digest: string
   readonly bytes: number
+  readonly scope: DeltaScope
   /** By projection group. */
   readonly groups: readonly PackedGroup[]
   /** Token embeddings: row t gains (B A)ᵀ[t]; a: [rank, vocab], b: [hidden, rank] f32 */
@@ -66,7 +68,9 @@ export function viewPacked(
   })
   const rank = shape.embeddingRank
   const embedding = rank > 0 ? { rank, a: take(rank * base.vocab_size), b: take(base.hidden_size * rank) } : undefined
-  return { digest, bytes: values.byteLength, groups: packed, embedding }
+  const changed = groups.filter((_, i) => shape.ranks[i]! > 0).map(({ name }) => groupScope(name))
+  const scope = widestScope(embedding ? [inputScope(EMBEDDING_DELTA)!, ...changed] : changed)
+  return { digest, bytes: values.byteLength, scope, groups: packed, embedding }
 }
 
 /**

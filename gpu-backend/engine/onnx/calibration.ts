@@ -3,6 +3,7 @@
 // The model reads a fixed text once, when its graph is built. Knows nothing of how weights are rounded.
 import { readFileSync } from 'node:fs'
 import { graphGroups } from '../../model/delta-layout.ts'
+import { EMBEDDING_DELTA } from '../../model/delta-scope.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { Smoothing } from '../../model/projection-groups.ts'
 import { DeltaInputs } from './delta-inputs.ts'
@@ -39,12 +40,12 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
     input('seqlens_k', runtime.hostTensor(ints(1, [count - 1]), 'i32', [1]))
     input('total_length', runtime.hostTensor(ints(1, [count]), 'i32', []))
     input('sample_positions', runtime.hostTensor(ints(count, [...Array(count).keys()]), 'i32', [count]))
-    input('embedding_delta', runtime.hostTensor(floats(1), 'f32', [1]))
+    input(EMBEDDING_DELTA, runtime.hostTensor(floats(1), 'f32', [1]))
     for (const { past, present, value } of kv.prefill(0)) {
       binding.input(past, value)
       binding.output(present, value)
     }
-    deltas.bind(binding, [null], undefined)
+    deltas.bind({ session, scope: 'everything', binding, deltas: undefined }, [null])
     const energies = groups.map((group) => {
       const energy = floats(group.in)
       binding.output(`${group.name}.energy`, binding.hold(runtime.hostTensor(energy, 'f32', [group.in])))

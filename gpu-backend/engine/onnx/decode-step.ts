@@ -1,15 +1,15 @@
 // What a decode step of so many rows reads and writes, bound once and used for every step of as many.
 // Holds no deltas: which of their tensors are bound is noted by who binds them.
-import type { DeltaInputs } from './delta-inputs.ts'
+import type { DeltaTensors } from './delta-inputs.ts'
+import type { ScopedSession } from './graph-sessions.ts'
 import { ints } from './host-arrays.ts'
 import type { KvTensor } from './kv-cache.ts'
-import type { Binding, OnnxRuntime, Session, Value } from './ort.ts'
+import type { Binding, OnnxRuntime, Value } from './ort.ts'
 
 /** A graph's inputs and outputs, and which deltas' tensors are among them; undefined: those that were may be gone. */
-export interface Bound {
-  readonly session: Session
+export interface Bound extends ScopedSession {
   readonly binding: Binding
-  deltas: ReturnType<DeltaInputs['bind']> | undefined
+  deltas: DeltaTensors | undefined
 }
 
 /** What a step gives of its rows, valid until the next one. */
@@ -27,8 +27,7 @@ export interface DecodeStep extends Bound, Decoded {
   readonly inputs: readonly { readonly name: string; readonly value: Value }[]
 }
 
-export interface DecodeStepOptions {
-  readonly session: Session
+export interface DecodeStepOptions extends ScopedSession {
   readonly rows: number
   readonly vocabSize: number
   readonly cache: readonly KvTensor[]
@@ -40,7 +39,7 @@ export interface DecodeStepOptions {
 
 export function bindDecodeStep(
   runtime: OnnxRuntime,
-  { session, rows, vocabSize, cache, results, firstPosition }: DecodeStepOptions,
+  { session, scope, rows, vocabSize, cache, results, firstPosition }: DecodeStepOptions,
 ): DecodeStep {
   const binding = session.createBinding()
   const [ids, seqlens, total] = [ints(rows), ints(rows), ints(1)]
@@ -58,5 +57,5 @@ export function bindDecodeStep(
     binding.input(past, value)
     binding.output(present, value)
   }
-  return { session, binding, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
+  return { session, scope, binding, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
 }

@@ -1,15 +1,17 @@
 // Turns "this row runs with that delta" into the graph's A and B inputs.
 // Rows that all share one delta (a batch of one, a prefill) read the delta's own memory, one read for all of them.
 // Rows with different deltas read stacks, one copy a row.
+import { type DeltaScope, groupScope, hasScope } from '../../model/delta-scope.ts'
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import type { PackedDelta } from '../../residency/packed-delta.ts'
+import type { Bound } from './decode-step.ts'
 import { DeltaStack } from './delta-stack.ts'
 import { type DeltaTensor, deltaTensors, type NoChange, noChange, noChangeTensors } from './delta-tensors.ts'
-import type { Binding, Device, HostArray, OnnxRuntime, Value } from './ort.ts'
+import type { Device, HostArray, OnnxRuntime, Value } from './ort.ts'
 
-/** The A and B tensors of every projection: what is bound together. */
-type DeltaTensors = readonly { readonly name: string; readonly value: Value }[]
+/** The A and B tensors of every projection: what is bound together, each to graphs that take deltas of its scope. */
+export type DeltaTensors = readonly { readonly name: string; readonly scope: DeltaScope; readonly value: Value }[]
 
 /**
  * Dimensions of size 1 to put in front of a float A or B that several rows share, so that it has one dimension more than what
@@ -54,16 +56,17 @@ export class DeltaInputs {
   }
 
   /**
-   * Binds the inputs for rows that run with `deltas`, in order; null: the bare base model. `bound` is what this binding
-   * was given last time: nothing is done where it is the same still.
+   * Binds the inputs for rows that run with `deltas`, in order; null: the bare base model. The graph's scope must have them.
+   * Nothing is done where they are bound still.
    */
-  bind(binding: Binding, deltas: readonly (PackedDelta | null)[], bound: DeltaTensors | undefined): DeltaTensors {
+  bind(bound: Bound, deltas: readonly (PackedDelta | null)[]): void {
     const first = deltas[0] ?? null
     const tensors = deltas.every((delta) => delta?.digest === first?.digest)
       ? this.#sharedBy(first, deltas.length)
       : this.#stack(deltas)
-    if (tensors !== bound) for (const { name, value } of tensors) binding.input(name, value)
-    return tensors
+    if (tensors === bound.deltas) return
+    for (const { name, scope, value } of tensors) if (hasScope(bound.scope, scope)) bound.binding.input(name, value)
+    bound.deltas = tensors
   }
 
   /** Frees the tensors over a delta that is leaving memory. No binding may run with it afterwards. */
@@ -91,7 +94,7 @@ export class DeltaInputs {
     if (!tensors) {
       tensors = this.#groups.flatMap((group, i) =>
         deltaTensors(group, delta?.groups[i], this.#none).map((tensor) =>
-          this.#over(tensor, rowByRow ? sharedOnes(group, tensor) : []),
+          this.#over(group, tensor, rowByRow ? sharedOnes(group, tensor) : []),
         ),
       )
       kept.set(key, tensors)
@@ -118,16 +121,21 @@ export class DeltaInputs {
 
   /** Tensors over the stack of a group, whose rank is `rank`. */
   #stackedGroup(index: number, rank: number, rows: number): DeltaTensors {
-    const tensors = rank > 0 ? this.#stacks[index]!.tensors(rows) : noChangeTensors(this.#groups[index]!, this.#none)
-    return tensors.map((tensor) => this.#over(tensor, []))
+    const group = this.#groups[index]!
+    const tensors = rank > 0 ? this.#stacks[index]!.tensors(rows) : noChangeTensors(group, this.#none)
+    return tensors.map((tensor) => this.#over(group, tensor, []))
   }
 
-  #over({ name, values, dims }: DeltaTensor<HostArray>, ones: readonly number[]): DeltaTensors[number] {
-    const all = [...ones, ...dims]
-    if (values instanceof Uint8Array) return { name, value: this.#runtime.hostTensor(values, 'u8', all) }
+  #over(
+    group: ProjectionGroup,
+    { name, values, dims }: DeltaTensor<HostArray>,
+    ones: readonly number[],
+  ): DeltaTensors[number] {
+    const [scope, all] = [groupScope(group.name), [...ones, ...dims]]
+    if (values instanceof Uint8Array) return { name, scope, value: this.#runtime.hostTensor(values, 'u8', all) }
     // A delta's own memory is f32; stacks are of the graph's type already.
     const data = this.#floatType === 'f16' && values instanceof Float32Array ? new Float16Array(values) : values
-    return { name, value: this.#runtime.hostTensor(data, this.#floatType, all) }
+    return { name, scope, value: this.#runtime.hostTensor(data, this.#floatType, all) }
   }
 }
 

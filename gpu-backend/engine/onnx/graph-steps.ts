@@ -1,8 +1,8 @@
-// The steps of one loaded graph: a prompt's chunk, a token of each of so many rows, several tokens of row 0.
+// The steps whose deltas lie in one scope: a prompt's chunk, a token of each of so many rows, several tokens of row 0.
 // Knows no deltas. Invariant: what a step is bound to lives until `release`, but for a delta's tensors.
 import { ofToken } from '../../model/tokens-in-turn.ts'
 import { type Bound, bindDecodeStep, type DecodeStep, type DecodeStepOptions } from './decode-step.ts'
-import type { SessionPair } from './graph-sessions.ts'
+import type { StepSessions } from './graph-sessions.ts'
 import { VERIFY_TOKENS } from './graph-variants.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { OnnxRuntime } from './ort.ts'
@@ -15,23 +15,23 @@ export class GraphSteps {
   /** Several tokens of row 0, where the graph can. */
   readonly verify: DecodeStep | undefined
   readonly #runtime: OnnxRuntime
-  readonly #sessions: SessionPair
+  readonly #sessions: StepSessions
   readonly #kv: KvCache
   readonly #options: StepsOptions
   /** By rows. */
   readonly #decode = new Map<number, DecodeStep>()
 
-  constructor(runtime: OnnxRuntime, sessions: SessionPair, kv: KvCache, options: StepsOptions) {
+  constructor(runtime: OnnxRuntime, sessions: StepSessions, kv: KvCache, options: StepsOptions) {
     this.#runtime = runtime
     this.#sessions = sessions
     this.#kv = kv
     this.#options = options
-    const { rows: session, verify } = sessions
-    this.prefill = { session, binding: session.createBinding(), deltas: undefined }
+    const { prompt, verify } = sessions
+    this.prefill = { ...prompt, binding: prompt.session.createBinding(), deltas: undefined }
     if (verify) {
       const cache = kv.batch(1)
       const rows = VERIFY_TOKENS
-      this.verify = bindDecodeStep(runtime, { ...options, session: verify, rows, cache })
+      this.verify = bindDecodeStep(runtime, { ...options, ...verify, rows, cache })
       for (const { present, value } of cache) {
         for (let i = 0; i < VERIFY_TOKENS - 1; i++) this.verify.binding.output(ofToken(present, i), value)
       }
@@ -43,7 +43,7 @@ export class GraphSteps {
     let step = this.#decode.get(rows)
     if (!step) {
       const cache = this.#kv.batch(rows)
-      step = bindDecodeStep(this.#runtime, { ...this.#options, session: this.#sessions.rows, rows, cache })
+      step = bindDecodeStep(this.#runtime, { ...this.#options, ...this.#sessions.rows, rows, cache })
       this.#decode.set(rows, step)
     }
     return step

@@ -1,10 +1,12 @@
-// What is made of a built graph for a CPU, beside it on disk: the same without deltas, and of both one for several tokens of
-// one sequence at once. All read the same weights.
+// What is made of a built graph for a CPU, beside it on disk: for each scope of deltas one for a token of each row and one for
+// several tokens of one sequence at once. All read the same weights.
 import { existsSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import * as z from 'zod/mini'
+import { DELTA_SCOPES, type DeltaScope } from '../../model/delta-scope.ts'
 import { WEIGHTS_FILE } from '../../model/graph.ts'
+import { oneToken } from '../../model/one-token.ts'
 import { DATA_TYPE, type DataType, encodeModel, type OnnxGraph } from '../../model/onnx-file.ts'
 import { packedWeights, tokensInTurn } from '../../model/tokens-in-turn.ts'
 import { withoutDeltas } from '../../model/without-deltas.ts'
@@ -12,14 +14,7 @@ import { withoutDeltas } from '../../model/without-deltas.ts'
 /** The sequence's newest token and four that may follow it: more are rarely right, and each takes time. */
 export const VERIFY_TOKENS = 5
 
-const VARIANTS = {
-  verify: (graph: OnnxGraph) => tokensInTurn(graph, VERIFY_TOKENS),
-  bare: withoutDeltas,
-  'bare-verify': (graph: OnnxGraph) => tokensInTurn(withoutDeltas(graph), VERIFY_TOKENS),
-}
 const SHARED_FILE = 'shared.json'
-
-type Variant = keyof typeof VARIANTS
 
 const WeightPlaces = z.array(
   z.object({
@@ -36,15 +31,18 @@ export type WeightPlace = z.infer<typeof WeightPlaces>[number]
 
 /** Writes the variants of `graph`, whose file is in `dir`, and what they share with it. */
 export async function writeVariants(dir: string, graph: OnnxGraph): Promise<void> {
-  for (const [name, of] of Object.entries(VARIANTS)) {
-    await writeFile(join(dir, `${name}.onnx`), encodeModel(of(graph), WEIGHTS_FILE))
+  for (const scope of DELTA_SCOPES) {
+    const rows = oneToken(withoutDeltas(graph, scope))
+    const paths = variantPaths(dir, scope)
+    await writeFile(paths.rows, encodeModel(rows, WEIGHTS_FILE))
+    await writeFile(paths.verify, encodeModel(tokensInTurn(rows, VERIFY_TOKENS), WEIGHTS_FILE))
   }
   await writeFile(join(dir, SHARED_FILE), JSON.stringify(packedWeights(graph)))
 }
 
-/** A variant of the graph at `graphPath`. */
-export function variantPath(graphPath: string, variant: Variant): string {
-  return join(dirname(graphPath), `${variant}.onnx`)
+/** The variants, of the graph in `dir`, for deltas of `scope`. */
+export function variantPaths(dir: string, scope: DeltaScope): { rows: string; verify: string } {
+  return { rows: join(dir, `${scope}.onnx`), verify: join(dir, `${scope}-verify.onnx`) }
 }
 
 /** The weights that a graph and its variants multiply with; undefined where it has none. */

@@ -2,6 +2,7 @@
 // Holds every tensor; knows nothing of requests, sampling or order. Invariant: rows 0 .. B-1 are the running batch.
 
 import { graphGroups } from '../../model/delta-layout.ts'
+import { type DeltaScope, EMBEDDING_DELTA, widestScope } from '../../model/delta-scope.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { ProjectionGroup } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
@@ -9,7 +10,7 @@ import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-del
 import type { Bound, Decoded, DecodeStep } from './decode-step.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
-import { GraphSessions, type SessionPair } from './graph-sessions.ts'
+import { GraphSessions } from './graph-sessions.ts'
 import { GraphSteps } from './graph-steps.ts'
 import { VERIFY_TOKENS } from './graph-variants.ts'
 import { checkHalfFloats } from './half-floats.ts'
@@ -56,9 +57,8 @@ export class Runner {
   readonly #options: RunnerOptions
   readonly #runtime: OnnxRuntime
   readonly #sessions: GraphSessions
-  readonly #withDeltas: GraphSteps
-  /** For steps in which no row has a delta, where there is a graph for them. */
-  readonly #bare: GraphSteps | undefined
+  /** As the sessions are. */
+  readonly #steps: ReadonlyMap<DeltaScope, GraphSteps>
   readonly #deltas: DeltaInputs
   /** What comes of a chunk, as long as the longest so far: new memory for each would keep the garbage collector busy. */
   #prefillLogits = floats(0)
@@ -74,7 +74,7 @@ export class Runner {
     this.#runtime = new OnnxRuntime()
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
     this.#sessions = new GraphSessions(this.#runtime, options)
-    const { withDeltas, bare } = this.#sessions
+    const { scoped } = this.#sessions
     this.chunkTokens =
       options.device === 'webgpu' && computesPieces(this.#runtime, 'webgpu', config, GPU_CHUNK_TOKENS, floatType)
         ? GPU_CHUNK_TOKENS
@@ -84,8 +84,15 @@ export class Runner {
     this.kv =
       options.device === 'cpu'
         ? new HostKvCache(this.#runtime, shape, maxRows)
-        : new DeviceKvCache(this.#runtime, withDeltas.rows, options.device, shape, maxRows, () =>
-            this.#withDeltas.forgetCache(),
+        : new DeviceKvCache(
+            this.#runtime,
+            scoped.get('everything')!.rows.session,
+            options.device,
+            shape,
+            maxRows,
+            () => {
+              for (const steps of this.#steps.values()) steps.forgetCache()
+            },
           )
     this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device, floatType)
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
@@ -93,10 +100,10 @@ export class Runner {
     const { vocabSize } = config
     const rows = Math.max(maxRows, VERIFY_TOKENS)
     const results = { logits: floats(rows * vocabSize), peaks: floats(rows) }
-    const steps = (pair: SessionPair) =>
-      new GraphSteps(this.#runtime, pair, this.kv, { vocabSize, results, firstPosition: this.#firstPosition })
-    this.#withDeltas = steps(withDeltas)
-    this.#bare = bare && steps(bare)
+    const stepsOptions = { vocabSize, results, firstPosition: this.#firstPosition }
+    this.#steps = new Map(
+      [...scoped].map(([scope, sessions]) => [scope, new GraphSteps(this.#runtime, sessions, this.kv, stepsOptions)]),
+    )
     this.softmax = new RowSoftmax(this.#runtime, vocabSize, options.threads)
   }
 
@@ -149,7 +156,7 @@ export class Runner {
 
   /** How many tokens `verify` takes; 0: it cannot be used here. */
   get verifyTokens(): number {
-    return this.#withDeltas.verify ? VERIFY_TOKENS : 0
+    return this.#stepsFor([]).verify ? VERIFY_TOKENS : 0
   }
 
   /**
@@ -163,13 +170,12 @@ export class Runner {
 
   /** Must be called before a delta's memory goes. */
   forget(digest: string): void {
-    this.#withDeltas.forgetDeltas()
+    for (const steps of this.#steps.values()) steps.forgetDeltas()
     this.#deltas.forget(digest)
   }
 
   release(): void {
-    this.#withDeltas.release()
-    this.#bare?.release()
+    for (const steps of this.#steps.values()) steps.release()
     this.#deltas.release()
     this.kv.release()
     this.softmax.release()
@@ -179,9 +185,10 @@ export class Runner {
     this.#runtime.release()
   }
 
-  /** Those of the graph without deltas where there is one and no row has any. */
+  /** Those that take what the rows' deltas change, and least beside it. */
   #stepsFor(rows: readonly Pick<DecodeRow, 'delta'>[]): GraphSteps {
-    return this.#bare && rows.every(({ delta }) => delta === null) ? this.#bare : this.#withDeltas
+    const scope = widestScope(rows.map(({ delta }) => delta?.scope ?? 'nothing'))
+    return this.#steps.get(scope) ?? this.#steps.get('everything')!
   }
 
   /** A device's cache has no views, so its batch always has every row: those that do not run repeat the first's delta. */
@@ -209,16 +216,18 @@ export class Runner {
   }
 
   #bindDeltas(step: Bound, rows: readonly ChangedRow[], host: (value: Value) => Value): void {
-    if (this.#stepsFor(rows) === this.#bare) return
+    if (step.scope === 'nothing') return
     this.#bindEmbeddingDelta(step.binding, rows, host)
-    const deltas = rows.map(({ delta }) => delta)
-    step.deltas = this.#deltas.bind(step.binding, deltas, step.deltas)
+    this.#deltas.bind(
+      step,
+      rows.map(({ delta }) => delta),
+    )
   }
 
   /** A change to the token embeddings is made here and given to the graph as a sum. */
   #bindEmbeddingDelta(binding: Binding, rows: readonly ChangedRow[], host: (value: Value) => Value): void {
     if (rows.every(({ delta }) => !delta?.embedding)) {
-      binding.input('embedding_delta', this.#noEmbeddingDelta)
+      binding.input(EMBEDDING_DELTA, this.#noEmbeddingDelta)
       return
     }
     const { hiddenSize } = this.#options.config
@@ -229,6 +238,6 @@ export class Runner {
       if (delta?.embedding)
         addEmbeddingChange(delta.embedding, tokens, sums.subarray(start, start + count * hiddenSize))
     }
-    binding.input('embedding_delta', host(this.#runtime.hostTensor(sums, 'f32', [rows.length, count, hiddenSize])))
+    binding.input(EMBEDDING_DELTA, host(this.#runtime.hostTensor(sums, 'f32', [rows.length, count, hiddenSize])))
   }
 }

@@ -4,7 +4,7 @@ import type { PackedDelta } from '../../../gpu-backend/residency/packed-delta.ts
 import fc from '../../support/properties.ts'
 
 function packed(digest: string, bytes: number): PackedDelta {
-  return { digest, bytes, groups: [], embedding: undefined }
+  return { digest, bytes, scope: 'nothing', groups: [], embedding: undefined }
 }
 
 /** A cache over deltas whose size is in their name, like "x:40", with a record of what was read and evicted. */

@@ -132,6 +132,16 @@ describe('a packed delta', () => {
     expect(packed.bytes).toBe(4 * 8 * sizes.reduce((sum, { in: columns, out }) => sum + columns + out, 0))
   })
 
+  test.each([
+    ['nothing', () => false],
+    ['attention', (path: string) => path === 'model.layers.1.self_attn.o_proj'],
+    ['everything', (path: string) => path.endsWith('q_proj') || path === 'model.layers.0.mlp.down_proj'],
+    ['everything', (path: string) => path === 'lm_head'],
+    ['attention', (path: string) => path === 'model.embed_tokens'],
+  ] as const)('knows that it changes %s', (scope, modules) => {
+    expect(pack(randomDelta(base, { seed: 1, rank: 2, modules }), groups).scope).toBe(scope)
+  })
+
   test('is refused when it changes a module that the engine does not have', () => {
     const delta = randomDelta(base, { seed: 1, rank: 1 })
     expect(() => packDelta('sha256:0', delta, groups.slice(1), base)).toThrow(

@@ -12,14 +12,16 @@ const PROMPT = Array.from({ length: 12 }, (_, i) => 5 + i)
 describe.each(['f32', 'int8', 'int4'] as const)('with %s weights', async (format) => {
   const { runner, base, pack, release } = await embeddedRunner(temporaryDir(), ROWS, format)
   afterAll(release)
-  const [wide, narrow, middling, attention] = (await Promise.all(
+  const [wide, narrow, middling, attention, layers, embeddings] = (await Promise.all(
     [
       { seed: 1, rank: 16 },
       { seed: 2, rank: 3 },
       { seed: 4, rank: 12 },
       { seed: 3, rank: 4, modules: (path: string) => /[qv]_proj$/.test(path) },
+      { seed: 5, rank: 8, modules: (path: string) => path.startsWith('model.layers.') },
+      { seed: 6, rank: 4, modules: (path: string) => path === 'model.embed_tokens' },
     ].map(async (recipe) => pack(await encodedRandomDelta(base, recipe))),
-  )) as [PackedDelta, PackedDelta, PackedDelta, PackedDelta]
+  )) as [PackedDelta, PackedDelta, PackedDelta, PackedDelta, PackedDelta, PackedDelta]
 
   /** The last row's logits after a prompt and two tokens, in a batch with these deltas. */
   function lastRow(deltas: readonly (PackedDelta | null)[]): Float32Array {
@@ -42,6 +44,8 @@ describe.each(['f32', 'int8', 'int4'] as const)('with %s weights', async (format
     ['a narrow delta', narrow],
     ['a delta between the two', middling],
     ['a delta of attention only', attention],
+    ['a delta of all layers', layers],
+    ['a delta of the embeddings', embeddings],
     ['the bare base', null],
   ] as const)('%s gives a row the same bits whoever else is in the batch', (_, delta) => {
     const alone = lastRow([delta])
@@ -49,7 +53,9 @@ describe.each(['f32', 'int8', 'int4'] as const)('with %s weights', async (format
       Array.from({ length: ROWS }, () => delta),
       [delta, delta],
       [attention, delta],
-      [narrow, wide, null, attention, middling, wide, null, attention, delta],
+      [layers, delta],
+      [embeddings, delta],
+      [narrow, wide, null, attention, middling, wide, layers, attention, delta],
     ]
     for (const crowd of crowds) expect(lastRow(crowd)).toEqual(alone)
   })
@@ -57,6 +63,7 @@ describe.each(['f32', 'int8', 'int4'] as const)('with %s weights', async (format
   test.each([
     ['a wide delta', wide],
     ['a delta of attention only', attention],
+    ['a delta of all layers', layers],
     ['the bare base', null],
   ] as const)(
     'with %s several tokens at once give the bits of one after another, whatever was tried before',
