@@ -16,6 +16,7 @@ import { Peers, requirePeers } from './bench/peers.ts'
 import { untilQuiet } from './bench/quiet.ts'
 import { HEADER, Report } from './bench/report.ts'
 import { sampledOverGreedy, WAYS } from './bench/sampled.ts'
+import { serverOverLoop } from './bench/server-over-loop.ts'
 import {
   CONTEXT_TOKENS,
   deltaBytes,
@@ -42,13 +43,15 @@ file or folder that POLYLORA_BENCH_MODEL names, or the embedded one.
   --rounds N        (default 3)
   --tokens N        generated for each stream (default 64)
   --peers DIR       compares with vLLM, PEFT and llama.cpp, which "sh scripts/bench/peers/setup.sh DIR" sets up
-  --only LIST       of decode, deltas, sampled, prefill, cold, disturbed, zipf (default all)
+  --only LIST       of decode, loop, deltas, sampled, prefill, cold, disturbed, zipf (default all)
   --published N     adapters of the Zipf traffic (default 10000)
   --json FILE       writes the figures there, keeping those of other measurements that it holds
   --svg FILE        draws tokens/s against streams
 `
 
 const RANK = 16
+/** Numbers of streams at which the server is compared with its loop. */
+const LOOP_STREAMS = [1, 32]
 /** Numbers of streams at which different adapters are compared with one, and with none, and a temperature with none. */
 const SHARED_STREAMS = 16
 const BARE_STREAMS = [8, 32]
@@ -61,7 +64,7 @@ const DELTAS_IN_MEMORY = 64
 const DELTA_SHARE = 4
 /** Tokens that running streams get while one more prompt of the benchmark's length is computed, and one to spare. */
 const TOKENS_WHILE_ONE_BEGINS = 3
-const PARTS = ['decode', 'deltas', 'sampled', 'prefill', 'cold', 'disturbed', 'zipf'] as const
+const PARTS = ['decode', 'loop', 'deltas', 'sampled', 'prefill', 'cold', 'disturbed', 'zipf'] as const
 
 const flags = parseFlags(HELP, {
   weights: someOf(WEIGHT_FORMATS, ['int8', 'int4']),
@@ -117,6 +120,7 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
       contenders.push(server.contender, await startLoop(setup, weights))
     }
     const [{ backend, base, digests, deltas }] = servers as [Server]
+    if (only.includes('loop')) await measureOverLoop(contenders, setup, report)
     if (only.includes('deltas')) await measureDeltas(contenders, deltaBytes(base, RANK), setup, report)
     if (only.includes('sampled')) await measureSampled(servers[0]!, setup, report)
     const peers = await preparePeers(setup, deltas)
@@ -132,6 +136,18 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
   } finally {
     for (const contender of contenders) await contender.stop()
   }
+}
+
+/** `server` and `loop` of one kind of weights. */
+async function measureOverLoop([server, loop]: readonly Contender[], setup: Setup, report: Report): Promise<void> {
+  const pairs = PAIRS_A_ROUND * flags.rounds
+  for (const streams of LOOP_STREAMS.filter((count) => setup.streams.includes(count))) {
+    const tokens = tokensFor(server!, streams)
+    const ratios = await serverOverLoop(server!, loop!, { streams, prompt: setup.prompt, tokens, pairs })
+    tell(`server over its loop, bare base, ${streams} streams`, ratios)
+    report.extras.serverOverLoop = { ...report.extras.serverOverLoop, [streams]: median(ratios) }
+  }
+  process.stdout.write('\n')
 }
 
 /** `server` and `loop` of one kind of weights, with deltas of `bytes` each. */

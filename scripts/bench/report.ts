@@ -71,7 +71,7 @@ export class Report {
     for (const [i, weights] of this.#options.weights.entries()) {
       lines.push('', `${weights.padEnd(53)}  floor   goal  measured`)
       // What was measured beside the rows was measured with the first.
-      for (const goal of goals(rows, i === 0 ? extras : {}, `server ${weights}`, `loop ${weights}`)) {
+      for (const goal of goals(rows, i === 0 ? extras : {}, `server ${weights}`)) {
         if (goal.value === undefined) continue
         const numbers = [
           String(goal.floor).padStart(6),

@@ -21,7 +21,7 @@ describe('a benchmark', () => {
     [
       'scripts/bench.ts',
       ['--only', 'foo'],
-      '--only: there is no "foo"; there is decode, deltas, sampled, prefill, cold, disturbed, zipf.',
+      '--only: there is no "foo"; there is decode, loop, deltas, sampled, prefill, cold, disturbed, zipf.',
     ],
     ['scripts/bench.ts', ['--weights', 'int7'], '--weights: there is no "int7"; there is f32, f16, int8, int4.'],
     [

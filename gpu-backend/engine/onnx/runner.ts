@@ -75,6 +75,7 @@ export class Runner {
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
     this.#sessions = new GraphSessions(this.#runtime, options)
     const { scoped } = this.#sessions
+    const everything = scoped.get('everything')!
     this.chunkTokens =
       options.device === 'webgpu' && computesPieces(this.#runtime, 'webgpu', config, GPU_CHUNK_TOKENS, floatType)
         ? GPU_CHUNK_TOKENS
@@ -84,16 +85,9 @@ export class Runner {
     this.kv =
       options.device === 'cpu'
         ? new HostKvCache(this.#runtime, shape, maxRows)
-        : new DeviceKvCache(
-            this.#runtime,
-            scoped.get('everything')!.rows.session,
-            options.device,
-            shape,
-            maxRows,
-            () => {
-              for (const steps of this.#steps.values()) steps.forgetCache()
-            },
-          )
+        : new DeviceKvCache(this.#runtime, everything.rows.session, options.device, shape, maxRows, () => {
+            for (const steps of this.#steps.values()) steps.forgetCache()
+          })
     this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device, floatType)
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
