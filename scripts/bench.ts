@@ -12,6 +12,7 @@ import { coldStart, disturbed, zipf } from './bench/cold.ts'
 import { adaptersOf, type Contender, MODES, type Mode, type Prompt } from './bench/contender.ts'
 import { type Added, addedByDeltas, differentOverShared } from './bench/deltas.ts'
 import type { Row } from './bench/goals.ts'
+import type { PairedLoad } from './bench/in-pairs.ts'
 import { Peers, requirePeers } from './bench/peers.ts'
 import { untilQuiet } from './bench/quiet.ts'
 import { HEADER, Report } from './bench/report.ts'
@@ -140,10 +141,8 @@ async function measure(setup: Setup, only: readonly string[], report: Report): P
 
 /** `server` and `loop` of one kind of weights. */
 async function measureOverLoop([server, loop]: readonly Contender[], setup: Setup, report: Report): Promise<void> {
-  const pairs = PAIRS_A_ROUND * flags.rounds
   for (const streams of LOOP_STREAMS.filter((count) => setup.streams.includes(count))) {
-    const tokens = tokensFor(server!, streams)
-    const ratios = await serverOverLoop(server!, loop!, { streams, prompt: setup.prompt, tokens, pairs })
+    const ratios = await serverOverLoop(server!, loop!, pairedLoad(server!, streams, setup))
     tell(`server over its loop, bare base, ${streams} streams`, ratios)
     report.extras.serverOverLoop = { ...report.extras.serverOverLoop, [streams]: median(ratios) }
   }
@@ -157,17 +156,13 @@ async function measureDeltas(
   setup: Setup,
   report: Report,
 ): Promise<void> {
-  const { prompt } = setup
-  const load = (one: Contender, streams: number) => {
-    return { streams, prompt, tokens: tokensFor(one, streams), pairs: PAIRS_A_ROUND * flags.rounds }
-  }
   if (setup.streams.includes(SHARED_STREAMS)) {
-    const ratios = await differentOverShared(server!, load(server!, SHARED_STREAMS))
+    const ratios = await differentOverShared(server!, pairedLoad(server!, SHARED_STREAMS, setup))
     tell(`server, all different over one shared, ${SHARED_STREAMS} streams`, ratios)
     report.extras.differentOverShared = median(ratios)
   }
   for (const streams of BARE_STREAMS.filter((count) => setup.streams.includes(count))) {
-    const pairs = await addedByDeltas(loop!, load(loop!, streams), bytes)
+    const pairs = await addedByDeltas(loop!, pairedLoad(loop!, streams, setup), bytes)
     const told = (what: string, of: (added: Added) => number) => {
       const values = pairs.map(of)
       tell(`loop, ${streams} streams, ${what}`, values)
@@ -276,6 +271,10 @@ async function measureZipf(setup: Setup, report: Report): Promise<void> {
   } finally {
     await backend.stop()
   }
+}
+
+function pairedLoad(contender: Contender, streams: number, { prompt }: Setup): PairedLoad {
+  return { streams, prompt, tokens: tokensFor(contender, streams), pairs: PAIRS_A_ROUND * flags.rounds }
 }
 
 function tokensFor({ promptsInTurn }: Contender, streams: number): number {

@@ -6,11 +6,13 @@ import { isFactor } from './delta-factors.ts'
 export const DELTA_SCOPES = ['nothing', 'attention', 'everything'] as const
 export type DeltaScope = (typeof DELTA_SCOPES)[number]
 
-/**
- * The input by which token embeddings are changed: of every scope but `nothing`. It costs next to nothing, and without its
- * unknown shape at the start ONNX Runtime (1.30) loads a graph with deltas for three times as long.
- */
+/** The input by which token embeddings are changed. */
 export const EMBEDDING_DELTA = 'embedding_delta'
+/**
+ * Every scope but `nothing` has it: it costs next to nothing, and without its unknown shape at the start ONNX Runtime (1.30) loads a
+ * graph with deltas for three times as long.
+ */
+export const EMBEDDING_SCOPE: DeltaScope = 'attention'
 
 /** The narrowest scope that has the projection group of this name. */
 export function groupScope(name: string): DeltaScope {
@@ -19,7 +21,7 @@ export function groupScope(name: string): DeltaScope {
 
 /** The narrowest scope that has the graph's input of this name; undefined: it is not a delta's. */
 export function inputScope(name: string): DeltaScope | undefined {
-  if (name === EMBEDDING_DELTA) return 'attention'
+  if (name === EMBEDDING_DELTA) return EMBEDDING_SCOPE
   return isFactor(name) ? groupScope(name.slice(0, name.lastIndexOf('.'))) : undefined
 }
 

@@ -1,6 +1,6 @@
 // A CPU's graph for one token of each row. Where a delta's products tell projections or blocks apart from tokens, transposes
 // bring one before the other: of a single token everything lies right already, and they copy it all the same.
-import { inlineSizes, type Node, type OnnxGraph } from './onnx-file.ts'
+import { inlineSizes, type Node, type OnnxGraph, sizesOf } from './onnx-file.ts'
 import { whatIsRead } from './what-is-read.ts'
 
 const ROWS = 'one_token.rows'
@@ -8,15 +8,15 @@ const ROWS = 'one_token.rows'
 /** `graph`, as `buildGraph` makes it for a CPU, for input_ids [B, 1]. Its constants are those of `graph`, its results the same bits. */
 export function oneToken(graph: OnnxGraph): OnnxGraph {
   const madeBy = new Map(graph.nodes.flatMap((node) => node.outputs.map((output) => [output, node])))
-  const sizes = new Map(graph.initializers.flatMap((one) => ('inline' in one ? [[one.name, one.inline]] : [])))
+  const inline = new Map(graph.initializers.flatMap((one) => ('inline' in one ? [[one.name, one.inline]] : [])))
   const shapes = new Map<string, Node>()
   const initializers = [...graph.initializers]
   /** The shape [B, projections, 1, what remains] in place of `shape`, which is [B, T, projections, what remains]. */
   const turned = (shape: string): string => {
     const [name, rest] = [`${shape}.one_token`, `${shape}.one_token.rest`]
     if (shapes.has(name)) return name
-    const [projections] = new BigInt64Array(sizes.get(madeBy.get(shape)!.inputs[1]!)!.slice().buffer)
-    initializers.push(inlineSizes(rest, [Number(projections), 1, -1]))
+    const [projections] = sizesOf(inline.get(madeBy.get(shape)!.inputs[1]!)!)
+    initializers.push(inlineSizes(rest, [projections!, 1, -1]))
     shapes.set(name, { op: 'Concat', domain: '', inputs: [ROWS, rest], outputs: [name], attributes: { axis: 0 } })
     return name
   }

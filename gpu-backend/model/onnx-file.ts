@@ -44,6 +44,11 @@ export function inlineSizes(name: string, sizes: readonly number[]): Initializer
   return { name, type: 'i64', dims: [sizes.length], inline }
 }
 
+/** The sizes that `inlineSizes` wrote. */
+export function sizesOf(inline: Uint8Array): number[] {
+  return Array.from(new BigInt64Array(inline.slice().buffer), Number)
+}
+
 export interface OnnxGraph {
   readonly nodes: readonly Node[]
   readonly inputs: readonly GraphValue[]

@@ -4,7 +4,7 @@
 import type { BaseModel } from '../../adapters/base-model.ts'
 import type { Delta } from '../../adapters/delta.ts'
 import { BackendError } from '../errors.ts'
-import { type DeltaScope, EMBEDDING_DELTA, groupScope, inputScope, widestScope } from '../model/delta-scope.ts'
+import { type DeltaScope, EMBEDDING_SCOPE, groupScope, widestScope } from '../model/delta-scope.ts'
 import { type ProjectionGroup, timesFactors } from '../model/projection-groups.ts'
 import { type QuantizedColumns, quantizeColumns } from '../model/quantize.ts'
 
@@ -69,7 +69,7 @@ export function viewPacked(
   const rank = shape.embeddingRank
   const embedding = rank > 0 ? { rank, a: take(rank * base.vocab_size), b: take(base.hidden_size * rank) } : undefined
   const changed = groups.filter((_, i) => shape.ranks[i]! > 0).map(({ name }) => groupScope(name))
-  const scope = widestScope(embedding ? [inputScope(EMBEDDING_DELTA)!, ...changed] : changed)
+  const scope = widestScope(embedding ? [EMBEDDING_SCOPE, ...changed] : changed)
   return { digest, bytes: values.byteLength, scope, groups: packed, embedding }
 }
 

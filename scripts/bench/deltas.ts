@@ -1,12 +1,11 @@
 // What deltas cost: two modes of one contender in pairs.
 import { readBandwidth } from './bandwidth.ts'
-import { adaptersOf, type Contender, type Mode } from './contender.ts'
-import { inPairs, type PairedLoad } from './in-pairs.ts'
-import { type Figures, summarize } from './timing.ts'
+import type { Contender, Mode } from './contender.ts'
+import { inPairs, type PairedLoad, rateInMode } from './in-pairs.ts'
 
 /** Tokens/s with all adapters different over those with one shared; of each pair. */
 export function differentOverShared(contender: Contender, load: PairedLoad): Promise<number[]> {
-  const run = async (mode: Mode, tokens: number) => (await inMode(contender, load, mode, tokens)).tokensPerSecond
+  const run = (mode: Mode, tokens: number) => rateInMode(contender, load, mode, tokens)
   return inPairs(['all different', 'one shared'], load, run, (different, shared) => different / shared)
 }
 
@@ -23,21 +22,12 @@ export interface Added {
 export function addedByDeltas(contender: Contender, load: PairedLoad, deltaBytes: number): Promise<Added[]> {
   const { streams } = load
   const run = async (mode: Mode, tokens: number) => {
-    const { tokensPerSecond } = await inMode(contender, load, mode, tokens)
-    return { stepMs: (streams * 1000) / tokensPerSecond, speed: await readBandwidth() }
+    const stepMs = (streams * 1000) / (await rateInMode(contender, load, mode, tokens))
+    return { stepMs, speed: await readBandwidth() }
   }
   return inPairs(['all different', 'bare base'], load, run, (different, bare) => {
     const ms = different.stepMs - bare.stepMs
     const readBytesPerSecond = (different.speed + bare.speed) / 2
     return { ms, readBytesPerSecond, overReading: (ms * readBytesPerSecond) / (1000 * streams * deltaBytes) }
   })
-}
-
-async function inMode(
-  contender: Contender,
-  { streams, prompt }: PairedLoad,
-  mode: Mode,
-  tokens: number,
-): Promise<Figures> {
-  return summarize(await contender.generate({ adapters: adaptersOf(mode, streams), prompt, tokens }))
 }

@@ -1,7 +1,8 @@
 // Two ways to run one contender by turns, of which each pair of neighbours in time gives a value. A machine that others share is
 // a fifth faster in one minute than in the next, so that what was measured minutes apart may differ by more than what is looked
 // for.
-import type { Prompt } from './contender.ts'
+import { adaptersOf, type Contender, type Mode, type Prompt } from './contender.ts'
+import { summarize } from './timing.ts'
 
 export interface PairedLoad {
   readonly streams: number
@@ -9,6 +10,16 @@ export interface PairedLoad {
   readonly tokens: number
   /** How many. */
   readonly pairs: number
+}
+
+/** Tokens/s of `contender` in `mode`. */
+export async function rateInMode(
+  contender: Contender,
+  { streams, prompt }: PairedLoad,
+  mode: Mode,
+  tokens: number,
+): Promise<number> {
+  return summarize(await contender.generate({ adapters: adaptersOf(mode, streams), prompt, tokens })).tokensPerSecond
 }
 
 /** What `compare` makes of each pair. The order of a pair is turned each time. */
