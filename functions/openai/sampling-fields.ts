@@ -2,7 +2,7 @@
 // Ranges and defaults are the backend's own schema; this file only renames.
 import * as z from 'zod/mini'
 import { SamplingParams } from '../../gpu-backend/protocol.ts'
-import { invalidRequest } from '../errors.ts'
+import { ApiError, invalidRequest } from '../errors.ts'
 
 const { shape } = SamplingParams
 
@@ -21,6 +21,8 @@ export const samplingFields = {
   logit_bias: z.nullish(z.record(z.string(), z.number())),
   stop: z.nullish(z.union([z.string(), z.array(z.string())], 'must be a text or a list of texts')),
   stop_token_ids: z.nullish(shape.stop_token_ids),
+  /** vLLM's and SGLang's, by which load generators get answers of a set length. */
+  ignore_eos: z.nullish(z.boolean()),
 }
 
 const SamplingFields = z.object(samplingFields)
@@ -39,12 +41,22 @@ export function keptFormat(format: SamplingParams['response_format'] | null): Pi
  * @throws ApiError 400 naming the parameter that is out of range
  */
 export function toSamplingParams(request: SamplingFields, extras: SamplingExtras): SamplingParams {
-  const { stop, top_k: topK, ...fields } = SamplingFields.parse(request)
-  const given = Object.entries({ ...fields, top_k: topK === -1 ? 0 : topK, ...extras }).filter(
-    ([, value]) => value !== null && value !== undefined,
-  )
+  const { stop, top_k: topK, ignore_eos: ignoresEnd, ...fields } = SamplingFields.parse(request)
+  const all = { ...fields, top_k: topK === -1 ? 0 : topK, ...extras }
+  if (ignoresEnd) all.min_tokens = withoutEnd(all)
+  const given = Object.entries(all).filter(([, value]) => value !== null && value !== undefined)
   const params = { ...Object.fromEntries(given), stop: typeof stop === 'string' ? [stop] : (stop ?? []) }
   const parsed = SamplingParams.safeParse(params)
   if (!parsed.success) throw invalidRequest(parsed.error)
   return parsed.data
+}
+
+/** The `min_tokens` of an answer that goes on as long as it may. @throws ApiError 400 where tokens are named that should end it */
+function withoutEnd({ max_tokens, stop_token_ids }: Pick<SamplingFields, 'max_tokens' | 'stop_token_ids'>): number {
+  if (stop_token_ids && stop_token_ids.length > 0) {
+    const message =
+      "'ignore_eos' keeps every token away that ends an answer, 'stop_token_ids' too: leave one of them out."
+    throw new ApiError(400, 'invalid_value', message, { param: 'ignore_eos' })
+  }
+  return max_tokens ?? Number.MAX_SAFE_INTEGER
 }

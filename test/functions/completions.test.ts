@@ -39,6 +39,24 @@ test('a text completion may be held to a format, as a chat', async () => {
   await expect(client.completions.create(wrong)).rejects.toMatchObject({ status: 400, param: 'response_format' })
 })
 
+test('ignore_eos is a text as long as it may be, which no token ends', async () => {
+  const ignoring = (extra: object) =>
+    client.completions.create({ model: 'tiny-base', prompt: 'x', ...{ ignore_eos: true }, ...extra })
+  await ignoring({ max_tokens: 7 })
+  expect(backend.generations.at(-1)?.request.sampling).toMatchObject({ min_tokens: 7, max_tokens: 7 })
+  await ignoring({ min_tokens: 2 })
+  expect(backend.generations.at(-1)?.request.sampling.min_tokens).toBe(16)
+  await ignoring({ ignore_eos: false, min_tokens: 2 })
+  expect(backend.generations.at(-1)?.request.sampling.min_tokens).toBe(2)
+  const messages = [{ role: 'user' as const, content: 'x' }]
+  const chat = { model: 'tiny-base', messages, ...{ ignore_eos: true } }
+  await client.chat.completions.create({ ...chat, max_completion_tokens: 9 })
+  expect(backend.generations.at(-1)?.request.sampling.min_tokens).toBe(9)
+  await client.chat.completions.create(chat)
+  expect(backend.generations.at(-1)?.request.sampling.min_tokens).toBeGreaterThan(1e9)
+  await expect(ignoring({ stop_token_ids: [5] })).rejects.toMatchObject({ status: 400, param: 'ignore_eos' })
+})
+
 test('several prompts, texts or tokens, are one request with the choices of each in their order', async () => {
   const prompt = [[5, 6], [7]]
   const answer = await client.completions.create({ model: 'acme/support', prompt, n: 2, max_tokens: 2 })
