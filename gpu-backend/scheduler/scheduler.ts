@@ -1,11 +1,17 @@
-// Decides what the next step does: which waiting sequences get a row, which prompt is read on, which rows decode.
+// Decides what the next step does: which waiting sequences get a row, which prompt is read on, which rows go on.
 // Pure: it moves sequences between waiting, prefilling and running and holds no tensor, no clock and no file.
-// Invariants: rows 0 .. running-1 are the decoding batch without holes; a sequence that left never comes back.
+// Invariants: rows 0 .. running-1 are the decoding batch without holes; a sequence that left never comes back; rows hold no
+// more tokens than the KV cache has, and the sequence that was admitted first always goes on.
 import { FairQueue } from './fair-queue.ts'
 import type { Sequence } from './sequence.ts'
+import { TokenBudget } from './token-budget.ts'
 
 export interface SchedulerLimits {
   readonly maxRows: number
+  /** Tokens that a row can hold. */
+  readonly contextTokens: number
+  /** Tokens that all rows can hold together: at least those of one row. */
+  readonly kvTokens: number
   /** Tokens of a prompt that are computed at a time, always at the same boundaries: an answer does not depend on load. */
   readonly prefillChunkTokens: number
 }
@@ -16,9 +22,18 @@ export interface SchedulerLimits {
  */
 const ROWS_PER_KEPT_ROW = 16
 
+/** Rows hold tokens in multiples of this: few enough to waste little, and so many that most steps ask for none. */
+const TOKENS_AT_ONCE = 64
+/** What a row holds beyond the tokens that it has: its next one, and a draft's. */
+const TOKENS_AHEAD = 8
+
 /** Whether the next of `rows`, where `running` are taken, is for a tenant that has none. */
 export function isNextKept(rows: number, running: number): boolean {
-  return Math.max(1, rows - running) <= Math.floor(rows / ROWS_PER_KEPT_ROW)
+  return Math.max(1, rows - running) <= keptRows(rows)
+}
+
+function keptRows(rows: number): number {
+  return Math.floor(rows / ROWS_PER_KEPT_ROW)
 }
 
 /** A piece of one prompt. */
@@ -42,9 +57,13 @@ export class Scheduler {
   #prefilling: Sequence | undefined
   /** The decoding batch: the sequence at index i is in row i. */
   readonly #running: Sequence[] = []
+  readonly #budget: TokenBudget<Sequence>
+  /** Whether one of the batch could not go on in the last step. */
+  #isShort = false
 
   constructor(limits: SchedulerLimits) {
     this.#limits = limits
+    this.#budget = new TokenBudget(limits.kvTokens)
   }
 
   get waiting(): number {
@@ -71,13 +90,70 @@ export class Scheduler {
     return [...heads.filter((head) => !isLater(head)), ...heads.filter(isLater)]
   }
 
-  /** Lets the next sequence that `isReady` start on its prompt, where a row is free and no other prompt is being computed. */
+  /** For each row the tokens that it may hold in the next step. */
+  heldTokens(): number[] {
+    const held = new Array<number>(this.#limits.maxRows).fill(0)
+    for (const sequence of this.#active()) held[sequence.row] = this.#budget.heldBy(sequence)
+    return held
+  }
+
+  /**
+   * Lets the next sequence that `isReady` start on its prompt, where a row is free, the KV cache has room for it and no other
+   * prompt is being computed. Where there is no room for a tenant's first nobody comes before it, or it might wait for ever.
+   */
   admit(isReady: (sequence: Sequence) => boolean): Sequence | undefined {
     if (this.#prefilling || this.#running.length >= this.#limits.maxRows) return undefined
     const holders = this.#holders()
-    this.#prefilling = this.#waiting.take((sequence) => !holders.has(sequence.tenant) && isReady(sequence))
+    let isFull = false
+    this.#prefilling = this.#waiting.take((sequence) => {
+      if (isFull || holders.has(sequence.tenant) || !isReady(sequence)) return false
+      const isFirst = this.#isFirst(sequence)
+      if ((isFirst || !this.#isShort) && this.#enter(sequence)) return true
+      isFull = isFirst
+      return false
+    })
     if (this.#prefilling) this.#prefilling.row = this.#running.length
     return this.#prefilling
+  }
+
+  /**
+   * Those of the batch that may take their next token. The others must wait until ones before them have ended: in the step they
+   * are computed beside, and what comes of them is left.
+   */
+  goOn(): readonly Sequence[] {
+    const going = this.#running.filter((sequence) => {
+      const held = this.#holding(sequence, sequence.numComputedTokens + 1)
+      return held <= this.#budget.heldBy(sequence) || this.#budget.grow(sequence, held, this.#spare(sequence))
+    })
+    this.#isShort = going.length < this.#running.length
+    return going
+  }
+
+  /** Gives a sequence that is to start what its prompt needs. False where the KV cache has no room for it yet. */
+  #enter(sequence: Sequence): boolean {
+    const [held, most] = [0, sequence.maxTokens].map((more) =>
+      this.#holding(sequence, sequence.promptTokens.length + more),
+    )
+    return this.#budget.enter(sequence, held!, most!, this.#spare(sequence))
+  }
+
+  /** What a sequence holds that has so many tokens. */
+  #holding({ promptTokens, maxTokens }: Sequence, tokens: number): number {
+    const longest = Math.min(promptTokens.length + maxTokens + TOKENS_AHEAD, this.#limits.contextTokens)
+    return Math.min(Math.ceil((tokens + TOKENS_AHEAD) / TOKENS_AT_ONCE) * TOKENS_AT_ONCE, longest)
+  }
+
+  /** Tokens that a sequence must leave to tenants that have none, as it leaves them a row, where it is not its tenant's first. */
+  #spare(sequence: Sequence): number {
+    const { maxRows, contextTokens, kvTokens } = this.#limits
+    const isEnoughForAll = kvTokens >= maxRows * contextTokens
+    return isEnoughForAll || this.#isFirst(sequence) ? 0 : (keptRows(maxRows) * kvTokens) / maxRows
+  }
+
+  /** Whether no other sequence of its tenant was there before it. */
+  #isFirst(sequence: Sequence): boolean {
+    const first = this.#budget.holders().find(({ tenant }) => tenant === sequence.tenant)
+    return first === undefined || first === sequence
   }
 
   /** Tenants that the next row is not for: those that have one, where it is kept for the others. */
@@ -109,6 +185,7 @@ export class Scheduler {
 
   /** Takes out a sequence, whatever it is doing; the last running row fills the hole. */
   remove(sequence: Sequence): RowMove | undefined {
+    this.#budget.leave(sequence)
     if (this.#prefilling === sequence) {
       this.#prefilling = undefined
       return undefined
@@ -127,8 +204,11 @@ export class Scheduler {
 
   /** Every sequence here for which `matches` holds. */
   find(matches: (sequence: Sequence) => boolean): Sequence[] {
-    const active = this.#prefilling ? [this.#prefilling, ...this.#running] : this.#running
-    return [...active.filter(matches), ...this.#waiting.find(matches)]
+    return [...this.#active().filter(matches), ...this.#waiting.find(matches)]
+  }
+
+  #active(): readonly Sequence[] {
+    return this.#prefilling ? [this.#prefilling, ...this.#running] : this.#running
   }
 
   /** Throws where the bookkeeping is broken. */

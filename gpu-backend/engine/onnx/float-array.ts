@@ -8,6 +8,11 @@ export function floatArray(type: FloatType, length: number): FloatArray {
   return type === 'f16' ? new Float16Array(length) : new Float32Array(length)
 }
 
+/** The values that lie in `buffer`. */
+export function floatsOver(type: FloatType, buffer: ArrayBuffer): FloatArray {
+  return type === 'f16' ? new Float16Array(buffer) : new Float32Array(buffer)
+}
+
 /** Bytes of one value. */
 export function floatBytes(type: FloatType): number {
   return type === 'f16' ? Float16Array.BYTES_PER_ELEMENT : Float32Array.BYTES_PER_ELEMENT

@@ -3,7 +3,8 @@
 
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
-import { type FloatArray, floatArray, floatBytes } from './float-array.ts'
+import { type FloatArray, floatArray, floatBytes, floatsOver } from './float-array.ts'
+import { type Pages, reservePages } from './kv-pages.ts'
 import type { OnnxRuntime, Value } from './ort.ts'
 
 export interface KvShape {
@@ -56,6 +57,9 @@ export class HostKvCache implements KvCache {
   /** K and V of each layer alternating: [rows, kvHeads, contextTokens, headDim] */
   readonly #buffers: FloatArray[]
   readonly #rowValues: number
+  readonly #pages: Pages | undefined
+  /** By row: tokens whose memory it may have been given. */
+  readonly #touched: number[]
   readonly bytesPerToken: number
   /** By "first row, rows": the tensors over those rows. */
   readonly #views = new Map<string, readonly KvTensor[]>()
@@ -65,10 +69,13 @@ export class HostKvCache implements KvCache {
     this.#shape = shape
     this.bytesPerToken = kvBytesPerToken(shape, shape.floatType)
     this.#rowValues = shape.kvHeads * shape.contextTokens * shape.headDim
+    this.#touched = new Array<number>(rows).fill(0)
     // All of them at once, so that the system gives the memory, page by page as rows use it: of blocks under 32 MB glibc fills
     // some with zeros itself, which was half of the cache before the first request.
     const values = rows * this.#rowValues
-    const all = floatArray(shape.floatType, 2 * shape.layers * values)
+    const length = 2 * shape.layers * values
+    this.#pages = reservePages(length * floatBytes(shape.floatType))
+    const all = this.#pages ? floatsOver(shape.floatType, this.#pages.buffer) : floatArray(shape.floatType, length)
     this.#buffers = Array.from({ length: 2 * shape.layers }, (_, i) => all.subarray(i * values, (i + 1) * values))
   }
 
@@ -90,6 +97,19 @@ export class HostKvCache implements KvCache {
       const source = from * this.#rowValues + head * stride
       buffer.copyWithin(to * this.#rowValues + head * stride, source, source + tokens * headDim)
     })
+  }
+
+  /**
+   * To be told of the tokens that each row may hold from now on. Where the memory of all rows is that of more than `most` tokens,
+   * what they do not hold of it is given back.
+   */
+  hold(held: readonly number[], most: number): void {
+    for (const [row, tokens] of held.entries()) this.#touched[row] = Math.max(this.#touched[row]!, tokens)
+    let over = this.#touched.reduce((sum, tokens) => sum + tokens, 0) - most
+    for (let row = held.length - 1; row >= 0 && over > 0; row--) {
+      over -= this.#touched[row]! - held[row]!
+      this.#giveBack(row, held[row]!)
+    }
   }
 
   /** Tokens `from` .. of `row`, copied into `values`: for each layer K then V, [kvHeads, tokens, headDim]. */
@@ -120,6 +140,20 @@ export class HostKvCache implements KvCache {
   release(): void {
     for (const views of this.#views.values()) for (const { value } of views) value.release()
     this.#views.clear()
+    this.#pages?.release()
+  }
+
+  /** The memory of tokens `from` .. of `row`. */
+  #giveBack(row: number, from: number): void {
+    const { headDim, floatType } = this.#shape
+    const tokenBytes = headDim * floatBytes(floatType)
+    const to = this.#touched[row]!
+    this.#touched[row] = from
+    if (to === from) return
+    this.#forEachHead((buffer, head, stride) => {
+      const start = buffer.byteOffset + (row * this.#rowValues + head * stride) * floatBytes(floatType)
+      this.#pages?.giveBack(start + from * tokenBytes, start + to * tokenBytes)
+    })
   }
 
   #tensors(first: number, count: number): readonly KvTensor[] {

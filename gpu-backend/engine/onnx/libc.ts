@@ -1,7 +1,7 @@
 // Linux's calls for memory and cores, through koffi: addresses are numbers here.
 import koffi from 'koffi'
 
-/** mmap(2), munmap(2), madvise(2) and mincore(2); undefined on other systems. */
+/** mmap(2), munmap(2), madvise(2), mincore(2) and getpagesize(2); undefined on other systems. */
 export function memoryCalls() {
   const library = loadLibc()
   if (!library) return undefined
@@ -10,6 +10,7 @@ export function memoryCalls() {
     munmap: library.func('munmap', 'int', ['uintptr_t', 'size_t']),
     madvise: library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int']),
     mincore: library.func('mincore', 'int', ['uintptr_t', 'size_t', 'uint8_t *']),
+    getpagesize: library.func('getpagesize', 'int', []),
   }
 }
 

@@ -7,8 +7,20 @@ import type { FloatType } from '../../model/weight-formats.ts'
 import { floatBytes } from './float-array.ts'
 import { kvBytesPerToken } from './kv-cache.ts'
 
+export interface MemoryOptions {
+  readonly budgetBytes: number
+  /** The largest batch that is of use. */
+  readonly maxRows: number
+  readonly contextTokens: number
+  readonly floatType: FloatType
+  /** Whether a row's part of the KV cache takes memory for the tokens alone that it holds. */
+  readonly sharesTokens: boolean
+}
+
 export interface MemoryPlan {
   readonly maxRows: number
+  /** Tokens that all rows can hold together. */
+  readonly kvTokens: number
   readonly kvBytes: number
   readonly stackBytes: number
   readonly hostDeltaBytes: number
@@ -20,24 +32,22 @@ const DELTA_SHARE = 0.25
 const PREFIX_SHARE = 0.1
 /** Stacks of the running batch are planned for this rank; larger ranks take more while they run. */
 const TYPICAL_RANK = 16
+/** Where rows share the tokens, there are no more rows than can have so many each, beside one that has its whole context. */
+const TYPICAL_TOKENS = 512
 const MIN_CONTEXT_TOKENS = 64
 
 /**
  * The largest batch up to `maxRows` whose KV cache and delta stacks fit what the budget leaves.
  * @throws StartupError when not even one row fits, or it is too short to be of use
  */
-export function planMemory(
-  config: ModelConfig,
-  budgetBytes: number,
-  maxRows: number,
-  contextTokens: number,
-  floatType: FloatType,
-): MemoryPlan {
+export function planMemory(config: ModelConfig, options: MemoryOptions): MemoryPlan {
+  const { budgetBytes, contextTokens, floatType } = options
   if (contextTokens < MIN_CONTEXT_TOKENS)
     throw new StartupError(`--context ${contextTokens} is too short: give at least ${MIN_CONTEXT_TOKENS} tokens.`)
   const hostDeltaBytes = Math.floor(budgetBytes * DELTA_SHARE)
   const prefixCacheBytes = Math.floor(budgetBytes * PREFIX_SHARE)
-  const kvRowBytes = kvBytesPerToken(config, floatType) * contextTokens
+  const forRows = budgetBytes - hostDeltaBytes - prefixCacheBytes
+  const tokenBytes = kvBytesPerToken(config, floatType)
   const stackRowBytes =
     TYPICAL_RANK *
     floatBytes(floatType) *
@@ -45,20 +55,15 @@ export function planMemory(
       (sum, { in: inSize, projections, out, name }) => (name === HEAD ? sum : sum + projections.length * inSize + out),
       0,
     )
-  const rows = Math.min(
-    maxRows,
-    Math.floor((budgetBytes - hostDeltaBytes - prefixCacheBytes) / (kvRowBytes + stackRowBytes)),
-  )
-  if (rows < 1) {
+  const rowTokens = options.sharesTokens ? Math.min(TYPICAL_TOKENS, contextTokens) : contextTokens
+  const besideOneWhole = forRows - (contextTokens - rowTokens) * tokenBytes
+  const maxRows = Math.min(options.maxRows, Math.floor(besideOneWhole / (rowTokens * tokenBytes + stackRowBytes)))
+  if (maxRows < 1) {
     throw new StartupError(
       `--memory ${Math.round(budgetBytes / 1e6)} MB does not hold one sequence of ${contextTokens} tokens: raise --memory or lower --context.`,
     )
   }
-  return {
-    maxRows: rows,
-    kvBytes: rows * kvRowBytes,
-    stackBytes: rows * stackRowBytes,
-    hostDeltaBytes,
-    prefixCacheBytes,
-  }
+  const stackBytes = maxRows * stackRowBytes
+  const kvTokens = Math.min(Math.floor((forRows - stackBytes) / tokenBytes), maxRows * contextTokens)
+  return { maxRows, kvTokens, kvBytes: kvTokens * tokenBytes, stackBytes, hostDeltaBytes, prefixCacheBytes }
 }

@@ -12,6 +12,8 @@ import type { RunnerOptions } from './runner.ts'
 /** What the worker is started with. */
 export interface WorkerOptions extends RunnerOptions {
   readonly base: BaseModel
+  /** Tokens that all rows can hold together. */
+  readonly kvTokens: number
   /** Capacity of the host tier. */
   readonly hostDeltaBytes: number
   /** Capacity of the prefix cache. */

@@ -14,6 +14,7 @@ import { DiskTier } from '../../residency/disk-tier.ts'
 import type { EngineOptions } from '../engine.ts'
 import { graphPath } from './built-graph.ts'
 import { EngineThread } from './engine-thread.ts'
+import { hasPages } from './kv-pages.ts'
 import { planMemory } from './memory.ts'
 import type { WorkerOptions } from './messages.ts'
 import { OnnxEngine } from './onnx-engine.ts'
@@ -41,7 +42,13 @@ export async function startOnnxEngine(
   const { config } = source
   const floatType = floatTypeOf(options.weights)
   const contextTokens = contextOf(config, options.contextTokens)
-  const plan = planMemory(config, options.memoryBytes, options.maxBatch, contextTokens, floatType)
+  const plan = planMemory(config, {
+    budgetBytes: options.memoryBytes,
+    maxRows: options.maxBatch,
+    contextTokens,
+    floatType,
+    sharesTokens: options.device === 'cpu' && hasPages(),
+  })
   const tokenizer = new Tokenizer(source.tokenizer, config.vocabSize)
   progress(`preparing the ${options.weights} graph of ${base.name}`)
   const path = await graphPath(
@@ -53,7 +60,7 @@ export async function startOnnxEngine(
   const deltaDir = join(options.dataDir, 'deltas', folderOf(base.fingerprint))
   const disk = new DiskTier(deltaDir, base, graphGroups(config, path), options.diskBytes, options.maxRank)
   progress(
-    `${plan.maxRows} rows of ${contextTokens} tokens (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
+    `${plan.maxRows} rows of up to ${contextTokens} tokens, ${plan.kvTokens} together (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
       `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,
   )
   const workerOptions: WorkerOptions = {
@@ -65,6 +72,7 @@ export async function startOnnxEngine(
     threads: options.threads,
     maxRows: plan.maxRows,
     contextTokens,
+    kvTokens: plan.kvTokens,
     hostDeltaBytes: plan.hostDeltaBytes,
     prefixCacheBytes: plan.prefixCacheBytes,
     deltaDir,

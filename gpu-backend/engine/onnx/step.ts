@@ -20,7 +20,8 @@ import { type Attempt, NextToken } from './next-token.ts'
 import { Outbox } from './outbox.ts'
 import type { Runner } from './runner.ts'
 
-interface StepOptions extends Pick<WorkerOptions, 'config' | 'maxRows' | 'contextTokens' | 'prefixCacheBytes'> {
+interface StepOptions
+  extends Pick<WorkerOptions, 'config' | 'maxRows' | 'contextTokens' | 'kvTokens' | 'prefixCacheBytes'> {
   /** For grammars; absent where the tokenizer is of a kind that none can be put on. */
   readonly vocabulary?: TokenTrie | undefined
 }
@@ -60,8 +61,9 @@ export class Step {
     this.#wake = wake
     this.#loads = new LoadsAhead(cache, wake, (digest, reason) => this.#failWaiting(digest, reason))
     const { chunkTokens, verifyTokens } = runner
-    if (verifyTokens > 0) this.#drafts = new Drafts(verifyTokens - 1, options.contextTokens)
-    this.#scheduler = new Scheduler({ maxRows: options.maxRows, prefillChunkTokens: chunkTokens })
+    const { maxRows, contextTokens, kvTokens } = options
+    if (verifyTokens > 0) this.#drafts = new Drafts(verifyTokens - 1, contextTokens)
+    this.#scheduler = new Scheduler({ maxRows, contextTokens, kvTokens, prefillChunkTokens: chunkTokens })
     if (runner.kv instanceof HostKvCache) {
       this.#prompts = new KeptPrompts(runner.kv, chunkTokens, options.prefixCacheBytes)
     }
@@ -97,7 +99,10 @@ export class Step {
     this.#endExpired(nowMs)
     this.#loads.start(this.#scheduler.upcoming())
     this.#admit()
-    const decoded = this.#decode()
+    const going = this.#scheduler.goOn()
+    if (this.#runner.kv instanceof HostKvCache)
+      this.#runner.kv.hold(this.#scheduler.heldTokens(), this.#options.kvTokens)
+    const decoded = this.#decode(going)
     const prefilled = this.#prefill()
     this.#outbox.flush()
     return decoded || prefilled
@@ -149,17 +154,18 @@ export class Step {
     sequence.numCachedTokens = tokens
   }
 
-  #decode(): boolean {
+  /** `going`: those of the batch that get what comes of it. */
+  #decode(going: readonly Sequence[]): boolean {
     const running = [...this.#scheduler.running]
     if (running.length === 0) return false
     const draft = running.length === 1 ? this.#drafts?.propose(running[0]!) : undefined
     if (draft) this.#verify(running[0]!, draft)
-    else this.#decodeEach(running)
+    else this.#decodeEach(running, going)
     return true
   }
 
-  /** The next token of every row. */
-  #decodeEach(running: readonly Sequence[]): void {
+  /** One step of every row, and the next tokens of those that are `going` on: of the others the same is computed again. */
+  #decodeEach(running: readonly Sequence[], going: readonly Sequence[]): void {
     const decoded = this.#guard(running, () =>
       this.#runner.decode(
         running.map((sequence) => ({
@@ -170,12 +176,23 @@ export class Step {
       ),
     )
     if (!decoded) return
-    this.#noteStep(running)
+    this.#noteStep(going)
+    const { logits, peaks } = this.#rowsOf(decoded, going)
     // All of them first: a sequence that ends moves another's row, with every token that is in it.
-    for (const sequence of running) sequence.numComputedTokens++
-    const logits = this.#logitsOf(decoded, 0, running.length)
-    const chosen = this.#guard(running, () => this.#nextToken.chooseEach(running, logits, decoded.peaks))
-    for (const [row, next] of (chosen ?? []).entries()) this.#append(running[row]!, next)
+    for (const sequence of going) sequence.numComputedTokens++
+    const chosen = this.#guard(going, () => this.#nextToken.chooseEach(going, logits, peaks))
+    for (const [index, next] of (chosen ?? []).entries()) this.#append(going[index]!, next)
+  }
+
+  /** What was computed for `sequences`, which are in the order of their rows. */
+  #rowsOf({ logits, peaks }: Decoded, sequences: readonly Sequence[]): Decoded {
+    const { vocabSize } = this.#options.config
+    for (const [index, { row }] of sequences.entries()) {
+      if (index === row) continue
+      logits.copyWithin(index * vocabSize, row * vocabSize, (row + 1) * vocabSize)
+      peaks.copyWithin(index, row, row + 1)
+    }
+    return { logits: logits.subarray(0, sequences.length * vocabSize), peaks: peaks.subarray(0, sequences.length) }
   }
 
   /** The next tokens of the one sequence that runs: those of `draft` that are right, and the one after them. */
@@ -188,7 +205,7 @@ export class Step {
     let accepted = 0
     for (const row of tokens.keys()) {
       sequence.numComputedTokens++
-      const goesOn = this.#appendNext(sequence, this.#logitsOf(decoded, row, 1), decoded.peaks.subarray(row, row + 1))
+      const goesOn = this.#appendNext(sequence, this.#logitsOf(decoded, row), decoded.peaks.subarray(row, row + 1))
       // What was computed after another token than the sequence's own is of another text.
       if (!goesOn || sequence.outputTokens.at(-1) !== draft[row]) break
       accepted++
@@ -198,10 +215,9 @@ export class Step {
     this.#drafts!.noteAccepted(sequence, accepted)
   }
 
-  /** Of `rows` rows from `row` on. */
-  #logitsOf({ logits }: Decoded, row: number, rows: number): Float32Array {
+  #logitsOf({ logits }: Decoded, row: number): Float32Array {
     const { vocabSize } = this.#options.config
-    return logits.subarray(row * vocabSize, (row + rows) * vocabSize)
+    return logits.subarray(row * vocabSize, (row + 1) * vocabSize)
   }
 
   #noteStep(running: readonly Sequence[]): void {

@@ -5,6 +5,8 @@ import fc from '../../support/properties.ts'
 import { sequenceRequest } from '../../support/sequence-request.ts'
 
 const always = () => true
+/** Of the KV cache, for whatever comes. */
+const ENOUGH = { contextTokens: 1000, kvTokens: 1e6 }
 
 function sequence(id: number, tenant = 'acme', promptTokens = 3): Sequence {
   return newSequence(sequenceRequest({ id, tenant, promptTokens: new Int32Array(promptTokens) }))
@@ -19,7 +21,7 @@ function start(scheduler: Scheduler): Sequence | undefined {
 
 describe('the scheduler', () => {
   test('reads one prompt at a time, and none where no row is free', () => {
-    const scheduler = new Scheduler({ maxRows: 2, prefillChunkTokens: 4 })
+    const scheduler = new Scheduler({ ...ENOUGH, maxRows: 2, prefillChunkTokens: 4 })
     for (const id of [1, 2, 3]) scheduler.add(sequence(id))
     expect(scheduler.admit(always)?.id).toBe(1)
     expect(scheduler.admit(always)).toBeUndefined()
@@ -32,7 +34,7 @@ describe('the scheduler', () => {
   })
 
   test('keeps a row of sixteen for tenants that have none, however long the answers of the others', () => {
-    const scheduler = new Scheduler({ maxRows: 16, prefillChunkTokens: 4 })
+    const scheduler = new Scheduler({ ...ENOUGH, maxRows: 16, prefillChunkTokens: 4 })
     for (let id = 0; id < 20; id++) scheduler.add(sequence(id, 'greedy'))
     for (let row = 0; row < 15; row++) expect(start(scheduler)?.tenant).toBe('greedy')
     expect(start(scheduler)).toBeUndefined()
@@ -44,7 +46,7 @@ describe('the scheduler', () => {
   })
 
   test('names those first that a kept row is for, or their deltas would not be read while others wait before them', () => {
-    const scheduler = new Scheduler({ maxRows: 16, prefillChunkTokens: 4 })
+    const scheduler = new Scheduler({ ...ENOUGH, maxRows: 16, prefillChunkTokens: 4 })
     const greedy = ['a', 'b', 'c', 'd', 'e']
     let id = 0
     for (let turn = 0; turn < 4; turn++) for (const tenant of greedy) scheduler.add(sequence(id++, tenant))
@@ -65,7 +67,7 @@ describe('the scheduler', () => {
         fc.integer({ min: 1, max: 64 }),
         fc.nat(),
         (prompt, prefillChunkTokens, cached) => {
-          const scheduler = new Scheduler({ maxRows: 1, prefillChunkTokens })
+          const scheduler = new Scheduler({ ...ENOUGH, maxRows: 1, prefillChunkTokens })
           scheduler.add(sequence(1, 'acme', prompt))
           const admitted = scheduler.admit(always)!
           admitted.numComputedTokens = cached % prompt
@@ -85,7 +87,7 @@ describe('the scheduler', () => {
   })
 
   test('fills a hole in the batch with the last row and says what must be moved', () => {
-    const scheduler = new Scheduler({ maxRows: 3, prefillChunkTokens: 4 })
+    const scheduler = new Scheduler({ ...ENOUGH, maxRows: 3, prefillChunkTokens: 4 })
     const [first, second, third] = [sequence(1), sequence(2), sequence(3)]
     for (const one of [first, second, third]) {
       scheduler.add(one)
@@ -98,7 +100,7 @@ describe('the scheduler', () => {
   })
 
   test('moves a prompt up when rows before it became free while it was read', () => {
-    const scheduler = new Scheduler({ maxRows: 3, prefillChunkTokens: 4 })
+    const scheduler = new Scheduler({ ...ENOUGH, maxRows: 3, prefillChunkTokens: 4 })
     const [first, second, third] = [sequence(1), sequence(2), sequence(3)]
     for (const one of [first, second]) {
       scheduler.add(one)
@@ -121,7 +123,7 @@ describe('the scheduler', () => {
     )
     fc.assert(
       fc.property(fc.array(event, { maxLength: 120 }), fc.integer({ min: 1, max: 5 }), (events, maxRows) => {
-        const scheduler = new Scheduler({ maxRows, prefillChunkTokens: 4 })
+        const scheduler = new Scheduler({ ...ENOUGH, maxRows, prefillChunkTokens: 4 })
         const alive = new Set<Sequence>()
         const admitted: Sequence[] = []
         // What each row of a cache would hold, moved as the scheduler says.
@@ -176,8 +178,137 @@ describe('the scheduler', () => {
     )
   })
 
+  describe('where the KV cache has room for fewer tokens than its rows could hold', () => {
+    const scarce = (rows: number, kvTokens: number, contextTokens = 640) =>
+      new Scheduler({ maxRows: rows, contextTokens, kvTokens, prefillChunkTokens: 64 })
+    /** Of so many tokens as it may have at most. */
+    const upTo = (id: number, tokens: number, tenant = `tenant-${id}`) =>
+      newSequence(sequenceRequest({ id, tenant, promptTokens: new Int32Array(16).fill(id), maxTokens: tokens - 16 }))
+    /** As a step does. */
+    const step = (scheduler: Scheduler) => {
+      const going = scheduler.goOn()
+      for (const one of going) one.numComputedTokens++
+      return going.map(({ id }) => id)
+    }
+    const startAll = (scheduler: Scheduler) => {
+      let started: Sequence | undefined
+      do {
+        started = start(scheduler)
+        if (started) started.numComputedTokens = started.promptTokens.length
+      } while (started)
+      return scheduler.running.map(({ id }) => id)
+    }
+
+    test('as many sequences run as it has room for now, though not all could become as long as they may', () => {
+      const scheduler = scarce(8, 640 + 5 * 64)
+      for (let id = 1; id <= 8; id++) scheduler.add(upTo(id, 640))
+      expect(startAll(scheduler)).toEqual([1, 2, 3, 4, 5, 6])
+      expect(scheduler.heldTokens()).toEqual([64, 64, 64, 64, 64, 64, 0, 0])
+    })
+
+    test('the first goes on where others must wait, and those after it once it has ended', () => {
+      const scheduler = scarce(2, 640 + 64)
+      for (const id of [1, 2]) scheduler.add(upTo(id, 640))
+      startAll(scheduler)
+      const [first, second] = scheduler.running as [Sequence, Sequence]
+      while (step(scheduler).length === 2);
+      expect(second.numComputedTokens).toBeLessThan(64)
+      while (first.numComputedTokens < 639) expect(step(scheduler)).toEqual([1])
+      expect(scheduler.heldTokens()).toEqual([640, 64])
+      scheduler.remove(first)
+      while (second.numComputedTokens < 639) expect(step(scheduler)).toEqual([2])
+    })
+
+    test('nobody but a tenant’s first begins while one of the batch must wait', () => {
+      const scheduler = scarce(4, 640 + 2 * 64 + 50)
+      for (const one of [upTo(1, 640, 'acme'), upTo(2, 640, 'acme')]) scheduler.add(one)
+      startAll(scheduler)
+      while (step(scheduler).length === 2);
+      scheduler.add(upTo(3, 32, 'acme'))
+      scheduler.add(upTo(4, 32, 'bravo'))
+      expect(startAll(scheduler)).toEqual([1, 2, 4])
+      scheduler.remove(scheduler.running[1]!)
+      step(scheduler)
+      expect(startAll(scheduler)).toEqual([1, 4, 3])
+    })
+
+    test('a long prompt is not passed by shorter ones for ever, but keeps no other tenant from its first row', () => {
+      const scheduler = scarce(4, 640 + 64)
+      scheduler.add(upTo(1, 640))
+      startAll(scheduler)
+      const long = newSequence(sequenceRequest({ id: 2, tenant: 'long', promptTokens: new Int32Array(400) }))
+      scheduler.add(long)
+      scheduler.add(upTo(3, 20))
+      expect(start(scheduler)).toBeUndefined()
+      scheduler.remove(scheduler.running[0]!)
+      expect(start(scheduler)).toBe(long)
+      expect(start(scheduler)?.id).toBe(3)
+      const another = newSequence({ ...long, id: 4 })
+      scheduler.add(another)
+      scheduler.add(upTo(5, 20))
+      expect(start(scheduler)?.id).toBe(5)
+    })
+
+    test('who holds many rows leaves room for tenants that have none, as it leaves them a row', () => {
+      const scheduler = scarce(16, 16 * 128)
+      for (let id = 1; id <= 16; id++) scheduler.add(upTo(id, 640, 'greedy'))
+      startAll(scheduler)
+      for (let i = 0; i < 1000; i++) step(scheduler)
+      const held = scheduler.heldTokens().reduce((sum, tokens) => sum + tokens, 0)
+      expect(held).toBeLessThanOrEqual(15 * 128)
+      scheduler.add(upTo(99, 100, 'modest'))
+      expect(startAll(scheduler)).toContain(99)
+    })
+
+    test('every sequence ends, the oldest goes on in each step, and no more is held than there is', () => {
+      const request = fc.record({
+        prompt: fc.integer({ min: 1, max: 500 }),
+        more: fc.integer({ min: 1, max: 500 }),
+        tenant: fc.constantFrom('a', 'b', 'c'),
+      })
+      let waits = 0
+      fc.assert(
+        fc.property(
+          fc.array(request, { minLength: 1, maxLength: 30 }),
+          fc.integer({ min: 1, max: 20 }),
+          fc.integer({ min: 512, max: 1500 }),
+          (requests, maxRows, kvTokens) => {
+            const scheduler = scarce(maxRows, kvTokens, 512)
+            for (const [id, { prompt, more, tenant }] of requests.entries()) {
+              const [promptTokens, maxTokens] = [new Int32Array(prompt), Math.max(1, Math.min(more, 512 - prompt))]
+              scheduler.add(newSequence(sequenceRequest({ id, tenant, promptTokens, maxTokens })))
+            }
+            const order: Sequence[] = []
+            while (!scheduler.isIdle) {
+              const admitted = scheduler.admit(always)
+              if (admitted) order.push(admitted)
+              const going = scheduler.goOn()
+              const held = scheduler.heldTokens()
+              expect(held.reduce((sum, tokens) => sum + tokens, 0)).toBeLessThanOrEqual(kvTokens)
+              for (const one of scheduler.running) expect(held[one.row]).toBeGreaterThan(one.numComputedTokens)
+              const oldest = order.find((one) => scheduler.running.includes(one))
+              if (oldest) expect(going).toContain(oldest)
+              waits += scheduler.running.length - going.length
+              for (const one of going) {
+                one.numComputedTokens++
+                const last = one.promptTokens.length + one.maxTokens - 1
+                if (one.numComputedTokens >= last) scheduler.remove(one)
+              }
+              if (!admitted) continue
+              admitted.numComputedTokens = admitted.promptTokens.length
+              scheduler.join()
+              if (admitted.maxTokens === 1) scheduler.remove(admitted)
+            }
+            expect(order).toHaveLength(requests.length)
+          },
+        ),
+      )
+      expect(waits).toBeGreaterThan(1000)
+    })
+  })
+
   test('lets a small tenant in after at most one turn of every other, however much they queue', () => {
-    const scheduler = new Scheduler({ maxRows: 1, prefillChunkTokens: 4 })
+    const scheduler = new Scheduler({ ...ENOUGH, maxRows: 1, prefillChunkTokens: 4 })
     for (let id = 1; id <= 50; id++) scheduler.add(sequence(id, id % 2 === 0 ? 'large' : 'larger'))
     start(scheduler)
     scheduler.add(sequence(99, 'small'))

@@ -19,30 +19,51 @@ const SMOLLM2 = {
 const config = parseModelConfig(SMOLLM2, 'config.json')
 
 describe('the memory plan', () => {
-  test('shares out no more than its budget, and gives every row its whole context', () => {
+  test('shares out no more than its budget, and gives one row its whole context, or every row', () => {
     fc.assert(
       fc.property(
-        fc.integer({ min: 1e6, max: 4e9 }),
-        fc.integer({ min: 1, max: 64 }),
-        fc.integer({ min: 64, max: 8192 }),
-        fc.constantFrom('f32', 'f16'),
-        (budget, rows, context, floatType) => {
+        fc.record({
+          budgetBytes: fc.integer({ min: 1e6, max: 4e9 }),
+          maxRows: fc.integer({ min: 1, max: 64 }),
+          contextTokens: fc.integer({ min: 64, max: 8192 }),
+          floatType: fc.constantFrom('f32', 'f16'),
+          sharesTokens: fc.boolean(),
+        }),
+        (options) => {
+          const { budgetBytes, maxRows, contextTokens, floatType } = options
           let plan: ReturnType<typeof planMemory>
           try {
-            plan = planMemory(config, budget, rows, context, floatType)
+            plan = planMemory(config, options)
           } catch (error) {
             expect(error).toBeInstanceOf(StartupError)
             return
           }
           expect(plan.maxRows).toBeGreaterThan(0)
-          expect(plan.maxRows).toBeLessThanOrEqual(rows)
-          expect(plan.kvBytes).toBe(plan.maxRows * context * kvBytesPerToken(config, floatType))
+          expect(plan.maxRows).toBeLessThanOrEqual(maxRows)
+          const whole = plan.maxRows * contextTokens
+          expect(plan.kvTokens).toBeLessThanOrEqual(whole)
+          expect(plan.kvTokens).toBeGreaterThanOrEqual(options.sharesTokens ? contextTokens : whole)
+          expect(plan.kvBytes).toBe(plan.kvTokens * kvBytesPerToken(config, floatType))
           expect(plan.kvBytes + plan.stackBytes + plan.hostDeltaBytes + plan.prefixCacheBytes).toBeLessThanOrEqual(
-            budget,
+            budgetBytes,
           )
         },
       ),
     )
+  })
+
+  test('has more rows where they share the tokens, each of some hundred at least, and as many where all have room', () => {
+    const sizes = { maxRows: 32, contextTokens: 4096, floatType: 'f32' } as const
+    const rows = (budgetBytes: number, sharesTokens: boolean) => {
+      const plan = planMemory(config, { ...sizes, budgetBytes, sharesTokens })
+      return [plan.maxRows, Math.floor(plan.kvTokens / plan.maxRows)]
+    }
+    expect(rows(2e9, false)).toEqual([6, 4096])
+    expect(rows(2e9, true)).toEqual([26, 661])
+    expect(rows(6e9, false)).toEqual([18, 4096])
+    expect(rows(6e9, true)).toEqual([32, 2220])
+    expect(rows(20e9, false)).toEqual([32, 4096])
+    expect(rows(20e9, true)).toEqual([32, 4096])
   })
 
   test('counts keys and values of every layer for a token', () => {

@@ -70,7 +70,7 @@ it(
     )
     let ended = 0
     const step = new Step(
-      { config, maxRows: MAX_ROWS, contextTokens: CONTEXT, prefixCacheBytes: 1 << 20 },
+      { config, maxRows: MAX_ROWS, contextTokens: CONTEXT, kvTokens: MAX_ROWS * CONTEXT, prefixCacheBytes: 1 << 20 },
       runner,
       cache,
       (message) => {

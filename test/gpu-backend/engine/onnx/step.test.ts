@@ -9,8 +9,10 @@ import type { FromWorker } from '../../../../gpu-backend/engine/onnx/messages.ts
 import { Runner } from '../../../../gpu-backend/engine/onnx/runner.ts'
 import { Step } from '../../../../gpu-backend/engine/onnx/step.ts'
 import { BackendError } from '../../../../gpu-backend/errors.ts'
+import { buildTokenTrie } from '../../../../gpu-backend/grammar/token-trie.ts'
 import { identify } from '../../../../gpu-backend/model/identify.ts'
 import { openModelSource } from '../../../../gpu-backend/model/open-model.ts'
+import { tokenBytes } from '../../../../gpu-backend/model/token-bytes.ts'
 import { SamplingParams } from '../../../../gpu-backend/protocol.ts'
 import { AdapterCache } from '../../../../gpu-backend/residency/adapter-cache.ts'
 import { packDelta, viewPacked } from '../../../../gpu-backend/residency/packed-delta.ts'
@@ -21,11 +23,14 @@ import { temporaryDir } from '../../../support/temporary-dir.ts'
 import { writeTinyModel } from '../../../support/tiny-model.ts'
 
 const CONTEXT = 160
+/** Two rows with all that they can hold. */
+const ROOM = { maxRows: 2, contextTokens: CONTEXT, kvTokens: 2 * CONTEXT }
 const dir = temporaryDir()
 const { config, ...source } = await openModelSource(writeTinyModel(join(dir, 'model')))
 const options = { format: 'f32', target: 'cpu', positions: CONTEXT } as const
 const path = await graphPath({ config, ...source }, `sha256:${'a'.repeat(64)}`, options, dir)
 const shape = { threads: 1, maxRows: 2, contextTokens: CONTEXT } as const
+const vocabulary = buildTokenTrie(tokenBytes(source.tokenizer.tokenizer)!)
 const runner = new Runner({ graphPath: path, floatType: 'f32', config, device: 'cpu', ...shape })
 afterAll(() => runner.release())
 
@@ -43,7 +48,7 @@ test.each([
       () => {},
     )
     const step = new Step(
-      { config, maxRows: 2, contextTokens: CONTEXT, prefixCacheBytes: 0 },
+      { config, ...ROOM, prefixCacheBytes: 0 },
       runner,
       cache,
       (one) => said.push(one),
@@ -65,8 +70,12 @@ const noDeltas = new AdapterCache(
 
 /** What the engine says of sequences that are there from the beginning, in order, and of those that come `later`; what it counts. */
 function answers(requests: readonly SequenceRequest[], ...later: readonly SequenceRequest[]) {
+  return answersWithin(ROOM.kvTokens, requests, ...later)
+}
+
+function answersWithin(kvTokens: number, requests: readonly SequenceRequest[], ...later: readonly SequenceRequest[]) {
   const said: FromWorker[] = []
-  const options = { config, maxRows: 2, contextTokens: CONTEXT, prefixCacheBytes: 0 }
+  const options = { config, ...ROOM, kvTokens, prefixCacheBytes: 0, vocabulary }
   const step = new Step(
     options,
     runner,
@@ -124,6 +133,27 @@ test('an answer alone, whose tokens are tried several at a time, is the same to 
   expect(drafts.tried).toBeGreaterThan(drafts.accepted)
 })
 
+test('an answer that must wait for room in the KV cache is the same to the bit, and one that is held to a format', () => {
+  const format = { type: 'array', items: { type: 'boolean' }, minItems: 60 }
+  const sampling = [
+    { temperature: 1, logprobs: 2 },
+    { temperature: 0.7, response_format: { type: 'json_schema', json_schema: { schema: format } } },
+  ].map((params) => SamplingParams.parse(params))
+  for (const second of sampling) {
+    const requests = [sampling[0]!, second].map((params, index) => {
+      const promptTokens = Int32Array.of(3, 4 + index, 5)
+      return sequenceRequest({ id: index + 1, promptTokens, sampling: params, seed: 7, maxTokens: CONTEXT - 3 })
+    })
+    const together = answers(requests)
+    const short = answersWithin(CONTEXT + 64, requests)
+    for (const id of [1, 2]) expect(short.of(id)).toEqual(together.of(id))
+    expect(short.of(2).failures).toEqual([])
+    expect(short.of(2).tokens.length).toBeGreaterThan(100)
+    // The second stood still from its 64th token on, until the first had ended.
+    expect(short.counts.steps).toBeGreaterThan(together.counts.steps)
+  }
+})
+
 test('what a tenant’s adapter has said before takes fewer steps, another tenant’s does not', () => {
   // Of a text that says nothing twice.
   const sampling = SamplingParams.parse({ temperature: 2, repetition_penalty: 10 })
@@ -144,7 +174,7 @@ test('what a delta has said is forgotten with it', async () => {
     () => runner.forget(digest),
   )
   const step = new Step(
-    { config, maxRows: 2, contextTokens: CONTEXT, prefixCacheBytes: 0 },
+    { config, ...ROOM, prefixCacheBytes: 0 },
     runner,
     cache,
     () => {},

@@ -1,0 +1,44 @@
+// Memory that the system gives page by page, as it is written, and takes back page by page.
+import koffi from 'koffi'
+import { memoryCalls } from './libc.ts'
+
+/** Of Linux's mmap(2) and madvise(2). */
+const PROT_READ_WRITE = 3
+const MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022
+const MAP_FAILED = (1n << 64n) - 1n
+const MADV_DONTNEED = 4
+/** With large pages a token would take the memory of thousands. */
+const MADV_NOHUGEPAGE = 15
+
+/** Zeros, of which only what was written takes memory. */
+export interface Pages {
+  readonly buffer: ArrayBuffer
+  /** Makes zeros again of the pages that lie between the bytes `from` and `to`, and takes their memory back. */
+  giveBack(from: number, to: number): void
+  /** Nothing may read or write `buffer` afterwards. */
+  release(): void
+}
+
+/** Whether there is such memory here: on Linux. */
+export function hasPages(): boolean {
+  return memoryCalls() !== undefined
+}
+
+/** `bytes` of such memory; undefined where the system has none. */
+export function reservePages(bytes: number): Pages | undefined {
+  const calls = memoryCalls()
+  if (!calls) return undefined
+  const { mmap, munmap, madvise, getpagesize } = calls
+  const address = BigInt(mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0))
+  if (address === MAP_FAILED) return undefined
+  madvise(address, bytes, MADV_NOHUGEPAGE)
+  const page = getpagesize()
+  return {
+    buffer: koffi.view(address, bytes),
+    giveBack(from, to) {
+      const [start, end] = [Math.ceil(from / page) * page, Math.floor(to / page) * page]
+      if (end > start) madvise(address + BigInt(start), end - start, MADV_DONTNEED)
+    },
+    release: () => munmap(address, bytes),
+  }
+}
