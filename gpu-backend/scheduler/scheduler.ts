@@ -26,6 +26,8 @@ const ROWS_PER_KEPT_ROW = 16
 const TOKENS_AT_ONCE = 64
 /** What a row holds beyond the tokens that it has: its next one, and a draft's. */
 const TOKENS_AHEAD = 8
+/** What a row holds of its answer from the beginning on: most are shorter, and need never wait for more. */
+export const TYPICAL_ANSWER_TOKENS = 512
 
 /** Whether the next of `rows`, where `running` are taken, is for a tenant that has none. */
 export function isNextKept(rows: number, running: number): boolean {
@@ -48,6 +50,13 @@ export interface RowMove {
   readonly sequence: Sequence
   readonly from: number
   readonly to: number
+}
+
+/** Two rows' caches change places: each must hold then what the other held. */
+export interface RowSwap {
+  readonly rows: readonly [number, number]
+  /** That each has before. */
+  readonly tokens: readonly [number, number]
 }
 
 export class Scheduler {
@@ -90,7 +99,7 @@ export class Scheduler {
     return [...heads.filter((head) => !isLater(head)), ...heads.filter(isLater)]
   }
 
-  /** For each row the tokens that it may hold in the next step. */
+  /** For each row the tokens that it may write from now on. */
   heldTokens(): number[] {
     const held = new Array<number>(this.#limits.maxRows).fill(0)
     for (const sequence of this.#active()) held[sequence.row] = this.#budget.heldBy(sequence)
@@ -117,22 +126,42 @@ export class Scheduler {
   }
 
   /**
-   * Those of the batch that may take their next token. The others must wait until ones before them have ended: in the step they
-   * are computed beside, and what comes of them is left.
+   * Those of the batch that may take their next token: its first rows, once `swaps` are done. The others must wait until ones that
+   * were admitted before them have ended.
    */
-  goOn(): readonly Sequence[] {
-    const going = this.#running.filter((sequence) => {
-      const held = this.#holding(sequence, sequence.numComputedTokens + 1)
-      return held <= this.#budget.heldBy(sequence) || this.#budget.grow(sequence, held, this.#spare(sequence))
-    })
-    this.#isShort = going.length < this.#running.length
-    return going
+  goOn(): { going: readonly Sequence[]; swaps: readonly RowSwap[] } {
+    const may = new Set(this.#running.filter((sequence) => this.#mayGoOn(sequence)))
+    this.#isShort = may.size < this.#running.length
+    const swaps: RowSwap[] = []
+    let last = this.#running.length - 1
+    for (let row = 0; row < may.size; row++) {
+      if (may.has(this.#running[row]!)) continue
+      while (!may.has(this.#running[last]!)) last--
+      swaps.push(this.#swap(row, last))
+    }
+    return { going: this.#running.slice(0, may.size), swaps }
   }
 
-  /** Gives a sequence that is to start what its prompt needs. False where the KV cache has no room for it yet. */
+  #swap(row: number, other: number): RowSwap {
+    const [waits, goes] = [this.#running[row]!, this.#running[other]!]
+    this.#running[row] = goes
+    this.#running[other] = waits
+    goes.row = row
+    waits.row = other
+    return { rows: [row, other], tokens: [waits.numComputedTokens, goes.numComputedTokens] }
+  }
+
+  /** Gives a sequence what one more token needs. False where the KV cache has no room for it yet. */
+  #mayGoOn(sequence: Sequence): boolean {
+    const held = this.#holding(sequence, sequence.numComputedTokens + 1)
+    return held <= this.#budget.heldBy(sequence) || this.#budget.grow(sequence, held, this.#spare(sequence))
+  }
+
+  /** Gives a sequence that is to start what its prompt needs, and its answer most likely. False as `#mayGoOn`. */
   #enter(sequence: Sequence): boolean {
-    const [held, most] = [0, sequence.maxTokens].map((more) =>
-      this.#holding(sequence, sequence.promptTokens.length + more),
+    const { promptTokens, maxTokens } = sequence
+    const [held, most] = [Math.min(maxTokens, TYPICAL_ANSWER_TOKENS), maxTokens].map((answer) =>
+      this.#holding(sequence, promptTokens.length + answer),
     )
     return this.#budget.enter(sequence, held!, most!, this.#spare(sequence))
   }

@@ -3,6 +3,7 @@
 
 import type { ModelConfig } from '../../model/model-config.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
+import type { RowSwap } from '../../scheduler/scheduler.ts'
 import { type FloatArray, floatArray, floatBytes, floatsOver } from './float-array.ts'
 import { type Pages, reservePages } from './kv-pages.ts'
 import type { OnnxRuntime, Value } from './ort.ts'
@@ -96,6 +97,19 @@ export class HostKvCache implements KvCache {
     this.#forEachHead((buffer, head, stride) => {
       const source = from * this.#rowValues + head * stride
       buffer.copyWithin(to * this.#rowValues + head * stride, source, source + tokens * headDim)
+    })
+  }
+
+  swap({ rows, tokens }: RowSwap): void {
+    const { headDim, floatType } = this.#shape
+    const [ofOne, ofOther] = [tokens[0] * headDim, tokens[1] * headDim]
+    const spare = floatArray(floatType, ofOne)
+    this.#forEachHead((buffer, head, stride) => {
+      const one = rows[0] * this.#rowValues + head * stride
+      const other = rows[1] * this.#rowValues + head * stride
+      spare.set(buffer.subarray(one, one + ofOne))
+      buffer.copyWithin(one, other, other + ofOther)
+      buffer.set(spare, other)
     })
   }
 

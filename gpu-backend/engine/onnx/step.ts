@@ -99,10 +99,7 @@ export class Step {
     this.#endExpired(nowMs)
     this.#loads.start(this.#scheduler.upcoming())
     this.#admit()
-    const going = this.#scheduler.goOn()
-    if (this.#runner.kv instanceof HostKvCache)
-      this.#runner.kv.hold(this.#scheduler.heldTokens(), this.#options.kvTokens)
-    const decoded = this.#decode(going)
+    const decoded = this.#decode(this.#goOn())
     const prefilled = this.#prefill()
     this.#outbox.flush()
     return decoded || prefilled
@@ -154,18 +151,27 @@ export class Step {
     sequence.numCachedTokens = tokens
   }
 
-  /** `going`: those of the batch that get what comes of it. */
-  #decode(going: readonly Sequence[]): boolean {
-    const running = [...this.#scheduler.running]
+  /** Those of the batch that take part in this step: its first rows. */
+  #goOn(): readonly Sequence[] {
+    const { going, swaps } = this.#scheduler.goOn()
+    const { kv } = this.#runner
+    // A device has memory for all that its rows could hold, so that none of them ever waits.
+    if (!(kv instanceof HostKvCache)) return going
+    for (const swap of swaps) kv.swap(swap)
+    kv.hold(this.#scheduler.heldTokens(), this.#options.kvTokens)
+    return going
+  }
+
+  #decode(running: readonly Sequence[]): boolean {
     if (running.length === 0) return false
     const draft = running.length === 1 ? this.#drafts?.propose(running[0]!) : undefined
     if (draft) this.#verify(running[0]!, draft)
-    else this.#decodeEach(running, going)
+    else this.#decodeEach(running)
     return true
   }
 
-  /** One step of every row, and the next tokens of those that are `going` on: of the others the same is computed again. */
-  #decodeEach(running: readonly Sequence[], going: readonly Sequence[]): void {
+  /** The next token of every row. */
+  #decodeEach(running: readonly Sequence[]): void {
     const decoded = this.#guard(running, () =>
       this.#runner.decode(
         running.map((sequence) => ({
@@ -176,26 +182,15 @@ export class Step {
       ),
     )
     if (!decoded) return
-    this.#noteStep(going)
-    const { logits, peaks } = this.#rowsOf(decoded, going)
+    this.#noteStep(running)
     // All of them first: a sequence that ends moves another's row, with every token that is in it.
-    for (const sequence of going) sequence.numComputedTokens++
-    const chosen = this.#guard(going, () => this.#nextToken.chooseEach(going, logits, peaks))
-    for (const [index, next] of (chosen ?? []).entries()) this.#append(going[index]!, next)
+    for (const sequence of running) sequence.numComputedTokens++
+    const logits = this.#logitsOf(decoded, 0, running.length)
+    const chosen = this.#guard(running, () => this.#nextToken.chooseEach(running, logits, decoded.peaks))
+    for (const [row, next] of (chosen ?? []).entries()) this.#append(running[row]!, next)
   }
 
-  /** What was computed for `sequences`, which are in the order of their rows. */
-  #rowsOf({ logits, peaks }: Decoded, sequences: readonly Sequence[]): Decoded {
-    const { vocabSize } = this.#options.config
-    for (const [index, { row }] of sequences.entries()) {
-      if (index === row) continue
-      logits.copyWithin(index * vocabSize, row * vocabSize, (row + 1) * vocabSize)
-      peaks.copyWithin(index, row, row + 1)
-    }
-    return { logits: logits.subarray(0, sequences.length * vocabSize), peaks: peaks.subarray(0, sequences.length) }
-  }
-
-  /** The next tokens of the one sequence that runs: those of `draft` that are right, and the one after them. */
+  /** The next tokens of the one sequence that goes on: those of `draft` that are right, and the one after them. */
   #verify(sequence: Sequence, draft: readonly number[]): void {
     const tokens = [sequence.outputTokens.at(-1)!, ...draft]
     const delta = this.#deltas.get(sequence) ?? null
@@ -205,7 +200,7 @@ export class Step {
     let accepted = 0
     for (const row of tokens.keys()) {
       sequence.numComputedTokens++
-      const goesOn = this.#appendNext(sequence, this.#logitsOf(decoded, row), decoded.peaks.subarray(row, row + 1))
+      const goesOn = this.#appendNext(sequence, this.#logitsOf(decoded, row, 1), decoded.peaks.subarray(row, row + 1))
       // What was computed after another token than the sequence's own is of another text.
       if (!goesOn || sequence.outputTokens.at(-1) !== draft[row]) break
       accepted++
@@ -215,9 +210,10 @@ export class Step {
     this.#drafts!.noteAccepted(sequence, accepted)
   }
 
-  #logitsOf({ logits }: Decoded, row: number): Float32Array {
+  /** Of `rows` rows from `row` on. */
+  #logitsOf({ logits }: Decoded, row: number, rows: number): Float32Array {
     const { vocabSize } = this.#options.config
-    return logits.subarray(row * vocabSize, (row + 1) * vocabSize)
+    return logits.subarray(row * vocabSize, (row + rows) * vocabSize)
   }
 
   #noteStep(running: readonly Sequence[]): void {

@@ -179,14 +179,16 @@ describe('the scheduler', () => {
   })
 
   describe('where the KV cache has room for fewer tokens than its rows could hold', () => {
-    const scarce = (rows: number, kvTokens: number, contextTokens = 640) =>
+    const scarce = (rows: number, kvTokens: number, contextTokens = 1280) =>
       new Scheduler({ maxRows: rows, contextTokens, kvTokens, prefillChunkTokens: 64 })
+    /** What a sequence holds from the beginning on, that has 16 tokens and may have many. */
+    const AT_FIRST = 576
     /** Of so many tokens as it may have at most. */
     const upTo = (id: number, tokens: number, tenant = `tenant-${id}`) =>
       newSequence(sequenceRequest({ id, tenant, promptTokens: new Int32Array(16).fill(id), maxTokens: tokens - 16 }))
     /** As a step does. */
     const step = (scheduler: Scheduler) => {
-      const going = scheduler.goOn()
+      const { going } = scheduler.goOn()
       for (const one of going) one.numComputedTokens++
       return going.map(({ id }) => id)
     }
@@ -200,28 +202,29 @@ describe('the scheduler', () => {
     }
 
     test('as many sequences run as it has room for now, though not all could become as long as they may', () => {
-      const scheduler = scarce(8, 640 + 5 * 64)
-      for (let id = 1; id <= 8; id++) scheduler.add(upTo(id, 640))
+      const scheduler = scarce(8, 1280 + 5 * AT_FIRST)
+      for (let id = 1; id <= 8; id++) scheduler.add(upTo(id, 1280))
       expect(startAll(scheduler)).toEqual([1, 2, 3, 4, 5, 6])
-      expect(scheduler.heldTokens()).toEqual([64, 64, 64, 64, 64, 64, 0, 0])
+      expect(scheduler.heldTokens()).toEqual([...new Array<number>(6).fill(AT_FIRST), 0, 0])
     })
 
     test('the first goes on where others must wait, and those after it once it has ended', () => {
-      const scheduler = scarce(2, 640 + 64)
-      for (const id of [1, 2]) scheduler.add(upTo(id, 640))
+      const scheduler = scarce(2, 1280 + AT_FIRST)
+      for (const id of [1, 2]) scheduler.add(upTo(id, 1280))
       startAll(scheduler)
       const [first, second] = scheduler.running as [Sequence, Sequence]
       while (step(scheduler).length === 2);
-      expect(second.numComputedTokens).toBeLessThan(64)
-      while (first.numComputedTokens < 639) expect(step(scheduler)).toEqual([1])
-      expect(scheduler.heldTokens()).toEqual([640, 64])
+      expect(second.numComputedTokens).toBeLessThan(AT_FIRST)
+      expect(second.numComputedTokens).toBeGreaterThan(512)
+      while (first.numComputedTokens < 1279) expect(step(scheduler)).toEqual([1])
+      expect(scheduler.heldTokens()).toEqual([1280, AT_FIRST])
       scheduler.remove(first)
-      while (second.numComputedTokens < 639) expect(step(scheduler)).toEqual([2])
+      while (second.numComputedTokens < 1279) expect(step(scheduler)).toEqual([2])
     })
 
     test('nobody but a tenant’s first begins while one of the batch must wait', () => {
-      const scheduler = scarce(4, 640 + 2 * 64 + 50)
-      for (const one of [upTo(1, 640, 'acme'), upTo(2, 640, 'acme')]) scheduler.add(one)
+      const scheduler = scarce(4, 1280 + AT_FIRST + 50)
+      for (const one of [upTo(1, 1280, 'acme'), upTo(2, 1280, 'acme')]) scheduler.add(one)
       startAll(scheduler)
       while (step(scheduler).length === 2);
       scheduler.add(upTo(3, 32, 'acme'))
@@ -233,10 +236,10 @@ describe('the scheduler', () => {
     })
 
     test('a long prompt is not passed by shorter ones for ever, but keeps no other tenant from its first row', () => {
-      const scheduler = scarce(4, 640 + 64)
-      scheduler.add(upTo(1, 640))
+      const scheduler = scarce(4, 1280 + 64)
+      scheduler.add(upTo(1, 1280))
       startAll(scheduler)
-      const long = newSequence(sequenceRequest({ id: 2, tenant: 'long', promptTokens: new Int32Array(400) }))
+      const long = newSequence(sequenceRequest({ id: 2, tenant: 'long', promptTokens: new Int32Array(1000) }))
       scheduler.add(long)
       scheduler.add(upTo(3, 20))
       expect(start(scheduler)).toBeUndefined()
@@ -250,58 +253,74 @@ describe('the scheduler', () => {
     })
 
     test('who holds many rows leaves room for tenants that have none, as it leaves them a row', () => {
-      const scheduler = scarce(16, 16 * 128)
-      for (let id = 1; id <= 16; id++) scheduler.add(upTo(id, 640, 'greedy'))
+      const scheduler = scarce(16, 16 * 600)
+      for (let id = 1; id <= 16; id++) scheduler.add(upTo(id, 1280, 'greedy'))
       startAll(scheduler)
       for (let i = 0; i < 1000; i++) step(scheduler)
       const held = scheduler.heldTokens().reduce((sum, tokens) => sum + tokens, 0)
-      expect(held).toBeLessThanOrEqual(15 * 128)
+      expect(held).toBeLessThanOrEqual(15 * 600)
       scheduler.add(upTo(99, 100, 'modest'))
       expect(startAll(scheduler)).toContain(99)
     })
 
     test('every sequence ends, the oldest goes on in each step, and no more is held than there is', () => {
       const request = fc.record({
-        prompt: fc.integer({ min: 1, max: 500 }),
-        more: fc.integer({ min: 1, max: 500 }),
+        prompt: fc.integer({ min: 1, max: 300 }),
+        more: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 600, max: 980 })),
         tenant: fc.constantFrom('a', 'b', 'c'),
       })
       let waits = 0
       fc.assert(
         fc.property(
-          fc.array(request, { minLength: 1, maxLength: 30 }),
+          fc.array(request, { minLength: 8, maxLength: 16 }),
           fc.integer({ min: 1, max: 20 }),
-          fc.integer({ min: 512, max: 1500 }),
+          fc.integer({ min: 1280, max: 4000 }),
           (requests, maxRows, kvTokens) => {
-            const scheduler = scarce(maxRows, kvTokens, 512)
+            const scheduler = scarce(maxRows, kvTokens)
             for (const [id, { prompt, more, tenant }] of requests.entries()) {
-              const [promptTokens, maxTokens] = [new Int32Array(prompt), Math.max(1, Math.min(more, 512 - prompt))]
+              const [promptTokens, maxTokens] = [new Int32Array(prompt), more]
               scheduler.add(newSequence(sequenceRequest({ id, tenant, promptTokens, maxTokens })))
             }
             const order: Sequence[] = []
+            // What each row of a cache would hold, moved as the scheduler says.
+            const rows: number[] = []
+            const remove = (one: Sequence) => {
+              const move = scheduler.remove(one)
+              if (move) rows[move.to] = rows[move.from]!
+            }
             while (!scheduler.isIdle) {
               const admitted = scheduler.admit(always)
               if (admitted) order.push(admitted)
-              const going = scheduler.goOn()
+              const { going, swaps } = scheduler.goOn()
+              for (const { rows: swapped, tokens } of swaps) {
+                const [one, other] = swapped
+                ;[rows[one], rows[other]] = [rows[other]!, rows[one]!]
+                expect([other, one].map((row) => scheduler.running[row]!.numComputedTokens)).toEqual(tokens)
+              }
+              scheduler.checkIntegrity()
+              const { running } = scheduler
               const held = scheduler.heldTokens()
+              expect(running.every(({ id, row }) => rows[row] === id)).toBe(true)
+              expect(running.every(({ row, numComputedTokens }) => held[row]! > numComputedTokens)).toBe(true)
+              expect(going.every((one, index) => one === running[index])).toBe(true)
               expect(held.reduce((sum, tokens) => sum + tokens, 0)).toBeLessThanOrEqual(kvTokens)
-              for (const one of scheduler.running) expect(held[one.row]).toBeGreaterThan(one.numComputedTokens)
-              const oldest = order.find((one) => scheduler.running.includes(one))
-              if (oldest) expect(going).toContain(oldest)
+              const oldest = order.find((one) => running.includes(one))
+              expect(oldest === undefined || going.includes(oldest)).toBe(true)
               waits += scheduler.running.length - going.length
               for (const one of going) {
                 one.numComputedTokens++
                 const last = one.promptTokens.length + one.maxTokens - 1
-                if (one.numComputedTokens >= last) scheduler.remove(one)
+                if (one.numComputedTokens >= last) remove(one)
               }
               if (!admitted) continue
               admitted.numComputedTokens = admitted.promptTokens.length
-              scheduler.join()
-              if (admitted.maxTokens === 1) scheduler.remove(admitted)
+              rows[scheduler.join().to] = admitted.id
+              if (admitted.maxTokens === 1) remove(admitted)
             }
             expect(order).toHaveLength(requests.length)
           },
         ),
+        { numRuns: 30 },
       )
       expect(waits).toBeGreaterThan(1000)
     })

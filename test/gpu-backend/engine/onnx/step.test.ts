@@ -27,11 +27,16 @@ const CONTEXT = 160
 const ROOM = { maxRows: 2, contextTokens: CONTEXT, kvTokens: 2 * CONTEXT }
 const dir = temporaryDir()
 const { config, ...source } = await openModelSource(writeTinyModel(join(dir, 'model')))
-const options = { format: 'f32', target: 'cpu', positions: CONTEXT } as const
-const path = await graphPath({ config, ...source }, `sha256:${'a'.repeat(64)}`, options, dir)
-const shape = { threads: 1, maxRows: 2, contextTokens: CONTEXT } as const
+
+async function startRunner(contextTokens: number): Promise<Runner> {
+  const options = { format: 'f32', target: 'cpu', positions: contextTokens } as const
+  const path = await graphPath({ config, ...source }, `sha256:${'a'.repeat(64)}`, options, dir)
+  const shape = { threads: 1, maxRows: 2, contextTokens } as const
+  return new Runner({ graphPath: path, floatType: 'f32', config, device: 'cpu', ...shape })
+}
+
 const vocabulary = buildTokenTrie(tokenBytes(source.tokenizer.tokenizer)!)
-const runner = new Runner({ graphPath: path, floatType: 'f32', config, device: 'cpu', ...shape })
+const runner = await startRunner(CONTEXT)
 afterAll(() => runner.release())
 
 test.each([
@@ -70,15 +75,19 @@ const noDeltas = new AdapterCache(
 
 /** What the engine says of sequences that are there from the beginning, in order, and of those that come `later`; what it counts. */
 function answers(requests: readonly SequenceRequest[], ...later: readonly SequenceRequest[]) {
-  return answersWithin(ROOM.kvTokens, requests, ...later)
+  return answersWithin(runner, ROOM, requests, ...later)
 }
 
-function answersWithin(kvTokens: number, requests: readonly SequenceRequest[], ...later: readonly SequenceRequest[]) {
+function answersWithin(
+  within: Runner,
+  room: typeof ROOM,
+  requests: readonly SequenceRequest[],
+  ...later: readonly SequenceRequest[]
+) {
   const said: FromWorker[] = []
-  const options = { config, ...ROOM, kvTokens, prefixCacheBytes: 0, vocabulary }
   const step = new Step(
-    options,
-    runner,
+    { config, ...room, prefixCacheBytes: 0, vocabulary },
+    within,
     noDeltas,
     (one) => said.push(one),
     () => {},
@@ -94,7 +103,8 @@ function answersWithin(kvTokens: number, requests: readonly SequenceRequest[], .
       .map((end) => end.reason),
     failures: said.filter((one) => one.type === 'failed'),
   })
-  return { of, counts: step.report().counts }
+  const order = said.flatMap((one) => (one.type === 'step' ? one.tokens.map(({ id }) => id) : []))
+  return { of, order, counts: step.report().counts }
 }
 
 test('an answer alone, whose tokens are tried several at a time, is the same to the bit as in a crowd, where none is', () => {
@@ -133,25 +143,32 @@ test('an answer alone, whose tokens are tried several at a time, is the same to 
   expect(drafts.tried).toBeGreaterThan(drafts.accepted)
 })
 
-test('an answer that must wait for room in the KV cache is the same to the bit, and one that is held to a format', () => {
-  const format = { type: 'array', items: { type: 'boolean' }, minItems: 60 }
+test('an answer that must wait for room in the KV cache is the same to the bit, and one that is held to a format', async () => {
+  const contextTokens = 768
+  const room = (kvTokens: number) => ({ maxRows: 2, contextTokens, kvTokens })
+  const format = { type: 'array', items: { type: 'boolean' }, minItems: 600 }
   const sampling = [
     { temperature: 1, logprobs: 2 },
     { temperature: 0.7, response_format: { type: 'json_schema', json_schema: { schema: format } } },
   ].map((params) => SamplingParams.parse(params))
+  const long = await startRunner(contextTokens)
   for (const second of sampling) {
     const requests = [sampling[0]!, second].map((params, index) => {
-      const promptTokens = Int32Array.of(3, 4 + index, 5)
-      return sequenceRequest({ id: index + 1, promptTokens, sampling: params, seed: 7, maxTokens: CONTEXT - 3 })
+      const [promptTokens, seed] = [Int32Array.of(3, 4 + index, 5), 7 + index]
+      return sequenceRequest({ id: index + 1, promptTokens, sampling: params, seed, maxTokens: contextTokens - 3 })
     })
-    const together = answers(requests)
-    const short = answersWithin(CONTEXT + 64, requests)
+    const together = answersWithin(long, room(2 * contextTokens), requests)
+    const short = answersWithin(long, room(contextTokens + 576), requests)
     for (const id of [1, 2]) expect(short.of(id)).toEqual(together.of(id))
     expect(short.of(2).failures).toEqual([])
-    expect(short.of(2).tokens.length).toBeGreaterThan(100)
-    // The second stood still from its 64th token on, until the first had ended.
-    expect(short.counts.steps).toBeGreaterThan(together.counts.steps)
+    expect(short.of(2).tokens).toHaveLength(contextTokens - 3)
+    // The second stood still from where it would have held more than 576, until the first had ended.
+    const ofSecond = (order: readonly number[]) => order.slice(0, order.lastIndexOf(1)).filter((id) => id === 2).length
+    expect(ofSecond(together.order)).toBeGreaterThan(750)
+    expect(ofSecond(short.order)).toBeGreaterThan(550)
+    expect(ofSecond(short.order)).toBeLessThan(576)
   }
+  long.release()
 })
 
 test('what a tenant’s adapter has said before takes fewer steps, another tenant’s does not', () => {
