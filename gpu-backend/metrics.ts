@@ -137,6 +137,12 @@ type Figure = readonly [name: string, help: string, read: (stats: EngineStats) =
 const GAUGES: readonly Figure[] = [
   ['polylora_sequences_waiting', 'Sequences that wait for a row of the batch.', (stats) => stats.waiting],
   ['polylora_sequences_running', 'Sequences in the running batch.', (stats) => stats.running],
+  [
+    'polylora_sequences_stalled',
+    'Sequences in the running batch that wait for room in the KV cache.',
+    (stats) => stats.stalled,
+  ],
+  ['polylora_kv_cache_usage_ratio', 'Share of the KV cache that sequences hold.', (stats) => stats.kvUsage],
   ['polylora_batch_rows', 'Rows that the batch has.', (stats) => stats.batchRows],
   ['polylora_deltas_in_memory', 'Deltas in host memory.', (stats) => stats.hostDeltas],
   ['polylora_deltas_in_memory_bytes', 'Bytes of the deltas in host memory.', (stats) => stats.hostDeltaBytes],

@@ -82,6 +82,10 @@ export interface EngineCounts {
 export interface EngineStats extends EngineCounts {
   readonly waiting: number
   readonly running: number
+  /** Of those that run: how many wait for room in the KV cache. */
+  readonly stalled: number
+  /** The share of the KV cache that sequences hold. */
+  readonly kvUsage: number
   readonly batchRows: number
   readonly hostDeltas: number
   readonly hostDeltaBytes: number

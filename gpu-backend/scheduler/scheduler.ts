@@ -67,8 +67,7 @@ export class Scheduler {
   /** The decoding batch: the sequence at index i is in row i. */
   readonly #running: Sequence[] = []
   readonly #budget: TokenBudget<Sequence>
-  /** Whether one of the batch could not go on in the last step. */
-  #isShort = false
+  #stalled = 0
 
   constructor(limits: SchedulerLimits) {
     this.#limits = limits
@@ -81,6 +80,16 @@ export class Scheduler {
 
   get running(): readonly Sequence[] {
     return this.#running
+  }
+
+  /** Of those that run, how many could not go on in the last step. */
+  get stalled(): number {
+    return this.#stalled
+  }
+
+  /** The share of the KV cache's tokens that sequences hold. */
+  get kvUsage(): number {
+    return this.#budget.held / this.#limits.kvTokens
   }
 
   get isIdle(): boolean {
@@ -117,7 +126,7 @@ export class Scheduler {
     this.#prefilling = this.#waiting.take((sequence) => {
       if (isFull || holders.has(sequence.tenant) || !isReady(sequence)) return false
       const isFirst = this.#isFirst(sequence)
-      if ((isFirst || !this.#isShort) && this.#enter(sequence)) return true
+      if ((isFirst || this.#stalled === 0) && this.#enter(sequence)) return true
       isFull = isFirst
       return false
     })
@@ -131,7 +140,7 @@ export class Scheduler {
    */
   goOn(): { going: readonly Sequence[]; swaps: readonly RowSwap[] } {
     const may = new Set(this.#running.filter((sequence) => this.#mayGoOn(sequence)))
-    this.#isShort = may.size < this.#running.length
+    this.#stalled = this.#running.length - may.size
     const swaps: RowSwap[] = []
     let last = this.#running.length - 1
     for (let row = 0; row < may.size; row++) {

@@ -17,6 +17,11 @@ export class TokenBudget<Holder> {
     this.#tokens = tokens
   }
 
+  /** What all holders have together. */
+  get held(): number {
+    return this.#held
+  }
+
   /** In the order in which they entered. */
   holders(): MapIterator<Holder> {
     return this.#holdings.keys()

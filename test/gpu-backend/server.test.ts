@@ -565,6 +565,7 @@ describe('the operator', () => {
     expect(await value(name)).toBe(before + 8)
     expect(await value('polylora_batch_rows')).toBe(ROWS)
     expect(await value('polylora_sequences_running')).toBe(0)
+    expect(await value('polylora_kv_cache_usage_ratio')).toBe(0)
   })
 
   test('counts what was generated for a client that left, too', async () => {

@@ -4,6 +4,7 @@ import { StartupError } from '../../errors.ts'
 import type { ModelConfig } from '../../model/model-config.ts'
 import { HEAD, projectionGroups } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
+import { TYPICAL_ANSWER_TOKENS } from '../../scheduler/scheduler.ts'
 import { floatBytes } from './float-array.ts'
 import { kvBytesPerToken } from './kv-cache.ts'
 
@@ -32,8 +33,6 @@ const DELTA_SHARE = 0.25
 const PREFIX_SHARE = 0.1
 /** Stacks of the running batch are planned for this rank; larger ranks take more while they run. */
 const TYPICAL_RANK = 16
-/** Where rows share the tokens, there are no more rows than can have so many each, beside one that has its whole context. */
-const TYPICAL_TOKENS = 512
 const MIN_CONTEXT_TOKENS = 64
 
 /**
@@ -55,7 +54,8 @@ export function planMemory(config: ModelConfig, options: MemoryOptions): MemoryP
       (sum, { in: inSize, projections, out, name }) => (name === HEAD ? sum : sum + projections.length * inSize + out),
       0,
     )
-  const rowTokens = options.sharesTokens ? Math.min(TYPICAL_TOKENS, contextTokens) : contextTokens
+  // Where rows share the tokens, one must be able to have its whole context while the others have a typical answer's.
+  const rowTokens = options.sharesTokens ? Math.min(TYPICAL_ANSWER_TOKENS, contextTokens) : contextTokens
   const besideOneWhole = forRows - (contextTokens - rowTokens) * tokenBytes
   const maxRows = Math.min(options.maxRows, Math.floor(besideOneWhole / (rowTokens * tokenBytes + stackRowBytes)))
   if (maxRows < 1) {

@@ -46,6 +46,8 @@ export interface SequenceEnd extends EndOfSequence {
 export interface WorkerReport {
   readonly waiting: number
   readonly running: number
+  readonly stalled: number
+  readonly kvUsage: number
   readonly counts: EngineCounts
   readonly cache: AdapterCacheStats
   readonly hostDigests: readonly string[]

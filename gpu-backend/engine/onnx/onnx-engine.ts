@@ -135,6 +135,8 @@ export class OnnxEngine implements Engine {
     return {
       waiting: report.waiting,
       running: report.running,
+      stalled: report.stalled,
+      kvUsage: report.kvUsage,
       batchRows: this.info.max_batch,
       ...report.counts,
       hostDeltas: report.cache.entries,

@@ -109,6 +109,8 @@ export class Step {
     return {
       waiting: this.#scheduler.waiting,
       running: this.#scheduler.running.length,
+      stalled: this.#scheduler.stalled,
+      kvUsage: this.#scheduler.kvUsage,
       counts: { ...this.#counts },
       cache: this.#cache.stats(),
       hostDigests: this.#cache.digests(),

@@ -190,6 +190,8 @@ export class VllmEngine implements Engine {
     return {
       waiting: this.#dispatcher.waiting,
       running: this.#dispatcher.running,
+      stalled: 0,
+      kvUsage: 0,
       batchRows: this.info.max_batch,
       // vLLM counts its own, under its own names.
       steps: 0,

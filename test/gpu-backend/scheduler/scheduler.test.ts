@@ -218,6 +218,7 @@ describe('the scheduler', () => {
       expect(second.numComputedTokens).toBeGreaterThan(512)
       while (first.numComputedTokens < 1279) expect(step(scheduler)).toEqual([1])
       expect(scheduler.heldTokens()).toEqual([1280, AT_FIRST])
+      expect(scheduler).toMatchObject({ stalled: 1, kvUsage: 1 })
       scheduler.remove(first)
       while (second.numComputedTokens < 1279) expect(step(scheduler)).toEqual([2])
     })

@@ -133,6 +133,34 @@ describe('an onnx engine that starts', () => {
   })
 })
 
+test.runIf(process.platform === 'linux')(
+  'of long answers for which memory is short some stall, until others have ended, and all are as if alone',
+  async () => {
+    const config = { max_position_embeddings: 1024 }
+    const engine = await engines.start({ memoryBytes: SCARCE_BYTES, contextTokens: 1024 }, { config })
+    const rows = engine.info.max_batch
+    expect(rows).toBeGreaterThan(2)
+    const questions = Array.from({ length: rows }, (_, i) => ({
+      tenant: `tenant-${i}`,
+      prompt: `Hello ${i}`,
+      sampling: { max_tokens: 1000 },
+    }))
+    const alone: (readonly number[])[] = []
+    for (const question of questions) alone.push((await ask(engine, question)).tokens)
+    let isOver = false
+    const together = Promise.all(questions.map((question) => ask(engine, question))).finally(() => {
+      isOver = true
+    })
+    const seen = []
+    while (!isOver) seen.push(await engine.stats())
+    expect((await together).map(({ tokens }) => tokens)).toEqual(alone)
+    expect(Math.max(...seen.map(({ stalled }) => stalled))).toBeGreaterThan(0)
+    expect(Math.max(...seen.map(({ kvUsage }) => kvUsage))).toBeGreaterThan(0.8)
+    expect(seen.every(({ kvUsage }) => kvUsage <= 1)).toBe(true)
+    expect(await engine.stats()).toMatchObject({ stalled: 0, kvUsage: 0 })
+  },
+)
+
 describe('a delta whose file has made room for another', () => {
   test('is not here, whatever memory still holds: it must be sent again', async () => {
     const engine = await engines.start({ modelPath, diskBytes: 1 })
