@@ -264,6 +264,15 @@ describe('the scheduler', () => {
       expect(startAll(scheduler)).toContain(99)
     })
 
+    test('nobody stalls, whoever else is there, where it has room for all that rows could hold', () => {
+      const scheduler = scarce(16, 16 * 1280)
+      for (let id = 1; id <= 15; id++) scheduler.add(upTo(id, 1280, 'greedy'))
+      expect(startAll(scheduler)).toHaveLength(15)
+      scheduler.add(upTo(16, 1280, 'modest'))
+      expect(startAll(scheduler)).toHaveLength(16)
+      for (let i = 0; i < 1200; i++) expect(step(scheduler)).toHaveLength(16)
+    })
+
     test('every sequence ends, the oldest goes on in each step, and no more is held than there is', () => {
       const request = fc.record({
         prompt: fc.integer({ min: 1, max: 300 }),

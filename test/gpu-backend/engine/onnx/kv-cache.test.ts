@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
+import { HostKvCache } from '../../../../gpu-backend/engine/onnx/kv-cache.ts'
+import { OnnxRuntime } from '../../../../gpu-backend/engine/onnx/ort.ts'
 
 /** As the engine's thread comes to it: after larger blocks have been freed, which changes how glibc takes memory. */
 const MAKE_CACHE = `
@@ -24,6 +26,26 @@ test('a cache that no token is in takes no memory', async () => {
   expect(bytes).toBeGreaterThan(400e6)
   expect(taken).toBeLessThan(50e6)
   await worker.terminate()
+})
+
+test('rows that change places have what the other had, and no other row is touched', () => {
+  const runtime = new OnnxRuntime()
+  const shape = { layers: 2, kvHeads: 2, headDim: 4, contextTokens: 8, floatType: 'f32' } as const
+  const cache = new HostKvCache(runtime, shape, 3)
+  const tensors = [0, 1, 2].map((row) => cache.prefill(row).map(({ value }) => value.data as Float32Array))
+  for (const [row, values] of tensors.entries()) {
+    for (const [i, data] of values.entries()) data.set(data.map((_, place) => 1000 * row + 100 * i + place))
+  }
+  /** The first tokens of each head of a row. */
+  const tokensOf = (row: number, tokens: number) =>
+    tensors[row]!.map((data) => [0, 1].map((head) => [...data.subarray(head * 32, head * 32 + tokens * 4)]))
+  const before = { first: tokensOf(0, 3), middle: tokensOf(1, 8), last: tokensOf(2, 5) }
+  cache.swap({ rows: [0, 2], tokens: [3, 5] })
+  expect(tokensOf(0, 5)).toEqual(before.last)
+  expect(tokensOf(2, 3)).toEqual(before.first)
+  expect(tokensOf(1, 8)).toEqual(before.middle)
+  cache.release()
+  runtime.release()
 })
 
 /** Four rows are filled, of which two hold less afterwards. */

@@ -3,8 +3,9 @@
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { graphPath } from '../../../../gpu-backend/engine/onnx/built-graph.ts'
+import type { HostKvCache } from '../../../../gpu-backend/engine/onnx/kv-cache.ts'
 import type { FromWorker } from '../../../../gpu-backend/engine/onnx/messages.ts'
 import { Runner } from '../../../../gpu-backend/engine/onnx/runner.ts'
 import { Step } from '../../../../gpu-backend/engine/onnx/step.ts'
@@ -152,6 +153,7 @@ test('an answer that must wait for room in the KV cache is the same to the bit, 
     { temperature: 0.7, response_format: { type: 'json_schema', json_schema: { schema: format } } },
   ].map((params) => SamplingParams.parse(params))
   const long = await startRunner(contextTokens)
+  const told = vi.spyOn(long.kv as HostKvCache, 'hold')
   for (const second of sampling) {
     const requests = [sampling[0]!, second].map((params, index) => {
       const [promptTokens, seed] = [Int32Array.of(3, 4 + index, 5), 7 + index]
@@ -167,6 +169,10 @@ test('an answer that must wait for room in the KV cache is the same to the bit, 
     expect(ofSecond(together.order)).toBeGreaterThan(750)
     expect(ofSecond(short.order)).toBeGreaterThan(550)
     expect(ofSecond(short.order)).toBeLessThan(576)
+    // Of the memory that is asked for, too.
+    const held = told.mock.calls.filter(([, most]) => most === contextTokens + 576).map(([tokens]) => tokens)
+    expect(held).toContainEqual([768, 576])
+    expect(held.every(([one, other]) => one! + other! <= 768 + 576)).toBe(true)
   }
   long.release()
 })
