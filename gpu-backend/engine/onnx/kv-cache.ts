@@ -71,8 +71,7 @@ export class HostKvCache implements KvCache {
     this.bytesPerToken = kvBytesPerToken(shape, shape.floatType)
     this.#rowValues = shape.kvHeads * shape.contextTokens * shape.headDim
     this.#touched = new Array<number>(rows).fill(0)
-    // All of them at once, so that the system gives the memory, page by page as rows use it: of blocks under 32 MB glibc fills
-    // some with zeros itself, which was half of the cache before the first request.
+    // All of them at once: many systems fill smaller blocks with zeros themselves, which takes their memory before it is used.
     const values = rows * this.#rowValues
     const length = 2 * shape.layers * values
     this.#pages = reservePages(length * floatBytes(shape.floatType))
@@ -100,6 +99,7 @@ export class HostKvCache implements KvCache {
     })
   }
 
+  /** What the two rows hold changes places. */
   swap({ rows, tokens }: RowSwap): void {
     const { headDim, floatType } = this.#shape
     const [ofOne, ofOther] = [tokens[0] * headDim, tokens[1] * headDim]
