@@ -1,6 +1,7 @@
 // Memory that the system gives page by page, as it is written, and takes back page by page.
 import koffi from 'koffi'
 import { memoryCalls } from './libc.ts'
+import { OrtError } from './ort-api.ts'
 
 /** Of Linux's mmap(2) and madvise(2). */
 const PROT_READ_WRITE = 3
@@ -24,13 +25,20 @@ export function hasPages(): boolean {
   return memoryCalls() !== undefined
 }
 
-/** `bytes` of such memory; undefined where the system has none. */
+/**
+ * `bytes` of such memory; undefined where the system has none.
+ * @throws OrtError where this process may not have so much, though none of it is used yet
+ */
 export function reservePages(bytes: number): Pages | undefined {
   const calls = memoryCalls()
   if (!calls) return undefined
   const { mmap, munmap, madvise, getpagesize } = calls
   const address = BigInt(mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0))
-  if (address === MAP_FAILED) return undefined
+  if (address === MAP_FAILED) {
+    throw new OrtError(
+      `There are no ${(bytes / 1e9).toFixed(1)} GB of addresses for the KV cache: lower --max-batch or --context, or raise the limit on this process's memory (ulimit -v).`,
+    )
+  }
   madvise(address, bytes, MADV_NOHUGEPAGE)
   const page = getpagesize()
   return {
