@@ -67,11 +67,15 @@ export class Scheduler {
   /** The decoding batch: the sequence at index i is in row i. */
   readonly #running: Sequence[] = []
   readonly #budget: TokenBudget<Sequence>
+  /** Tokens that are for tenants that have none, as rows are, where there are fewer than all rows could hold. */
+  readonly #keptTokens: number
   #stalled = 0
 
   constructor(limits: SchedulerLimits) {
+    const { maxRows, contextTokens, kvTokens } = limits
     this.#limits = limits
-    this.#budget = new TokenBudget(limits.kvTokens)
+    this.#budget = new TokenBudget(kvTokens)
+    this.#keptTokens = kvTokens < maxRows * contextTokens ? (keptRows(maxRows) * kvTokens) / maxRows : 0
   }
 
   get waiting(): number {
@@ -181,11 +185,9 @@ export class Scheduler {
     return Math.min(Math.ceil((tokens + TOKENS_AHEAD) / TOKENS_AT_ONCE) * TOKENS_AT_ONCE, longest)
   }
 
-  /** Tokens that a sequence must leave to tenants that have none, as it leaves them a row, where it is not its tenant's first. */
+  /** Tokens that a sequence must leave to others. */
   #spare(sequence: Sequence): number {
-    const { maxRows, contextTokens, kvTokens } = this.#limits
-    const isEnoughForAll = kvTokens >= maxRows * contextTokens
-    return isEnoughForAll || this.#isFirst(sequence) ? 0 : (keptRows(maxRows) * kvTokens) / maxRows
+    return this.#isFirst(sequence) ? 0 : this.#keptTokens
   }
 
   /** Whether no other sequence of its tenant was there before it. */

@@ -73,9 +73,9 @@ export class HostKvCache implements KvCache {
     this.#touched = new Array<number>(rows).fill(0)
     // All of them at once: many systems fill smaller blocks with zeros themselves, which takes their memory before it is used.
     const values = rows * this.#rowValues
-    const length = 2 * shape.layers * values
-    this.#pages = reservePages(length * floatBytes(shape.floatType))
-    const all = this.#pages ? floatsOver(shape.floatType, this.#pages.buffer) : floatArray(shape.floatType, length)
+    const bytes = 2 * shape.layers * values * floatBytes(shape.floatType)
+    this.#pages = reservePages(bytes)
+    const all = floatsOver(shape.floatType, this.#pages?.buffer ?? new ArrayBuffer(bytes))
     this.#buffers = Array.from({ length: 2 * shape.layers }, (_, i) => all.subarray(i * values, (i + 1) * values))
   }
 

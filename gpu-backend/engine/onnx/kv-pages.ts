@@ -1,13 +1,11 @@
 // Memory that the system gives page by page, as it is written, and takes back page by page.
 import koffi from 'koffi'
-import { memoryCalls } from './libc.ts'
+import { MADV_DONTNEED, memoryCalls } from './libc.ts'
 import { OrtError } from './ort-api.ts'
 
 /** Of Linux's mmap(2) and madvise(2). */
 const PROT_READ_WRITE = 3
 const MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022
-const MAP_FAILED = (1n << 64n) - 1n
-const MADV_DONTNEED = 4
 /** With large pages a token would take the memory of thousands. */
 const MADV_NOHUGEPAGE = 15
 
@@ -33,8 +31,8 @@ export function reservePages(bytes: number): Pages | undefined {
   const calls = memoryCalls()
   if (!calls) return undefined
   const { mmap, munmap, madvise, getpagesize } = calls
-  const address = BigInt(mmap(0, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0))
-  if (address === MAP_FAILED) {
+  const address = mmap(bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1)
+  if (address === undefined) {
     throw new OrtError(
       `There are no ${(bytes / 1e9).toFixed(1)} GB of addresses for the KV cache: lower --max-batch or --context, or raise the limit on this process's memory (ulimit -v).`,
     )

@@ -1,12 +1,21 @@
 // Linux's calls for memory and cores, through koffi: addresses are numbers here.
 import koffi from 'koffi'
 
+/** Of madvise(2): the pages' memory goes. */
+export const MADV_DONTNEED = 4
+const MAP_FAILED = (1n << 64n) - 1n
+
 /** mmap(2), munmap(2), madvise(2), mincore(2) and getpagesize(2); undefined on other systems. */
 export function memoryCalls() {
   const library = loadLibc()
   if (!library) return undefined
+  const mmap = library.func('mmap', 'uintptr_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64_t'])
   return {
-    mmap: library.func('mmap', 'uintptr_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64_t']),
+    /** From the start of `file`, -1 for none, to an address that the system chooses; undefined where it maps nothing. */
+    mmap(bytes: number, protection: number, flags: number, file: number): bigint | undefined {
+      const address = BigInt(mmap(0, bytes, protection, flags, file, 0))
+      return address === MAP_FAILED ? undefined : address
+    },
     munmap: library.func('munmap', 'int', ['uintptr_t', 'size_t']),
     madvise: library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int']),
     mincore: library.func('mincore', 'int', ['uintptr_t', 'size_t', 'uint8_t *']),

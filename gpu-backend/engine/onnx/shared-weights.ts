@@ -4,14 +4,12 @@ import { closeSync, openSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { WEIGHTS_FILE } from '../../model/graph.ts'
 import { sharedPlaces, type WeightPlace } from './graph-variants.ts'
-import { memoryCalls } from './libc.ts'
+import { MADV_DONTNEED, memoryCalls } from './libc.ts'
 import type { Native, OnnxRuntime, Value } from './ort.ts'
 
-/** Of Linux's mmap(2) and madvise(2). */
+/** Of Linux's mmap(2). */
 const PROT_READ = 1
 const MAP_PRIVATE = 2
-const MAP_FAILED = (1n << 64n) - 1n
-const MADV_DONTNEED = 4
 
 /** A file in this process's memory, for reading. */
 interface Mapping {
@@ -66,8 +64,8 @@ function mapFile(path: string): Mapping | undefined {
   const { size } = statSync(path)
   const file = openSync(path, 'r')
   try {
-    const address = BigInt(mmap(0, size, PROT_READ, MAP_PRIVATE, file, 0))
-    if (address === MAP_FAILED) return undefined
+    const address = mmap(size, PROT_READ, MAP_PRIVATE, file)
+    if (address === undefined) return undefined
     return { address, letGo: () => madvise(address, size, MADV_DONTNEED), unmap: () => munmap(address, size) }
   } finally {
     closeSync(file)
