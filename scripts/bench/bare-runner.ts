@@ -28,7 +28,7 @@ export async function openBareRunner(options: BareRunnerOptions): Promise<BareRu
   const { config } = source
   const base = await identify(source, 'bench', cacheDir)
   const graph = { format: weights, target: device, positions: contextTokens }
-  const runner = startRunner({
+  const runner = await startRunner({
     graphPath: await graphPath(source, base.fingerprint, graph, cacheDir),
     config,
     floatType: floatTypeOf(weights),
@@ -47,10 +47,12 @@ export async function openBareRunner(options: BareRunnerOptions): Promise<BareRu
   }
 }
 
-/** Throws CliError where the device cannot be used. */
-function startRunner(options: RunnerOptions): Runner {
+/** With all its graphs. Throws CliError where the device cannot be used. */
+async function startRunner(options: RunnerOptions): Promise<Runner> {
   try {
-    return new Runner(options)
+    const runner = new Runner(options)
+    await runner.loadVariants()
+    return runner
   } catch (error) {
     throw error instanceof OrtError ? new CliError(error.message) : error
   }

@@ -54,13 +54,19 @@ function start(args: readonly string[], env: Record<string, string> = { POLYLORA
 }
 
 /** The process's address, once it listens. */
-async function listening({ child, stderr, ended }: Started): Promise<BackendClient> {
+async function listening(started: Started): Promise<BackendClient> {
+  const [, url] = await logged(started, /"event":"listening","url":"([^"]+)"/)
+  return new BackendClient(url!)
+}
+
+/** What matches in the process's log, once something does. */
+async function logged({ child, stderr, ended }: Started, pattern: RegExp): Promise<RegExpExecArray> {
   const stopped = ended.then((code) => Promise.reject(new Error(`the backend ended with ${code}: ${stderr()}`)))
   for (;;) {
-    const url = /"event":"listening","url":"([^"]+)"/.exec(stderr())?.[1]
-    if (url) {
+    const found = pattern.exec(stderr())
+    if (found) {
       stopped.catch(() => {})
-      return new BackendClient(url)
+      return found
     }
     await Promise.race([once(child.stderr, 'data'), stopped])
   }
@@ -117,6 +123,28 @@ describe('the backend, started', () => {
     }
   })
 })
+
+describe('the backend, loading', () => {
+  test('answers as soon as it has one graph, and says once it has all of them', async () => {
+    const started = start([])
+    const client = await listening(started)
+    const ask = async () => (await client.generate({ sampling: { max_tokens: 40, seed: 1 } })).text()
+    const early = (await ask()).split('\n')
+    await logged(started, /"event":"loaded","ms":\d+}/)
+    const late = (await ask()).split('\n')
+    const texts = (lines: readonly string[]) =>
+      lines
+        .filter((line) => line.includes('"event":"text"'))
+        .map(textOf)
+        .join('')
+    expect(texts(early)).toBe(texts(late))
+    expect(texts(early)).not.toBe('')
+  })
+})
+
+function textOf(line: string): string {
+  return JSON.parse(line).text
+}
 
 describe.runIf(OwnCore.ofThisThread())('the backend, at work', () => {
   test('has a core for the thread that runs the graph, and the others for all else', async () => {

@@ -4,6 +4,7 @@
 import { Worker } from 'node:worker_threads'
 import { BackendError, StartupError } from '../../errors.ts'
 import type { TokenTrie } from '../../grammar/token-trie.ts'
+import { log } from '../../log.ts'
 import type { SequenceRequest } from '../../scheduler/sequence.ts'
 import type { SequenceMessage } from '../answer-events.ts'
 import { Inbox } from '../inbox.ts'
@@ -141,6 +142,9 @@ export class EngineThread {
       case 'report':
         this.#calls.get(message.call)?.resolve(message)
         this.#calls.delete(message.call)
+        return
+      case 'loaded':
+        log('info', 'loaded', { ms: message.ms })
         return
       case 'fatal':
         // By itself it would sit there for ever.

@@ -1,11 +1,16 @@
-// A built graph, loaded: as it is, and where its weights can be shared its variants as well.
+// A built graph, loaded: as it is, and where its weights can be shared its variants as well, which may come later.
+// Invariant: all give the same bits, so that it does not matter which are there.
 import { dirname, join } from 'node:path'
 import { DELTA_SCOPES, type DeltaScope } from '../../model/delta-scope.ts'
 import { WEIGHTS_FILE } from '../../model/graph.ts'
 import { variantPaths } from './graph-variants.ts'
 import { useHugePages } from './huge-pages.ts'
+import { M_MMAP_THRESHOLD, memoryCalls } from './libc.ts'
 import type { Device, OnnxRuntime, Session } from './ort.ts'
 import { SharedWeights } from './shared-weights.ts'
+
+/** Weights are larger. What a session packs of one that is packed already is freed at once, and would stay in its thread's heap. */
+const LARGE_BYTES = 256 << 10
 
 export interface GraphSessionsOptions {
   readonly graphPath: string
@@ -27,34 +32,59 @@ export interface StepSessions {
 }
 
 export class GraphSessions {
-  /** By what the step's deltas change: where there is one graph alone, `everything` is for all of them. */
-  readonly scoped: ReadonlyMap<DeltaScope, StepSessions>
-  readonly #sessions: Session[] = []
+  /** The graph as it was built, for steps of every kind. */
+  readonly whole: StepSessions
+  readonly #runtime: OnnxRuntime
+  readonly #options: GraphSessionsOptions
+  readonly #sessions: Session[]
   readonly #shared: SharedWeights | undefined
 
   /** @throws OrtError when the graph or the device cannot be used */
-  constructor(runtime: OnnxRuntime, { graphPath, device, threads }: GraphSessionsOptions) {
-    const shared = SharedWeights.of(runtime, graphPath)
-    const load = (path: string, scope: DeltaScope): ScopedSession => {
-      const session = shared
-        ? runtime.createSharingSession(path, threads, shared)
-        : runtime.createSession(path, device, threads)
-      this.#sessions.push(session)
-      return { session, scope }
+  constructor(runtime: OnnxRuntime, options: GraphSessionsOptions) {
+    const { graphPath, device, threads } = options
+    this.#runtime = runtime
+    this.#options = options
+    this.#shared = SharedWeights.of(runtime, graphPath)
+    const session = this.#shared
+      ? runtime.createSharingSession(graphPath, threads, this.#shared)
+      : runtime.createSession(graphPath, device, threads)
+    this.#sessions = [session]
+    const whole: ScopedSession = { session, scope: 'everything' }
+    this.whole = { prompt: whole, rows: whole, verify: undefined }
+  }
+
+  get hasVariants(): boolean {
+    return this.#shared !== undefined
+  }
+
+  /**
+   * The variants by what a step's deltas change, each pair once it is loaded: in another thread, since ONNX Runtime packs all
+   * weights for every session anew before it finds them packed already. Large pages come last. Ends early once `signal` aborts.
+   * @throws OrtError when one cannot be loaded
+   */
+  async *loadVariants(signal?: AbortSignal): AsyncGenerator<readonly [DeltaScope, StepSessions]> {
+    const { graphPath, device } = this.#options
+    const dir = dirname(graphPath)
+    const shared = this.#shared
+    if (shared) {
+      memoryCalls()?.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+      for (const scope of DELTA_SCOPES) {
+        if (signal?.aborted) return
+        const paths = variantPaths(dir, scope)
+        const rows = await this.#load(paths.rows, scope, shared)
+        const verify = await this.#load(paths.verify, scope, shared)
+        // Without deltas a graph for one token is one for several, too.
+        yield [scope, { prompt: scope === 'nothing' ? rows : this.whole.prompt, rows, verify }]
+      }
+      shared.letGoOfFile()
     }
-    const whole = load(graphPath, 'everything')
-    const ofVariants = (scope: DeltaScope): StepSessions => {
-      const paths = variantPaths(dirname(graphPath), scope)
-      const rows = load(paths.rows, scope)
-      // Without deltas a graph for one token is one for several, too.
-      return { prompt: scope === 'nothing' ? rows : whole, rows, verify: load(paths.verify, scope) }
-    }
-    this.scoped = shared
-      ? new Map(DELTA_SCOPES.map((scope) => [scope, ofVariants(scope)]))
-      : new Map([['everything', { prompt: whole, rows: whole, verify: undefined }]])
-    shared?.letGoOfFile()
-    this.#shared = shared
-    if (device === 'cpu') useHugePages(join(dirname(graphPath), WEIGHTS_FILE))
+    if (device === 'cpu') await useHugePages(join(dir, WEIGHTS_FILE), signal)
+  }
+
+  async #load(path: string, scope: DeltaScope, shared: SharedWeights): Promise<ScopedSession> {
+    const session = await this.#runtime.loadSharingSession(path, this.#options.threads, shared)
+    this.#sessions.push(session)
+    return { session, scope }
   }
 
   release(): void {

@@ -11,6 +11,8 @@ const LARGE_PAGE_BYTES = 2 << 20
 const WORTH_BYTES = 16 << 20
 /** Share of a large page's small ones that must be in use: the others get memory as well, so that the process grows. */
 const MIN_USED = 0.9
+/** Of one call, which first waits for every core's attention: a call for each page took twice as long beside a busy thread. */
+const MOST_PAGES = 64
 
 /** A stretch of this process's memory, in whole large pages. */
 export interface Stretch {
@@ -19,20 +21,39 @@ export interface Stretch {
 }
 
 /**
- * Puts large pages under whatever of this process's memory is large, in use and its own: to be called once a model whose
- * weights are in the file at `weightsPath` is loaded, before deltas come and go. Changes nothing where the system cannot
- * (not Linux, an older kernel, no large pages free): the model is slower then.
+ * Puts large pages under whatever of this process's memory is large, in use and its own, in another thread: to be called once a
+ * model whose weights are in the file at `weightsPath` is loaded. Changes nothing where the system cannot (not Linux, an older
+ * kernel, no large pages free) or the memory is gone meanwhile: the model is slower then. Ends early once `signal` aborts.
  */
-export function useHugePages(weightsPath: string): void {
+export async function useHugePages(weightsPath: string, signal?: AbortSignal): Promise<void> {
   if (statSync(weightsPath).size < WORTH_BYTES) return
   const calls = memoryCalls()
   if (!calls) return
-  const { madvise, mincore } = calls
+  const { madvise, mincore, malloc_trim } = calls
+  // What was freed while the model was loaded would get large pages as well.
+  malloc_trim(0)
   const used = new Uint8Array(LARGE_PAGE_BYTES / PAGE_BYTES)
-  for (const { start, end } of largeStretches(ownMappings())) {
-    for (let page = start; page < end; page += LARGE_PAGE_BYTES) {
-      mincore(page, LARGE_PAGE_BYTES, used)
-      if (used.reduce((sum, one) => sum + one, 0) >= MIN_USED * used.length) madvise(page, LARGE_PAGE_BYTES, COLLAPSE)
+  const isUsed = (page: number) =>
+    mincore(page, LARGE_PAGE_BYTES, used) === 0 && used.reduce((sum, one) => sum + one, 0) >= MIN_USED * used.length
+  for (const stretch of largeStretches(ownMappings())) {
+    for (const { start, end } of usedParts(stretch, isUsed)) {
+      if (signal?.aborted) return
+      await new Promise((resolve) => madvise.async(start, end - start, COLLAPSE, resolve))
+    }
+  }
+}
+
+/** What of a stretch is used, in parts of so many large pages at most. */
+export function* usedParts({ start, end }: Stretch, isUsed: (page: number) => boolean): Generator<Stretch> {
+  let from = start
+  for (let page = start; page < end; page += LARGE_PAGE_BYTES) {
+    const next = page + LARGE_PAGE_BYTES
+    const isPart = isUsed(page)
+    if (!isPart && page > from) yield { start: from, end: page }
+    if (!isPart) from = next
+    else if (next === end || next - from === MOST_PAGES * LARGE_PAGE_BYTES) {
+      yield { start: from, end: next }
+      from = next
     }
   }
 }

@@ -1,11 +1,13 @@
 // Linux's calls for memory and cores, through koffi: addresses are numbers here.
 import koffi from 'koffi'
 
+/** Of mallopt(3): from how many bytes on memory is the system's own, and goes back to it at once. */
+export const M_MMAP_THRESHOLD = -3
 /** Of madvise(2): the pages' memory goes. */
 export const MADV_DONTNEED = 4
 const MAP_FAILED = (1n << 64n) - 1n
 
-/** mmap(2), munmap(2), madvise(2), mincore(2) and getpagesize(2); undefined on other systems. */
+/** mmap(2), munmap(2), madvise(2), mincore(2), getpagesize(2), and glibc's mallopt(3) and malloc_trim(3); undefined on other systems. */
 export function memoryCalls() {
   const library = loadLibc()
   if (!library) return undefined
@@ -20,6 +22,8 @@ export function memoryCalls() {
     madvise: library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int']),
     mincore: library.func('mincore', 'int', ['uintptr_t', 'size_t', 'uint8_t *']),
     getpagesize: library.func('getpagesize', 'int', []),
+    mallopt: library.func('mallopt', 'int', ['int', 'int']),
+    malloc_trim: library.func('malloc_trim', 'int', ['size_t']),
   }
 }
 

@@ -56,6 +56,8 @@ export interface WorkerReport {
 
 export type FromWorker =
   | { readonly type: 'ready' }
+  /** From here on steps take as long as they ever will: so many milliseconds after `ready`. */
+  | { readonly type: 'loaded'; readonly ms: number }
   /** The thread cannot go on: it could not start, or its loop has failed. */
   | { readonly type: 'fatal'; readonly message: string }
   | {

@@ -1,7 +1,7 @@
 // ONNX Runtime's C API as functions, through koffi: alone in knowing the order of struct OrtApi.
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import koffi, { type LibraryHandle } from 'koffi'
+import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi'
 
 export type Pointer = unknown
 
@@ -72,7 +72,7 @@ export class OrtError extends Error {
 // koffi's prototypes are global by name, so the table is made once in a thread.
 let loaded: { readonly library: LibraryHandle; readonly api: ApiFunctions } | undefined
 
-export type ApiFunctions = { [name in keyof typeof API]: (...args: unknown[]) => unknown }
+export type ApiFunctions = { [name in keyof typeof API]: KoffiFunc<(...args: unknown[]) => unknown> }
 
 /** The functions of the library that onnxruntime-node ships. @throws OrtError where it cannot be loaded */
 export function loadApi(): ApiFunctions {

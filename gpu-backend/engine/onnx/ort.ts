@@ -52,23 +52,44 @@ export class OnnxRuntime {
    * @throws OrtError when it is not a model, or the device's provider is not available here
    */
   createSession(model: string | Uint8Array, device: Device, threads: number): Session {
-    return this.#withOptions(device, threads, (options) => {
+    const options = this.#createOptions(device, threads)
+    try {
       const session =
         typeof model === 'string'
           ? this.#create('CreateSession', this.#env, model, options)
           : this.#create('CreateSessionFromArray', this.#env, model, model.byteLength, options)
       return new Session(this.#api, this.#check, session, device === 'cpu' ? undefined : PROVIDER[device].memory)
-    })
+    } finally {
+      this.#api.ReleaseSessionOptions(options)
+    }
   }
 
   /** Loads the model at `path` for the CPU, with `weights` that other sessions have as well. @throws OrtError as `createSession` */
-  createSharingSession(path: string, threads: number, { values, packed }: SharedWeights): Session {
-    return this.#withOptions('cpu', threads, (options) => {
-      for (const { name, value } of values) this.#check(this.#api.AddInitializer(options, name, value.pointer))
-      this.#check(this.#api.AddSessionConfigEntry(options, 'optimization.disable_specified_optimizers', BIAS_FUSIONS))
-      const args = [this.#env, path, options, packed.pointer]
+  createSharingSession(path: string, threads: number, weights: SharedWeights): Session {
+    const options = this.#createSharingOptions(threads, weights)
+    try {
+      const args = [this.#env, path, options, weights.packed.pointer]
       return new Session(this.#api, this.#check, this.#create('CreateSessionWithPackedWeights', ...args), undefined)
-    })
+    } finally {
+      this.#api.ReleaseSessionOptions(options)
+    }
+  }
+
+  /** As `createSharingSession`, in another thread: this one goes on meanwhile, with other sessions, too. */
+  async loadSharingSession(path: string, threads: number, weights: SharedWeights): Promise<Session> {
+    const options = this.#createSharingOptions(threads, weights)
+    try {
+      const out: [Pointer] = [null]
+      const args = [this.#env, path, options, weights.packed.pointer, out]
+      const status = await new Promise<unknown>((resolve, reject) => {
+        const done = (error: unknown, result: unknown) => (error ? reject(error) : resolve(result))
+        this.#api.CreateSessionWithPackedWeights.async(...args, done)
+      })
+      this.#check(status)
+      return new Session(this.#api, this.#check, out[0], undefined)
+    } finally {
+      this.#api.ReleaseSessionOptions(options)
+    }
   }
 
   /** Room for what sessions pack of the weights that they share. It must outlive them. */
@@ -77,7 +98,8 @@ export class OnnxRuntime {
     return { pointer, release: () => this.#api.ReleasePackedWeights(pointer) }
   }
 
-  #withOptions(device: Device, threads: number, create: (options: Pointer) => Session): Session {
+  /** Options of a session, to be released. */
+  #createOptions(device: Device, threads: number): Pointer {
     const options = this.#create('CreateSessionOptions')
     try {
       this.#check(this.#api.SetIntraOpNumThreads(options, threads))
@@ -87,10 +109,18 @@ export class OnnxRuntime {
       // Work in pieces that get smaller: a thread that must wait for a core then holds up less of an operator.
       this.#check(this.#api.AddSessionConfigEntry(options, 'session.dynamic_block_base', '4'))
       if (device !== 'cpu') this.#appendProvider(options, device)
-      return create(options)
-    } finally {
+      return options
+    } catch (error) {
       this.#api.ReleaseSessionOptions(options)
+      throw error
     }
+  }
+
+  #createSharingOptions(threads: number, { values }: SharedWeights): Pointer {
+    const options = this.#createOptions('cpu', threads)
+    for (const { name, value } of values) this.#check(this.#api.AddInitializer(options, name, value.pointer))
+    this.#check(this.#api.AddSessionConfigEntry(options, 'optimization.disable_specified_optimizers', BIAS_FUSIONS))
+    return options
   }
 
   /** A tensor over `data` itself, without a copy. `data` must outlive the value and must own or view an ArrayBuffer. */

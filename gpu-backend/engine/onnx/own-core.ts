@@ -67,21 +67,31 @@ export class OwnCore {
 
   /** Lets every thread run on every core again. */
   release(): void {
-    const threads = this.#isHeld ? threadsOfProcess() : undefined
-    if (!threads) return
-    for (const thread of threads) this.#keepOn(thread, this.#allowed)
-    this.#isHeld = false
+    if (this.#isHeld && this.#keepAllOn(this.#allowed)) this.#isHeld = false
   }
 
   #take(): void {
     const core = this.#calls.sched_getcpu()
     const own = new Uint8Array(MASK_BYTES)
     own[core >> 3] = 1 << (core & 7)
-    const threads = threadsOfProcess()
-    if (!threads || !this.#keepOn(this.#thread, own)) return
     const others = this.#allowed.map((byte, at) => byte & ~own[at]!)
-    for (const thread of threads) if (thread !== this.#thread) this.#keepOn(thread, others)
-    this.#isHeld = true
+    if (!this.#keepOn(this.#thread, own)) return
+    if (this.#keepAllOn(others, this.#thread)) this.#isHeld = true
+    else this.#keepOn(this.#thread, this.#allowed)
+  }
+
+  /** Every thread but one, and those that these start meanwhile: a graph may be loading. False where they cannot be listed. */
+  #keepAllOn(cores: Uint8Array, but?: string): boolean {
+    const done = new Set([but])
+    for (;;) {
+      const threads = threadsOfProcess()?.filter((thread) => !done.has(thread))
+      if (!threads) return false
+      if (threads.length === 0) return true
+      for (const thread of threads) {
+        this.#keepOn(thread, cores)
+        done.add(thread)
+      }
+    }
   }
 
   /** False where it cannot be: a thread that has ended meanwhile, or a system that does not allow it. */

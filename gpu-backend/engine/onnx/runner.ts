@@ -10,7 +10,7 @@ import { addEmbeddingChange, type PackedDelta } from '../../residency/packed-del
 import type { Bound, Decoded, DecodeStep } from './decode-step.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { DeviceKvCache } from './device-kv-cache.ts'
-import { GraphSessions } from './graph-sessions.ts'
+import { GraphSessions, type StepSessions } from './graph-sessions.ts'
 import { GraphSteps } from './graph-steps.ts'
 import { VERIFY_TOKENS } from './graph-variants.ts'
 import { checkHalfFloats } from './half-floats.ts'
@@ -57,8 +57,9 @@ export class Runner {
   readonly #options: RunnerOptions
   readonly #runtime: OnnxRuntime
   readonly #sessions: GraphSessions
-  /** As the sessions are. */
-  readonly #steps: ReadonlyMap<DeltaScope, GraphSteps>
+  /** By what a step's deltas change; `everything` takes the place of those that are not there. */
+  readonly #steps = new Map<DeltaScope, GraphSteps>()
+  readonly #newSteps: (sessions: StepSessions) => GraphSteps
   readonly #deltas: DeltaInputs
   /** What comes of a chunk, as long as the longest so far: new memory for each would keep the garbage collector busy. */
   #prefillLogits = floats(0)
@@ -74,8 +75,7 @@ export class Runner {
     this.#runtime = new OnnxRuntime()
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
     this.#sessions = new GraphSessions(this.#runtime, options)
-    const { scoped } = this.#sessions
-    const everything = scoped.get('everything')!
+    const { whole } = this.#sessions
     this.chunkTokens =
       options.device === 'webgpu' && computesPieces(this.#runtime, 'webgpu', config, GPU_CHUNK_TOKENS, floatType)
         ? GPU_CHUNK_TOKENS
@@ -85,7 +85,7 @@ export class Runner {
     this.kv =
       options.device === 'cpu'
         ? new HostKvCache(this.#runtime, shape, maxRows)
-        : new DeviceKvCache(this.#runtime, everything.rows.session, options.device, shape, maxRows, () => {
+        : new DeviceKvCache(this.#runtime, whole.rows.session, options.device, shape, maxRows, () => {
             for (const steps of this.#steps.values()) steps.forgetCache()
           })
     this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device, floatType)
@@ -95,10 +95,21 @@ export class Runner {
     const rows = Math.max(maxRows, VERIFY_TOKENS)
     const results = { logits: floats(rows * vocabSize), peaks: floats(rows) }
     const stepsOptions = { vocabSize, results, firstPosition: this.#firstPosition }
-    this.#steps = new Map(
-      [...scoped].map(([scope, sessions]) => [scope, new GraphSteps(this.#runtime, sessions, this.kv, stepsOptions)]),
-    )
+    this.#newSteps = (sessions) => new GraphSteps(this.#runtime, sessions, this.kv, stepsOptions)
+    this.#steps.set('everything', this.#newSteps(whole))
     this.softmax = new RowSoftmax(this.#runtime, vocabSize, options.threads)
+  }
+
+  /**
+   * Loads the graphs that take less time for what they are for, until `signal` aborts; each is used from the next step on. Before
+   * that steps have the same bits by the whole graph, and none is verified. To be called once, and awaited before `release`.
+   * @throws OrtError when one cannot be loaded
+   */
+  async loadVariants(signal?: AbortSignal): Promise<void> {
+    for await (const [scope, sessions] of this.#sessions.loadVariants(signal)) {
+      this.#steps.get(scope)?.release()
+      this.#steps.set(scope, this.#newSteps(sessions))
+    }
   }
 
   /**
@@ -150,7 +161,12 @@ export class Runner {
 
   /** How many tokens `verify` takes; 0: it cannot be used here. */
   get verifyTokens(): number {
-    return this.#stepsFor([]).verify ? VERIFY_TOKENS : 0
+    return this.#sessions.hasVariants ? VERIFY_TOKENS : 0
+  }
+
+  /** Whether `verify` can be used already. */
+  canVerify(delta: PackedDelta | null): boolean {
+    return this.#stepsFor([{ delta }]).verify !== undefined
   }
 
   /**

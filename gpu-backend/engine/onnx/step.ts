@@ -166,10 +166,14 @@ export class Step {
 
   #decode(running: readonly Sequence[]): boolean {
     if (running.length === 0) return false
-    const draft = running.length === 1 ? this.#drafts?.propose(running[0]!) : undefined
+    const draft = running.length === 1 ? this.#draftFor(running[0]!) : undefined
     if (draft) this.#verify(running[0]!, draft)
     else this.#decodeEach(running)
     return true
+  }
+
+  #draftFor(sequence: Sequence): readonly number[] | undefined {
+    return this.#runner.canVerify(this.#deltas.get(sequence) ?? null) ? this.#drafts?.propose(sequence) : undefined
   }
 
   /** The next token of every row. */

@@ -16,7 +16,7 @@ async function main(options: WorkerOptions): Promise<void> {
   const port = parentPort!
   const post = (message: FromWorker) => port.postMessage(message)
   let wake = () => {}
-  let closing = false
+  const closing = new AbortController()
   const runner = new Runner(options)
   const cache = new AdapterCache(
     options.hostDeltaBytes,
@@ -41,7 +41,7 @@ async function main(options: WorkerOptions): Promise<void> {
       case 'report':
         return post({ type: 'report', call: message.call, report: step.report() })
       case 'close':
-        closing = true
+        closing.abort()
     }
   }
   port.on('message', (message: ToWorker) => {
@@ -50,7 +50,12 @@ async function main(options: WorkerOptions): Promise<void> {
   })
   const core = options.ownCore ? OwnCore.ofThisThread() : undefined
   post({ type: 'ready' })
-  while (!closing) {
+  const readyMs = performance.now()
+  const variants = runner.loadVariants(closing.signal).then(() => {
+    if (!closing.signal.aborted) post({ type: 'loaded', ms: Math.round(performance.now() - readyMs) })
+  })
+  variants.catch(fail)
+  while (!closing.signal.aborted) {
     const ran = step.run(Date.now())
     for (const { digest, call } of evictions.splice(0)) {
       if (step.evict(digest)) post({ type: 'evicted', call })
@@ -70,13 +75,14 @@ async function main(options: WorkerOptions): Promise<void> {
     }
   }
   core?.release()
+  await variants
   runner.release()
   port.close()
 }
 
-main(workerData as WorkerOptions).catch((error: unknown) => {
-  parentPort!.postMessage({
-    type: 'fatal',
-    message: error instanceof Error ? error.message : String(error),
-  } satisfies FromWorker)
-})
+function fail(error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error)
+  parentPort!.postMessage({ type: 'fatal', message } satisfies FromWorker)
+}
+
+main(workerData as WorkerOptions).catch(fail)

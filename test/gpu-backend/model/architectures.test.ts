@@ -31,7 +31,7 @@ async function makeRunner(
   const { fingerprint } = await identify(source, 'golden', cache)
   const path = await graphPath(source, fingerprint, { format, target, positions: CONTEXT }, cache)
   const { config } = source
-  return new Runner({
+  const runner = new Runner({
     floatType: 'f32',
     graphPath: path,
     config,
@@ -40,6 +40,8 @@ async function makeRunner(
     maxRows: 1,
     contextTokens: CONTEXT,
   })
+  await runner.loadVariants()
+  return runner
 }
 
 /** Logits [tokens, vocab] of the prompt, in prefill chunks of `chunk` tokens. */

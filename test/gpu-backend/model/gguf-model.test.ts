@@ -43,6 +43,7 @@ describe.each(Object.entries(gguf))('the GGUF file %s', (name, tensors) => {
       maxRows: 1,
       contextTokens: 64,
     })
+    await runner.loadVariants()
     try {
       const { logits } = runner.prefill(0, prompt, 0, null, [...prompt.keys()])
       expect(relativeError(logits, expected.get(`gguf-${name}`)!)).toBeLessThan(1e-4)

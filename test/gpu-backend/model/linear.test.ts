@@ -28,6 +28,7 @@ test.skipIf(!isExact)('weights in signed bytes give the logits of those in unsig
       maxRows: 3,
       contextTokens: CONTEXT,
     })
+    await runner.loadVariants()
     try {
       const tokens = Array.from({ length: 20 }, (_, i) => 5 + 13 * i)
       const prompt = [0, 1, 2].map((row) => runner.prefill(row, tokens, 0, null, [...tokens.keys()]).logits.slice())

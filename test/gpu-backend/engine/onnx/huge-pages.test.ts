@@ -1,8 +1,9 @@
 // Large pages under what a model computes with: which memory is meant, and that the system gives them.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { largeStretches, useHugePages } from '../../../../gpu-backend/engine/onnx/huge-pages.ts'
+import { largeStretches, usedParts, useHugePages } from '../../../../gpu-backend/engine/onnx/huge-pages.ts'
 import { temporaryDir } from '../../../support/temporary-dir.ts'
 
 const MB = 1 << 20
@@ -38,6 +39,21 @@ describe('the memory that large pages are put under', () => {
   })
 })
 
+test('of a stretch what is used is taken in parts, none of them too long for one call', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 200 })), { maxLength: 8 }), (runs) => {
+      const pages = runs.flatMap(([isUsed, count]) => Array.from({ length: count }, () => isUsed))
+      const stretch = { start: START, end: START + pages.length * 2 * MB }
+      const taken = pages.map(() => 0)
+      for (const { start, end } of usedParts(stretch, (page) => pages[(page - START) / (2 * MB)]!)) {
+        if (end <= start || end - start > 128 * MB) return false
+        for (let page = start; page < end; page += 2 * MB) taken[(page - START) / (2 * MB)]!++
+      }
+      return taken.every((times, page) => times === Number(pages[page]))
+    }),
+  )
+})
+
 describe.runIf(givesLargePages())('on a system that has them', () => {
   const dir = temporaryDir()
   const weights = (bytes: number) => {
@@ -46,21 +62,21 @@ describe.runIf(givesLargePages())('on a system that has them', () => {
     return path
   }
 
-  test('memory is in large pages once a model is loaded, and holds what it held', () => {
+  test('memory is in large pages once a model is loaded, and holds what it held', async () => {
     const values = new Float32Array((64 * MB) / 4).map((_, i) => i)
     const before = bytesOf('AnonHugePages')
-    useHugePages(weights(1 * MB))
+    await useHugePages(weights(1 * MB))
     expect(bytesOf('AnonHugePages')).toBe(before)
-    useHugePages(weights(16 * MB))
+    await useHugePages(weights(16 * MB))
     expect(bytesOf('AnonHugePages')).toBeGreaterThanOrEqual(before + 48 * MB)
     expect(values.findIndex((value, i) => value !== i)).toBe(-1)
   })
 
-  test('memory that nobody has written to stays the system’s', () => {
+  test('memory that nobody has written to stays the system’s', async () => {
     const untouched = new Uint8Array(512 * MB)
     untouched.fill(1, 0, 64 * MB)
     const before = bytesOf('Rss')
-    useHugePages(weights(16 * MB))
+    await useHugePages(weights(16 * MB))
     expect(bytesOf('Rss')).toBeLessThan(before + 64 * MB)
     expect(untouched.length).toBe(512 * MB)
   })

@@ -50,6 +50,7 @@ async function logitsOn(
     maxRows: 1,
     contextTokens: CONTEXT,
   })
+  await runner.loadVariants()
   try {
     const imported = await importAdapter(directoryFiles(join(ARCHITECTURES, `${name}-adapter`)), { base })
     const delta = decodeDelta(encodeDelta(await loadDelta(imported), base), base)

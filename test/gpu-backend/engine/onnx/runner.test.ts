@@ -1,5 +1,6 @@
 // A row's logits, bit for bit, alone and in crowds that share its delta, have others, or have none, and of several of its
 // tokens at once.
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { PackedDelta } from '../../../../gpu-backend/residency/packed-delta.ts'
 import { embeddedRunner } from '../../../support/embedded-runner.ts'
@@ -95,3 +96,56 @@ describe.each(['f32', 'int8', 'int4'] as const)('with %s weights', async (format
     },
   )
 })
+
+describe.each(['f32', 'int8', 'int4'] as const)(
+  'while the graphs that take less time are loaded, with %s weights',
+  (format) => {
+    const dir = temporaryDir()
+
+    test('steps go on, with the bits that they have afterwards', async () => {
+      const { runner, base, pack, release } = await embeddedRunner(dir, ROWS, format, 'whole alone')
+      try {
+        const recipes = [
+          { seed: 1, rank: 16 },
+          { seed: 3, rank: 4, modules: (path: string) => /[qv]_proj$/.test(path) },
+        ]
+        const [wide, attention] = await Promise.all(
+          recipes.map(async (recipe) => pack(await encodedRandomDelta(base, recipe))),
+        )
+        const batches = [[null], [wide!], [attention!], [null, null], [null, wide!], [attention!, null, wide!]]
+        /** What a batch says after its prompts, bit for bit. */
+        const said = (deltas: readonly (PackedDelta | null)[]) => {
+          const prompts = deltas.map((delta, row) =>
+            runner.prefill(row, PROMPT, 0, delta, [PROMPT.length - 1]).logits.slice(),
+          )
+          const { logits } = runner.decode(deltas.map((delta) => ({ token: 7, past: PROMPT.length, delta })))
+          return [...prompts, logits.slice()]
+        }
+        expect(runner.canVerify(null)).toBe(false)
+        let loading = true
+        const loaded = runner.loadVariants().finally(() => {
+          loading = false
+        })
+        const before = []
+        while (loading) {
+          before.push(batches.map(said))
+          await nextTurn()
+        }
+        await loaded
+        expect([null, wide!, attention!].map((delta) => runner.canVerify(delta))).toEqual([true, true, true])
+        const after = batches.map(said)
+        expect(before.length).toBeGreaterThan(1)
+        for (const one of before) expect(one).toEqual(after)
+      } finally {
+        release()
+      }
+    })
+
+    test('nothing more is loaded once nobody wants it', async () => {
+      const { runner, release } = await embeddedRunner(dir, ROWS, format, 'whole alone')
+      await runner.loadVariants(AbortSignal.abort())
+      expect(runner.canVerify(null)).toBe(false)
+      release()
+    })
+  },
+)

@@ -44,6 +44,7 @@ describe.skipIf(!file)('SmolLM2-135M-Instruct from its GGUF file', () => {
       maxRows: 1,
       contextTokens: CONTEXT,
     })
+    await runner.loadVariants()
     try {
       return work(runner)
     } finally {

@@ -53,6 +53,7 @@ it(
       maxRows: MAX_ROWS,
       contextTokens: CONTEXT,
     })
+    await runner.loadVariants()
     const packed = Array.from({ length: ADAPTERS + 1 }, (_, seed) => {
       const delta = randomDelta(base, { seed, rank: 1 + (seed % 8), strength: 0.05 })
       return packDelta(String(seed), delta, runner.groups, base)

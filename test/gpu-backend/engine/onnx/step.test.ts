@@ -38,6 +38,7 @@ async function startRunner(contextTokens: number): Promise<Runner> {
 
 const vocabulary = buildTokenTrie(tokenBytes(source.tokenizer.tokenizer)!)
 const runner = await startRunner(CONTEXT)
+await runner.loadVariants()
 afterAll(() => runner.release())
 
 test.each([
@@ -75,6 +76,8 @@ const noDeltas = new AdapterCache(
 )
 
 /** What the engine says of sequences that are there from the beginning, in order, and of those that come `later`; what it counts. */
+type Told = ReturnType<typeof answersWithin>
+
 function answers(requests: readonly SequenceRequest[], ...later: readonly SequenceRequest[]) {
   return answersWithin(runner, ROOM, requests, ...later)
 }
@@ -153,6 +156,7 @@ test('an answer that must wait for room in the KV cache is the same to the bit, 
     { temperature: 0.7, response_format: { type: 'json_schema', json_schema: { schema: format } } },
   ].map((params) => SamplingParams.parse(params))
   const long = await startRunner(contextTokens)
+  await long.loadVariants()
   const told = vi.spyOn(long.kv as HostKvCache, 'hold')
   for (const second of sampling) {
     const requests = [sampling[0]!, second].map((params, index) => {
@@ -239,6 +243,17 @@ test('an answer whose text suggests wrong tokens is soon left alone', () => {
     expect(drafts * 0.75 - counts.acceptedDraftTokens).toBeLessThanOrEqual(3 + counts.steps / 50)
   }
   expect(tried).toBeGreaterThan(10)
+})
+
+test('an answer is the same before the graph that tries tokens is loaded, and takes a step for each of its own', async () => {
+  const sampling = SamplingParams.parse({ temperature: 0, logit_bias: { 9: 100 } })
+  const request = sequenceRequest({ id: 1, promptTokens: Int32Array.of(9, 9, 9, 9), sampling, maxTokens: 40 })
+  const bare = await startRunner(CONTEXT)
+  const [before, after] = [bare, runner].map((within) => answersWithin(within, ROOM, [request])) as [Told, Told]
+  bare.release()
+  expect(before.of(1)).toEqual(after.of(1))
+  expect(before.counts).toMatchObject({ draftTokens: 0, steps: 39 })
+  expect(after.counts.draftTokens).toBeGreaterThan(0)
 })
 
 test('of two answers that repeat themselves none has tokens tried, so that neither waits for the other', () => {
