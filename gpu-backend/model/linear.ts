@@ -99,10 +99,9 @@ export class LinearWriter {
    */
   async #inUnits(x: Rounded, weight: Float32Array, group: ProjectionGroup): Promise<string> {
     const { name, in: inSize, out, smoothing } = group
-    const { values, scales } = quantizeColumns(weight, inSize, smoothing)
     const { columnType = 'u8' } = this.#options
-    const bytes = columnType === 'i8' ? values.map((value) => value - ZERO) : values
-    await this.#graph.constant(`${name}.weight`, columnType, [inSize, out], bytes)
+    const { values, scales } = quantizeColumns(weight, inSize, smoothing, columnType)
+    await this.#graph.constant(`${name}.weight`, columnType, [inSize, out], values)
     await this.#graph.floats(`${name}.scales`, [out], scales)
     return this.integerProduct(x, `${name}.weight`, `${name}.scales`, `${name}.units`, columnType)
   }

@@ -17,7 +17,7 @@ import { writeVariants } from './graph-variants.ts'
 import { multipliesSignedBytes } from './signed-bytes.ts'
 
 /** Changes whenever the builder makes a different graph, so that an old one on disk is not used. */
-const GRAPH_VERSION = 16
+const GRAPH_VERSION = 17
 const GRAPH_FILE = 'model.onnx'
 const SIZES_FILE = 'sizes.json'
 /** A folder whose graph is not complete yet, by the process that builds it. */

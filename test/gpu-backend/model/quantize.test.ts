@@ -107,6 +107,8 @@ describe('weights in columns of 8 bits', () => {
   test('that are all zero for an output stay so', () => {
     const { values, scales } = quantizeColumns(Float32Array.of(0, 0, 1, -1), 2, undefined)
     expect([...values]).toEqual([ZERO, ZERO + STEPS, ZERO, ZERO - STEPS])
+    const signed = quantizeColumns(Float32Array.of(0, 0, 1, -1), 2, undefined, 'i8')
+    expect([...new Int8Array(signed.values.buffer)]).toEqual([0, STEPS, 0, -STEPS])
     expect(scales[0]).toBe(0)
   })
 })
