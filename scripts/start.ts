@@ -85,8 +85,10 @@ async function start(options: StartOptions, servers: ServerProcess[], stop: Abor
   const edge = launchEdge({ ...options, state, secret })
   servers.push(edge)
   await step(process.stdout, 'GPU backend', async (remark) => {
-    remark(`http://${HOST}:${backendPort}`)
-    await backend.untilReady(`http://${HOST}:${backendPort}/readyz`)
+    const url = `http://${HOST}:${backendPort}`
+    remark(url)
+    await backend.untilReady(`${url}/readyz`, remark)
+    remark(url)
   })
   await step(process.stdout, 'edge', async (remark) => {
     remark(`http://${HOST}:${port}`)

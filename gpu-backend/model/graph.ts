@@ -46,7 +46,7 @@ const TOKENS = [
 type Five<T> = [T, T, T, T, T]
 
 /**
- * The graph, with its constants written through `write` in the order of their offsets.
+ * The graph, with its constants written through `write` in the order of their offsets. `onLayer` is called after each layer.
  *
  * Inputs (B rows, T tokens a row, S context, N positions to sample):
  *   input_ids [B, T] i32; seqlens_k [B] i32: tokens of each row after this step, minus 1; total_length [] i32: the largest
@@ -62,6 +62,7 @@ export async function buildGraph(
   weights: Weights,
   options: GraphOptions,
   write: (bytes: Uint8Array) => Promise<void>,
+  onLayer: () => void = () => undefined,
 ): Promise<OnnxGraph> {
   const { hiddenSize, vocabSize, rmsNormEps: epsilon } = config
   const groups = groupsFor(config, options)
@@ -92,6 +93,7 @@ export async function buildGraph(
     const nextPath = isLast ? 'model.norm' : `model.layers.${layer + 1}.input_layernorm`
     const nextNorm = { path: nextPath, size, epsilon, reader: next }
     ;[normed, residual] = await addAndNorm(graph, weights, nextNorm, mlpOut, residual)
+    onLayer()
   }
 
   graph.output(normed, 'hidden', ['B', 'T', hiddenSize])

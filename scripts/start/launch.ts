@@ -11,6 +11,8 @@ export const HOST = '127.0.0.1'
 /** Opens the admin API of a server that listens on this machine only. */
 export const LOCAL_ADMIN_KEY = 'dev-admin'
 const START_TIMEOUT_MS = 120_000
+/** A large model reads its calibration text without a word. */
+const BACKEND_START_TIMEOUT_MS = 10 * 60_000
 /** vLLM compiles what it will run; how long is up to it, and that it fails is told by the backend. */
 const VLLM_START_TIMEOUT_MS = 30 * 60_000
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url))
@@ -63,7 +65,7 @@ export function launchBackend(launch: BackendLaunch): ServerProcess {
     cwd: REPOSITORY,
     env: { ...process.env, POLYLORA_BACKEND_SECRET: secret },
     logFile: join(logFolder(state), 'backend.log'),
-    startTimeoutMs: launch.engine === 'vllm' ? VLLM_START_TIMEOUT_MS : START_TIMEOUT_MS,
+    startTimeoutMs: launch.engine === 'vllm' ? VLLM_START_TIMEOUT_MS : BACKEND_START_TIMEOUT_MS,
   })
 }
 

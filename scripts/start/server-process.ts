@@ -2,7 +2,7 @@
 // Knows nothing of what it serves. Invariant: after `stop`, and after our own end however it comes, no process of its group
 // is left.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CliError } from '../cli-error.ts'
 
@@ -13,7 +13,7 @@ interface ServerCommand {
   readonly cwd: string
   readonly env: NodeJS.ProcessEnv
   readonly logFile: string
-  /** Longest time until it answers. */
+  /** Longest time without a word in its log until it answers. */
   readonly startTimeoutMs: number
 }
 
@@ -52,19 +52,27 @@ export class ServerProcess {
   }
 
   /**
-   * Waits until `url` answers with 2xx.
-   * @throws CliError where the process ends first or doesn't answer in time
+   * Waits until `url` answers with 2xx; meanwhile `onStep` is told what the log says is being done.
+   * @throws CliError where the process ends first, or neither answers nor says anything for too long
    */
-  async untilReady(url: string): Promise<void> {
-    const deadlineMs = performance.now() + this.#startTimeoutMs
-    while (performance.now() < deadlineMs) {
+  async untilReady(url: string, onStep: (step: string) => void = () => undefined): Promise<void> {
+    let logBytes = 0
+    let heardMs = performance.now()
+    while (performance.now() < heardMs + this.#startTimeoutMs) {
       if (!this.#running) throw this.failure('could not start')
       const response = await fetch(url).catch(() => undefined)
       await response?.body?.cancel()
       if (response?.ok) return
+      const { size } = statSync(this.logFile)
+      if (size !== logBytes) {
+        logBytes = size
+        heardMs = performance.now()
+        const step = lastStep(readFileSync(this.logFile, 'utf8'))
+        if (step !== undefined) onStep(step)
+      }
       await Promise.race([sleep(POLL_MS), this.ended])
     }
-    throw new CliError(`${this.title} did not answer within ${this.#startTimeoutMs / 1000} s: see ${this.logFile}.`)
+    throw new CliError(`${this.title} has said nothing for ${this.#startTimeoutMs / 1000} s: see ${this.logFile}.`)
   }
 
   /** What to tell of a process that ended by itself: its own last words, in one sentence. */
@@ -126,4 +134,9 @@ function lastWords(log: string): string | undefined {
     }
   }
   return undefined
+}
+
+/** What a log of JSON lines says at last that is being done. */
+function lastStep(log: string): string | undefined {
+  return /"step":"([^"\\]+)"[^\n]*\n?$/.exec(log)?.[1]
 }

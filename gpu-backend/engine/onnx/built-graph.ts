@@ -30,7 +30,8 @@ const Sizes = z.record(z.string(), z.int())
 const CALIBRATION_TOKENS = 1024
 
 /**
- * The path of the model's ONNX graph for `format` and `positions` of context, built in `cacheDir` where it is not there whole.
+ * The path of the model's ONNX graph for `format` and `positions` of context, built in `cacheDir` where it is not there whole:
+ * `onProgress` is told the share that is done.
  * @throws StartupError when the weights do not fit the configuration
  */
 export async function graphPath(
@@ -38,6 +39,7 @@ export async function graphPath(
   fingerprint: string,
   options: Pick<GraphOptions, 'format' | 'target' | 'positions'>,
   cacheDir: string,
+  onProgress: (share: number) => void = () => undefined,
 ): Promise<string> {
   const { format, target, positions } = options
   const columnType = hasColumns(format, target) ? (multipliesSignedBytes() ? 'i8' : 'u8') : undefined
@@ -51,11 +53,14 @@ export async function graphPath(
   const building = `${dir}.${process.pid}.building`
   const observing = `${dir}.${process.pid}.observing`
   const weights = await source.openWeights()
+  // With smoothing every layer is written twice.
+  const layers = source.config.layers * (columnType ? 2 : 1)
+  let done = 0
+  const onLayer = () => onProgress(++done / layers)
   try {
-    const smoothing = columnType
-      ? await smoothingOf(source, weights, { ...options, format: 'int8', columnType, observed: true }, observing)
-      : undefined
-    await writeGraph(source.config, weights, { ...options, columnType, smoothing }, building)
+    const observed = { ...options, format: 'int8', columnType, observed: true } as const
+    const smoothing = columnType ? await smoothingOf(source, weights, observed, observing, onLayer) : undefined
+    await writeGraph(source.config, weights, { ...options, columnType, smoothing }, building, onLayer)
     await noteSizes(building)
     // Another process may have built the same graph meanwhile: either one is right.
     if (!(await isWhole(dir))) await rm(dir, { recursive: true, force: true })
@@ -112,12 +117,13 @@ async function smoothingOf(
   weights: Weights,
   options: GraphOptions,
   dir: string,
+  onLayer: () => void,
 ): Promise<Smoothing | undefined> {
   // A tokenizer may have tokens that the model does not.
   const known = new Tokenizer(source.tokenizer).encode(calibrationText()).filter((id) => id < source.config.vocabSize)
   const tokens = known.slice(0, Math.min(CALIBRATION_TOKENS, options.positions))
   if (tokens.length === 0) return undefined
-  return calibrate(await writeGraph(source.config, weights, options, dir), source.config, tokens)
+  return calibrate(await writeGraph(source.config, weights, options, dir, onLayer), source.config, tokens)
 }
 
 /** Builds the graph with exactly these options in `dir`; returns its path. @throws StartupError as `graphPath` */
@@ -126,14 +132,16 @@ export async function writeGraph(
   weights: Weights,
   options: GraphOptions,
   dir: string,
+  onLayer?: () => void,
 ): Promise<string> {
   const path = join(dir, GRAPH_FILE)
   await mkdir(dir, { recursive: true })
   const file = await open(join(dir, WEIGHTS_FILE), 'w')
   try {
-    const graph = await buildGraph(config, weights, options, async (bytes) => {
+    const write = async (bytes: Uint8Array) => {
       await file.writeFile(bytes)
-    })
+    }
+    const graph = await buildGraph(config, weights, options, write, onLayer)
     await writeSmoothing(dir, groupsFor(config, options))
     await writeFile(path, encodeModel(graph, WEIGHTS_FILE))
     const hasVariants = options.target === 'cpu' && floatTypeOf(options.format) === 'f32' && !options.observed

@@ -28,6 +28,8 @@ export interface OnnxEngineOptions extends EngineOptions {
   readonly ownCore: boolean
 }
 
+const PROGRESS_MS = 2_000
+
 /**
  * Loads the base model and starts the engine's thread.
  * @throws StartupError when the model, the device or the options cannot be used
@@ -50,12 +52,14 @@ export async function startOnnxEngine(
     sharesTokens: options.device === 'cpu' && hasPages(),
   })
   const tokenizer = new Tokenizer(source.tokenizer, config.vocabSize)
-  progress(`preparing the ${options.weights} graph of ${base.name}`)
+  const preparing = `preparing the ${options.weights} graph of ${base.name}`
+  progress(preparing)
   const path = await graphPath(
     source,
     base.fingerprint,
     { format: options.weights, target: options.device, positions: contextTokens },
     cacheDir,
+    nowAndThen((share) => progress(`${preparing}: ${Math.floor(100 * share)}%`)),
   )
   const deltaDir = join(options.dataDir, 'deltas', folderOf(base.fingerprint))
   const disk = new DiskTier(deltaDir, base, graphGroups(config, path), options.diskBytes, options.maxRank)
@@ -101,6 +105,16 @@ export async function startOnnxEngine(
     grammars: new Grammars(vocabulary),
     maxQueue: options.maxQueue,
   })
+}
+
+/** `tell`, but no more often than somebody reads. */
+function nowAndThen(tell: (share: number) => void): (share: number) => void {
+  let toldMs = performance.now()
+  return (share) => {
+    if (performance.now() < toldMs + PROGRESS_MS) return
+    toldMs = performance.now()
+    tell(share)
+  }
 }
 
 function megabytes(bytes: number): string {

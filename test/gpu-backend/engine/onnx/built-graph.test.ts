@@ -30,6 +30,18 @@ test('a graph that is there is not built again', async () => {
   writeFileSync(path, whole[basename(path)]!)
 })
 
+test.each([
+  ['int8', 2],
+  ['f32', 1],
+] as const)('how much of a graph in %s is built is told layer by layer', async (format, passes) => {
+  const told: number[] = []
+  const options = { format, target: 'cpu', positions: 64 } as const
+  const dir = join(root, `told-${format}`)
+  await graphPath(source, `sha256:${'b'.repeat(64)}`, options, dir, (share) => told.push(share))
+  const steps = passes * source.config.layers
+  expect(told).toEqual(Array.from({ length: steps }, (_, i) => (i + 1) / steps))
+})
+
 test.each(Object.keys(whole))('a graph of which %s was lost, or a part of it, is built again', async (name) => {
   const file = join(dirname(path), name)
   for (const damage of [() => truncateSync(file, 10), () => truncateSync(file, 0), () => rmSync(file)]) {
