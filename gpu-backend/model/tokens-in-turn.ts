@@ -38,9 +38,10 @@ export function tokensInTurn(graph: OnnxGraph, tokens: number): OnnxGraph {
   }
 }
 
-/** The constants that the products of `graph` pack. */
+/** The constants that the products of `graph` pack: weights, and the scales of those in blocks, which go into them. */
 export function packedWeights(graph: OnnxGraph): StoredInitializer[] {
-  const names = new Set(graph.nodes.filter(({ op }) => PRODUCTS.has(op)).map(({ inputs }) => inputs[1]))
+  const products = graph.nodes.filter(({ op }) => PRODUCTS.has(op))
+  const names = new Set(products.flatMap(({ op, inputs }) => inputs.slice(1, op === 'MatMulNBits' ? 3 : 2)))
   return graph.initializers.filter((one): one is StoredInitializer => 'offset' in one && names.has(one.name))
 }
 

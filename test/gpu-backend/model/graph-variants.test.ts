@@ -6,6 +6,7 @@ import { buildGraph } from '../../../gpu-backend/model/graph.ts'
 import { oneToken } from '../../../gpu-backend/model/one-token.ts'
 import type { OnnxGraph } from '../../../gpu-backend/model/onnx-file.ts'
 import { openModelSource } from '../../../gpu-backend/model/open-model.ts'
+import { packedWeights } from '../../../gpu-backend/model/tokens-in-turn.ts'
 import { withoutDeltas } from '../../../gpu-backend/model/without-deltas.ts'
 
 /** Every operator reads what is given before it, and something reads each. */
@@ -43,5 +44,13 @@ describe.each(['f32', 'int8', 'int4'] as const)('of a graph in %s', async (forma
     expect(one.nodes.filter(({ op }) => op === 'Transpose')).toEqual([])
     expect(one.inputs).toEqual(graph.inputs)
     expectWhole(one)
+  })
+
+  test('what is made of it shares nearly all of its constants, but for the embeddings, of which single rows are read', () => {
+    const shared = new Set(packedWeights(graph).map(({ name }) => name))
+    const bytes = (isCounted: (name: string) => boolean) =>
+      graph.initializers.reduce((sum, one) => sum + ('offset' in one && isCounted(one.name) ? one.bytes : 0), 0)
+    const others = bytes((name) => !shared.has(name) && name !== 'embedding')
+    expect(others).toBeLessThan(bytes((name) => shared.has(name)) / 20)
   })
 })
