@@ -6,6 +6,11 @@ import { HEAD, type ModelDimensions, projectionGroups } from '../../model/projec
  * compute more tokens per second, and hold up for longer those whose tokens are being generated.
  */
 const CHUNK_OPERATIONS = 2e10
+/**
+ * Fewer than MIN would cost a large model more than their pauses are worth: weights are read for each chunk, and each waits for a
+ * step of the others' tokens.
+ */
+const [MIN_TOKENS, MAX_TOKENS] = [32, 128]
 
 /** A GPU takes hardly longer for so many tokens than for a few. */
 export const GPU_CHUNK_TOKENS = 128
@@ -22,5 +27,5 @@ export function prefillChunkTokens(config: ModelDimensions, device: 'cpu' | 'web
     0,
   )
   const tokens = CHUNK_OPERATIONS / (2 * weights)
-  return 2 ** Math.min(7, Math.max(4, Math.floor(Math.log2(tokens))))
+  return Math.min(MAX_TOKENS, Math.max(MIN_TOKENS, 2 ** Math.floor(Math.log2(tokens))))
 }
