@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { OwnCore } from '../../gpu-backend/engine/onnx/own-core.ts'
-import { BackendClient, generation, responseTo, SECRET } from '../support/backend-client.ts'
+import { BackendClient, eventsOf, generation, responseTo, SECRET, textOf } from '../support/backend-client.ts'
 import { coresOfThreads } from '../support/cores-of-threads.ts'
 import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
@@ -128,23 +128,13 @@ describe('the backend, loading', () => {
   test('answers as soon as it has one graph, and says once it has all of them', async () => {
     const started = start([])
     const client = await listening(started)
-    const ask = async () => (await client.generate({ sampling: { max_tokens: 40, seed: 1 } })).text()
-    const early = (await ask()).split('\n')
+    const ask = async () => textOf(await eventsOf(await client.generate({ sampling: { max_tokens: 40, seed: 1 } })))
+    const early = await ask()
     await logged(started, /"event":"loaded","ms":\d+}/)
-    const late = (await ask()).split('\n')
-    const texts = (lines: readonly string[]) =>
-      lines
-        .filter((line) => line.includes('"event":"text"'))
-        .map(textOf)
-        .join('')
-    expect(texts(early)).toBe(texts(late))
-    expect(texts(early)).not.toBe('')
+    expect(await ask()).toBe(early)
+    expect(early).not.toBe('')
   })
 })
-
-function textOf(line: string): string {
-  return JSON.parse(line).text
-}
 
 describe.runIf(OwnCore.ofThisThread())('the backend, at work', () => {
   test('has a core for the thread that runs the graph, and the others for all else', async () => {

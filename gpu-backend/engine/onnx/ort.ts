@@ -66,9 +66,9 @@ export class OnnxRuntime {
 
   /** Loads the model at `path` for the CPU, with `weights` that other sessions have as well. @throws OrtError as `createSession` */
   createSharingSession(path: string, threads: number, weights: SharedWeights): Session {
-    const options = this.#createSharingOptions(threads, weights)
+    const options = this.#createOptions('cpu', threads)
     try {
-      const args = [this.#env, path, options, weights.packed.pointer]
+      const args = this.#sharingArguments(path, options, weights)
       return new Session(this.#api, this.#check, this.#create('CreateSessionWithPackedWeights', ...args), undefined)
     } finally {
       this.#api.ReleaseSessionOptions(options)
@@ -77,13 +77,13 @@ export class OnnxRuntime {
 
   /** As `createSharingSession`, in another thread: this one goes on meanwhile, with other sessions, too. */
   async loadSharingSession(path: string, threads: number, weights: SharedWeights): Promise<Session> {
-    const options = this.#createSharingOptions(threads, weights)
+    const options = this.#createOptions('cpu', threads)
     try {
+      const args = this.#sharingArguments(path, options, weights)
       const out: [Pointer] = [null]
-      const args = [this.#env, path, options, weights.packed.pointer, out]
       const status = await new Promise<unknown>((resolve, reject) => {
         const done = (error: unknown, result: unknown) => (error ? reject(error) : resolve(result))
-        this.#api.CreateSessionWithPackedWeights.async(...args, done)
+        this.#api.CreateSessionWithPackedWeights.async(...args, out, done)
       })
       this.#check(status)
       return new Session(this.#api, this.#check, out[0], undefined)
@@ -116,11 +116,11 @@ export class OnnxRuntime {
     }
   }
 
-  #createSharingOptions(threads: number, { values }: SharedWeights): Pointer {
-    const options = this.#createOptions('cpu', threads)
+  /** What `CreateSessionWithPackedWeights` takes, once `options` name the weights. */
+  #sharingArguments(path: string, options: Pointer, { values, packed }: SharedWeights): unknown[] {
     for (const { name, value } of values) this.#check(this.#api.AddInitializer(options, name, value.pointer))
     this.#check(this.#api.AddSessionConfigEntry(options, 'optimization.disable_specified_optimizers', BIAS_FUSIONS))
-    return options
+    return [this.#env, path, options, packed.pointer]
   }
 
   /** A tensor over `data` itself, without a copy. `data` must outlive the value and must own or view an ArrayBuffer. */

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { lookUp } from '../../../gpu-backend/sampling/prompt-lookup.ts'
+import fc from '../../support/properties.ts'
 
 const found = (prompt: number[], output: number[], count = 3) => lookUp(Int32Array.from(prompt), output, count)?.tokens
 

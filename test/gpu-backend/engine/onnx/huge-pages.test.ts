@@ -1,9 +1,9 @@
 // Large pages under what a model computes with: which memory is meant, and that the system gives them.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { largeStretches, usedParts, useHugePages } from '../../../../gpu-backend/engine/onnx/huge-pages.ts'
+import fc from '../../../support/properties.ts'
 import { temporaryDir } from '../../../support/temporary-dir.ts'
 
 const MB = 1 << 20

@@ -2,7 +2,6 @@
 // whether its tokens were tried before they were known or not.
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import fc from 'fast-check'
 import { afterAll, expect, test, vi } from 'vitest'
 import { graphPath } from '../../../../gpu-backend/engine/onnx/built-graph.ts'
 import type { HostKvCache } from '../../../../gpu-backend/engine/onnx/kv-cache.ts'
@@ -18,6 +17,7 @@ import { SamplingParams } from '../../../../gpu-backend/protocol.ts'
 import { AdapterCache } from '../../../../gpu-backend/residency/adapter-cache.ts'
 import { packDelta, viewPacked } from '../../../../gpu-backend/residency/packed-delta.ts'
 import type { SequenceRequest } from '../../../../gpu-backend/scheduler/sequence.ts'
+import fc from '../../../support/properties.ts'
 import { encodedRandomDelta } from '../../../support/random-delta.ts'
 import { sequenceRequest } from '../../../support/sequence-request.ts'
 import { temporaryDir } from '../../../support/temporary-dir.ts'
@@ -75,9 +75,9 @@ const noDeltas = new AdapterCache(
   () => {},
 )
 
-/** What the engine says of sequences that are there from the beginning, in order, and of those that come `later`; what it counts. */
 type Told = ReturnType<typeof answersWithin>
 
+/** What the engine says of sequences that are there from the beginning, in order, and of those that come `later`; what it counts. */
 function answers(requests: readonly SequenceRequest[], ...later: readonly SequenceRequest[]) {
   return answersWithin(runner, ROOM, requests, ...later)
 }

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { lengthPattern } from '../../../../gpu-backend/engine/vllm/string-length.ts'
+import fc from '../../../support/properties.ts'
 
 const length = fc.integer({ min: 0, max: 450 })
 
