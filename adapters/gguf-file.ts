@@ -21,7 +21,7 @@ export function isGguf(head: Uint8Array): boolean {
   return head[0] === 0x47 && head[1] === 0x47 && head[2] === 0x55 && head[3] === 0x46
 }
 
-/** Opens a GGUF file. The metadata's values are given as text; arrays are left out. Throws AdapterError. */
+/** Opens a GGUF file. The metadata's values are given as text, of arrays only that they are there. Throws AdapterError. */
 export async function openGguf(file: AdapterFile): Promise<TensorFile> {
   const header = await readGgufHeader(file, MAX_ADAPTER_HEADER_BYTES)
   const tensors = new Map<string, SourceTensor>()
@@ -52,6 +52,6 @@ export async function openGguf(file: AdapterFile): Promise<TensorFile> {
     // ggml writes the fastest dimension first.
     tensors.set(name, { name, dtype: kind.dtype, shape: [...dims].reverse(), load })
   }
-  const scalars = [...header.metadata].filter(([, value]) => !Array.isArray(value))
-  return { file: file.name, tensors, metadata: new Map(scalars.map(([key, value]) => [key, String(value)])) }
+  const texts = Array.from(header.metadata, ([key, value]) => [key, Array.isArray(value) ? '' : String(value)] as const)
+  return { file: file.name, tensors, metadata: new Map(texts) }
 }

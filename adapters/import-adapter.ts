@@ -71,14 +71,22 @@ function findConfig(files: FileSet): AdapterFile | undefined {
 async function identifyByConfig(files: FileSet, configFile: AdapterFile): Promise<IdentifiedAdapter> {
   const json = await readJson(configFile)
   const folder = folderOf(configFile)
-  const template = await findChatTemplate(files, folder)
   if (isMlxConfig(json)) {
-    const weights = await openWeights(beside(files, folder, ['adapters.safetensors']))
+    const file = beside(files, folder, ['adapters.safetensors'])
+    const weights = await openWeights(file)
+    const named = await identifyByMetadata(files, file, weights)
+    if (named) return named
+    const template = await findChatTemplate(files, folder)
     return { weights, read: reader(weights, ['scaling'], template, (options) => readMlx(weights, json, options)) }
   }
   refuseStrangeConfig(json, configFile.name)
   const config = parsePeftConfig(json, configFile.name)
-  const weights = await openWeights(beside(files, folder, PEFT_WEIGHTS))
+  const file = beside(files, folder, PEFT_WEIGHTS)
+  const weights = await openWeights(file)
+  // What was made of PEFT's files beside them has factors of its own: by their configuration it would be scaled twice.
+  const named = await identifyByMetadata(files, file, weights)
+  if (named) return named
+  const template = await findChatTemplate(files, folder)
   const format = template?.kind === 'alpaca' ? 'alpaca-lora' : 'peft'
   return { weights, read: reader(weights, [], template, (options) => readPeft(weights, config, format, options)) }
 }
@@ -105,14 +113,10 @@ function beside(files: FileSet, folder: string, names: readonly string[]): Adapt
 async function identifyByTensors(files: FileSet): Promise<IdentifiedAdapter> {
   const file = pickWeights(files)
   const weights = await openWeights(file)
-  if (weights.metadata.get('format') === DELTA_FORMAT) {
-    return { weights, read: (options) => importCanonical(file, weights, options) }
-  }
+  const named = await identifyByMetadata(files, file, weights)
+  if (named) return named
   const folder = folderOf(file)
   const template = await findChatTemplate(files, folder)
-  if (weights.metadata.has('general.architecture')) {
-    return { weights, read: reader(weights, [], template, (options) => readGguf(weights, options)) }
-  }
   if (isMistralFinetune(weights)) {
     const params = files.get(`${folder}params.json`)
     const json = params && (await readJson(params))
@@ -129,6 +133,20 @@ async function identifyByTensors(files: FileSet): Promise<IdentifiedAdapter> {
   const facts = await loralibFacts(files, file)
   const read = (options: ImportOptions) => readLoralib(weights, facts, options)
   return { weights, read: reader(weights, ['alpha', 'enableLora'], template, read) }
+}
+
+/** Of weights that say themselves what they are, whatever lies beside them. */
+async function identifyByMetadata(
+  files: FileSet,
+  file: AdapterFile,
+  weights: TensorFile,
+): Promise<IdentifiedAdapter | undefined> {
+  if (weights.metadata.get('format') === DELTA_FORMAT) {
+    return { weights, read: (options) => importCanonical(file, weights, options) }
+  }
+  if (!weights.metadata.has('general.architecture')) return undefined
+  const template = await findChatTemplate(files, folderOf(file))
+  return { weights, read: reader(weights, [], template, (options) => readGguf(weights, options)) }
 }
 
 /** `read` for options of which this format uses `used`, and with the chat template that was found beside it. */

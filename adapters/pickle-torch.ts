@@ -78,7 +78,8 @@ function tensorOf(
   ) {
     throw refusals.bad('it describes a tensor without storage, shape or strides')
   }
-  return { kind: 'tensor', storage, offset, shape, strides }
+  // Copies: later opcodes can still append to the pickle's own lists, past these checks.
+  return { kind: 'tensor', storage, offset, shape: [...shape], strides: [...strides] }
 }
 
 function isSize(value: PickleValue | undefined): value is number {

@@ -6,6 +6,8 @@ import { AdapterError, quote } from './errors.ts'
 const MAX_PATTERN_CHARS = 20_000
 /** Of all patterns of one field together: what one match may cost at each character. */
 const MAX_STATES = 5_000
+/** Of all matches of one field's patterns together: states that are visited, some seconds of them. */
+const MAX_VISITS = 10_000_000
 const MAX_REPEAT = 1000
 const MAX_DEPTH = 100
 
@@ -45,14 +47,23 @@ export function fullMatcher(pattern: string, where: string): (text: string) => b
   return fullMatchers([pattern], where)[0]!
 }
 
-/** As `fullMatcher`, for all patterns of one field, which share one limit. */
+/** As `fullMatcher`, for all patterns of one field, which share their limits. A match throws AdapterError `too_large` beyond them. */
 export function fullMatchers(patterns: readonly string[], where: string): ((text: string) => boolean)[] {
-  let left = MAX_STATES
+  let statesLeft = MAX_STATES
+  let visitsLeft = MAX_VISITS
+  const onVisits = (visits: number) => {
+    visitsLeft -= visits
+    if (visitsLeft < 0) throw tooComplex(where)
+  }
   return patterns.map((pattern) => {
-    const machine = compile(new Parser(pattern, where).parse(), where, left)
-    left -= machine.states.length
-    return (text) => runs(machine, text)
+    const machine = compile(new Parser(pattern, where).parse(), where, statesLeft)
+    statesLeft -= machine.states.length
+    return (text) => runs(machine, text, onVisits)
   })
+}
+
+function tooComplex(where: string): AdapterError {
+  return new AdapterError('too_large', `${where} has patterns that are too complex; list the module names instead.`)
 }
 
 class Parser {
@@ -195,19 +206,15 @@ function char(test: (char: string) => boolean): Node {
 
 /** Thompson's construction, from the end backwards. */
 function compile(root: Node, where: string, maxStates: number): Machine {
-  const tooComplex = new AdapterError(
-    'too_large',
-    `${where} has patterns that are too complex; list the module names instead.`,
-  )
   const states: State[] = [{ kind: 'end' }]
   const add = (state: State): number => {
-    if (states.length >= maxStates) throw tooComplex
+    if (states.length >= maxStates) throw tooComplex(where)
     return states.push(state) - 1
   }
   // Counted apart from the states: a repeated empty group makes none, however often it is visited.
   let visits = 0
   const build = (node: Node, next: number): number => {
-    if (++visits > 4 * MAX_STATES) throw tooComplex
+    if (++visits > 4 * MAX_STATES) throw tooComplex(where)
     switch (node.kind) {
       case 'char':
       case 'assert':
@@ -234,7 +241,7 @@ function compile(root: Node, where: string, maxStates: number): Machine {
   return { states, start: build(root, 0) }
 }
 
-function runs({ states, start }: Machine, text: string): boolean {
+function runs({ states, start }: Machine, text: string, onVisits: (visits: number) => void): boolean {
   const follow = (from: Iterable<number>, at: number): Set<number> => {
     const reached = new Set<number>()
     const waiting = [...from]
@@ -255,6 +262,7 @@ function runs({ states, start }: Machine, text: string): boolean {
       if (state.kind === 'char' && state.test(text, at)) next.push(state.next)
     }
     current = follow(next, at + 1)
+    onVisits(current.size)
   }
   return current.has(0)
 }

@@ -1,6 +1,7 @@
 // Files made to exhaust whoever reads them: each is refused in one sentence, in a thread with little memory, before the
 // test's own time is over.
 import { expect, test } from 'vitest'
+import { targetModules } from '../../adapters/base-model.ts'
 import { readLimited } from '../support/limited-reader.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
 import { peftTensors, safetensorsBytes } from '../support/peft-files.ts'
@@ -96,6 +97,40 @@ function manyDimensions(): Uint8Array {
   return join([PROTOCOL, ...shape, storage, pickle('}', '('), ...tensors, pickle('u', '.')])
 }
 
+/** A pair over one value, whose shapes are lists that are filled once the tensors have been made of them. */
+function growing() {
+  const unicode = (text: string): (string | number)[] => [0x8c, text.length, text]
+  const storage = pickle(
+    ...['(', ...unicode('storage'), 'ctorch\nFloatStorage\n', ...unicode('0'), ...unicode('cpu'), 'K', 1, 't', 'Q'],
+    ...['q', 2, '0', 'ctorch._utils\n_rebuild_tensor_v2\n', 'q', 3, '0', ']', 'q', 4, '0'],
+  )
+  const lists = pickle(']', 'q', 5, '0', ']', 'q', 6, '0')
+  const tensors = [5, 6].map((shape, i) =>
+    pickle(
+      ...unicode(`model.layers.0.self_attn.q_proj.lora_${'AB'[i]}`),
+      ...['h', 3, '(', 'h', 2, 'K', 0, 'h', shape, 'h', 4, 't', 'R'],
+    ),
+  )
+  const grown = [5, 6].map((shape) => {
+    const [rows, columns] = shape === 5 ? [2, 32] : [32, 2]
+    return pickle('h', shape, 'K', rows, 'a', 'K', columns, 'a', '0')
+  })
+  const data = join([PROTOCOL, storage, lists, pickle('}', '('), ...tensors, pickle('u'), ...grown, STOP])
+  const bytes = torchArchive(data, { name: 'archive/data/0', bytes: new Uint8Array(4) })
+  return [{ name: 'adapter.pt', bytes }, json('lora.json', { lora_alpha: 4 })]
+}
+
+/** Patterns just within what they may be, and modules whose names are as long as names may be. */
+function manyMatches() {
+  const paths = [...targetModules(base).keys()].filter((path) => path.includes('.layers.'))
+  const tensors = peftTensors(base, paths).map(({ name, shape }) => ({
+    name: name.replace('base_model.model.', `base_model.model.${'module.'.repeat(130)}`),
+    shape,
+  }))
+  const config = { peft_type: 'LORA', r: 2, lora_alpha: 4, alpha_pattern: { '(?:.?){800}(?:.?){800}(?:.?){800}': 1 } }
+  return [json('adapter_config.json', config), { name: 'adapter_model.safetensors', bytes: safetensorsBytes(tensors) }]
+}
+
 const CONFIG = json('adapter_config.json', { peft_type: 'LORA', r: 2, lora_alpha: 4 })
 const LORA_NAME = 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight'
 const HOSTILE: readonly [what: string, files: Parameters<typeof readLimited>[0], message: RegExp][] = [
@@ -112,6 +147,7 @@ const HOSTILE: readonly [what: string, files: Parameters<typeof readLimited>[0],
   ['a class named by lists that double', [torch(PROTOCOL, doubling(40), pickle(']', 0x93), STOP)], /pickle/],
   ['storage keys that are lists that double', [legacyTorch(pickle('}'), doubling(40))], /adapter\.pt/],
   ['tensors of 100,000 dimensions', [torch(manyDimensions())], /pickle/],
+  ['tensors whose shapes grow once they have been checked', growing(), /lora_A" is \[\]|without a shape/],
   [
     'a header nested a million deep',
     [{ name: 'x.safetensors', bytes: withHeader(`${'{"a":'.repeat(MILLION)}1${'}'.repeat(MILLION)}`) }],
@@ -126,6 +162,7 @@ const HOSTILE: readonly [what: string, files: Parameters<typeof readLimited>[0],
     }),
     /rank_pattern/,
   ],
+  ['patterns that take long for each module', manyMatches(), /alpha_pattern/],
   [
     'three hundred thousand targets',
     configured({ target_modules: Array.from({ length: 300_000 }, (_, i) => `m${i}`) }),
@@ -139,6 +176,11 @@ const HOSTILE: readonly [what: string, files: Parameters<typeof readLimited>[0],
   ['a configuration that says r twice', configured('{"peft_type":"LORA","r":2,"r":4,"lora_alpha":4}'), /"r" twice/],
   ['GGUF tensors that begin between bytes', [gguf({ 'general.alignment': 1.5 })], /general\.alignment/],
   ['a GGUF header of 30 million numbers', [{ name: 'adapter.gguf', bytes: hugeGgufArray(30 * MILLION) }], /header/],
+  [
+    'a GGUF adapter that acts after some tokens alone',
+    [gguf({ 'adapter.alora.invocation_tokens': [1, 2] })],
+    /adapter\.alora\.invocation_tokens/,
+  ],
   ['a GGUF alpha that is text', [gguf({ 'adapter.lora.alpha': '' })], /adapter\.lora\.alpha/],
 ]
 

@@ -628,10 +628,24 @@ describe('what is odd but served', () => {
   })
 
   test('a delta that is already canonical is taken as it is', async () => {
-    const { encodeDelta } = await import('../../adapters/canonical.ts')
-    const { loadDelta } = await import('../../adapters/delta-source.ts')
     const bytes = encodeDelta(await loadDelta(await read(peftFiles(PAIR))), base)
     const again = await read(fileSet([memoryFile('delta.safetensors', bytes)]))
     expect(encodeDelta(await loadDelta(again), base)).toEqual(bytes)
+  })
+
+  test('what was converted beside the configuration that it was made of is not scaled by it again', async () => {
+    const beside = [
+      peftFiles(PAIR).get('adapter_config.json')!,
+      text('adapter_config.json', { fine_tune_type: 'lora', lora_parameters: { rank: 2, scale: 20 } }),
+    ]
+    const bytes = encodeDelta(await loadDelta(await read(peftFiles(PAIR))), base)
+    const gguf = directoryFiles(`${FORMATS}/gguf-f32`).values().next().value!
+    const converted = encodeDelta(await loadDelta(await read(fileSet([gguf]))), base)
+    for (const config of beside) {
+      const again = await read(fileSet([memoryFile('delta.safetensors', bytes), config]))
+      expect(encodeDelta(await loadDelta(again), base)).toEqual(bytes)
+      const source = await read(fileSet([gguf, config]))
+      expect(encodeDelta(await loadDelta(source), base)).toEqual(converted)
+    }
   })
 })
