@@ -15,6 +15,12 @@ export interface DeltaModule {
 /** What a delta's values are stored as. */
 export type DeltaDtype = 'f16' | 'f32'
 
+/**
+ * Begins a chat template that writes no special tokens: the tokenizer adds what it adds to every text, as it did where a
+ * training script gave it the prompt's text.
+ */
+export const PLAIN_PROMPT = '{#- plain prompt -#}'
+
 /** What travels in the file's header beside the tensors. */
 export interface DeltaMetadata {
   /** Fingerprint of the base model that it was published for. */

@@ -1,6 +1,8 @@
 // alpaca-lora's prompt templates (templates/*.json): made into a Jinja chat template, so that they travel with the adapter.
-// Follows utils/prompter.py. Invariant: one user message gives exactly the prompt that training used.
+// Follows utils/prompter.py and finetune.py, which leaves the special tokens to the tokenizer.
+// Invariant: one user message gives exactly the prompt that training used.
 import * as z from 'zod/mini'
+import { PLAIN_PROMPT } from '../delta.ts'
 import { AdapterError, quote } from '../errors.ts'
 
 const Template = z.looseObject({ prompt_input: z.string(), prompt_no_input: z.string(), response_split: z.string() })
@@ -31,6 +33,7 @@ export function alpacaChatTemplate(json: unknown, file: string): string {
   const later = typeof opening === 'string' && cut > 1 ? [opening.slice(cut), ...plain.slice(1)] : plain
   const user = 'message.content'
   return [
+    PLAIN_PROMPT,
     '{%- set turn = namespace(first=true, system=none) -%}',
     '{%- for message in messages -%}',
     "{%- if message.role == 'system' or message.role == 'developer' -%}",

@@ -13,7 +13,7 @@ import { ChatTemplate } from '../model/chat-template.ts'
 import type { TokenizerFiles } from '../model/model-source.ts'
 import { templateInput } from '../model/template-input.ts'
 import { tokenBytes } from '../model/token-bytes.ts'
-import { Tokenizer } from '../model/tokenizer.ts'
+import { kindRendered, type PromptKind, Tokenizer } from '../model/tokenizer.ts'
 import { type ChatMessage, GenerateRequest } from '../protocol.ts'
 import { AdapterCache } from '../residency/adapter-cache.ts'
 import { type PackedDelta, packDelta, viewPacked } from '../residency/packed-delta.ts'
@@ -36,7 +36,7 @@ export class LocalEngine {
   readonly #chunkTokens: number
   readonly #deltas: AdapterCache
   /** Of the adapters that brought one. */
-  readonly #templates = new Map<string, ChatTemplate>()
+  readonly #templates = new Map<string, { readonly template: ChatTemplate; readonly kind: PromptKind }>()
   /** The prompt whose whole chunks are in the KV cache, and the delta that they were computed with. */
   #prompt: { readonly digest: string | null; readonly tokens: Int32Array } = { digest: null, tokens: new Int32Array() }
   /** Ends when the generation before has ended, however it did: there is one KV cache. */
@@ -91,7 +91,9 @@ export class LocalEngine {
     const endTokenIds = [...this.#tokenizer.eosTokenIds, ...sampling.stop_token_ids]
     const seed = choiceSeed(sampling.seed ?? Math.floor(Math.random() * MAX_SEED), 0)
     const grammar = this.#grammars.matcher(sampling.response_format, endTokenIds)
-    const choice = new ChoiceStream(0, this.#tokenizer, sampling, endTokenIds)
+    const choice = new ChoiceStream(0, this.#tokenizer, sampling, endTokenIds, {
+      prompt: messages ? undefined : tokens,
+    })
     yield { event: 'started', promptTokens: tokens.length }
     const cachedTokens = this.#begin(tokens, delta)
     let logits = await this.#prefill(tokens, cachedTokens, signal)
@@ -158,11 +160,11 @@ export class LocalEngine {
   }
 
   #encodeChat(messages: readonly ChatMessage[], { delta, ...extras }: OnePrompt): Int32Array {
-    const template = delta === null ? undefined : this.#templates.get(delta)
-    if (!template) return this.#tokenizer.encodeChat(messages, extras)
+    const own = delta === null ? undefined : this.#templates.get(delta)
+    if (!own) return this.#tokenizer.encodeChat(messages, extras)
     try {
-      const text = template.render(templateInput(messages, extras, this.#tokenizer.specials))
-      return this.#tokenizer.encodeRendered(text)
+      const text = own.template.render(templateInput(messages, extras, this.#tokenizer.specials))
+      return this.#tokenizer.encodeAs(text, own.kind)
     } catch (error) {
       throw new BackendError('bad_request', `The adapter's chat template refuses these messages: ${sentence(error)}`)
     }
@@ -174,7 +176,9 @@ export class LocalEngine {
     try {
       const delta = decodeDelta(bytes, base)
       const { chatTemplate } = delta.metadata
-      if (chatTemplate !== undefined) this.#templates.set(digest, new ChatTemplate(chatTemplate))
+      if (chatTemplate !== undefined) {
+        this.#templates.set(digest, { template: new ChatTemplate(chatTemplate), kind: kindRendered(chatTemplate) })
+      }
       const { shape, values } = packDelta(digest, delta, groups, base)
       return viewPacked(digest, shape, groups, base, values)
     } catch (error) {

@@ -6,7 +6,7 @@ import type { ResponseFormat } from '../grammar/grammar.ts'
 import { AdapterTemplates } from '../model/adapter-templates.ts'
 import { PromptEncoder } from '../model/prompt-encoder.ts'
 import { type TemplateExtras, templateInput } from '../model/template-input.ts'
-import type { Tokenizer } from '../model/tokenizer.ts'
+import { kindRendered, type Tokenizer } from '../model/tokenizer.ts'
 import { type ChatMessage, type GenerateRequest, promptsOf } from '../protocol.ts'
 import { type ToolUse, toolUse } from '../tools/tool-use.ts'
 import { checkNamedTokens } from './named-tokens.ts'
@@ -48,7 +48,7 @@ export class Prompts {
     checkNamedTokens(request.sampling, this.#tokenizer.source.vocabSize)
     if (messages) {
       const text = await this.#render(messages, request, tenant, adapterTemplate)
-      return this.#encoder.encode([text + (tools?.promptEnd ?? '')], 'rendered', tenant)
+      return this.#encoder.encode([text + (tools?.promptEnd ?? '')], kindRendered(adapterTemplate), tenant)
     }
     const prompts = promptsOf(prompt ?? '')
     const texts = prompts.filter((one) => typeof one === 'string')

@@ -1,6 +1,7 @@
 // Text to tokens and back, and messages to a prompt, as the model's own files say: tokenizer.json and its chat template.
 // The work is done by @huggingface/tokenizers and chat-template.ts; this adds only streaming.
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
+import { PLAIN_PROMPT } from '../../adapters/delta.ts'
 import { BackendError, StartupError } from '../errors.ts'
 import type { ChatMessage } from '../protocol.ts'
 import { ChatTemplate } from './chat-template.ts'
@@ -12,6 +13,11 @@ import { fallBackToBytes } from './unigram-bytes.ts'
 
 /** `plain` gets the special tokens that the tokenizer adds by itself; `rendered` by a chat template has them already. */
 export type PromptKind = 'plain' | 'rendered'
+
+/** What the text is that an adapter's own chat template has rendered; of the model's, where it has none. */
+export function kindRendered(adapterTemplate: string | undefined): PromptKind {
+  return adapterTemplate?.startsWith(PLAIN_PROMPT) ? 'plain' : 'rendered'
+}
 
 /** No space before a full stop is taken out, which many tokenizers' files ask for: text that is out already would change. */
 const AS_IT_IS = { clean_up_tokenization_spaces: false }

@@ -1,5 +1,6 @@
 import { Template } from '@huggingface/jinja'
 import { describe, expect, test } from 'vitest'
+import { PLAIN_PROMPT } from '../../../adapters/delta.ts'
 import { alpacaChatTemplate } from '../../../adapters/formats/alpaca-template.ts'
 
 // The texts of alpaca-lora's templates "alpaca" and "alpaca_legacy", whose placeholders are Python's.
@@ -25,6 +26,10 @@ describe('the chat template made of an alpaca-lora template', () => {
     expect(render(ALPACA, [{ role: 'user', content: question }])).toBe(
       `${PREAMBLE}\n\n### Instruction:\n${question}\n\n### Response:\n`,
     )
+  })
+
+  test('leaves the special tokens to the tokenizer, as the training script did', () => {
+    expect(alpacaChatTemplate(ALPACA, 'alpaca.json').startsWith(PLAIN_PROMPT)).toBe(true)
   })
 
   test('keeps the legacy template without a newline at its end', () => {
