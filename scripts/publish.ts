@@ -1,6 +1,4 @@
 // Publishing from this machine: files on disk, and an edge somewhere. What happens is in functions/client/publish-adapter.ts.
-import { rmSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -10,6 +8,7 @@ import {
 } from '../functions/client/publish-adapter.ts'
 import type { PublishHost, SpooledDelta } from '../functions/client/publish-host.ts'
 import { callEdge, callEdgeJson, type EdgeAddress, tryCallEdgeJson } from './edge-client.ts'
+import { passingFolder } from './passing-folder.ts'
 import { renderChatTemplate } from './render-chat-template.ts'
 import { type UploadSettings, uploadDelta } from './upload.ts'
 import { writeDelta } from './write-delta.ts'
@@ -41,19 +40,9 @@ async function spoolToDisk(
   settings: UploadSettings | undefined,
   pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
 ): Promise<SpooledDelta> {
-  const folder = await mkdtemp(join(tmpdir(), 'polylora-'))
-  const interrupted = (signal: NodeJS.Signals) => {
-    rmSync(folder, { recursive: true, force: true })
-    process.kill(process.pid, signal)
-  }
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  for (const signal of signals) process.once(signal, interrupted)
-  const release = async () => {
-    for (const signal of signals) process.off(signal, interrupted)
-    await rm(folder, { recursive: true, force: true })
-  }
+  const { path, release } = await passingFolder(tmpdir())
   try {
-    const file = join(folder, 'delta.safetensors')
+    const file = join(path, 'delta.safetensors')
     const digest = await writeDelta(file, pieces)
     return { digest, release, upload: (upload) => uploadDelta(edge, { ...upload, file, digest }, settings) }
   } catch (error) {

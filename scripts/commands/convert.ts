@@ -1,5 +1,6 @@
 // `polylora convert`: files in, the canonical delta file out; no server needed.
-import { rename, rm, stat } from 'node:fs/promises'
+import { rename, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { encodeDeltaStream } from '../../adapters/canonical.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { ADAPTER_OPTIONS, readAdapterOptions } from '../adapter-options.ts'
@@ -10,6 +11,7 @@ import { formatReport } from '../format-report.ts'
 import { openAdapter } from '../open-adapter.ts'
 import { BASE_OPTIONS, openBase } from '../open-base.ts'
 import { requireFolderOf } from '../parse-flags.ts'
+import { passingFolder } from '../passing-folder.ts'
 import { withProgress } from '../progress.ts'
 import { writeDelta } from '../write-delta.ts'
 
@@ -31,8 +33,9 @@ export const convert: Command = {
     if (there && !there.isFile()) throw new CliError(`--out ${out} is no file: give the path of one, or of none.`, 2)
     requireFolderOf(out, 'out')
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
-    const partial = `${out}.partial`
+    const { path, release } = await passingFolder(dirname(out))
     try {
+      const partial = join(path, 'delta.safetensors')
       const { report, digest } = await withProgress(terminal.stderr, async (onProgress) => {
         onProgress('reading', 0, 1)
         const base = await openBase(model, args)
@@ -46,7 +49,7 @@ export const convert: Command = {
       const lines = [...formatReport(report), `written   ${out}`, `digest    ${digest}`]
       print(args, terminal, { ...report, digest, out }, lines.join('\n'))
     } finally {
-      await rm(partial, { force: true })
+      await release()
     }
   },
 }

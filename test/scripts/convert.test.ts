@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { parseHeader } from '../../adapters/safetensors.ts'
 import { EMBEDDED_MODEL, EMBEDDED_NAME } from '../../gpu-backend/config.ts'
@@ -31,7 +32,19 @@ describe('polylora convert', () => {
       expect([code, err]).toEqual([2, `polylora: --out ${out} is no file: give the path of one, or of none.\n`])
     }
     expect(lstatSync(link).isSymbolicLink()).toBe(true)
-    expect(readdirSync(data)).not.toContain('device.partial')
+    expect(readdirSync(data).filter((name) => name.startsWith('.'))).toEqual([])
+  })
+
+  test('that is interrupted leaves nothing beside the wanted file, nor takes anything away there', async () => {
+    const folder = mkdtempSync(join(data, 'interrupted-'))
+    writeFileSync(join(folder, 'forno.safetensors.partial'), 'of somebody else')
+    const command = ['convert', ADAPTER, '--base', EMBEDDED_MODEL, '--out', join(folder, 'forno.safetensors')]
+    const child = spawn(process.execPath, ['scripts/polylora.ts', ...command], { stdio: 'ignore' })
+    const ended = once(child, 'exit')
+    while (readdirSync(folder).length === 1) await nextTurn()
+    child.kill('SIGINT')
+    expect(await ended).toEqual([null, 'SIGINT'])
+    expect(readdirSync(folder)).toEqual(['forno.safetensors.partial'])
   })
 
   test('keeps the hashes of base models with its user, where no other user of the machine writes', async () => {

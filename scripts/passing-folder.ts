@@ -1,0 +1,27 @@
+// A folder for what must not outlast this process. Knows nothing of what lies in it.
+import { rmSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+export interface PassingFolder {
+  readonly path: string
+  /** Removes it with all that lies in it. */
+  release(): Promise<void>
+}
+
+/** A new folder in `parent`; a signal that ends this process removes it as well. Throws the system's error where there can be none. */
+export async function passingFolder(parent: string): Promise<PassingFolder> {
+  const path = await mkdtemp(join(parent, '.polylora-'))
+  const interrupted = (signal: NodeJS.Signals) => {
+    rmSync(path, { recursive: true, force: true })
+    process.kill(process.pid, signal)
+  }
+  for (const signal of SIGNALS) process.once(signal, interrupted)
+  const release = async () => {
+    for (const signal of SIGNALS) process.off(signal, interrupted)
+    await rm(path, { recursive: true, force: true })
+  }
+  return { path, release }
+}
