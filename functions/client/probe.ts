@@ -51,12 +51,22 @@ export async function probeAdapter(
 async function ask(call: CallEdge, model: string): Promise<{ digest: string | null; logprobs: Map<string, number> }> {
   const body = JSON.stringify({ model, prompt: PROMPT, max_tokens: 1, temperature: 0, logprobs: ALTERNATIVES })
   const response = await call('/v1/completions', { method: 'POST', body })
-  const parsed = Answer.safeParse(await response.json().catch(() => undefined))
+  // An answer that breaks off says nothing of the adapter.
+  const text = await response.text()
+  const parsed = Answer.safeParse(tryParse(text))
   if (!parsed.success) {
     throw new ProbeFailure(`${model} answers a probe with values that are not finite numbers; train the adapter again.`)
   }
   const [top] = parsed.data.choices[0].logprobs.top_logprobs
   return { digest: response.headers.get('x-polylora-adapter'), logprobs: new Map(Object.entries(top)) }
+}
+
+function tryParse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
 function mostLikely(logprobs: ReadonlyMap<string, number>): string | undefined {

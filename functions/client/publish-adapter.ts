@@ -45,9 +45,23 @@ export interface PublishedAdapter {
   readonly report: PublishReport
 }
 
+/** The version is stored, but it could not be found out whether it acts; `cause` says why. */
+export class Unproven extends Error {
+  override readonly name = 'Unproven'
+  /** Whether its name points at it all the same, because it is new. */
+  readonly isNamed: boolean
+
+  constructor(cause: unknown, model: string, isNamed: boolean) {
+    const reason = (cause instanceof Error ? cause.message : String(cause)).replace(/\.?$/, '.')
+    const stored = isNamed ? `${model} is stored and answers already` : 'The version is stored'
+    super(`${reason} ${stored}, but was not tested: publish it again.`, { cause })
+    this.isNamed = isNamed
+  }
+}
+
 /**
  * Publishes an adapter through the edge and returns what was published. Throws AdapterError (the files), ProbeFailure (no
- * effect), and what `host` throws (the edge).
+ * effect), Unproven (not tested), and what `host` throws (the edge).
  */
 export async function publishAdapter(host: PublishHost, request: PublishRequest): Promise<PublishedAdapter> {
   const { tenant, name, onProgress } = request
@@ -62,21 +76,17 @@ export async function publishAdapter(host: PublishHost, request: PublishRequest)
     // A version that the edge has already, from an earlier or an interrupted publishing, needs no second upload.
     if (published?.versions.some((version) => version.digest === digest) !== true) {
       const onSent = (sent: number) => onProgress?.('uploading', sent, checked.bytes)
-      // A name that is new has nothing to keep: it points at the version at once, and is removed when the proof fails.
-      const moveName = published === undefined
-      await delta.upload({ path, bytes: checked.bytes, moveName, onProgress: onSent })
+      await delta.upload({ path, bytes: checked.bytes, onProgress: onSent })
     }
     const model = `${tenant}/${name}`
-    const isNew = published === undefined || isUnproven(published, digest)
-    const report = {
-      ...checked,
-      digest,
-      ...(await proveEffect(host, request, { model, digest, path, isNew }, info.base)),
-    }
+    const proof = await proveEffect(host, request, { model, digest, path }, info.base)
+    const report = { ...checked, digest, ...proof }
     await host.call(`${path}/versions/${digest}/report`, { method: 'PUT', body: JSON.stringify(report) })
-    if (published !== undefined && published.digest !== digest && !request.stage) {
+    // A name that is new points at its first version from the beginning.
+    const from = published?.digest ?? digest
+    if (!request.stage && (await host.read(path, Published)).digest !== digest) {
       // Refused where somebody else moved the name meanwhile: neither publisher overwrites the other's move unseen.
-      const body = JSON.stringify({ digest, from: published.digest })
+      const body = JSON.stringify({ digest, from })
       await host.call(`${path}/alias`, { method: 'PUT', body })
     }
     return { model, digest, report }
@@ -119,15 +129,16 @@ interface StoredVersion {
   readonly model: string
   readonly digest: string
   readonly path: string
-  /** Nothing that was proven has the name. */
-  readonly isNew: boolean
 }
 
-/** Probes the version itself, before the name points at it; a name that was made for it goes when the proof fails. */
+/**
+ * Probes the version itself, before the name points at it; a name that was made for it goes when the proof fails.
+ * @throws ProbeFailure, or Unproven where nothing could be found out
+ */
 async function proveEffect(
   host: PublishHost,
   { probe, onProgress }: PublishRequest,
-  { model, digest, path, isNew }: StoredVersion,
+  { model, digest, path }: StoredVersion,
   base: BaseModel,
 ): Promise<{ probe?: ProbeReport }> {
   if (probe === false) return {}
@@ -135,8 +146,13 @@ async function proveEffect(
   try {
     return { probe: await probeAdapter(host.call, `${model}@${digest}`, digest, base.name) }
   } catch (error) {
+    // Read now: others may have published under the name while this uploaded and was probed.
+    const stored = await host.tryReadAdapter(path, Published).catch(() => undefined)
+    if (error instanceof ProbeFailure) {
+      if (stored && isUnproven(stored, digest)) await host.call(path, { method: 'DELETE' })
+      throw error
+    }
     // A backend that cannot be reached proves nothing: what was uploaded waits for the next publishing.
-    if (isNew && error instanceof ProbeFailure) await host.call(path, { method: 'DELETE' })
-    throw error
+    throw new Unproven(error, model, stored?.digest === digest && stored.report === null)
   }
 }

@@ -19,7 +19,7 @@ export interface PublishHost {
 
 export interface SpooledDelta {
   readonly digest: string
-  /** Uploads the file as a version of the adapter. Throws as `call`. */
+  /** Uploads the file as a version of the adapter; a name that is in use goes on pointing where it points. Throws as `call`. */
   upload(upload: DeltaUpload): Promise<void>
   release(): Promise<void>
 }
@@ -28,7 +28,5 @@ export interface DeltaUpload {
   /** Of the adapter: /v1/adapters/<tenant>/<name> */
   readonly path: string
   readonly bytes: number
-  /** False: the name goes on pointing where it points. */
-  readonly moveName: boolean
   readonly onProgress: (sentBytes: number) => void
 }

@@ -6,6 +6,8 @@ import type { DeltaUpload, PublishHost } from './publish-host.ts'
 
 /** Below it, starting over costs less than asking what has arrived. */
 const ONE_REQUEST_BYTES = 16 * 1024 ** 2
+/** A name that points nowhere yet points at the version all the same. */
+const KEEPS_NAME = '?alias=keep'
 /** Attempts in a row that bring no part; what has arrived waits for the next run. */
 const MAX_FRUITLESS = 5
 
@@ -42,15 +44,14 @@ interface Delta extends DeltaUpload {
   readonly digest: string
 }
 
-/** Uploads and publishes. Throws what `host` throws; what had arrived by then is kept for the next attempt. */
+/** Uploads, and publishes without moving a name that is in use. Throws what `host` throws; what had arrived by then is kept for the next attempt. */
 export async function uploadDelta(
   host: UploadHost,
   delta: Delta,
   oneRequestBytes: number = ONE_REQUEST_BYTES,
 ): Promise<void> {
-  const query = delta.moveName ? '' : '?alias=keep'
   if (host.sendWhole && delta.bytes <= oneRequestBytes) {
-    return host.sendWhole(`${delta.path}${query}`, delta.onProgress)
+    return host.sendWhole(`${delta.path}${KEEPS_NAME}`, delta.onProgress)
   }
   const path = `${delta.path}/uploads/${delta.digest}`
   const arrived = await host.read(path, Parts)
@@ -61,7 +62,7 @@ export async function uploadDelta(
   const usable = arrived.parts.every(({ part }) => parts[part - 1] !== undefined && isPresent(parts[part - 1]!))
   if (!usable) await host.call(path, { method: 'DELETE' })
   await sendAll(host, delta, usable ? parts.filter((part) => !isPresent(part)) : parts)
-  await host.call(`${path}${query}`, { method: 'POST' })
+  await host.call(`${path}${KEEPS_NAME}`, { method: 'POST' })
 }
 
 function splitFile(bytes: number, partBytes: number): FilePart[] {

@@ -31,7 +31,7 @@ afterEach(() => edge.close())
 const progress: number[] = []
 const delta = (): FileUpload => {
   const onProgress = (sent: number) => progress.push(sent)
-  return { file: join(folder, 'delta'), bytes: bytes.length, digest, path: PATH, moveName: true, onProgress }
+  return { file: join(folder, 'delta'), bytes: bytes.length, digest, path: PATH, onProgress }
 }
 const upload = (settings: UploadSettings = {}, change: Partial<FileUpload> = {}) => {
   progress.length = 0
@@ -45,13 +45,13 @@ const upload = (settings: UploadSettings = {}, change: Partial<FileUpload> = {})
 describe('a delta on its way to the edge', () => {
   test('goes in one request where it is small', async () => {
     await upload({ oneRequestBytes: bytes.length })
-    expect(edge.calls).toEqual([`PUT ${PATH}`])
+    expect(edge.calls).toEqual([`PUT ${PATH}?alias=keep`])
     expect(edge.published).toEqual(bytes)
     expect(progress.at(-1)).toBe(bytes.length)
   })
 
   test('goes in parts where it is large, each with its digest', async () => {
-    await upload({}, { moveName: false })
+    await upload()
     expect(edge.parts.size).toBe(5)
     expect(edge.calls.at(-1)).toBe(`POST ${PATH}/uploads/<digest>?alias=keep`)
     expect(edge.published).toEqual(bytes)
@@ -139,7 +139,7 @@ describe('parts put straight into the bucket', () => {
       { announced: [1, 1, 2], written: 2 },
     ])
     expect(edge.announced).toEqual([1, 1, 2, 2])
-    expect(edge.calls.at(-1)).toBe(`POST ${PATH}/uploads/<digest>`)
+    expect(edge.calls.at(-1)).toBe(`POST ${PATH}/uploads/<digest>?alias=keep`)
   })
 
   test('a bucket that takes nothing, and one that is none, are one sentence each', async () => {

@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import english from 'zod/v4/locales/en.js'
 import { AdapterError, type AdapterErrorCode } from '../../../adapters/errors.ts'
 import { ProbeFailure } from '../../client/probe.ts'
-import { publishAdapter } from '../../client/publish-adapter.ts'
+import { publishAdapter, Unproven } from '../../client/publish-adapter.ts'
 import { EdgeError } from '../api/edge.ts'
 import { browserHost } from './browser-host.ts'
 import { toFileSet } from './chosen-files.ts'
@@ -49,9 +49,13 @@ function tell(news: FromPublisher): void {
 
 function refusalOf(error: unknown): RefusalFacts {
   const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof Unproven) {
+    return { title: titleOf(error.cause), message, stored: error.isNamed ? 'named' : 'beside' }
+  }
   // Somebody else moved the name while this version was tested.
-  const isStored = error instanceof EdgeError && error.code === 'alias_moved'
-  return { title: isStored ? 'The name was moved meanwhile' : titleOf(error), message, isStored }
+  const isMoved = error instanceof EdgeError && error.code === 'alias_moved'
+  if (isMoved) return { title: 'The name was moved meanwhile', message, stored: 'beside' }
+  return { title: titleOf(error), message, stored: 'nowhere' }
 }
 
 function titleOf(error: unknown): string {

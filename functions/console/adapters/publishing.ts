@@ -14,13 +14,13 @@ export interface PublishProgress {
   readonly total: number
 }
 
-/** Why nothing was published. */
+/** Why it was not published. */
 export interface RefusalFacts {
   /** What kind of thing went wrong. */
   readonly title: string
   readonly message: string
-  /** The version is there, though its name does not point at it. */
-  readonly isStored: boolean
+  /** Where the version is by then: nowhere, stored while its name points elsewhere, or under its name. */
+  readonly stored: 'nowhere' | 'beside' | 'named'
 }
 
 export type FromPublisher =
@@ -54,7 +54,7 @@ export async function publishInWorker(
       }
       worker.onerror = ({ message }) => {
         const sentence = `The page could not go on (${message || 'its worker did not start'}): load it again.`
-        reject(new PublishRefused({ title: 'Something unforeseen happened', message: sentence, isStored: false }))
+        reject(new PublishRefused({ title: 'Something unforeseen happened', message: sentence, stored: 'nowhere' }))
       }
       signal.addEventListener('abort', () => reject(signal.reason), { once: true })
       worker.postMessage(order)
