@@ -26,11 +26,11 @@ export async function tryEraseTenant(
   const { begunMs, ...erased } = deletion
   edge.authenticator.forget()
   const [now, later] = [erased.digests.slice(0, FILES_AT_ONCE), erased.digests.slice(FILES_AT_ONCE)]
-  const orphans = await eraseOrphans(env.DB, edge.cachedObjects, now, Date.now())
+  const { erased: files, left } = await eraseOrphans(env.DB, edge.cachedObjects, now, Date.now())
   const evicted = await evictEverywhere(
     edge,
     requestId,
-    orphans.map((digest) => ({ tenant: id, digest })),
+    files.map((digest) => ({ tenant: id, digest })),
   )
   // They stay noted: `removeTenant` has the sweep look again for what was still on its way.
   for (const digest of erased.uploads.slice(0, UPLOADS_AT_ONCE))
@@ -44,8 +44,8 @@ export async function tryEraseTenant(
     erased_ms: Date.now(),
     keys: erased.keys,
     adapters: erased.adapters,
-    objects: orphans.map((digest) => objectKey('deltas', digest)),
-    objects_later: later.map((digest) => objectKey('deltas', digest)),
+    objects: files.map((digest) => objectKey('deltas', digest)),
+    objects_later: [...left, ...later].map((digest) => objectKey('deltas', digest)),
     uploads: erased.uploads,
     backend_caches: evicted,
     kept: 'usage records and this receipt',

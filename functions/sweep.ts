@@ -36,13 +36,14 @@ export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<v
 async function sweepErasures(edge: Edge, db: D1Database, requestId: string, nowMs: number): Promise<void> {
   const due = await takeErasures(db, nowMs)
   const digests = due.map(({ digest }) => digest)
-  const orphans = new Set(await eraseOrphans(db, edge.cachedObjects, digests, Date.now()))
+  const orphans = await eraseOrphans(db, edge.cachedObjects, digests, Date.now())
+  const erased = new Set(orphans.erased)
   const asked = await evictEverywhere(
     edge,
     requestId,
-    due.filter(({ digest }) => orphans.has(digest)),
+    due.filter(({ digest }) => erased.has(digest)),
   )
-  const left = new Set(asked.flatMap(({ digest, failed }) => (failed > 0 ? [digest] : [])))
+  const left = new Set([...orphans.left, ...asked.flatMap(({ digest, failed }) => (failed > 0 ? [digest] : []))])
   await endErasures(
     db,
     digests.filter((digest) => !left.has(digest)),

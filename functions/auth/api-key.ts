@@ -11,6 +11,8 @@ import type { Scope } from './scope.ts'
 /** The caller, as far as the rest of the edge needs to know. */
 export interface Principal {
   readonly tenant: string
+  /** When it was created, which tells it from one of the same name that was deleted; milliseconds since the epoch. */
+  readonly sinceMs: number
   readonly keyId: string
   readonly scopes: readonly string[]
   readonly terms: Terms
@@ -23,12 +25,13 @@ const MAX_KEYS = 10_000
 const KeyRow = z.object({
   id: z.string(),
   tenant: z.string(),
+  created_ms: z.number(),
   scopes: z.string(),
   expires_ms: z.nullable(z.number()),
   ...Terms.shape,
 })
 
-const LOOK_UP = `SELECT k.id, k.tenant, k.scopes, k.expires_ms, ${TERMS_COLUMNS.map((column) => `t.${column}`).join(', ')}
+const LOOK_UP = `SELECT k.id, k.tenant, t.created_ms, k.scopes, k.expires_ms, ${TERMS_COLUMNS.map((column) => `t.${column}`).join(', ')}
   FROM api_keys k JOIN tenants t ON t.id = k.tenant WHERE k.hash = ? AND k.revoked_ms IS NULL AND t.deleting_ms IS NULL`
 
 /** Finds the principal of a request; one for each isolate. */
@@ -68,8 +71,8 @@ export class Authenticator {
 async function lookUp(db: D1Database, hash: string): Promise<Principal | undefined> {
   const row = await db.prepare(LOOK_UP).bind(hash).first()
   if (!row) return undefined
-  const { id, tenant, scopes, expires_ms: expiresMs, ...terms } = KeyRow.parse(row)
-  return Object.freeze({ tenant, keyId: id, scopes: scopes.split(' '), terms, expiresMs })
+  const { id, tenant, created_ms: sinceMs, scopes, expires_ms: expiresMs, ...terms } = KeyRow.parse(row)
+  return Object.freeze({ tenant, sinceMs, keyId: id, scopes: scopes.split(' '), terms, expiresMs })
 }
 
 /** @throws ApiError 403 where the key lacks `scope` */

@@ -27,6 +27,9 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
         'The balance does not cover the most that this request may cost: top it up, or set a lower max_tokens.',
         NOT_AGAIN,
       )
+    // As everywhere, once the edge that still remembered the key looks it up again.
+    case 'erased':
+      return new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
     case 'in_progress':
       return new ApiError(
         409,

@@ -7,6 +7,8 @@ import type { UsageRecord } from './usage-record.ts'
 export interface Reservation {
   readonly requestId: string
   readonly nowMs: number
+  /** When its tenant was created. Absent from an edge of the version before, as `mostNano` is. */
+  readonly sinceMs?: number
   /** What it will use, as far as can be said before it has run: what the limits are asked for. */
   readonly promptTokens: number
   readonly completionTokens: number
@@ -19,6 +21,8 @@ export interface Reservation {
 /** What a request has used, as its meter is told while it runs and when it ends. */
 export interface Account {
   readonly record: UsageRecord
+  /** As a reservation's. */
+  readonly sinceMs?: number
   readonly terms: Terms
   readonly idempotency: IdempotencyKey | undefined
 }
@@ -65,7 +69,7 @@ export interface StoredAnswer {
 export type ReserveAnswer =
   | { readonly kind: 'granted'; readonly rate: RateState }
   | Limited
-  | { readonly kind: 'unpaid' }
+  | { readonly kind: 'unpaid' | 'erased' }
   | KeyTaken
 
 export interface Limited {

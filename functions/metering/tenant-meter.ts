@@ -13,6 +13,8 @@ import { priceNano, type Terms } from './terms.ts'
 
 const FLUSH_AFTER_MS = 500
 const RETRY_FLUSH_MS = 2_000
+/** So many batches of records go to D1 in one alarm: more in a second than a Durable Object can settle. */
+const BATCHES_AT_ONCE = 20
 /** A request of which nothing was heard for so long has lost its edge. */
 const LEASE_MS = 180_000
 /** Before it runs nothing is heard of it: three backends are tried, one after another, and each may be silent for long. */
@@ -61,7 +63,7 @@ export class TenantMeter extends DurableObject<MeterBindings> {
   #answers: KeptAnswers
   #outbox: Outbox
   #forgotMs = 0
-  /** What began before was for a tenant of this name that has been deleted. */
+  /** A tenant that was created before was another one of this name, which has been deleted. */
   #erasedMs = 0
 
   constructor(ctx: DurableObjectState, env: MeterBindings) {
@@ -84,6 +86,8 @@ export class TenantMeter extends DurableObject<MeterBindings> {
   /** Opens a request where the tenant's limits and balance allow it; the same request again is the same reservation. */
   async reserve(reservation: Reservation): Promise<ReserveAnswer> {
     const { requestId, nowMs, terms, idempotency } = reservation
+    // By a key that another isolate still remembers.
+    if ((reservation.sinceMs ?? nowMs) <= this.#erasedMs) return { kind: 'erased' }
     this.#releaseUnheard(nowMs)
     if (this.#open.has(requestId)) return { kind: 'granted', rate: this.#limits.rate(terms, nowMs) }
     const known = idempotency && this.#answers.find(idempotency, nowMs - REMEMBER_MS, (id) => this.#open.has(id))
@@ -169,7 +173,9 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     this.#closeLost(nowMs)
     this.#forgetOld(nowMs)
     try {
-      if (await this.#outbox.flush()) await this.#wake(nowMs + FLUSH_AFTER_MS)
+      let [isMore, batches] = [true, 0]
+      while (isMore && batches++ < BATCHES_AT_ONCE) isMore = await this.#outbox.flush()
+      if (isMore) await this.#wake(nowMs + FLUSH_AFTER_MS)
     } catch (error) {
       console.error(JSON.stringify({ event: 'usage_flush_failed', reason: String(error) }))
       await this.#wake(nowMs + RETRY_FLUSH_MS)
@@ -205,8 +211,8 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     if (outcome === 'lost') this.#sql.exec('INSERT OR REPLACE INTO lost VALUES (?, ?, ?)', id, price, nowMs)
   }
 
-  #isOfErased({ record }: Account): boolean {
-    return record.started_ms <= this.#erasedMs
+  #isOfErased({ record, sinceMs }: Account): boolean {
+    return (sinceMs ?? record.started_ms) <= this.#erasedMs
   }
 
   #release(requestId: string, nowMs: number): void {

@@ -15,6 +15,8 @@ interface TicketOptions {
   /** A stub of the tenant's meter: a new one each time, since one that has failed stays broken. */
   readonly meter: () => Meter
   readonly known: Known
+  /** When the tenant was created; milliseconds since the epoch. */
+  readonly sinceMs: number
   readonly terms: Terms
   readonly idempotency: IdempotencyKey | undefined
   /** Keeps a promise alive after the answer has gone out. */
@@ -50,7 +52,7 @@ export class Ticket {
 
   /** @throws ApiError 503 where the meter cannot be reached: then nothing may be generated */
   async reserve({ expected, most }: TokensWanted): Promise<ReserveAnswer> {
-    const { meter, known, terms, idempotency, waitUntil } = this.#options
+    const { meter, known, sinceMs, terms, idempotency, waitUntil } = this.#options
     const { request_id: requestId, started_ms: nowMs } = known
     const { prompt: promptTokens, completion: completionTokens } = expected
     const mostNano = priceNano(terms, {
@@ -58,7 +60,7 @@ export class Ticket {
       cached_tokens: 0,
       completion_tokens: most.completion,
     })
-    const reservation = { requestId, nowMs, promptTokens, completionTokens, mostNano, terms, idempotency }
+    const reservation = { requestId, nowMs, sinceMs, promptTokens, completionTokens, mostNano, terms, idempotency }
     // It knows the request if it is asked twice.
     const ask = async (asked: Meter): Promise<ReserveAnswer> => await asked.reserve(reservation)
     // Else what it may have granted would hold the balance, and the Idempotency-Key, until it is given up for lost.
@@ -128,8 +130,8 @@ export class Ticket {
   }
 
   #account(outcome: Outcome, nowMs: number): Account {
-    const { terms, idempotency } = this.#options
-    return { record: this.#record(outcome, nowMs), terms, idempotency }
+    const { sinceMs, terms, idempotency } = this.#options
+    return { record: this.#record(outcome, nowMs), sinceMs, terms, idempotency }
   }
 
   #record(outcome: Outcome, nowMs: number): UsageRecord {

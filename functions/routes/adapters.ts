@@ -112,7 +112,7 @@ adapters
     const { digests, gone } = await deleteAdapter(c.env.DB, adapter, Date.now())
     const now = digests.slice(0, FILES_AT_ONCE)
     const orphans = await eraseOrphans(c.env.DB, c.var.edge.cachedObjects, now, Date.now())
-    const erased = orphans.map((digest) => ({ tenant: adapter.tenant, digest }))
+    const erased = orphans.erased.map((digest) => ({ tenant: adapter.tenant, digest }))
     c.executionCtx.waitUntil(evictEverywhere(c.var.edge, c.var.requestId, erased))
     // Whether somebody else has the same bytes is nobody's business.
     return c.json<AdapterDeleted>({ id: fullName(adapter), object: 'adapter.deleted', deleted: true, erased: gone })

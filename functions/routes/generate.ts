@@ -22,6 +22,12 @@ import { backendContext } from './backend-context.ts'
 import { openTicket, reserve } from './request-account.ts'
 import { warm } from './warm-early.ts'
 
+/**
+ * Cloudflare ends what goes on 30 s after a client has left, without a word to it: a generation that takes longer is broken off
+ * before, while its account can still be closed with what was used.
+ */
+const FINISH_MS = 25_000
+
 interface GenerateCall {
   readonly dialect: Dialect
   readonly model: string
@@ -49,8 +55,7 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   if (stored) return replay(c, call, stored)
 
   const left = new AbortController()
-  // An answer that is kept for its Idempotency-Key is worth finishing without a reader.
-  const onLeave = () => (ticket.isKept ? undefined : left.abort())
+  const onLeave = leaving(ticket, left)
   whenLeft(c, onLeave)
   const context = backendContext(c, model.base, left.signal, call.request.messages ? 'messages' : 'prompt')
   const request = { ...call.request, delta: model.digest }
@@ -71,6 +76,12 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
     // Nobody reads on, but what is kept must be, and what is not must be ended for its account to be closed.
     c.executionCtx.waitUntil(ticket.isKept ? drain(events) : events.return(undefined))
   })
+}
+
+/** What a client's leaving does. An answer that is kept for its Idempotency-Key is worth finishing without a reader. */
+function leaving({ isKept }: Ticket, left: AbortController): () => void {
+  if (!isKept) return () => left.abort()
+  return () => void setTimeout(() => left.abort(), FINISH_MS)
 }
 
 function whenLeft({ req }: Context<EdgeEnv>, onLeave: () => void): void {

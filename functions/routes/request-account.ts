@@ -13,7 +13,7 @@ export function openTicket(
   { adapter, digest }: ResolvedModel,
   idempotency: IdempotencyKey | undefined,
 ): Ticket {
-  const { tenant, keyId, terms } = c.var.principal
+  const { tenant, sinceMs, keyId, terms } = c.var.principal
   return new Ticket({
     meter: () => meterOf(c.env, tenant),
     known: {
@@ -25,6 +25,7 @@ export function openTicket(
       digest,
       started_ms: Date.now(),
     },
+    sinceMs,
     terms,
     idempotency,
     waitUntil: (promise) => c.executionCtx.waitUntil(promise),

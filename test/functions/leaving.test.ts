@@ -70,4 +70,18 @@ describe('a client that leaves', () => {
       expect(backend.generations.filter((generation) => generation.tenant === key)).toHaveLength(1)
     },
   )
+
+  test('an answer that is kept but takes longer than the platform lets it is paid for as far as it came', async () => {
+    const key = await tenant('endless', { completion_price_nano: 7 })
+    let words = 0
+    backend.behaviour.pace = () => (words++ === 0 ? Promise.resolve() : new Promise(() => {}))
+    await edge.callAndLeave(key, CHAT, question(true, { 'idempotency-key': 'k' }))
+    const records = await waitFor(async () => {
+      const rows = await recordsOf(key)
+      return rows.length > 0 && rows
+    })
+    expect(records).toMatchObject([{ outcome: 'cut', completion_tokens: 1, price_nano: 7 }])
+    backend.reset()
+    expect((await ask(key, { stream: true }, { 'idempotency-key': 'k' })).status).toBe(200)
+  }, 60_000)
 })

@@ -190,6 +190,21 @@ describe('of a deleted tenant whose name is in use again', () => {
     })
   })
 
+  test('a request by a key that an edge still remembers is refused, the next tenant’s is not', async () => {
+    await create('memory', 'remembered')
+    const { created_ms: createdMs } = (await edge.admin('GET', '/tenants/memory')).body
+    expect((await edge.admin('DELETE', '/tenants/memory')).status).toBe(200)
+    // As an isolate that has not looked it up again sees it.
+    await edge.db.prepare("INSERT INTO tenants (id, created_ms) VALUES ('memory', ?)").bind(createdMs).run()
+    await edge.addTenant('memory', 'remembered-again')
+    const refused = await ask('remembered-again', {})
+    expect(refused.status).toBe(401)
+    expect(await refused.json()).toMatchObject({ error: { code: 'invalid_api_key' } })
+    await edge.db.prepare("UPDATE tenants SET created_ms = ? WHERE id = 'memory'").bind(Date.now()).run()
+    await edge.addTenant('memory', 'next')
+    expect((await ask('next', {})).status).toBe(200)
+  })
+
   test('a delta moves no name', async () => {
     await create('reuse', 'reuse-old')
     const bytes = makeDelta(71)
