@@ -23,18 +23,22 @@ export interface EmbeddedRunner {
   release(): void
 }
 
-/** With files in `cacheDir`, and with all its graphs unless it is to be the whole one alone; the caller releases it. */
+/**
+ * With files in `cacheDir`, with all its graphs unless it is to be the whole one alone, and with so much room for the batch's
+ * deltas, if any bound; the caller releases it.
+ */
 export async function embeddedRunner(
   cacheDir: string,
   maxRows: number,
   format: 'f32' | 'int8' | 'int4' = 'f32',
   graphs: 'all' | 'whole alone' = 'all',
+  stackBytes = Number.POSITIVE_INFINITY,
 ): Promise<EmbeddedRunner> {
   const source = await openModelSource(EMBEDDED_MODEL)
   const base = await identify(source, 'embedded', cacheDir)
   const path = await graphPath(source, base.fingerprint, { format, target: 'cpu', positions: CONTEXT_TOKENS }, cacheDir)
   const options = { graphPath: path, floatType: 'f32', config: source.config, device: 'cpu', threads: 2 } as const
-  const runner = new Runner({ ...options, maxRows, contextTokens: CONTEXT_TOKENS })
+  const runner = new Runner({ ...options, maxRows, contextTokens: CONTEXT_TOKENS, stackBytes })
   if (graphs === 'all') await runner.loadVariants()
   const tokenizer = new Tokenizer(source.tokenizer, source.config.vocabSize)
   const templates = new AdapterTemplates()

@@ -9,6 +9,7 @@ import type { Bound } from './decode-step.ts'
 import { DeltaStack } from './delta-stack.ts'
 import { type DeltaTensor, deltaTensors, type NoChange, noChange, noChangeTensors } from './delta-tensors.ts'
 import type { Device, HostArray, OnnxRuntime, Value } from './ort.ts'
+import { sameRows } from './rows-apart.ts'
 
 /** The A and B tensors of every projection: what is bound together, each to graphs that take deltas of its scope. */
 export type DeltaTensors = readonly { readonly name: string; readonly scope: DeltaScope; readonly value: Value }[]
@@ -106,7 +107,7 @@ export class DeltaInputs {
     // Most steps run the rows of the step before: then nothing is looked at, group by group.
     const digests = deltas.map((delta) => delta?.digest ?? null)
     if (this.#stacked && sameRows(this.#stacked.digests, digests)) return this.#stacked.tensors
-    const stacked = this.#stacks.map((stack) => stack.fill(deltas))
+    const stacked = this.#fill(deltas)
     const key = [deltas.length, ...stacked.map(({ rank }) => rank)].join()
     if (this.#stacked?.key !== key) {
       for (const { value } of this.#stacked?.tensors ?? []) value.release()
@@ -117,6 +118,17 @@ export class DeltaInputs {
       this.#stacked = { key, digests, tensors: [...this.#stacked.tensors] }
     }
     return this.#stacked.tensors
+  }
+
+  #fill(deltas: readonly (PackedDelta | null)[]): ReturnType<DeltaStack['fill']>[] {
+    try {
+      return this.#stacks.map((stack) => stack.fill(deltas))
+    } catch (error) {
+      // Some stacks have moved by then: no tensor is over what they were.
+      for (const { value } of this.#stacked?.tensors ?? []) value.release()
+      this.#stacked = undefined
+      throw error
+    }
   }
 
   /** Tensors over the stack of a group, whose rank is `rank`. */
@@ -137,8 +149,4 @@ export class DeltaInputs {
     const data = this.#floatType === 'f16' && values instanceof Float32Array ? new Float16Array(values) : values
     return { name, scope, value: this.#runtime.hostTensor(data, this.#floatType, all) }
   }
-}
-
-function sameRows(x: readonly (string | null)[], y: readonly (string | null)[]): boolean {
-  return x.length === y.length && x.every((digest, row) => digest === y[row])
 }

@@ -35,6 +35,7 @@ export class DeltaStack {
   /**
    * Puts `deltas` into the rows; what lies there already is left. Returns the rank that every row has then, 0 where none of
    * them changes anything here and nothing need be stacked, and whether anything was put.
+   * @throws RangeError where there is no memory for it; the stack is as before then
    */
   fill(deltas: readonly (PackedDelta | null)[]): { rank: number; filled: boolean } {
     const changes = deltas.map((delta) => delta?.groups[this.#index])
@@ -68,10 +69,14 @@ export class DeltaStack {
     if (rank <= this.#rank && rank > this.#rank / 2) return
     const { in: inSize, out, projections, smoothing } = this.#group
     const columns = this.#maxRows * projections.length * rank
+    // All or none: there may be no memory for one of them.
+    const a = smoothing ? new Uint8Array(columns * inSize) : floatArray(this.#floatType, columns * inSize)
+    const scales = new Float32Array(smoothing ? columns : 0)
+    const b = floatArray(this.#floatType, this.#maxRows * out * rank)
     this.#rank = rank
-    this.#a = smoothing ? new Uint8Array(columns * inSize) : floatArray(this.#floatType, columns * inSize)
-    this.#scales = new Float32Array(smoothing ? columns : 0)
-    this.#b = floatArray(this.#floatType, this.#maxRows * out * rank)
+    this.#a = a
+    this.#scales = scales
+    this.#b = b
     // Fresh memory is zero, which is what a row of the base model holds.
     this.#rows = Array.from({ length: this.#maxRows }, () => null)
   }

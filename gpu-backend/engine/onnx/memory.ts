@@ -5,8 +5,8 @@ import type { ModelConfig } from '../../model/model-config.ts'
 import { HEAD, projectionGroups } from '../../model/projection-groups.ts'
 import type { FloatType } from '../../model/weight-formats.ts'
 import { TYPICAL_ANSWER_TOKENS } from '../../scheduler/scheduler.ts'
-import { floatBytes } from './float-array.ts'
 import { kvBytesPerToken } from './kv-cache.ts'
+import { stackBytesPerRank } from './rows-apart.ts'
 
 export interface MemoryOptions {
   readonly budgetBytes: number
@@ -31,8 +31,11 @@ export interface MemoryPlan {
 /** The budget's part for deltas in memory, and for saved prefixes. */
 const DELTA_SHARE = 0.25
 const PREFIX_SHARE = 0.1
-/** Stacks of the running batch are planned for this rank; larger ranks take more while they run. */
+/** Each row of the running batch has room in the stacks for a delta of this rank, */
 const TYPICAL_RANK = 16
+/** and up to this one as far as a part of the budget goes: rows with larger deltas are computed by themselves. */
+const LARGE_RANK = 64
+const STACK_SHARE = 0.15
 const MIN_CONTEXT_TOKENS = 64
 
 /**
@@ -47,13 +50,9 @@ export function planMemory(config: ModelConfig, options: MemoryOptions): MemoryP
   const prefixCacheBytes = Math.floor(budgetBytes * PREFIX_SHARE)
   const forRows = budgetBytes - hostDeltaBytes - prefixCacheBytes
   const tokenBytes = kvBytesPerToken(config, floatType)
-  const stackRowBytes =
-    TYPICAL_RANK *
-    floatBytes(floatType) *
-    projectionGroups(config).reduce(
-      (sum, { in: inSize, projections, out, name }) => (name === HEAD ? sum : sum + projections.length * inSize + out),
-      0,
-    )
+  const layers = projectionGroups(config).filter(({ name }) => name !== HEAD)
+  const rankBytes = layers.reduce((sum, group) => sum + stackBytesPerRank(group, floatType), 0)
+  const stackRowBytes = TYPICAL_RANK * rankBytes
   // Where rows share the tokens, one must be able to have its whole context while the others have a typical answer's.
   const rowTokens = options.sharesTokens ? Math.min(TYPICAL_ANSWER_TOKENS, contextTokens) : contextTokens
   const besideOneWhole = forRows - (contextTokens - rowTokens) * tokenBytes
@@ -63,7 +62,11 @@ export function planMemory(config: ModelConfig, options: MemoryOptions): MemoryP
       `--memory ${Math.round(budgetBytes / 1e6)} MB does not hold one sequence of ${contextTokens} tokens: raise --memory or lower --context.`,
     )
   }
-  const stackBytes = maxRows * stackRowBytes
+  const spareBytes = besideOneWhole - maxRows * rowTokens * tokenBytes
+  const stackBytes = Math.max(
+    maxRows * stackRowBytes,
+    Math.floor(Math.min(spareBytes, budgetBytes * STACK_SHARE, maxRows * LARGE_RANK * rankBytes)),
+  )
   const kvTokens = Math.min(Math.floor((forRows - stackBytes) / tokenBytes), maxRows * contextTokens)
   return { maxRows, kvTokens, kvBytes: kvTokens * tokenBytes, stackBytes, hostDeltaBytes, prefixCacheBytes }
 }

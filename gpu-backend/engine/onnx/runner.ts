@@ -20,6 +20,7 @@ import { computesPieces } from './long-pieces.ts'
 import { type Binding, type Device, OnnxRuntime, type Value } from './ort.ts'
 import { GPU_CHUNK_TOKENS, prefillChunkTokens } from './prefill-chunk.ts'
 import { RowSoftmax } from './row-softmax.ts'
+import { RowsApart } from './rows-apart.ts'
 
 export interface RunnerOptions {
   readonly graphPath: string
@@ -31,6 +32,8 @@ export interface RunnerOptions {
   /** Rows of the batch. */
   readonly maxRows: number
   readonly contextTokens: number
+  /** What the batch's deltas may take, of a CPU's; without it they take what they need. */
+  readonly stackBytes?: number
 }
 
 /** One row's part in a decode step. */
@@ -61,6 +64,8 @@ export class Runner {
   readonly #steps = new Map<DeltaScope, GraphSteps>()
   readonly #newSteps: (sessions: StepSessions) => GraphSteps
   readonly #deltas: DeltaInputs
+  /** A device's memory is planned by hand, and its batch has no row that a prompt's graph could write. */
+  readonly #rowsApart: RowsApart | undefined
   /** What comes of a chunk, as long as the longest so far: new memory for each would keep the garbage collector busy. */
   #prefillLogits = floats(0)
   #prefillHidden = floats(0)
@@ -89,6 +94,9 @@ export class Runner {
             for (const steps of this.#steps.values()) steps.forgetCache()
           })
     this.#deltas = new DeltaInputs(this.#runtime, this.groups, maxRows, options.device, floatType)
+    if (options.device === 'cpu' && options.stackBytes !== undefined) {
+      this.#rowsApart = new RowsApart(this.groups, floatType, options.stackBytes)
+    }
     this.#noEmbeddingDelta = this.#runtime.hostTensor(floats(1), 'f32', [1])
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
     const { vocabSize } = config
@@ -155,8 +163,18 @@ export class Runner {
    * [rows] f32, valid until the next step.
    */
   decode(running: readonly DecodeRow[]): Decoded {
-    const rows = this.#padded(running)
-    return this.#decodeRows(this.#stepsFor(rows).decode(rows.length), rows)
+    const apart = this.#rowsApart?.of(running.map(({ delta }) => delta))
+    if (!apart?.size) return this.#decodeTogether(running)
+    // In the batch they are rows of the base model, whose results, those in the KV cache too, the row's own take the place of.
+    const decoded = this.#decodeTogether(running.map((row, i) => (apart.has(i) ? { ...row, delta: null } : row)))
+    const { vocabSize } = this.#options.config
+    for (const i of apart) {
+      const { token, past, delta } = running[i]!
+      const { logits } = this.prefill(i, [token], past, delta, [0])
+      decoded.logits.set(logits, i * vocabSize)
+      decoded.peaks[i] = logits.reduce((peak, logit) => Math.max(peak, logit), Number.NEGATIVE_INFINITY)
+    }
+    return decoded
   }
 
   /** How many tokens `verify` takes; 0: it cannot be used here. */
@@ -206,6 +224,11 @@ export class Runner {
     if (this.#options.device === 'cpu') return running
     const idle = { token: 0, past: 0, delta: running[0]!.delta }
     return Array.from({ length: this.#options.maxRows }, (_, row) => running[row] ?? idle)
+  }
+
+  #decodeTogether(running: readonly DecodeRow[]): Decoded {
+    const rows = this.#padded(running)
+    return this.#decodeRows(this.#stepsFor(rows).decode(rows.length), rows)
   }
 
   #decodeRows(step: DecodeStep, rows: readonly DecodeRow[]): Decoded {

@@ -77,6 +77,7 @@ export async function startOnnxEngine(
     maxRows: plan.maxRows,
     contextTokens,
     kvTokens: plan.kvTokens,
+    stackBytes: plan.stackBytes,
     hostDeltaBytes: plan.hostDeltaBytes,
     prefixCacheBytes: plan.prefixCacheBytes,
     deltaDir,

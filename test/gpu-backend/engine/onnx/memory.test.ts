@@ -61,7 +61,7 @@ describe('the memory plan', () => {
     expect(rows(2e9, false)).toEqual([6, 4096])
     expect(rows(2e9, true)).toEqual([26, 661])
     expect(rows(6e9, false)).toEqual([18, 4096])
-    expect(rows(6e9, true)).toEqual([32, 2220])
+    expect(rows(6e9, true)).toEqual([32, 2034])
     expect(rows(20e9, false)).toEqual([32, 4096])
     expect(rows(20e9, true)).toEqual([32, 4096])
   })

@@ -2,6 +2,7 @@
 // tokens at once.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
+import { RowsApart } from '../../../../gpu-backend/engine/onnx/rows-apart.ts'
 import type { PackedDelta } from '../../../../gpu-backend/residency/packed-delta.ts'
 import { embeddedRunner } from '../../../support/embedded-runner.ts'
 import { encodedRandomDelta } from '../../../support/random-delta.ts'
@@ -149,3 +150,70 @@ describe.each(['f32', 'int8', 'int4'] as const)(
     })
   },
 )
+
+describe.each(['f32', 'int8', 'int4'] as const)(
+  'with little room for the deltas of a batch, and %s weights',
+  (format) => {
+    test('rows with large ones have the bits that they have alone, and so have the others', async () => {
+      // Enough for nine rows of rank 5 or 10, as their A is in floats or bytes.
+      const { runner, base, pack, release } = await embeddedRunner(temporaryDir(), ROWS, format, 'all', 8_000_000)
+      try {
+        const recipes = [
+          { seed: 1, rank: 64 },
+          { seed: 2, rank: 3 },
+          { seed: 4, rank: 200 },
+          { seed: 3, rank: 4, modules: (path: string) => /[qv]_proj$/.test(path) },
+          {
+            seed: 6,
+            rank: 40,
+            modules: (path: string) => path === 'model.embed_tokens' || path.startsWith('model.layers.'),
+          },
+        ]
+        const deltas = await Promise.all(recipes.map(async (recipe) => pack(await encodedRandomDelta(base, recipe))))
+        const apart = new RowsApart(runner.groups, 'f32', 8_000_000)
+        const crowd = [deltas[1]!, deltas[0]!, null, deltas[3]!, deltas[2]!, deltas[4]!, deltas[1]!, null, deltas[0]!]
+        expect([...apart.of(crowd)].sort()).toEqual([1, 4, 5, 8])
+        const said = (rows: readonly (PackedDelta | null)[]) => {
+          for (const [row, delta] of rows.entries()) runner.prefill(row, PROMPT, 0, delta, [PROMPT.length - 1])
+          return [7, 11, 13].map((token, i) => {
+            const decoded = runner.decode(rows.map((delta) => ({ token, past: PROMPT.length + i, delta })))
+            const { logits, peaks } = decoded
+            return rows.map((_, row) => ({
+              logits: logits.slice(row * base.vocab_size, (row + 1) * base.vocab_size),
+              peak: peaks[row],
+            }))
+          })
+        }
+        const together = said(crowd)
+        for (const [row, delta] of crowd.entries()) {
+          const alone = said([delta])
+          expect(together.map((rows) => rows[row])).toEqual(alone.map(([only]) => only))
+        }
+      } finally {
+        release()
+      }
+    })
+  },
+)
+
+test('a batch that there is no memory for leaves those after it with their own deltas', async () => {
+  const { runner, base, pack, release } = await embeddedRunner(temporaryDir(), ROWS)
+  try {
+    const packed = (seed: number) => encodedRandomDelta(base, { seed, rank: 4 }).then(pack)
+    const [a, b, p, q] = await Promise.all([1, 2, 3, 4].map(packed))
+    const said = (rows: readonly (PackedDelta | null)[]) => {
+      for (const [row, delta] of rows.entries()) runner.prefill(row, PROMPT, 0, delta, [PROMPT.length - 1])
+      return runner.decode(rows.map((delta) => ({ token: 7, past: PROMPT.length, delta }))).logits.slice()
+    }
+    const alone = [p!, q!].flatMap((delta) => [...said([delta])])
+    said([a!, b!])
+    // All groups but the last fit, in stacks of their own size.
+    const wide = await encodedRandomDelta(base, { seed: 5, rank: 16 }).then(pack)
+    const groups = wide.groups.map((group, i) => (i === wide.groups.length - 1 ? { ...group, rank: 2 ** 30 } : group))
+    const crowd = [a!, { ...wide, groups }, b!].map((delta) => ({ token: 7, past: PROMPT.length, delta }))
+    expect(() => runner.decode(crowd)).toThrow(RangeError)
+    expect([...said([p!, q!])]).toEqual(alone)
+  } finally {
+    release()
+  }
+})
