@@ -11,6 +11,8 @@ z.config(z.locales.en())
 
 /** A request's JSON: prompts of two million characters fit. */
 export const MAX_BODY_BYTES = 8 * 1024 * 1024
+/** How long a client may take nothing of what was written to it: then its connection ends, and nothing is held for it. */
+export const MAX_UNREAD_MS = 120_000
 /** Told to clients with 429 and 503, in seconds. */
 const RETRY_AFTER_S = 1
 
@@ -18,18 +20,17 @@ export interface Exchange {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly requestId: string
+  /** As MAX_UNREAD_MS. */
+  readonly maxUnreadMs: number
 }
 
-/** The body as `schema` describes it. @throws BackendError `bad_request` or `too_large` */
-export async function readJsonBody<T>(request: IncomingMessage, schema: z.ZodMiniType<T>): Promise<T> {
+/** The body as `schema` describes it, and how long it was. @throws BackendError `bad_request` or `too_large` */
+export async function readJsonBody<T>(
+  request: IncomingMessage,
+  schema: z.ZodMiniType<T>,
+): Promise<{ readonly body: T; readonly bytes: number }> {
   const pieces: Buffer[] = []
-  let length = 0
-  for await (const piece of request as AsyncIterable<Buffer>) {
-    length += piece.length
-    if (length > MAX_BODY_BYTES)
-      throw new BackendError('too_large', `The request's body is larger than ${MAX_BODY_BYTES} bytes.`)
-    pieces.push(piece)
-  }
+  const bytes = await readBody(request, (piece) => pieces.push(piece))
   let value: unknown
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)))
@@ -37,14 +38,37 @@ export async function readJsonBody<T>(request: IncomingMessage, schema: z.ZodMin
     throw new BackendError('bad_request', "The request's body is not JSON in UTF-8.")
   }
   const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
+  if (parsed.success) return { body: parsed.data, bytes }
   const issue = parsed.error.issues[0]!
   throw new BackendError('bad_request', `${issue.path.join('.') || 'The body'}: ${issue.message}.`)
 }
 
+/**
+ * Reads the body to its end and keeps nothing of it: a request that is cut off in the middle looks to its sender like a backend
+ * that is gone.
+ * @throws BackendError `too_large`
+ */
+export async function skipBody(request: IncomingMessage): Promise<void> {
+  await readBody(request, () => {})
+}
+
+/** Gives `take` the body's pieces as they come; returns their length in all. @throws BackendError `too_large` */
+async function readBody(request: IncomingMessage, take: (piece: Buffer) => void): Promise<number> {
+  let bytes = 0
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    bytes += piece.length
+    if (bytes > MAX_BODY_BYTES)
+      throw new BackendError('too_large', `The request's body is larger than ${MAX_BODY_BYTES} bytes.`)
+    take(piece)
+  }
+  return bytes
+}
+
 /** Writes one event, waiting where the client reads slowly. */
-export async function send(response: ServerResponse, event: GenerateEvent): Promise<void> {
+export async function send(exchange: Exchange, event: GenerateEvent): Promise<void> {
+  const { response } = exchange
   if (response.destroyed || response.write(`${JSON.stringify(event)}\n`)) return
+  limitUnread(exchange)
   await new Promise<void>((resolve) => {
     const done = () => {
       response.off('drain', done)
@@ -54,6 +78,12 @@ export async function send(response: ServerResponse, event: GenerateEvent): Prom
     response.on('drain', done)
     response.on('close', done)
   })
+  response.setTimeout(0)
+}
+
+/** From now on until its response has gone out, Node ends the connection where the client takes nothing for too long. */
+export function limitUnread({ response, maxUnreadMs }: Exchange): void {
+  response.setTimeout(maxUnreadMs)
 }
 
 /** Answers with `body`; undefined: with the status alone. */

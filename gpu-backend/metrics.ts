@@ -27,7 +27,7 @@ export class Metrics {
   readonly #labels = new Set<string>()
   readonly #requests = new Counter({
     name: 'polylora_requests_total',
-    help: 'Requests answered, by route and HTTP status.',
+    help: 'Requests answered, by route and HTTP status; 499: the client left before anything was sent.',
     labelNames: ['route', 'status'],
     registers: [this.#registry],
   })

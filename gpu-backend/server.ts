@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http'
 import { type Capability, type CapabilityKey, verifyCapability } from './capability.ts'
 import type { Engine, RequestContext } from './engine/engine.ts'
 import { BackendError } from './errors.ts'
-import { type Exchange, readJsonBody, sendError, sendJson, toBackendError } from './exchange.ts'
+import { type Exchange, limitUnread, MAX_UNREAD_MS, sendError, sendJson, toBackendError } from './exchange.ts'
 import { LargeBodies } from './large-bodies.ts'
 import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -25,6 +25,9 @@ const TIMEOUTS = {
   requestTimeout: 3_600_000,
 }
 
+/** What nginx says of a request whose client left before anything was sent. */
+const CLIENT_LEFT_STATUS = 499
+
 export interface BackendServer {
   readonly http: Server
   /** Stops taking requests and resolves once those that run have ended. */
@@ -32,7 +35,12 @@ export interface BackendServer {
 }
 
 /** The server, not yet listening. */
-export function createBackendServer(engine: Engine, key: CapabilityKey, metrics: Metrics): BackendServer {
+export function createBackendServer(
+  engine: Engine,
+  key: CapabilityKey,
+  metrics: Metrics,
+  maxUnreadMs = MAX_UNREAD_MS,
+): BackendServer {
   let draining = false
   /** Requests whose answer has not ended. */
   let open = 0
@@ -70,18 +78,16 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
   const generate: Route = async (exchange) => {
     const arrivedMs = performance.now()
     const presented = await authenticate(exchange)
-    const body = await readJsonBody(exchange.request, GenerateRequest)
-    const context = requestContext(exchange, authorize(presented, body.delta))
-    await largeBodies.run(exchange.request, () =>
-      streamAnswer(exchange, { engine, metrics, request: body, arrivedMs }, context),
-    )
+    await largeBodies.run(exchange.request, GenerateRequest, async (request) => {
+      const context = requestContext(exchange, authorize(presented, request.delta))
+      await streamAnswer(exchange, { engine, metrics, request, arrivedMs }, context)
+    })
   }
 
   const embed: Route = async (exchange) => {
     const presented = await authenticate(exchange)
-    const body = await readJsonBody(exchange.request, EmbedRequest)
-    const context = requestContext(exchange, authorize(presented, body.delta))
-    await largeBodies.run(exchange.request, async () => {
+    await largeBodies.run(exchange.request, EmbedRequest, async (body) => {
+      const context = requestContext(exchange, authorize(presented, body.delta))
       const answer = await engine.embed(body, context)
       metrics.tokens(body.delta, { prompt: answer.prompt_tokens })
       sendJson(exchange, 200, answer)
@@ -154,9 +160,11 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
   const http = createServer(TIMEOUTS, async (request, response) => {
     const given = request.headers[REQUEST_ID_HEADER]
     const requestId = typeof given === 'string' && /^[\w-]{1,128}$/.test(given) ? given : crypto.randomUUID()
-    const exchange = { request, response, requestId }
+    const exchange = { request, response, requestId, maxUnreadMs }
+    let hasLeft = false
     open++
     response.once('close', () => {
+      hasLeft = !response.headersSent
       open--
       setImmediate(endUnused)
     })
@@ -172,7 +180,10 @@ export function createBackendServer(engine: Engine, key: CapabilityKey, metrics:
       if (error === request.errored) log('info', 'client_left', { request_id: requestId, route: request.url })
       else sendError(exchange, toBackendError(error, exchange))
     }
-    metrics.request(route ? name.replace('/{digest}', '') : 'unknown', response.statusCode)
+    // All of the answer is written: what is left is the client's.
+    limitUnread(exchange)
+    const status = hasLeft ? CLIENT_LEFT_STATUS : response.statusCode
+    metrics.request(route ? name.replace('/{digest}', '') : 'unknown', status)
   })
 
   return {

@@ -24,12 +24,12 @@ export async function streamAnswer(exchange: Exchange, generation: Generation, c
       if (event.event === 'started') {
         response.writeHead(200, { 'content-type': 'application/x-ndjson', [REQUEST_ID_HEADER]: requestId })
       }
-      await send(response, onTheWire(event, generation, meter))
+      await send(exchange, onTheWire(event, generation, meter))
     }
   } catch (error) {
     if (!response.headersSent) throw error
     const { code, message, param } = toBackendError(error, exchange)
-    await send(response, { event: 'error', error: code, message, param })
+    await send(exchange, { event: 'error', error: code, message, param })
   }
   response.end()
 }

@@ -22,11 +22,12 @@ export class TaskThread<Request, Result> {
   }
 
   /** @throws BackendError as the thread's work does, and `unavailable` where the thread ends meanwhile */
-  run(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<Result> {
-    const answered = Promise.withResolvers<Result>()
-    this.#open.push(answered)
+  async run(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<Result> {
     this.#worker ??= this.#start()
     this.#worker.postMessage(request, transfer)
+    // Only now: what the thread was not given has no answer, and would take the next one's.
+    const answered = Promise.withResolvers<Result>()
+    this.#open.push(answered)
     return answered.promise
   }
 

@@ -4,7 +4,7 @@
 
 export class Preparation {
   /** By tenant: settles when its latest request has been prepared, and every one before. */
-  readonly #latest = new Map<string, Promise<unknown>>()
+  readonly #latest = new Map<string, Promise<void>>()
   /** Of each request that is being prepared. */
   readonly #places = new Set<{ readonly tenant: string; readonly count: number }>()
 
@@ -21,8 +21,9 @@ export class Preparation {
   run<T>(tenant: string, places: number, work: () => Promise<T>): Promise<T> {
     const before = this.#latest.get(tenant)
     const prepared = this.#after(before, { tenant, count: places }, work)
-    // The next one goes on when this settles, which is after whoever awaits `prepared` has gone on.
-    const latest = Promise.allSettled([before, prepared])
+    // The next one goes on when this settles, which is after whoever awaits `prepared` has gone on. It has no value: each would
+    // hold those of all before it, for as long as the tenant's requests overlap.
+    const latest = Promise.allSettled([before, prepared]).then(() => {})
     this.#latest.set(tenant, latest)
     void latest.then(() => {
       if (this.#latest.get(tenant) === latest) this.#latest.delete(tenant)
@@ -31,7 +32,7 @@ export class Preparation {
   }
 
   async #after<T>(
-    before: Promise<unknown> | undefined,
+    before: Promise<void> | undefined,
     places: { readonly tenant: string; readonly count: number },
     work: () => Promise<T>,
   ): Promise<T> {

@@ -70,6 +70,8 @@ export class Scheduler {
   /** Tokens that are for tenants that have none, as rows are, where there are fewer than all rows could hold. */
   readonly #keptTokens: number
   #stalled = 0
+  /** Whether the last admission had no room for a sequence whose tenant has another one. */
+  #isScarce = false
 
   constructor(limits: SchedulerLimits) {
     const { maxRows, contextTokens, kvTokens } = limits
@@ -104,9 +106,12 @@ export class Scheduler {
     this.#waiting.push(sequence)
   }
 
-  /** The sequences whose turn comes next, one of each tenant, to bring their deltas in ahead of time. */
+  /**
+   * The sequences whose turn comes next, one of each tenant, to bring their deltas in ahead of time: those first that may begin
+   * where others may not.
+   */
   upcoming(): Sequence[] {
-    const holders = this.#holders()
+    const holders = this.#isScarce ? tenantsOf(this.#active()) : this.#holders()
     const heads = this.#waiting.heads()
     const isLater = ({ tenant }: Sequence) => holders.has(tenant)
     return [...heads.filter((head) => !isLater(head)), ...heads.filter(isLater)]
@@ -127,11 +132,13 @@ export class Scheduler {
     if (this.#prefilling || this.#running.length >= this.#limits.maxRows) return undefined
     const holders = this.#holders()
     let isFull = false
+    this.#isScarce = false
     this.#prefilling = this.#waiting.take((sequence) => {
       if (isFull || holders.has(sequence.tenant) || !isReady(sequence)) return false
       const isFirst = this.#isFirst(sequence)
       if ((isFirst || this.#stalled === 0) && this.#enter(sequence)) return true
-      isFull = isFirst
+      if (isFirst) isFull = true
+      else this.#isScarce = true
       return false
     })
     if (this.#prefilling) this.#prefilling.row = this.#running.length
@@ -199,7 +206,7 @@ export class Scheduler {
   /** Tenants that the next row is not for: those that have one, where it is kept for the others. */
   #holders(): ReadonlySet<string> {
     const isKept = isNextKept(this.#limits.maxRows, this.#running.length)
-    return new Set(isKept ? this.#running.map(({ tenant }) => tenant) : [])
+    return tenantsOf(isKept ? this.#running : [])
   }
 
   /** The next piece of the prompt that is being computed. */
@@ -261,4 +268,8 @@ export class Scheduler {
       )
     }
   }
+}
+
+function tenantsOf(sequences: readonly Sequence[]): ReadonlySet<string> {
+  return new Set(sequences.map(({ tenant }) => tenant))
 }

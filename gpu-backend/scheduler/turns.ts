@@ -16,7 +16,14 @@ export class Turns {
   /** What `work` gives, when it is the turn of `tenant`. Rejects as `work` does, and as `clear` says. */
   run<Result>(tenant: string, work: () => Promise<Result>): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>()
-    this.#waiting.push({ tenant, take: () => work().then(resolve, reject), refuse: reject })
+    const take = async () => {
+      try {
+        resolve(await work())
+      } catch (error) {
+        reject(error)
+      }
+    }
+    this.#waiting.push({ tenant, take, refuse: reject })
     if (!this.#isTaken) void this.#takeAll()
     return promise
   }

@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../adapters/digest.ts'
 import { MAX_DELTA_BYTES } from '../../functions/registry/objects.ts'
-import type { Engine } from '../../gpu-backend/engine/engine.ts'
+import type { Engine, EngineEvent } from '../../gpu-backend/engine/engine.ts'
 import {
   BackendInfo,
   EmbedResponse,
@@ -36,6 +36,8 @@ const LONG_TOKENS = 2000
 const LONG_MODEL = { config: { max_position_embeddings: 2 * LONG_TOKENS } }
 const LONG = { sampling: { max_tokens: LONG_TOKENS, min_tokens: LONG_TOKENS } }
 const MAY_BE_LONG = { limits: { max_tokens: LONG_TOKENS, max_delta_bytes: 0 } }
+/** Of an engine's event, all but the text itself. */
+const TEXT = { event: 'text', index: 0, tokens: 1, logprobs: undefined } as const
 let engine: Engine
 let client: BackendClient
 let delta: EncodedDelta
@@ -54,6 +56,16 @@ afterEach(async () => {
 /** Resolves when nothing runs or waits; a leak makes the test time out. */
 async function idle(one: Engine): Promise<void> {
   for (let stats = await one.stats(); stats.running + stats.waiting > 0; stats = await one.stats()) {}
+}
+
+/** The engine with some of its methods replaced. */
+function standIn(methods: Partial<Engine>): Engine {
+  return new Proxy(engine, {
+    get(_, name) {
+      const value: unknown = Reflect.get(engine, name)
+      return Reflect.get(methods, name) ?? (typeof value === 'function' ? value.bind(engine) : value)
+    },
+  })
 }
 
 /** Fails unless this is the refusal `code`, in one sentence. */
@@ -467,6 +479,44 @@ describe('a client', () => {
     })
   })
 
+  test('that stops reading is cut off, whatever it was sent, and nothing is held for it', async () => {
+    const much = 'x'.repeat(2 ** 20)
+    let isGenerating = true
+    const talkative = standIn({
+      async *generate(_, { signal }): AsyncGenerator<EngineEvent> {
+        yield { event: 'started', promptTokens: 1, tier: null }
+        while (!signal.aborted) yield { ...TEXT, text: much }
+        isGenerating = false
+      },
+      residency: async () => Array.from({ length: 32 }, () => ({ digest: much, tier: 'disk' })),
+    })
+    const { client: other, server } = await serve(talkative, 50)
+    const closed: Promise<unknown>[] = []
+    server.http.on('request', (_, response) => closed.push(once(response, 'close')))
+    const endless = await other.open('POST', '/v1/generate')
+    endless.end(JSON.stringify(generation()))
+    const whole = await other.open('GET', '/v1/residency')
+    whole.end()
+    await Promise.all([endless, whole].map(responseTo))
+    await Promise.all(closed)
+    await expect.poll(() => isGenerating).toBe(false)
+  })
+
+  test('that waits for longer than one may stop reading is answered', async () => {
+    const quiet = standIn({
+      async *generate(request, context): AsyncGenerator<EngineEvent> {
+        const pause = () => Array.fromAsync(engine.generate(request, context))
+        yield (await pause())[0]!
+        // More than is written without waiting.
+        yield { ...TEXT, text: 'x'.repeat(100_000) }
+        yield (await pause()).at(-1)!
+      },
+    })
+    const { client: other } = await serve(quiet, 10)
+    const events = await eventsOf(await other.generate(long))
+    expect(events.map(({ event }) => event)).toEqual(['started', 'text', 'done'])
+  })
+
   test('that sends its request a byte at a time is answered', async () => {
     const sent = await client.open('POST', '/v1/generate')
     for (const byte of Buffer.from(JSON.stringify(generation({ prompt: 'Grüße' })))) sent.write(Uint8Array.of(byte))
@@ -474,6 +524,28 @@ describe('a client', () => {
     const response = await responseTo(sent)
     expect(response.statusCode).toBe(200)
     await response.resume().toArray()
+  })
+})
+
+describe('a large request', () => {
+  test('is refused for the moment while as many bytes as memory allows are on their way, once it has been read', async () => {
+    const ask = () => client.generate({ prompt: 'x'.repeat(1_000_000) })
+    const slow: ClientRequest[] = []
+    let refused: Response
+    do {
+      // Without a length it may become as long as a request can be.
+      const sent = await client.open('POST', '/v1/generate')
+      sent.write('{')
+      slow.push(sent)
+      refused = await ask()
+    } while (refused.status === ERROR_STATUS.context_length_exceeded)
+    expect(slow.length).toBeGreaterThanOrEqual(32)
+    expect(refused.headers.get('retry-after')).toBe('1')
+    expect(refused.headers.get('connection')).toBe('keep-alive')
+    await expectRefusal(refused, 'overloaded')
+    expect((await eventsOf(await client.generate({}))).at(-1)?.event).toBe('done')
+    for (const sent of slow) sent.destroy()
+    while ((await ask()).status === ERROR_STATUS.overloaded) {}
   })
 })
 
@@ -566,6 +638,38 @@ describe('the operator', () => {
     expect(await value('polylora_batch_rows')).toBe(ROWS)
     expect(await value('polylora_sequences_running')).toBe(0)
     expect(await value('polylora_kv_cache_usage_ratio')).toBe(0)
+  })
+
+  test('counts requests whose client left before anything was sent by a status of their own', async () => {
+    let waiting = 0
+    const untilAborted = async (signal: AbortSignal) => {
+      waiting++
+      await once(signal, 'abort')
+    }
+    const slow = standIn({
+      async *generate(_, { signal }): AsyncGenerator<EngineEvent> {
+        await untilAborted(signal)
+        yield* []
+      },
+      async embed(_, { signal }) {
+        await untilAborted(signal)
+        return { embeddings: [], prompt_tokens: 0 }
+      },
+    })
+    const { client: other, server } = await serve(slow)
+    const generating = await other.open('POST', '/v1/generate')
+    generating.end(JSON.stringify(generation()))
+    const embedding = await other.open('POST', '/v1/embeddings')
+    embedding.end(JSON.stringify({ delta: null, input: ['x'] }))
+    await expect.poll(() => waiting).toBe(2)
+    const arriving = await other.open('POST', '/v1/embeddings')
+    const arrived = once(server.http, 'request')
+    arriving.write('{')
+    await arrived
+    for (const sent of [generating, embedding, arriving]) sent.destroy()
+    const left = (route: string) => other.figure(`polylora_requests_total{route="${route}",status="499"}`)
+    await expect.poll(() => left('/v1/generate')).toBe(1)
+    await expect.poll(() => left('/v1/embeddings')).toBe(2)
   })
 
   test('counts what was generated for a client that left, too', async () => {

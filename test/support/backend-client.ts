@@ -51,6 +51,13 @@ export class BackendClient {
     return this.fetch('PUT', `/v1/adapters/${digest}`, bytes, { delta: digest, ...capability })
   }
 
+  /** What /metrics says of `name`, its labels included; 0 where it says nothing. */
+  async figure(name: string): Promise<number> {
+    const text = await (await fetch(`${this.url}/metrics`)).text()
+    const line = text.split('\n').find((one) => one.startsWith(`${name} `))
+    return Number(line?.split(' ').at(-1) ?? 0)
+  }
+
   /** A request whose connection the test holds in its hands. */
   async open(method: string, path: string, capability: Partial<Capability> = {}): Promise<ClientRequest> {
     const headers = { authorization: `Bearer ${await token(capability)}`, 'content-type': 'application/json' }
@@ -85,8 +92,11 @@ export async function responseTo(sent: ClientRequest): Promise<IncomingMessage> 
 }
 
 /** Serves `engine` on a free port until the test file ends. */
-export async function serve(engine: Engine): Promise<{ client: BackendClient; server: BackendServer }> {
-  const server = createBackendServer(engine, await importCapabilityKey(SECRET), new Metrics(engine))
+export async function serve(
+  engine: Engine,
+  maxUnreadMs?: number,
+): Promise<{ client: BackendClient; server: BackendServer }> {
+  const server = createBackendServer(engine, await importCapabilityKey(SECRET), new Metrics(engine), maxUnreadMs)
   const url = await listenOnLoopback(server.http)
   afterAll(async () => {
     server.http.closeAllConnections()

@@ -236,6 +236,36 @@ describe('the scheduler', () => {
       expect(startAll(scheduler)).toEqual([1, 4, 3])
     })
 
+    test('names those first that it has room for, or their deltas would not be read while others wait before them', () => {
+      const scheduler = scarce(16, 16 * 600)
+      const greedy = ['a', 'b', 'c', 'd', 'e']
+      let id = 0
+      for (let turn = 0; turn < 4; turn++) for (const tenant of greedy) scheduler.add(upTo(id++, 1280, tenant))
+      // Rows are free, of which none is kept yet.
+      expect(startAll(scheduler).length).toBeLessThan(15)
+      const order = () => scheduler.upcoming().map(({ tenant }) => tenant)
+      const before = order()
+      scheduler.add(upTo(id++, 100, 'modest'))
+      expect(order()).toEqual(['modest', ...before])
+      expect(start(scheduler)?.tenant).toBe('modest')
+      for (let i = 0; i < 3; i++) scheduler.remove(scheduler.running[0]!)
+      expect(start(scheduler)?.tenant).toBe(before[0])
+      scheduler.add(upTo(id, 100, 'late'))
+      expect(order()).toEqual([...before.slice(1), before[0], 'late'])
+    })
+
+    test('names those first that may begin while one of the batch must wait', () => {
+      const scheduler = scarce(4, 1280 + AT_FIRST + 50)
+      for (const id of [1, 2]) scheduler.add(upTo(id, 1280, 'acme'))
+      startAll(scheduler)
+      while (step(scheduler).length === 2);
+      scheduler.add(upTo(3, 32, 'acme'))
+      expect(start(scheduler)).toBeUndefined()
+      scheduler.add(upTo(4, 32, 'bravo'))
+      expect(scheduler.upcoming().map(({ id }) => id)).toEqual([4, 3])
+      expect(startAll(scheduler)).toEqual([1, 2, 4])
+    })
+
     test('a long prompt is not passed by shorter ones for ever, but keeps no other tenant from its first row', () => {
       const scheduler = scarce(4, 1280 + 64)
       scheduler.add(upTo(1, 1280))

@@ -43,6 +43,16 @@ test('pieces are done one at a time, tenants in turn, a failure being that of it
   )
 })
 
+test('work that throws before it has given a promise fails its own piece alone', async () => {
+  const turns = new Turns()
+  const failing = turns.run('a', () => {
+    throw new Error('at once')
+  })
+  const next = turns.run('b', async () => 'next')
+  await expect(failing).rejects.toThrow('at once')
+  expect(await next).toBe('next')
+})
+
 test('what waits when all is cleared is refused, what is being done is finished, and more may come', async () => {
   const turns = new Turns()
   const { promise: gate, resolve: open } = Promise.withResolvers<void>()
