@@ -13,6 +13,20 @@ import type { EngineEvent } from './engine.ts'
  */
 const MAX_UNTOLD_TOKENS = 64
 
+/**
+ * Tokens at a prompt's end that the text goes on from. A character has four at most: among so many one is whole, whatever parts of
+ * others are before and after it.
+ */
+const CONTEXT_TOKENS = 10
+const NO_TOKENS = new Int32Array()
+
+export interface ChoiceOptions {
+  /** Of a request with tools. */
+  readonly toolCalls?: ToolCallReader | undefined
+  /** Tokens that the text goes on from: of a bare prompt, not of a conversation, whose answer is a text of its own. */
+  readonly prompt?: Int32Array | undefined
+}
+
 type ChoiceEvent = Extract<EngineEvent, { event: 'text' | 'tool_call' }>
 
 export class ChoiceStream {
@@ -28,13 +42,12 @@ export class ChoiceStream {
   #logprobs: TokenLogprob[] = []
   #stopped = false
 
-  /** `toolCalls`: of a request with tools. */
   constructor(
     index: number,
     tokenizer: Tokenizer,
     sampling: SamplingParams,
     endTokenIds: readonly number[],
-    toolCalls?: ToolCallReader,
+    { toolCalls, prompt = NO_TOKENS }: ChoiceOptions = {},
   ) {
     this.index = index
     this.#tokenizer = tokenizer
@@ -43,6 +56,7 @@ export class ChoiceStream {
     this.#text = tokenizer.stream()
     this.#stops = new StopMatcher(sampling.stop)
     this.#toolCalls = toolCalls
+    for (const token of prompt.slice(-CONTEXT_TOKENS)) this.#shownBefore(token)
   }
 
   /** Whether a stop string or the last call has been reached: what follows is to be dropped. */
@@ -92,6 +106,12 @@ export class ChoiceStream {
     return this.#events({ text: before.text + after.text, calls: [...before.calls, ...after.calls] })
   }
 
+  /** Takes a token of the prompt: it tells whether the first word has a space before it, and may be a part of the first character. */
+  #shownBefore(token: number): void {
+    const fresh = this.#text.push(token)
+    if (this.#withLogprobs) this.#offsets.before(this.#tokenizer.tokenName(token).bytes, fresh)
+  }
+
   #events({ text, calls }: ReadText): ChoiceEvent[] {
     const events: ChoiceEvent[] = calls.map((call) => ({ event: 'tool_call', index: this.index, call }))
     if (text === '' && this.#tokens === 0) return events
@@ -120,6 +140,12 @@ class TextOffsets {
   /** Of tokens whose text waits for the rest of a character: those that are complete. */
   #waiting = 0
   #decoder = utf8Decoder()
+
+  /** A token of what comes before the text. */
+  before(bytes: readonly number[] | undefined, fresh: string): void {
+    this.next(bytes, fresh)
+    this.#shown = 0
+  }
 
   /** The offset of the next token, of which `bytes` are given where it is but a part of a character. */
   next(bytes: readonly number[] | undefined, fresh: string): number {

@@ -1,7 +1,7 @@
 // A chat template that renders as transformers renders it (utils/chat_template_utils.py): @huggingface/jinja, and what that
 // leaves to do. Knows no tokens. Invariant: a template is a program of bounded power, but its time and memory are not bounded.
 import { Template } from '@huggingface/jinja'
-import { pythonText, type RuntimeValue } from './python-text.ts'
+import { pythonText, type RuntimeValue, strftime } from './python-text.ts'
 import type { TemplateInput } from './template-input.ts'
 
 /** Python's methods that take the characters to strip, which @huggingface/jinja ignores: Qwen's and SmolLM's templates need them. */
@@ -19,11 +19,14 @@ const COMPARISONS: Readonly<Record<string, (x: unknown, y: unknown) => boolean>>
 const TEXT = 'str'
 /** Of what stands in the brackets of `dict[key]`. */
 const KEY = 'key'
+/** The library's own writes months in the language of the server, and knows few of Python's codes. */
+const NOW = 'strftime_now'
 /** They go by names that no template can write. */
 const FUNCTIONS = Object.fromEntries(
   Object.entries({
     ...STRIPS,
     ...COMPARISONS,
+    [NOW]: (format: string) => strftime(new Date(), format),
     [TEXT]: ([value]: readonly [RuntimeValue]) => pythonText(value),
     // No dictionary has such a key.
     [KEY]: (key: unknown) => (key === undefined ? hiddenName('undefined') : key),
@@ -107,6 +110,8 @@ function rewrite(node: unknown): void {
   const method = callee?.type === 'MemberExpression' ? String(callee.property?.value) : ''
   if (type === 'CallExpression' && args?.length === 1 && Object.hasOwn(STRIPS, method)) {
     Object.assign(node, call(method, [callee!.object, ...args]))
+  } else if (type === 'CallExpression' && callee?.type === 'Identifier' && callee.value === NOW) {
+    Object.assign(node, call(NOW, args!))
   } else if (type === 'BinaryExpression' && Object.hasOwn(COMPARISONS, operator!.value)) {
     // Each side is in one place alone: a chain of comparisons would else be walked through twice as often with each of them.
     Object.assign(node, { left: undefined, right: undefined, ...call(operator!.value, [left, right]) })

@@ -36,6 +36,17 @@ const NORMALIZERS: Readonly<Record<string, object>> = { qwen2: { type: 'NFC' } }
 /** Where the file does not say, llama.cpp begins these models' texts with their first token. */
 const BOS_BY_DEFAULT = ['llama-bpe']
 
+/**
+ * Control tokens that end an answer whatever else the file says, as in llama.cpp (`special_eog_ids`): many files name the end of
+ * the text or of a turn alone. Its list is longer by those of models that cannot be read here.
+ */
+const END_TOKENS = new Set([
+  ...['<|eot_id|>', '<|eom_id|>', '<|end_of_text|>', '<|im_end|>', '<|endoftext|>', '<|end|>', '</s>', '<eos>'],
+  ...['<end_of_turn>', '<end_of_utterance>', '<EOT>', '_<EOT>', '[EOT]', '[EOS]', '<｜end▁of▁sentence｜>'],
+  // Qwen's, behind code that fills a gap and between files.
+  ...['<|fim_pad|>', '<|repo_name|>', '<|file_sep|>'],
+])
+
 /** GGUF's token types: 3 control, 4 user defined. */
 const CONTROL = 3
 const USER_DEFINED = 4
@@ -58,6 +69,7 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
     if (!special && types[id] !== USER_DEFINED) return []
     return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }]
   })
+  const ends = added.filter(({ content, special }) => special && END_TOKENS.has(content)).map(({ id }) => id)
   const tokenOf = (key: string) => tokens[Number(metadata.get(`tokenizer.ggml.${key}_token_id`))] ?? ''
   const template = (key: string) => {
     const text = metadata.get(key)
@@ -91,7 +103,7 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
     eosToken: tokenOf('eos'),
     chatTemplate: template('tokenizer.chat_template'),
     toolTemplate: template('tokenizer.chat_template.tool_use'),
-    eosTokenIds,
+    eosTokenIds: [...new Set([...eosTokenIds, ...ends])],
   }
 }
 

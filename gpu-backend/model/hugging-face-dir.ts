@@ -46,6 +46,7 @@ async function refuseOtherHead(
 
 const SpecialToken = z.nullish(z.union([z.string(), z.looseObject({ content: z.string() })]))
 
+/** `add_bos_token` and `add_eos_token` are not read, as by transformers 5: tokenizer.json's post_processor is what adds tokens. */
 const TokenizerConfig = z.looseObject({
   bos_token: SpecialToken,
   eos_token: SpecialToken,

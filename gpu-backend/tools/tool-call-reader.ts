@@ -13,6 +13,7 @@ export interface ReadText {
 
 export class ToolCallReader {
   readonly #format: ToolFormat
+  readonly #names: readonly string[]
   readonly #maxCalls: number
   #held = ''
   #isInCall: boolean
@@ -22,9 +23,15 @@ export class ToolCallReader {
   #hasText = false
   #calls = 0
 
-  /** `startsInCall`: the prompt has begun the call already. */
-  constructor(format: ToolFormat, startsInCall: boolean, maxCalls = Number.POSITIVE_INFINITY) {
+  /** `names`: of the tools that there are; `startsInCall`: the prompt has begun the call already. */
+  constructor(
+    format: ToolFormat,
+    names: readonly string[],
+    startsInCall: boolean,
+    maxCalls = Number.POSITIVE_INFINITY,
+  ) {
     this.#format = format
+    this.#names = names
     this.#isInCall = startsInCall
     this.#maxCalls = maxCalls
   }
@@ -112,7 +119,7 @@ export class ToolCallReader {
   #wholeCall(ended: boolean): ToolCall['function'][] | undefined {
     const { close } = this.#format
     for (let at = close ? this.#held.indexOf(close) : -1; at >= 0; at = this.#held.indexOf(close!, at + 1)) {
-      const calls = parseCalls(this.#held.slice(0, at), this.#format)
+      const calls = this.#parseCalls(this.#held.slice(0, at))
       // Perhaps the mark stood in an argument's text.
       if (!calls) continue
       this.#held = this.#held.slice(at + close!.length)
@@ -120,25 +127,30 @@ export class ToolCallReader {
       return calls
     }
     if (!ended) return undefined
-    const calls = parseCalls(this.#held, this.#format)
+    const calls = this.#parseCalls(this.#held)
     this.#held = calls ? '' : this.#mark + this.#held
     this.#isInCall = false
     return calls ?? []
   }
-}
 
-function parseCalls(body: string, { argumentsKey, close }: ToolFormat): ToolCall['function'][] | undefined {
-  const whole = tryJson(body)
-  const several = whole === undefined && close === undefined ? body.split(/;\s*(?=\{)/).map(tryJson) : [whole].flat()
-  const calls = several.map((value) => asCall(value, argumentsKey))
-  return calls.length > 0 && calls.every((call) => call !== undefined) ? calls : undefined
-}
+  #parseCalls(body: string): ToolCall['function'][] | undefined {
+    const { close } = this.#format
+    const whole = tryJson(body)
+    const several = whole === undefined && close === undefined ? body.split(/;\s*(?=\{)/).map(tryJson) : [whole].flat()
+    const calls = several.map((value) => this.#asCall(value))
+    return calls.length > 0 && calls.every((call) => call !== undefined) ? calls : undefined
+  }
 
-function asCall(value: unknown, argumentsKey: string): ToolCall['function'] | undefined {
-  if (!isObject(value) || typeof value.name !== 'string' || value.name === '') return undefined
-  const given = value[argumentsKey] ?? {}
-  const values = typeof given === 'string' ? tryJson(given) : given
-  return isObject(values) ? { name: value.name, arguments: JSON.stringify(values) } : undefined
+  #asCall(value: unknown): ToolCall['function'] | undefined {
+    if (!isObject(value) || typeof value.name !== 'string' || value.name === '') return undefined
+    // With no mark before it, an object that has a name may as well be the answer.
+    const isMeant = this.#names.includes(value.name) && ('arguments' in value || 'parameters' in value)
+    if (this.#format.open === undefined && !isMeant) return undefined
+    // Models write either, whatever their templates do.
+    const given = value.arguments ?? value.parameters ?? {}
+    const values = typeof given === 'string' ? tryJson(given) : given
+    return isObject(values) ? { name: value.name, arguments: JSON.stringify(values) } : undefined
+  }
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -11,8 +11,8 @@ export interface ToolUse {
   /** What the prompt is to end with. */
   readonly promptEnd: string
   readonly sampling: SamplingParams
-  /** A reader for one choice. */
-  reader(): ToolCallReader
+  /** A reader for one choice; none where the answer can be no call. */
+  reader(): ToolCallReader | undefined
 }
 
 /**
@@ -32,11 +32,15 @@ export function toolUse(
       'The chat template of this model takes no tools that could be understood here: ask without tools, or publish the adapter with the template that it was trained with.',
     )
   }
+  const offered = tools.map((tool) => tool.function.name)
   if (!names) {
+    const maxCalls = parallel === false ? 1 : undefined
+    // What is held to a format is the answer, even where it looks like a call.
+    const isHeld = (sampling.response_format?.type ?? 'text') !== 'text'
     return {
       promptEnd: '',
       sampling,
-      reader: () => new ToolCallReader(format, false, parallel === false ? 1 : undefined),
+      reader: () => (isHeld ? undefined : new ToolCallReader(format, offered, false, maxCalls)),
     }
   }
   const called = tools.filter((tool) => names.includes(tool.function.name))
@@ -50,7 +54,7 @@ export function toolUse(
   return {
     promptEnd: format.callStart,
     sampling: { ...sampling, response_format },
-    reader: () => new ToolCallReader(format, true, 1),
+    reader: () => new ToolCallReader(format, offered, true, 1),
   }
 }
 

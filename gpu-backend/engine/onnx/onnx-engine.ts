@@ -63,8 +63,9 @@ export class OnnxEngine implements Engine {
     this.#checkCapacity(context.tenant, count)
     const prepare = () => this.#sequences(request, context)
     const { sequences, tools, promptTokens } = await this.#preparation.run(context.tenant, count, prepare)
-    const choices = sequences.map(({ id, sampling, endTokenIds }, index) => {
-      return [id, new ChoiceStream(index, this.#tokenizer, sampling, endTokenIds, tools?.reader())] as const
+    const choices = sequences.map(({ id, sampling, endTokenIds, promptTokens: tokens }, index) => {
+      const options = { toolCalls: tools?.reader(), prompt: request.prompt === undefined ? undefined : tokens }
+      return [id, new ChoiceStream(index, this.#tokenizer, sampling, endTokenIds, options)] as const
     })
     const messages = this.#run(sequences, request.delta, context.signal)
     const answer = answerEvents(messages, new Map(choices), promptTokens, (id) => this.#thread.stop(id))

@@ -123,13 +123,15 @@ export class VllmEngine implements Engine {
     const ids = Array.from({ length: count }, () => ++this.#lastId)
     const inbox = new Inbox(ids)
     const runs = ids.map((id, index) => this.#run(id, index, prepared, request, context, inbox))
-    const choices = new Map(
-      ids.map((id, index) => [id, new ChoiceStream(index, this.#tokenizer, sampling, endTokenIds, tools?.reader())]),
-    )
+    const choices = ids.map((id, index) => {
+      const prompt = request.prompt === undefined ? undefined : prompts[Math.floor(index / request.n)]!.promptTokens
+      const options = { toolCalls: tools?.reader(), prompt }
+      return [id, new ChoiceStream(index, this.#tokenizer, sampling, endTokenIds, options)] as const
+    })
     const stop = (id: number) => runs.find((run) => run.id === id)?.end('stop')
     try {
       for (const run of context.signal.aborted ? [] : runs) this.#dispatcher.add(run)
-      for await (const event of answerEvents(inbox.read(context.signal), choices, promptTokens, stop)) {
+      for await (const event of answerEvents(inbox.read(context.signal), new Map(choices), promptTokens, stop)) {
         // A request that was aborted ends without a word.
         if (event.event === 'done' && context.signal.aborted) return
         yield event

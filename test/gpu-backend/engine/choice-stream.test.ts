@@ -4,6 +4,7 @@ import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
 import { SamplingParams, type ToolCall } from '../../../gpu-backend/protocol.ts'
 import { ToolCallReader } from '../../../gpu-backend/tools/tool-call-reader.ts'
 import { toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
+import { sentencePiece } from '../../support/sentencepiece.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
 
@@ -101,6 +102,48 @@ describe('a choice', () => {
   })
 })
 
+describe('a choice that goes on from a prompt', () => {
+  const VOCABULARY = ['<unk>', '<s>', '▁is', '▁Paris', '.', '▁', '<0xF0>', '<0x9F>', '<0x99>', '<0x82>', '<0x83>']
+  const words = new Tokenizer({ ...files, tokenizer: sentencePiece(VOCABULARY), config: {} })
+  const idsOf = (text: string) => text.split(' ').map((token) => VOCABULARY.indexOf(token))
+
+  /** Its text, and each of its tokens with the offset, after a prompt of `before`. */
+  function goOn(before: string, tokens: string, options: Partial<SamplingParams> = {}) {
+    const sampling = SamplingParams.parse({ logprobs: 0, ...options })
+    const choice = new ChoiceStream(0, words, sampling, [], { prompt: Int32Array.from(idsOf(before)) })
+    const made = eventsOf(choice, idsOf(tokens)).filter((event) => event.event === 'text')
+    return { text: textOf(made), offsets: made.flatMap(({ logprobs }) => logprobs!.map(({ offset }) => offset)) }
+  }
+
+  test('keeps the space of its first word, which the first word of a text has not', () => {
+    expect(goOn('<s> ▁is', '▁Paris . ▁Paris')).toEqual({ text: ' Paris. Paris', offsets: [0, 6, 7] })
+    expect(goOn('<s> ▁', '▁Paris')).toEqual({ text: ' Paris', offsets: [0] })
+    for (const empty of ['<s>', '<s> <s>']) expect(goOn(empty, '▁Paris .').text).toBe('Paris.')
+    const chat = new ChoiceStream(0, words, SamplingParams.parse({}), [])
+    expect(textOf(eventsOf(chat, idsOf('▁Paris')).filter((event) => event.event === 'text'))).toBe('Paris')
+  })
+
+  test('looks back over special tokens, and finds stop strings with the space in front', () => {
+    expect(goOn('▁is <s>', '▁Paris').text).toBe(' Paris')
+    expect(goOn('▁is', '. ▁Paris .', { stop: [' Paris'] }).text).toBe('.')
+    expect(goOn('▁is', '▁Paris .', { stop: [' Paris'] }).text).toBe('')
+  })
+
+  test('begins with the whole character that the prompt ends within, and none of what is before', () => {
+    const smile = '<0xF0> <0x9F> <0x99> <0x82>'
+    for (let cut = 1; cut < 4; cut++) {
+      const bytes = smile.split(' ')
+      const [before, after] = [bytes.slice(0, cut).join(' '), bytes.slice(cut).join(' ')]
+      for (const earlier of ['▁is', `${smile} ${smile}`, `${smile} ▁Paris`]) {
+        const { text, offsets } = goOn(`${earlier} ${before}`, `${after} .`)
+        expect(text).toBe('🙂.')
+        expect(offsets).toEqual([...new Array(4 - cut).fill(0), 1])
+      }
+    }
+    expect(goOn(smile, '<0xF0> <0x9F> <0x99> <0x83> .')).toEqual({ text: '🙃.', offsets: [0, 0, 0, 0, 1] })
+  })
+})
+
 describe('a choice of a request with tools', () => {
   const call = '{"name": "time", "arguments": {"zone": "UTC"}}'
   const read = (
@@ -108,9 +151,9 @@ describe('a choice of a request with tools', () => {
     text: string,
     { maxCalls = 9, using = tokenizer, stop = [] as string[] } = {},
   ) => {
-    const reader = new ToolCallReader(toolFormatOf(TOOL_TEMPLATES[family])!, false, maxCalls)
+    const toolCalls = new ToolCallReader(toolFormatOf(TOOL_TEMPLATES[family])!, ['time'], false, maxCalls)
     const ids = [...using.encodeRendered(text), END!]
-    const choice = new ChoiceStream(0, using, SamplingParams.parse({ stop }), files.eosTokenIds, reader)
+    const choice = new ChoiceStream(0, using, SamplingParams.parse({ stop }), files.eosTokenIds, { toolCalls })
     const made = eventsOf(choice, ids)
     const shown = made.filter((event) => event.event === 'text')
     const calls: ToolCall[] = made.filter((event) => event.event === 'tool_call').map((event) => event.call)

@@ -123,6 +123,14 @@ export function engineConformance(underTest: EngineUnderTest): void {
       expect(longer.tokens).toEqual(choices[0]!.tokens.slice(1))
     })
 
+    test('to tokens that end within a character begins with all of it', async () => {
+      const [first, rest] = tokenizer.encode('ä')
+      const prompt = [...tokenizer.encode(SENTENCE)]
+      const sampling = { max_tokens: 1, logit_bias: { [rest!]: 100 } }
+      const { choices } = await ask(engine, { prompt: [prompt, [...prompt, first!]], n: 2, sampling })
+      expect(choices.map(({ text }) => text)).toEqual(['\ufffd', '\ufffd', 'ä', 'ä'])
+    })
+
     test('ends with the request, the token or the context, whichever allows least', async () => {
       expect((await ask(engine, { sampling: { max_tokens: 1 } })).usage?.completion_tokens).toBe(1)
       const limited = await ask(engine, { allowedTokens: 3, sampling: { max_tokens: 9, min_tokens: 0 } })

@@ -1,5 +1,6 @@
 // Prompts as transformers (5.19) renders them.
-import { describe, expect, test } from 'vitest'
+import { execFileSync } from 'node:child_process'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { ChatTemplate } from '../../../gpu-backend/model/chat-template.ts'
 
 const render = (template: string, content = 'hi') =>
@@ -79,6 +80,36 @@ describe('a chat template', () => {
     expect(
       render('{% if tools is not none %}tools{% endif %}{% if documents is not none %}documents{% endif %}.'),
     ).toBe('.')
+  })
+
+  test("writes the date as Python's strftime does, in local time", () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const written = (date: Date, format: string) => {
+      vi.setSystemTime(date)
+      return render(`{% if strftime_now is defined %}{{ strftime_now('${format}') }}{% endif %}`)
+    }
+    const sunday = new Date(2026, 6, 5, 0, 7, 9)
+    expect(written(sunday, '%d %B %Y|%b %e, %y|%-d.%-m.|%A %a|%j')).toBe('05 July 2026|Jul  5, 26|5.7.|Sunday Sun|186')
+    expect(written(sunday, '%H:%M:%S|%I %p|%-I|100%%|%Q %')).toBe('00:07:09|12 AM|12|100%|%Q %')
+    expect(written(new Date(2028, 11, 31, 13, 0, 0), '%I:%M %p on day %j')).toBe('01:00 PM on day 366')
+  })
+
+  test('writes months and days in English wherever the server is', () => {
+    const module = new URL('../../../gpu-backend/model/chat-template.ts', import.meta.url).href
+    const script = `
+      import { ChatTemplate } from ${JSON.stringify(module)}
+      const template = new ChatTemplate("{{ strftime_now('%B %b %A') }}")
+      console.log(template.render({ messages: [], bos_token: '', eos_token: '' }))
+      console.log(new Intl.DateTimeFormat(undefined, { month: 'long' }).format(new Date(2026, 2)))`
+    const env = { ...process.env, LC_ALL: 'de_DE.UTF-8' }
+    const [text, march] = execFileSync(process.execPath, ['--input-type=module', '-e', script], {
+      env,
+      encoding: 'utf8',
+    }).split('\n')
+    expect(march).toBe('März')
+    const now = (options: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat('en-US', options).format(new Date())
+    expect(text).toBe([now({ month: 'long' }), now({ month: 'long' }).slice(0, 3), now({ weekday: 'long' })].join(' '))
   })
 
   test('has the special tokens and is asked for the start of the answer', () => {

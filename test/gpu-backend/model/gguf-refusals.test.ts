@@ -91,6 +91,16 @@ test('the end of a turn ends an answer as the end of the text does', async () =>
   expect((await open(ends)).config.eosTokenIds).toEqual([2, 5])
 })
 
+test('control tokens that end an answer by their text are the tokenizer’s, and not in the configuration, which adapters are bound to', async () => {
+  const { config, tokenizer } = await open({
+    'tokenizer.ggml.tokens': ['a', 'b', 'c', 'd', 'e', 'f', '<|endoftext|>', '<|im_end|>'],
+    'tokenizer.ggml.token_type': [1, 1, 1, 1, 1, 1, 3, 3],
+    'tokenizer.ggml.eos_token_id': 7,
+  })
+  expect(tokenizer.eosTokenIds).toEqual([7, 6])
+  expect(config.eosTokenIds).toEqual([7])
+})
+
 test('linear scaling is read in its old and its new form', async () => {
   const linear = { rope_type: 'linear', factor: 4 }
   expect((await open({ 'llama.rope.scale_linear': 4 })).config.ropeScaling).toMatchObject(linear)

@@ -36,6 +36,22 @@ test('control tokens are one token each, wherever they stand', () => {
   expect(texts({ 'tokenizer.ggml.pre': 'qwen2' }, 'a<|turn|>b')).toEqual(['a', '<|turn|>', 'b'])
 })
 
+test('control tokens that end a turn or a text end an answer, though the file names none or one of them', () => {
+  const tokens = ['a', '<|im_start|>', '<|im_end|>', '<|endoftext|>', '<|eot_id|>', '<|end_of_text|>']
+  const ends = (types: readonly number[], named: readonly number[]) => {
+    const metadata = {
+      'tokenizer.ggml.model': 'gpt2',
+      'tokenizer.ggml.pre': 'qwen2',
+      'tokenizer.ggml.tokens': tokens,
+      'tokenizer.ggml.token_type': types,
+    }
+    return ggufTokenizer('model.gguf', { metadata: new Map(Object.entries(metadata)), tensors: new Map() }, named)
+  }
+  expect(ends([1, 3, 3, 3, 3, 3], [2]).eosTokenIds).toEqual([2, 3, 4, 5])
+  // As texts that a user may write they end nothing.
+  expect(ends([1, 3, 1, 4, 3, 1], [0]).eosTokenIds).toEqual([0, 4])
+})
+
 test('Qwen composes characters before it splits, as its tokenizer.json does', () => {
   expect(texts({ 'tokenizer.ggml.pre': 'qwen2' }, 'e\u0301')).toEqual(['Ã', '©'])
 })

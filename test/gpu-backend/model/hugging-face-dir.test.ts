@@ -1,5 +1,5 @@
 // What a model directory means where its files could be read in two ways: chat templates, and a head that config.json denies.
-import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { writeHeader } from '../../../adapters/safetensors.ts'
@@ -16,6 +16,13 @@ const PLAIN = 'plain {{ messages[0].content }}'
 const WITH_TOOLS = '<tool_call> {{ tools[0].function.name }}'
 const tools = [{ type: 'function' as const, function: { name: 'add' } }]
 const messages = [{ role: 'user' as const, content: 'hi' }]
+const BOS = { SpecialToken: { id: '<|endoftext|>', type_id: 0 } }
+const BOS_FIRST = {
+  type: 'TemplateProcessing',
+  single: [BOS, { Sequence: { id: 'A', type_id: 0 } }],
+  pair: [BOS, { Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
+  special_tokens: { '<|endoftext|>': { id: '<|endoftext|>', ids: [0], tokens: ['<|endoftext|>'] } },
+}
 
 beforeEach(() => {
   rmSync(dir, { recursive: true, force: true })
@@ -52,6 +59,25 @@ describe('a conversation with tools is written with', () => {
     expect(open().renderChat(messages, { tools })).toBe('plain hi')
   })
 })
+
+test.each([
+  ['none', null, ['Hi']],
+  ['ByteLevel', { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false }, ['Hi']],
+  ['a template', BOS_FIRST, ['<|endoftext|>', 'Hi']],
+])(
+  'a plain text begins as the post_processor (%s) has it, whatever tokenizer_config.json says',
+  (_, post_processor, expected) => {
+    // As with transformers 5.19; up to 4 its tokenizers of Llama followed the flags.
+    const tokenizer = JSON.parse(readFileSync(join(EMBEDDED_MODEL, 'tokenizer.json'), 'utf8'))
+    writeFileSync(join(dir, 'tokenizer.json'), JSON.stringify({ ...tokenizer, post_processor }))
+    const common = { bos_token: '<|endoftext|>', eos_token: '<|im_end|>', tokenizer_class: 'LlamaTokenizerFast' }
+    for (const flags of [{}, { add_bos_token: true }, { add_bos_token: false }, { add_eos_token: true }]) {
+      configure({ ...common, ...flags })
+      const opened = open()
+      expect(Array.from(opened.encode('Hi'), (id) => opened.tokenText(id))).toEqual(expected)
+    }
+  },
+)
 
 test('tools may be given where the template for them, and not the default one, says how calls are written', async () => {
   configure({

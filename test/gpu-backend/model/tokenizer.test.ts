@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import { TextStream, Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
 import fc from '../../support/properties.ts'
+import { sentencePiece } from '../../support/sentencepiece.ts'
 import { embeddedTokenizerFiles } from '../../support/tiny-model.ts'
 
 const files = embeddedTokenizerFiles()
@@ -96,23 +97,7 @@ describe('a stream of tokens', () => {
   })
 
   test('keeps the space of the word after a special token, where words begin with theirs', () => {
-    const special = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
-    const sentencepiece = {
-      added_tokens: [{ ...special, id: 1, content: '<tool>' }],
-      normalizer: null,
-      pre_tokenizer: null,
-      post_processor: null,
-      decoder: {
-        type: 'Sequence',
-        decoders: [
-          { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
-          { type: 'Fuse' },
-          { type: 'Strip', content: ' ', start: 1, stop: 0 },
-        ],
-      },
-      model: { type: 'BPE', vocab: { '<unk>': 0, '<tool>': 1, '▁one': 2, '▁two': 3 }, merges: [], unk_token: '<unk>' },
-    }
-    const words = new Tokenizer({ ...files, tokenizer: sentencepiece, config: {} })
+    const words = new Tokenizer({ ...files, tokenizer: sentencePiece(['<unk>', '<s>', '▁one', '▁two']), config: {} })
     expect(shown(words.stream(), [1, 2, 1, 3, 1])).toEqual(['', 'one', '', ' two', '', ''])
   })
 })

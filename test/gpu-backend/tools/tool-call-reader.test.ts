@@ -1,10 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { ToolCallReader } from '../../../gpu-backend/tools/tool-call-reader.ts'
-import { type ToolFormat, toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
+import { toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
 import fc from '../../support/properties.ts'
 import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
 
-const format = (family: keyof typeof TOOL_TEMPLATES): ToolFormat => toolFormatOf(TOOL_TEMPLATES[family])!
+type Family = keyof typeof TOOL_TEMPLATES
+
+/** Of an answer to a request with the tools `weather` and `time`. */
+function reader(family: Family, startsInCall = false, maxCalls?: number): ToolCallReader {
+  return new ToolCallReader(toolFormatOf(TOOL_TEMPLATES[family])!, ['weather', 'time'], startsInCall, maxCalls)
+}
 
 interface Read {
   text: string
@@ -12,9 +17,9 @@ interface Read {
   calls: [string, unknown][]
 }
 
-function read(reader: ToolCallReader, pieces: readonly string[]): Read {
+function read(from: ToolCallReader, pieces: readonly string[]): Read {
   const all: Read = { text: '', calls: [] }
-  for (const { text, calls } of [...pieces.map((piece) => reader.push(piece)), reader.end()]) {
+  for (const { text, calls } of [...pieces.map((piece) => from.push(piece)), from.end()]) {
     all.text += text
     all.calls.push(
       ...calls.map(({ function: called }): [string, unknown] => [called.name, JSON.parse(called.arguments)]),
@@ -31,7 +36,7 @@ const [weather, time]: [string, unknown][] = [
 ]
 
 /** What a model wrote, and what it says. */
-const ANSWERS: readonly [keyof typeof TOOL_TEMPLATES, string, Read][] = [
+const ANSWERS: readonly [Family, string, Read][] = [
   ['hermes', 'It is noon.', { text: 'It is noon.', calls: [] }],
   ['hermes', `<tool_call>\n${WEATHER}\n</tool_call>`, { text: '', calls: [weather!] }],
   [
@@ -41,6 +46,11 @@ const ANSWERS: readonly [keyof typeof TOOL_TEMPLATES, string, Read][] = [
   ],
   ['hermes', `<tool_call>\n${WEATHER}`, { text: '', calls: [weather!] }],
   ['hermes', '<tool_call>\n{"name": ', { text: '<tool_call>\n{"name": ', calls: [] }],
+  [
+    'hermes',
+    '<tool_call>{"name": "weather", "parameters": {"city": "Bern"}}</tool_call>',
+    { text: '', calls: [weather!] },
+  ],
   ['hermes', '<tool_call>not JSON</tool_call>', { text: '<tool_call>not JSON</tool_call>', calls: [] }],
   ['hermes', '<tool_call>{"name": ""}</tool_call>', { text: '<tool_call>{"name": ""}</tool_call>', calls: [] }],
   ['hermes', 'a <tool b', { text: 'a <tool b', calls: [] }],
@@ -61,6 +71,18 @@ const ANSWERS: readonly [keyof typeof TOOL_TEMPLATES, string, Read][] = [
     { text: '', calls: [weather!, time!] },
   ],
   ['llama', '{"name": "time", "parameters": "{}"}', { text: '', calls: [time!] }],
+  ['llama', WEATHER, { text: '', calls: [weather!] }],
+  [
+    'llama',
+    '{"name": "Alice", "parameters": {"age": 30}}',
+    { text: '{"name": "Alice", "parameters": {"age": 30}}', calls: [] },
+  ],
+  ['llama', '{"name": "time", "zone": "UTC"}', { text: '{"name": "time", "zone": "UTC"}', calls: [] }],
+  [
+    'llama',
+    `${WEATHER}; {"name": "Alice", "parameters": {}}`,
+    { text: `${WEATHER}; {"name": "Alice", "parameters": {}}`, calls: [] },
+  ],
   ['llama', '{"answer": 42}', { text: '{"answer": 42}', calls: [] }],
   [
     'llama',
@@ -71,7 +93,7 @@ const ANSWERS: readonly [keyof typeof TOOL_TEMPLATES, string, Read][] = [
 
 describe('a reader of tool calls', () => {
   test.each(ANSWERS)('of the %s format reads %j', (family, answer, expected) => {
-    expect(read(new ToolCallReader(format(family), false), [answer])).toEqual(expected)
+    expect(read(reader(family), [answer])).toEqual(expected)
   })
 
   test('reads the same however the text is cut into pieces, and shows nothing of a call', () => {
@@ -86,7 +108,7 @@ describe('a reader of tool calls', () => {
             pieces.push(rest.slice(0, length))
             rest = rest.slice(length)
           }
-          expect(read(new ToolCallReader(format(family), false), [...pieces, rest])).toEqual(expected)
+          expect(read(reader(family), [...pieces, rest])).toEqual(expected)
         },
       ),
       { numRuns: 2000 },
@@ -94,10 +116,10 @@ describe('a reader of tool calls', () => {
   })
 
   test('shows text as it comes where no call can begin in it', () => {
-    const reader = new ToolCallReader(format('hermes'), false)
-    expect(reader.push('It is <b>noon').text).toBe('It is <b>noon')
-    expect(reader.push(' now <too').text).toBe(' now')
-    expect(reader.push('ls>').text).toBe(' <tools>')
+    const hermes = reader('hermes')
+    expect(hermes.push('It is <b>noon').text).toBe('It is <b>noon')
+    expect(hermes.push(' now <too').text).toBe(' now')
+    expect(hermes.push('ls>').text).toBe(' <tools>')
   })
 
   test('never loses text of which nothing is a call', () => {
@@ -106,7 +128,7 @@ describe('a reader of tool calls', () => {
         fc.constantFrom('hermes', 'mistral', 'llama'),
         fc.array(fc.constantFrom('<tool_call>', '</tool_call>', '[TOOL_CALLS]', '{', '}', ' ', '\n', 'x', '"', ';')),
         (family, pieces) => {
-          const { text, calls } = read(new ToolCallReader(format(family as 'hermes'), false), pieces)
+          const { text, calls } = read(reader(family as 'hermes'), pieces)
           expect(calls).toEqual([])
           expect(text).toBe(pieces.join(''))
         },
@@ -115,27 +137,23 @@ describe('a reader of tool calls', () => {
   })
 
   test('whose prompt has begun the call reads its JSON alone, or shows it where it breaks off', () => {
-    expect(read(new ToolCallReader(format('hermes'), true, 1), [WEATHER])).toEqual({ text: '', calls: [weather] })
-    expect(read(new ToolCallReader(format('mistral'), true, 1), [TIME])).toEqual({ text: '', calls: [time] })
+    expect(read(reader('hermes', true, 1), [WEATHER])).toEqual({ text: '', calls: [weather] })
+    expect(read(reader('mistral', true, 1), [TIME])).toEqual({ text: '', calls: [time] })
     const cut = WEATHER.slice(0, 30)
-    expect(read(new ToolCallReader(format('hermes'), true, 1), [cut])).toEqual({ text: cut, calls: [] })
+    expect(read(reader('hermes', true, 1), [cut])).toEqual({ text: cut, calls: [] })
   })
 
   test('is full after as many calls as are wanted, and drops what follows', () => {
-    const reader = new ToolCallReader(format('hermes'), false, 1)
+    const hermes = reader('hermes', false, 1)
     const call = `<tool_call>${TIME}</tool_call>`
-    expect(read(reader, [call, call, 'and more'])).toEqual({ text: '', calls: [time] })
-    expect(reader.isFull).toBe(true)
-    expect(read(new ToolCallReader(format('mistral'), false, 1), [`[TOOL_CALLS][${TIME},${TIME}]`]).calls).toHaveLength(
-      1,
-    )
+    expect(read(hermes, [call, call, 'and more'])).toEqual({ text: '', calls: [time] })
+    expect(hermes.isFull).toBe(true)
+    expect(read(reader('mistral', false, 1), [`[TOOL_CALLS][${TIME},${TIME}]`]).calls).toHaveLength(1)
   })
 
   test('gives each call an id of its own, of nine letters and digits for Mistral, whose templates ask for that', () => {
-    const ids = (family: keyof typeof TOOL_TEMPLATES, text: string) =>
-      [new ToolCallReader(format(family), false)]
-        .flatMap((reader) => [...reader.push(text).calls, ...reader.end().calls])
-        .map(({ id }) => id)
+    const ids = (family: Family, text: string) =>
+      [reader(family)].flatMap((one) => [...one.push(text).calls, ...one.end().calls]).map(({ id }) => id)
     const hermes = ids('hermes', `<tool_call>${TIME}</tool_call><tool_call>${TIME}</tool_call>`)
     expect(new Set(hermes).size).toBe(2)
     for (const id of hermes) expect(id).toMatch(/^call_[0-9a-f]{24}$/)

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { BackendError } from '../../../gpu-backend/errors.ts'
-import { compileResponseFormat } from '../../../gpu-backend/grammar/grammar.ts'
+import { compileResponseFormat, type ResponseFormat } from '../../../gpu-backend/grammar/grammar.ts'
 import { GenerateRequest, SamplingParams, type Tool } from '../../../gpu-backend/protocol.ts'
 import { toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
 import { toolUse } from '../../../gpu-backend/tools/tool-use.ts'
@@ -60,6 +60,29 @@ describe('the use of tools', () => {
   test('leaves the prompt and the sampling alone where the model may choose', () => {
     const asked = request({ tools: [tool('time')] })
     expect(useOf(asked, TOOL_TEMPLATES.hermes)).toMatchObject({ promptEnd: '', sampling: asked.sampling })
+  })
+
+  test('reads no calls from an answer that is held to a format, but from one that is held to none', () => {
+    const ofFormat = (response_format: ResponseFormat) =>
+      request({ tools: [tool('time')], sampling: SamplingParams.parse({ response_format }) })
+    const schema = { type: 'object', properties: { name: { type: 'string' } }, required: ['name'] }
+    for (const template of Object.values(TOOL_TEMPLATES)) {
+      for (const format of [{ type: 'json_object' }, { type: 'json_schema', json_schema: { schema } }] as const) {
+        expect(useOf(ofFormat(format), template)!.reader()).toBeUndefined()
+      }
+      expect(useOf(ofFormat({ type: 'text' }), template)!.reader()).toBeDefined()
+    }
+  })
+
+  test('knows calls by the names of the tools where models mark them by nothing', () => {
+    const read = (asked: object, text: string) => {
+      const reader = useOf(request({ tools: [tool('time'), tool('tide')], ...asked }), TOOL_TEMPLATES.llama)!.reader()!
+      return [...reader.push(text).calls, ...reader.end().calls].map(({ function: called }) => called.name)
+    }
+    for (const asked of [{}, { must_call: ['tide'] }]) {
+      expect(read(asked, '{"name": "tide", "parameters": {}}')).toEqual(['tide'])
+      expect(read(asked, '{"name": "Alice", "parameters": {}}')).toEqual([])
+    }
   })
 
   test('begins the call that must be made, and holds it to the parameters, with their own references', () => {

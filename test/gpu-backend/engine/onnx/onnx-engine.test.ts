@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { StartupError } from '../../../../gpu-backend/errors.ts'
@@ -6,6 +6,7 @@ import { Tokenizer } from '../../../../gpu-backend/model/tokenizer.ts'
 import { ask, body, contextOf, stream } from '../../../support/ask.ts'
 import { expectOneSentence } from '../../../support/one-sentence.ts'
 import { encodedRandomDelta } from '../../../support/random-delta.ts'
+import { sentencePiece } from '../../../support/sentencepiece.ts'
 import { tinyEngines } from '../../../support/tiny-engine.ts'
 import { embeddedTokenizerFiles, writeTinyModel } from '../../../support/tiny-model.ts'
 import { engineConformance } from '../engine.case.ts'
@@ -62,6 +63,20 @@ describe.each(['f16', 'int8', 'int4'] as const)('the onnx engine with %s weights
     await expect(embedded).rejects.toMatchObject({ code: 'invalid_delta' })
     expect(await tokens()).toEqual(wanted)
   })
+})
+
+test('an answer to a prompt begins with the space of its first word, and one in a conversation without', async () => {
+  const words = writeTinyModel(join(engines.root, 'words'))
+  // The first ids are the tiny model's special tokens.
+  const vocabulary = ['<unk>', 'a', 'b', 'c', 'd', 'e', 'f', 'g', '▁is', '▁Paris']
+  writeFileSync(join(words, 'tokenizer.json'), JSON.stringify(sentencePiece(vocabulary)))
+  const engine = await engines.start({ modelPath: words })
+  const [is, paris] = [vocabulary.indexOf('▁is'), vocabulary.indexOf('▁Paris')]
+  const sampling = { max_tokens: 2, logit_bias: { [paris]: 100 } }
+  const { choices } = await ask(engine, { prompt: [[is], [0, is]], n: 2, sampling })
+  expect(choices.map(({ text }) => text)).toEqual(new Array(4).fill(' Paris Paris'))
+  const messages = [{ role: 'user' as const, content: 'Where is it?' }]
+  expect((await ask(engine, { messages, sampling })).text).toBe('Paris Paris')
 })
 
 test('a schema that is too ambiguous from its first token on is refused before its answer has begun', async () => {
