@@ -1,6 +1,7 @@
 // HTTP in, events out: the routes of a backend. Nothing but a capability token opens a route that does work.
 // Knows no engine beyond the seam. Invariant: what a token does not allow is refused before any work.
 import { createServer, type Server } from 'node:http'
+import { Server as NetServer } from 'node:net'
 import { type Capability, type CapabilityKey, verifyCapability } from './capability.ts'
 import type { Engine, RequestContext } from './engine/engine.ts'
 import { BackendError } from './errors.ts'
@@ -191,7 +192,8 @@ export function createBackendServer(
     drain: () => {
       draining = true
       return new Promise((resolve) => {
-        http.close(() => resolve())
+        // Not the HTTP server's own way: it ends connections whose answer is written but has not gone out.
+        NetServer.prototype.close.call(http, () => resolve())
         endUnused()
       })
     },

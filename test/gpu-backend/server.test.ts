@@ -725,6 +725,24 @@ describe('a backend that stops', () => {
     await expect(fetch(`${other.url}/healthz`)).rejects.toThrow('fetch failed')
   })
 
+  test('sends what it has answered to whoever reads slowly', async () => {
+    const much = 'x'.repeat(2 ** 20)
+    const full = standIn({ residency: async () => Array.from({ length: 32 }, () => ({ digest: much, tier: 'disk' })) })
+    const { client: other, server } = await serve(full)
+    const answered = once(server.http, 'request').then(([, response]) => once(response, 'finish'))
+    const asked = await other.open('GET', '/v1/residency')
+    asked.end()
+    const response = await responseTo(asked)
+    // All of it is written, and most of it waits for the client.
+    await expect.poll(() => response.readableLength).toBeGreaterThan(0)
+    const drained = server.drain()
+    let length = 0
+    for await (const piece of response) length += piece.length
+    expect(length).toBeGreaterThan(32 * 2 ** 20)
+    await answered
+    await drained
+  })
+
   test('waits for no connection on which no request has come', async () => {
     const { client: other, server } = await serve(await engines.start())
     const { hostname, port } = new URL(other.url)
