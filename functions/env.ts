@@ -21,6 +21,8 @@ export interface Bindings {
   readonly METER_LEASE_MS?: string
   /** How long a backend may be silent; milliseconds. */
   readonly BACKEND_PATIENCE_MS?: string
+  /** Anything: the server is for its own machine alone. */
+  readonly LOCAL_ONLY?: string
   /** Days for which usage records are kept one by one; without it for ever. */
   readonly USAGE_RECORD_DAYS?: string
 }

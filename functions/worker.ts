@@ -11,6 +11,7 @@ import { type Edge, edgeOnce } from './edge.ts'
 import type { EdgeEnv } from './edge-env.ts'
 import { type Bindings, ConfigError } from './env.ts'
 import { ApiError, errorResponse, unavailable } from './errors.ts'
+import { requireLocal } from './local-only.ts'
 import { rateHeaders } from './metering/refusal.ts'
 import type { Folder, ObjectStore } from './registry/objects.ts'
 import { StorageFailed, storageUnavailable } from './registry/storage-failure.ts'
@@ -68,6 +69,11 @@ function createApp(edgeOf: (env: Bindings) => Promise<Edge>): Hono<EdgeEnv> {
     if (!c.res.headers.has('cache-control')) c.header('cache-control', 'private, no-store')
     if (!c.var.rate) return
     for (const [name, value] of Object.entries(rateHeaders(c.var.rate))) c.header(name, value)
+  })
+
+  app.use(async ({ env, req }, next) => {
+    if (env.LOCAL_ONLY) requireLocal(req.url, req.header('origin'))
+    await next()
   })
 
   app.use(

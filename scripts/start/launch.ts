@@ -78,7 +78,7 @@ export function launchEdge({ port, backendPort, state, secret }: EdgeLaunch): Se
       'dev',
       ...['--config', join(REPOSITORY, 'wrangler.toml'), '--ip', HOST, '--port', String(port), '--inspector-port', '0'],
       ...['--persist-to', join(state, 'edge'), '--var', `BACKENDS:http://${HOST}:${backendPort}`],
-      ...['--var', `POLYLORA_ADMIN_KEY:${LOCAL_ADMIN_KEY}`],
+      ...['--var', `POLYLORA_ADMIN_KEY:${LOCAL_ADMIN_KEY}`, '--var', 'LOCAL_ONLY:1'],
       // No file of secrets: the one there is comes through the environment, as wrangler.toml's [secrets] says.
       ...['--env-file', devNull, '--show-interactive-dev-session=false'],
     ],
