@@ -19,13 +19,13 @@ export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   const request = await readModelRequest(c, EmbeddingRequest)
   const input = toInputs(request)
   const model = await resolveModel(c, request.model, request.user ?? c.var.requestId)
-  const warming = await warm(c, model)
   // What makes two requests the same: not how the vectors are written.
   const identity = [c.req.path, request.model, input]
   const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity))
   const stored = await reserve(c, ticket, tokensOfTexts(input))
   if (stored) return replay(c, request, stored)
   try {
+    const warming = await warm(c, model)
     const context = backendContext(c, model.base, c.req.raw.signal, 'input')
     const embedding = await forwardEmbed(context, { delta: model.digest, input }, warming)
     const { vectors, promptTokens } = embedding

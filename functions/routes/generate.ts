@@ -49,7 +49,6 @@ const OwnFault = z.object({
 /** @throws ApiError for every refusal before the first token */
 export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall): Promise<Response> {
   const model = await resolveModel(c, call.model, call.user ?? c.var.requestId)
-  const warming = await warm(c, model)
   const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity(c, call)))
   const stored = await reserve(c, ticket, tokensOfGeneration(call.request, await contextTokens(c, call)))
   if (stored) return replay(c, call, stored)
@@ -59,7 +58,8 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
   whenLeft(c, onLeave)
   const context = backendContext(c, model.base, left.signal, call.request.messages ? 'messages' : 'prompt')
   const request = { ...call.request, delta: model.digest }
-  const generation = await begun(c, ticket, forwardGenerate(context, request, warming))
+  const forwarded = warm(c, model).then((warming) => forwardGenerate(context, request, warming))
+  const generation = await begun(c, ticket, forwarded)
   const events = meteredEvents(c, generation, { call, ticket, left: left.signal })
   const frame = {
     dialect: call.dialect,

@@ -12,7 +12,9 @@ const LOOK_AT_CHARS = 512
 
 /** To be called with what has been read of the body, as it grows. */
 export function warmEarly(c: Context<EdgeEnv>): (text: string) => void {
-  let looking = true
+  // Whom a limit or a balance may refuse brings nothing anywhere before the meter has been asked.
+  const { billing, requests_per_minute: requests, tokens_per_minute: tokens } = c.var.principal.terms
+  let looking = billing === 'postpaid' && requests === null && tokens === null
   return (text) => {
     if (!looking) return
     const model = MODEL_FIRST.exec(text.slice(0, LOOK_AT_CHARS))?.[1]

@@ -1,6 +1,7 @@
 // One vLLM server's HTTP API: the calls that the engine makes, each answer checked by a schema.
 // Knows no adapters beyond a name and a path, and no policy. Invariant: a call ends with an answer, VllmRefusal or VllmLost.
-import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { type ClientRequest, type IncomingMessage, type RequestOptions, request } from 'node:http'
+import { request as requestOverTls } from 'node:https'
 import * as z from 'zod/mini'
 
 /** Where a server listens: a URL, or a socket in a directory that only this user may enter. */
@@ -185,7 +186,7 @@ export class VllmClient {
       }
       const sent: ClientRequest =
         'url' in this.#address
-          ? request(new URL(path, this.#address.url), options, onAnswer)
+          ? requestTo(this.#address.url, path, options, onAnswer)
           : request({ ...options, path, socketPath: this.#address.socketPath }, onAnswer)
       sent.once('error', (error) => reject(error instanceof VllmLost ? error : new VllmLost(error.message)))
       sent.setTimeout(this.#stallMs, () => {
@@ -197,6 +198,17 @@ export class VllmClient {
       sent.end(text)
     })
   }
+}
+
+/** A request to `path` below a server's URL, which may have a path of its own. */
+function requestTo(
+  server: string,
+  path: string,
+  options: RequestOptions,
+  onAnswer: (response: IncomingMessage) => void,
+): ClientRequest {
+  const url = new URL(server.replace(/\/*$/, '') + path)
+  return url.protocol === 'https:' ? requestOverTls(url, options, onAnswer) : request(url, options, onAnswer)
 }
 
 /** What vLLM says in several sentences or lines, to go on with in one of ours. */
