@@ -1,6 +1,7 @@
 // The backend's process: options in, an engine and a server out, and a clean end. It alone picks the engine.
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
+import { constants as osConstants } from 'node:os'
 import { join } from 'node:path'
 import { importCapabilityKey } from './capability.ts'
 import { type Config, HELP, parseConfig } from './config.ts'
@@ -11,6 +12,7 @@ import { Metrics } from './metrics.ts'
 import { isDiskFull } from './residency/full-disk.ts'
 import { createBackendServer } from './server.ts'
 
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 /** Answers that still run when the process is asked to end get this long. */
 const DRAIN_MS = 30_000
 
@@ -21,6 +23,9 @@ async function main(): Promise<void> {
     return
   }
   makeDataDir(config['data-dir'])
+  // In a container the process has the id 1, which no signal ends that it does not listen for.
+  const leave = (signal: NodeJS.Signals) => process.exit(128 + osConstants.signals[signal])
+  if (process.pid === 1) for (const signal of SIGNALS) process.once(signal, leave)
   // The next start does not strip and compile the engine's modules again.
   enableCompileCache(join(config['data-dir'], 'code'))
   const engine = await startEngine(config).catch((error: unknown) => {
@@ -53,7 +58,7 @@ async function main(): Promise<void> {
     log('info', 'stopped')
     process.exit(0)
   }
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop(signal))
+  for (const signal of SIGNALS) process.off(signal, leave).once(signal, () => void stop(signal))
 }
 
 /** @throws StartupError where nothing can be kept in it: found out now, not in the middle of building a graph */

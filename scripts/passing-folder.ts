@@ -16,7 +16,8 @@ export async function passingFolder(parent: string): Promise<PassingFolder> {
   const path = await mkdtemp(join(parent, '.polylora-'))
   const interrupted = (signal: NodeJS.Signals) => {
     rmSync(path, { recursive: true, force: true })
-    process.kill(process.pid, signal)
+    // Whoever else listens for it, as npm start does, ends the process in its own way: to send it again would be a second Ctrl-C.
+    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal)
   }
   for (const signal of SIGNALS) process.once(signal, interrupted)
   const release = async () => {

@@ -12,6 +12,7 @@ import { openModelSource } from '../gpu-backend/model/open-model.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
+import { behindNoProxy } from './follow-proxy.ts'
 import { formatBytes } from './format-bytes.ts'
 import { openToBrowsers } from './start/browsers.ts'
 import { checkState } from './start/check-state.ts'
@@ -42,6 +43,8 @@ async function main(): Promise<void> {
   if (!options) return void process.stdout.write(START_HELP)
   // Whoever reads our output may stop reading, as `head` does: the servers go on.
   process.stdout.on('error', () => undefined)
+  // Wrangler sends whatever this process fetches to a proxy that the environment names, unless this says otherwise.
+  process.env.no_proxy = behindNoProxy(process.env)
   const servers: ServerProcess[] = []
   const stop = stopOnSignal(servers)
   try {

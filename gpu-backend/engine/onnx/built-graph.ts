@@ -1,4 +1,5 @@
 // A base model's graph on disk, built once for a fingerprint and an option, with the smoothing that its activations ask for.
+import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
@@ -21,7 +22,12 @@ const GRAPH_VERSION = 17
 const GRAPH_FILE = 'model.onnx'
 const SIZES_FILE = 'sizes.json'
 /** A folder whose graph is not complete yet, by the process that builds it. */
-const UNFINISHED = /\.(\d+)\.(?:building|observing)$/
+const UNFINISHED = /\.(\d+)(?:-[\w-]+)?\.(?:building|observing)$/
+const VERSION = /-v(\d+)$/
+/** What this process builds. */
+const OWN_BUILDS = new Set<string>()
+/** Nothing is written for a minute at most, while the calibration text is read. */
+const ABANDONED_MS = 15 * 60_000
 
 /** Bytes by file. */
 const Sizes = z.record(z.string(), z.int())
@@ -50,8 +56,10 @@ export async function graphPath(
   const path = join(dir, GRAPH_FILE)
   if (await isWhole(dir)) return path
   await removeLeftovers(graphs)
-  const building = `${dir}.${process.pid}.building`
-  const observing = `${dir}.${process.pid}.observing`
+  // In containers with one volume every process may have the same id.
+  const unfinished = `${dir}.${process.pid}-${randomUUID()}`
+  const [building, observing] = [`${unfinished}.building`, `${unfinished}.observing`]
+  OWN_BUILDS.add(building).add(observing)
   const weights = await source.openWeights()
   // With smoothing every layer is written twice.
   const layers = source.config.layers * (columnType ? 2 : 1)
@@ -69,19 +77,34 @@ export async function graphPath(
     })
   } finally {
     await weights.close()
-    for (const unfinished of [building, observing]) await rm(unfinished, { recursive: true, force: true })
+    for (const folder of [building, observing]) await rm(folder, { recursive: true, force: true })
   }
   return path
 }
 
-/** Removes what a process that was ended in the middle of building has left, as large as a graph: the next one builds again. */
+/**
+ * Removes what a process that was ended in the middle of building has left, as large as a graph, and graphs of versions before,
+ * which nobody reads any more.
+ */
 async function removeLeftovers(graphs: string): Promise<void> {
   await mkdir(graphs, { recursive: true })
   for (const name of await readdir(graphs)) {
+    const path = join(graphs, name)
     const builder = UNFINISHED.exec(name)?.[1]
-    if (builder === undefined || isRunning(Number(builder))) continue
-    await rm(join(graphs, name), { recursive: true, force: true })
+    const isOld = Number(VERSION.exec(name)?.[1] ?? GRAPH_VERSION) < GRAPH_VERSION
+    if (!isOld && (builder === undefined || !(await isAbandoned(path, Number(builder))))) continue
+    // Where a server of the version before still has it open, some systems keep it.
+    await rm(path, { recursive: true, force: true }).catch(() => undefined)
   }
+}
+
+async function isAbandoned(path: string, builder: number): Promise<boolean> {
+  if (OWN_BUILDS.has(path)) return false
+  if (builder !== process.pid) return !isRunning(builder)
+  // A process of another container, or one before this of the same: in containers all have the same id.
+  const names = await readdir(path).catch(() => [])
+  const written = await Promise.all(['.', ...names].map((name) => stat(join(path, name)).catch(() => undefined)))
+  return written.every((file) => !file || Date.now() - file.mtimeMs > ABANDONED_MS)
 }
 
 function isRunning(pid: number): boolean {

@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { graphPath } from '../../../../gpu-backend/engine/onnx/built-graph.ts'
@@ -54,14 +63,27 @@ test.each(Object.keys(whole))('a graph of which %s was lost, or a part of it, is
 
 test('what a process left that ended while it built a graph is removed, not what one builds that runs', async () => {
   const { pid: ended } = spawnSync(process.execPath, ['--version'])
-  const folders = [`${ended}.building`, `${ended}.observing`, `${process.ppid}.building`].map(
-    (end) => `${dirname(path)}.${end}`,
-  )
+  const [old, own] = [`${process.pid}-old.building`, `${process.pid}-own.building`]
+  const ends = [`${ended}.building`, `${ended}-a1.observing`, old, `${process.ppid}-b2.building`, own]
+  const folders = ends.map((end) => `${dirname(path)}.${end}`)
   for (const folder of folders) {
     mkdirSync(folder)
     writeFileSync(join(folder, 'weights.bin'), 'half')
   }
+  // In containers other processes have this one's id.
+  for (const name of ['', 'weights.bin']) utimesSync(join(folders[2]!, name), 1, 1)
   rmSync(dirname(path), { recursive: true })
   await build()
-  expect(folders.filter((folder) => existsSync(folder))).toEqual([folders[2]])
+  expect(folders.filter((folder) => existsSync(folder))).toEqual([folders[3], folders[4]])
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
+
+test('graphs of versions before are removed once one of this version is built', async () => {
+  const before = dirname(path).replace(/-v\d+$/, '-v1')
+  const other = dirname(path).replace('-64-', '-128-')
+  for (const folder of [before, other]) mkdirSync(folder)
+  rmSync(dirname(path), { recursive: true })
+  await build()
+  expect([before, other].map((folder) => existsSync(folder))).toEqual([false, true])
+  rmSync(other, { recursive: true })
 })
