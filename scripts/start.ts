@@ -115,10 +115,11 @@ async function show(options: StartOptions): Promise<void> {
   try {
     const { base } = await callEdgeJson({ url, apiKey: devKey(DEMO_TENANT) }, '/v1/base', BackendInfo)
     const samples = (await isEmbedded(base, modelCache(options))) ? listSamples() : []
-    const fresh = await publishSamples(url, samples, base, new SampleStamps(resolve(REPOSITORY, options.state)))
+    const stamps = new SampleStamps(resolve(REPOSITORY, options.state))
+    await publishSamples(url, samples, base, stamps)
     if (options.demo) process.stdout.write(`\n${await demo(url, samples, base.name)}\n`)
     // Only the embedded model is small enough to be copied unasked; for another there is `polylora browser publish`.
-    if (base.name === EMBEDDED_NAME) await publishForBrowsers(url, fresh, options)
+    if (base.name === EMBEDDED_NAME) await publishForBrowsers(url, samples, stamps, options)
     process.stdout.write(`\n${invitation(url, samples, base.name)}\n`)
   } catch (error) {
     // Of what a server refuses, its log or its state may be the cause.
@@ -139,35 +140,37 @@ function modelCache({ state }: StartOptions): string {
   return resolve(REPOSITORY, state, 'backend/models')
 }
 
-/** Returns those that were not there as they are. */
 async function publishSamples(
   url: string,
   samples: readonly Sample[],
   base: BaseModel,
   stamps: SampleStamps,
-): Promise<Sample[]> {
-  return step(process.stdout, 'sample adapters', async (remark) => {
+): Promise<void> {
+  await step(process.stdout, 'sample adapters', async (remark) => {
     const done: string[] = []
-    const fresh: Sample[] = []
     for (const sample of samples) {
-      if (await ensurePublished(url, sample, base, stamps)) fresh.push(sample)
+      await ensurePublished(url, sample, base, stamps)
       done.push(sample.model)
       remark(done.join(', '))
     }
     if (samples.length === 0) remark(`none for ${base.name}`)
-    return fresh
   })
 }
 
-async function publishForBrowsers(url: string, fresh: readonly Sample[], options: StartOptions): Promise<void> {
+async function publishForBrowsers(
+  url: string,
+  samples: readonly Sample[],
+  stamps: SampleStamps,
+  options: StartOptions,
+): Promise<void> {
   // Below the answers, away from the steps before them.
   if (options.demo) process.stdout.write('\n')
   await step(process.stdout, 'for browsers', async (remark) => {
     const { manifest, bytes } = await openToBrowsers(url, {
       weights: BROWSER_WEIGHTS.find((format) => format === options.weights) ?? 'f32',
       cacheDir: modelCache(options),
-      // What an operator decided in an earlier run stays.
-      samples: fresh,
+      samples,
+      stamps,
       onProgress: (uploaded, total) => remark(`${formatBytes(uploaded)} of ${formatBytes(total)}`),
     })
     remark(`${manifest.base.name}, ${formatBytes(bytes)}: it runs in a browser as well`)

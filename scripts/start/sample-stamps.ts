@@ -1,5 +1,6 @@
-// Which sample files were published from this state folder: a sample that changes with the repository is published again.
-// Knows nothing of the edge. Invariant: a stamp is written only after its sample was published.
+// Which sample files were published from this state folder, and which were let out to browsers: a sample that changes with the
+// repository is published again, and what an operator decides of browsers stays.
+// Knows nothing of the edge. Invariant: a stamp is written only after what it stands for was done.
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,9 +22,25 @@ export class SampleStamps {
   }
 
   set(folder: string, model: string): void {
-    this.#stamps[model] = stampOf(folder)
+    this.#write(model, stampOf(folder))
+  }
+
+  isOut(model: string): boolean {
+    return this.#stamps[outOf(model)] !== undefined
+  }
+
+  setOut(model: string): void {
+    this.#write(outOf(model), new Date().toISOString())
+  }
+
+  #write(key: string, stamp: string): void {
+    this.#stamps[key] = stamp
     writeFileSync(this.#file, JSON.stringify(this.#stamps))
   }
+}
+
+function outOf(model: string): string {
+  return `${model} to browsers`
 }
 
 /** A damaged file costs one publishing more. */

@@ -37,17 +37,17 @@ export function listSamples(): Sample[] {
 
 const Listed = z.object({ data: z.array(z.object({ id: z.string(), base: z.string() })) })
 
-/** Publishes `sample` where the edge lacks it for `base`; tells whether it had to. Throws CliError. */
+/** Publishes `sample` where the edge lacks it for `base`. Throws CliError. */
 export async function ensurePublished(
   edgeUrl: string,
   sample: Sample,
   base: BaseModel,
   stamps: SampleStamps,
-): Promise<boolean> {
+): Promise<void> {
   const edge = { url: edgeUrl, apiKey: devKey(sample.tenant) }
   const { data } = await callEdgeJson(edge, '/v1/adapters', Listed)
   const published = data.some((adapter) => adapter.id === sample.model && adapter.base === base.fingerprint)
-  if (published && stamps.isCurrent(sample.folder, sample.model)) return false
+  if (published && stamps.isCurrent(sample.folder, sample.model)) return
   const files = await openAdapterPath(sample.folder)
   try {
     await publishAdapter({ edge, files, tenant: sample.tenant, name: sample.name })
@@ -55,7 +55,6 @@ export async function ensurePublished(
   } catch (error) {
     throw new CliError(`The sample ${sample.model} cannot be published: ${sentence(error)}`)
   }
-  return true
 }
 
 function sentence(error: unknown): string {
