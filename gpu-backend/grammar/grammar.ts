@@ -1,9 +1,11 @@
 // Holds generated text to a grammar: which tokens may come next, and what they lead to. Works on any vocabulary of bytes.
 // The masks are found when they are first needed, in one walk over the vocabulary's trie, so that compiling costs next to
 // nothing and the running batch does not wait; the same state has the same mask for every sequence.
+import type { BackendError } from '../errors.ts'
 import type { SamplingParams } from '../protocol.ts'
 import { type CompactAutomaton, END } from './automaton.ts'
 import { anyJsonObject, compileJsonSchema, type Rules } from './json-schema.ts'
+import { type Reading, readingKey, readingsKey, type Stack } from './reading.ts'
 import { formatRefused } from './schema-keywords.ts'
 import { keepOnly } from './token-mask.ts'
 import type { TokenTrie } from './token-trie.ts'
@@ -21,23 +23,16 @@ const MAX_GRAMMAR_BYTES = 32 * 2 ** 20
  */
 const MAX_READINGS = 20_000
 const MAX_WORK = 200_000
+/**
+ * Steps for all masks of one sequence, and what each of its tokens adds: a text that reaches what none has reached before with
+ * every token would hold the batch up each time. Sensible schemas take less than half, and masks that are known take nothing.
+ */
+const SEQUENCE_WORK = 500_000
+const WORK_PER_TOKEN = 5000
 const BYTES_PER_STATE = 4096
 /** Beyond the first few of a state. */
 const BYTES_PER_READING = 64
 const BYTES_PER_CHAR = 2
-
-/** Where the callers of a rule go on, innermost first; the same stack is always the same object. */
-interface Stack {
-  readonly id: number
-  readonly returnTo: number
-  readonly below: Stack | undefined
-}
-
-/** One way to read the text so far: a node and what called its rule. */
-interface Reading {
-  readonly node: number
-  readonly stack: Stack | undefined
-}
 
 /** All ways to read the text so far, and what is known of them. */
 interface State {
@@ -113,8 +108,10 @@ class Grammar {
   #masks = 0
   /** Of all states together. */
   #readings = 0
-  /** Nodes looked at for the mask or the token at hand. */
-  #work = 0
+  /** Nodes looked at, ever. */
+  work = 0
+  /** What they may become for the state or the mask at hand. */
+  #maxWork = MAX_WORK
 
   constructor({ automaton, root }: Rules, trie: TokenTrie) {
     this.#automaton = automaton
@@ -144,6 +141,7 @@ class Grammar {
   }
 
   start(): State {
+    this.#maxWork = this.work + MAX_WORK
     return this.#state([{ node: this.#root, stack: undefined }])
   }
 
@@ -151,7 +149,7 @@ class Grammar {
   step(state: State, byte: number): State | null {
     const known = state.next[byte]
     if (known !== undefined) return known
-    this.#work += state.readings.length
+    this.work += state.readings.length
     const targets: Reading[] = []
     const { starts, numbers } = this.#automaton.ranges
     for (const { node, stack } of state.readings) {
@@ -168,7 +166,7 @@ class Grammar {
   mask(state: State): Uint32Array {
     if (state.mask) return state.mask
     if (this.#foundBytes > MAX_GRAMMAR_BYTES) this.#forget()
-    this.#work = 0
+    this.#maxWork = this.work + MAX_WORK
     const { bytes, depths, ends, firstToken, tokens, textStart, maxDepth } = this.trie
     const mask = new Uint32Array(Math.ceil((textStart.length - 1) / 32))
     const path: State[] = new Array(maxDepth + 1).fill(state)
@@ -189,7 +187,7 @@ class Grammar {
   }
 
   #state(kernel: readonly Reading[]): State {
-    const key = kernelKey(kernel)
+    const key = readingsKey(kernel)
     const known = this.#states.get(key)
     if (known) return known
     const { readings, mayEnd } = this.#closure(kernel)
@@ -217,9 +215,7 @@ class Grammar {
       const key = readingKey(reading)
       if (seen.has(key)) continue
       seen.add(key)
-      if (seen.size > MAX_READINGS || ++this.#work > MAX_WORK) {
-        throw formatRefused('The response_format schema is too ambiguous: use fewer anyOf that start alike.')
-      }
+      if (seen.size > MAX_READINGS || ++this.work > this.#maxWork) throw tooAmbiguous()
       if (node === END) {
         if (stack) open.push({ node: stack.returnTo, stack: stack.below })
         else mayEnd = true
@@ -245,12 +241,8 @@ class Grammar {
   }
 }
 
-function readingKey({ node, stack }: Reading): string {
-  return `${node} ${stack?.id ?? 0}`
-}
-
-function kernelKey(kernel: readonly Reading[]): string {
-  return kernel.length === 1 ? readingKey(kernel[0]!) : [...new Set(kernel.map(readingKey))].sort().join()
+function tooAmbiguous(): BackendError {
+  return formatRefused('The response_format schema is too ambiguous: use fewer anyOf or repetitions that start alike.')
 }
 
 /** How far one sequence is in its grammar. */
@@ -258,6 +250,7 @@ export class GrammarMatcher {
   readonly #grammar: Grammar
   readonly #endTokenIds: readonly number[]
   #state: State
+  #workLeft = SEQUENCE_WORK
 
   constructor(grammar: Grammar, endTokenIds: readonly number[]) {
     this.#grammar = grammar
@@ -272,10 +265,13 @@ export class GrammarMatcher {
 
   /**
    * Takes out of `logits` [vocab] what may not come next.
-   * @throws BackendError `bad_request` where the vocabulary has no token to go on with
+   * @throws BackendError `bad_request` where the vocabulary has no token to go on with, or finding out takes too much work
    */
   mask(logits: Float32Array): void {
+    const { work } = this.#grammar
     const mask = this.#grammar.mask(this.#state)
+    this.#workLeft -= this.#grammar.work - work
+    if (this.#workLeft < 0) throw tooAmbiguous()
     const ends = this.#endTokenIds.filter((id) => id < logits.length).map((id) => [id, logits[id]!] as const)
     keepOnly(logits, mask)
     // A token that ends the sequence is no part of its text, even where it would fit.
@@ -288,6 +284,7 @@ export class GrammarMatcher {
 
   /** Moves on by a token that the mask let through. */
   accept(token: number): void {
+    this.#workLeft += WORK_PER_TOKEN
     if (this.#endTokenIds.includes(token)) return
     const { text, textStart } = this.#grammar.trie
     for (let at = textStart[token]!; at < textStart[token + 1]!; at++) {

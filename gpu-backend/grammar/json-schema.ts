@@ -16,6 +16,7 @@ import {
   KINDS,
   type Kind,
   kindsOf,
+  LISTING,
   localReference,
   referenced,
   refusal,
@@ -85,17 +86,19 @@ class SchemaCompiler {
     const keywords = Object.keys(schema).filter((key) => !ANNOTATIONS.has(key))
     const alone = keywords.find((key) => ALONE.includes(key))
     if (alone !== undefined) {
-      const other = keywords.find((key) => key !== alone && !(alone === 'const' && key === 'type'))
+      const other = keywords.find((key) => key !== alone && !(alone === 'const' && LISTING.includes(key)))
       if (other !== undefined) throw refusal(place, `has "${other}" beside "${alone}", which is not supported`)
     }
     const kinds = kindsOf(schema, keywords, place)
-    if ('const' in schema) return this.#literals([schema.const], kinds, to)
     if ('enum' in schema) {
-      const other = keywords.find((key) => key !== 'enum' && key !== 'type')
+      const other = keywords.find((key) => !LISTING.includes(key))
       if (other !== undefined) throw refusal(place, `has "${other}" beside "enum", which is not supported`)
       if (!Array.isArray(schema.enum)) throw refusal(place, 'has an "enum" that is not a list')
-      return this.#literals(schema.enum, kinds, to)
+      const only = JSON.stringify(schema.const)
+      const values = schema.enum.filter((value) => !('const' in schema) || JSON.stringify(value) === only)
+      return this.#literals(values, kinds, to)
     }
+    if ('const' in schema) return this.#literals([schema.const], kinds, to)
     if ('$ref' in schema) return this.automaton.call(this.#reference(schema.$ref, place), to)
     if (alone !== undefined) return this.#alternatives(schema[alone], alone, place, to)
     const unknown = keywords.find((key) => key !== 'type' && !KINDS.some((kind) => KEYWORDS[kind].includes(key)))

@@ -10,8 +10,8 @@ export const ANNOTATIONS = new Set([
   ...'$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly'.split(
     ' ',
   ),
-  // OpenAPI's, of which alternative it is; the alternatives say so themselves.
-  'discriminator',
+  // OpenAPI's; of "discriminator", which alternative it is, the alternatives say themselves.
+  ...['discriminator', 'example'],
 ])
 export const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
   null: [],
@@ -25,6 +25,8 @@ export const KEYWORDS: Readonly<Record<Kind, readonly string[]>> = {
 export const KINDS = Object.keys(KEYWORDS) as Kind[]
 /** Keywords that decide alone: beside them only annotations. */
 export const ALONE = ['$ref', 'const', 'anyOf', 'oneOf', 'allOf']
+/** Keywords of values that are listed, which may stand together: Pydantic writes all of them for a single one. */
+export const LISTING = ['type', 'enum', 'const']
 /** Counted elements and characters cost a node each. */
 const MAX_COUNT = 10_000
 

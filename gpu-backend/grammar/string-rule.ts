@@ -6,6 +6,10 @@ import { count, refusal, type Schema } from './schema-keywords.ts'
 import { formatRule } from './string-formats.ts'
 import { both, countRule, patternRule } from './text-rules.ts'
 
+/** What Zod before 4.6 writes for addresses of email, and what it has written for the same texts since then. */
+const LOOKING_AHEAD = String.raw`^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$`
+const NOT_LOOKING_AHEAD = String.raw`^(?:[A-Za-z0-9_'+\-]+\.)*[A-Za-z0-9_'+\-]*[A-Za-z0-9_+-]@(?:[A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$`
+
 /** Whether more is said of strings than how many characters they have. */
 export function hasForm(schema: Schema): boolean {
   return 'format' in schema || 'pattern' in schema
@@ -27,7 +31,7 @@ export function stringRule(automaton: Automaton, schema: Schema, place: string):
 function parsed(pattern: unknown, place: string) {
   if (typeof pattern !== 'string') throw refusal(place, 'has a "pattern" that is not a text')
   try {
-    return parsePattern(pattern)
+    return parsePattern(pattern === LOOKING_AHEAD ? NOT_LOOKING_AHEAD : pattern)
   } catch (error) {
     if (!(error instanceof PatternError)) throw error
     throw refusal(place, `has a "pattern" with ${error.message}, which is not supported`)

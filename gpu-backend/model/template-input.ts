@@ -33,7 +33,8 @@ export function templateInput(
 
 /**
  * The arguments of calls as what they say, since a template makes JSON of them itself; results with their tools' names; what was
- * thought under both of its names: Qwen3's template reads the first, others the second.
+ * thought under both of its names: Qwen3's template reads the first, others the second. What OpenAI calls a developer is the
+ * system: Qwen's templates leave a developer's messages out, others refuse them, and gpt-oss's takes both for the same.
  */
 function templateMessage({ tool_calls: calls, ...message }: ChatMessage, names: ReadonlyMap<string, string>) {
   const name = names.get(message.tool_call_id ?? '')
@@ -44,6 +45,7 @@ function templateMessage({ tool_calls: calls, ...message }: ChatMessage, names: 
   }))
   return {
     ...message,
+    role: message.role === 'developer' ? 'system' : message.role,
     ...(reasoning === undefined ? {} : { reasoning }),
     ...(name === undefined ? {} : { name }),
     ...(parsed ? { tool_calls: parsed } : {}),

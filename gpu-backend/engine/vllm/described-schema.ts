@@ -32,7 +32,7 @@ export function* subschemas(schema: Schema): Generator<readonly [Schema, string]
 }
 
 /** Of names, ours take any; vLLM looks for keywords in the values of the next; the last two stand elsewhere. */
-const LEFT_OUT = ['propertyNames', 'default', 'examples', '$defs', 'definitions']
+const LEFT_OUT = ['propertyNames', 'default', 'examples', 'example', '$defs', 'definitions']
 
 /** Where a schema that is referred to stands. */
 type Move = (ref: string) => string

@@ -16,12 +16,17 @@ type Schema = Readonly<Record<string, unknown>>
 const files = embeddedTokenizerFiles()
 const vocabulary = tokenBytes(files.tokenizer)!
 const END = files.eosTokenIds[0]!
-const QUOTE = vocabulary.findIndex((bytes) => bytes?.length === 1 && bytes[0] === 0x22)
+const QUOTE = tokenOf('"')
 const grammars = new Grammars(buildTokenTrie(vocabulary))
 
 /** Every byte and nothing else: token t is byte t, and 256 is the end. */
 const bytewise = new Grammars(buildTokenTrie(Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte))))
 const BYTE_END = 256
+
+/** The token that is one character. */
+function tokenOf(character: string): number {
+  return vocabulary.findIndex((bytes) => bytes?.length === 1 && bytes[0] === character.charCodeAt(0))
+}
 
 function ofSchema(schema: Schema): ResponseFormat {
   return { type: 'json_schema', json_schema: { name: 'answer', schema } }
@@ -56,6 +61,20 @@ function randomText(format: ResponseFormat, seed: number, maxTokens = 400): stri
     matcher.accept(token)
   }
   return undefined
+}
+
+/** How many tokens of a string, its characters one by one, can be written, and what stands against the next one. */
+function tokensWritten(format: ResponseFormat, string: string): { readonly count: number; readonly error?: unknown } {
+  const matcher = grammars.matcher(format, [END])!
+  let count = 0
+  const error = thrown(() => {
+    for (const character of JSON.stringify(string)) {
+      matcher.mask(new Float32Array(vocabulary.length))
+      matcher.accept(tokenOf(character))
+      count++
+    }
+  })
+  return { count, error }
 }
 
 describe.each(Object.entries(JSON_SCHEMAS))('a schema with %s', (_, schema) => {
@@ -388,6 +407,26 @@ describe('strings of a pattern', () => {
     expect(accepts(ofSchema({ pattern: nothing }), '"aa"')).toBe(false)
   })
 
+  test('as Zod before 4.6 wrote it for email are those that it is found in, though it looks ahead', () => {
+    const pattern = String.raw`^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$`
+    const local = fc.string({ unit: fc.constantFrom('a', 'Z7', '.', "'", '-', '+', '_', 'é'), maxLength: 5 })
+    const host = fc.string({ unit: fc.constantFrom('a', 'Z7', '.', '-', '@'), maxLength: 4 })
+    const address = fc.tuple(local, fc.constantFrom('@', '@b', ''), host, fc.constantFrom('.ch', 'z.Org', '.c', ''))
+    let found = 0
+    fc.assert(
+      fc.property(address, (parts) => {
+        const text = parts.join('')
+        const fits = new RegExp(pattern, 'u').test(text)
+        if (fits) found++
+        expect([text, accepts(ofSchema({ pattern }), JSON.stringify(text))]).toEqual([text, fits])
+      }),
+      { numRuns: 3000, seed: 1 },
+    )
+    expect(found).toBeGreaterThan(100)
+    expect(accepts(ofSchema({ type: 'string', format: 'email', pattern }), '"a.b@example.com"')).toBe(true)
+    expect(accepts(ofSchema({ type: 'string', format: 'email', pattern }), '"a.b@example"')).toBe(false)
+  })
+
   test('that Zod writes beside its formats are held to', () => {
     const shape = { email: z.email(), uuid: z.uuid(), at: z.iso.datetime(), on: z.iso.date(), ip: z.ipv4() }
     const schema = z.toJSONSchema(z.object(shape)) as Schema
@@ -438,6 +477,11 @@ describe('alternatives of which one must fit', () => {
   })
 })
 
+test('an example, as OpenAPI has it, says nothing about which values are valid', () => {
+  expect(accepts(ofSchema({ type: 'string', example: 'a' }), '"b"')).toBe(true)
+  expect(accepts(ofSchema({ example: 'a' }), '1')).toBe(true)
+})
+
 test('objects of any names may say that names are strings, as Zod does', () => {
   for (const propertyNames of [{ type: 'string' }, {}, true]) {
     const schema = { type: 'object', propertyNames, additionalProperties: { type: 'integer' } }
@@ -473,6 +517,16 @@ describe('names and values that begin alike', () => {
       ),
       { numRuns: 500, seed: 1 },
     )
+  })
+
+  test('may be listed by a const and an enum at once, as Pydantic does, and both have to have them', () => {
+    const schema = { type: 'string', enum: ['cat', 'dog'] }
+    expect(accepts(ofSchema({ ...schema, const: 'cat' }), '"cat"')).toBe(true)
+    expect(accepts(ofSchema({ ...schema, const: 'cat' }), '"dog"')).toBe(false)
+    for (const schema of [{ enum: [null, 1, { a: [1] }] }, { enum: [{ a: [1] }] }]) {
+      expect(accepts(ofSchema({ const: { a: [1] }, ...schema }), '{"a":[1]}')).toBe(true)
+      expect(accepts(ofSchema({ const: { a: [1] }, ...schema }), 'null')).toBe(false)
+    }
   })
 
   test('are told apart where one is the beginning of another', () => {
@@ -570,6 +624,9 @@ describe('a schema that cannot be held to', () => {
     ['an unknown format', { type: 'string', format: 'uri' }, '"uri"'],
     ['a format of numbers', { type: 'integer', format: 'int32' }, '"int32"'],
     ['an unknown type', { type: 'strin' }, 'strin'],
+    ['a const that its enum has not', { const: 'cat', enum: ['dog'], type: 'string' }, 'accepts no JSON value'],
+    ['a keyword beside a const and an enum', { const: 'a', enum: ['a'], maxLength: 1 }, '"maxLength" beside "const"'],
+    ['an enum that is not a list, beside a const', { const: 'a', enum: 'a' }, 'not a list'],
     ['a keyword beside a reference', { $ref: '#', minLength: 2 }, 'minLength'],
     ['a reference to nothing', { $ref: '#/$defs/none' }, '#/$defs/none'],
     ['a reference elsewhere', { $ref: 'https://example.com/schema' }, 'example.com'],
@@ -610,6 +667,39 @@ describe('a schema that cannot be held to', () => {
     matcher.accept(QUOTE)
     const error = thrown(() => matcher.mask(new Float32Array(vocabulary.length)))
     expect(error).toMatchObject({ code: 'bad_request', message: expect.stringContaining('too ambiguous') })
+  })
+
+  test('for each token of a text reaches what none has reached before ends with a refusal', () => {
+    const format = ofSchema({ pattern: '^(\\w+\\s?){1,100}$' })
+    const written = () => tokensWritten(format, 'the quick brown fox jumps over the lazy dog and is back at home again')
+    const first = written()
+    expect(first.error).toMatchObject({ code: 'bad_request', param: 'response_format' })
+    expect((first.error as Error).message).toContain('too ambiguous')
+    expectOneSentence((first.error as Error).message)
+    // What is known already is no work: the same text comes further each time.
+    let last = first
+    while (last.error) {
+      const next = written()
+      expect(next.count).toBeGreaterThan(last.count)
+      last = next
+    }
+  })
+
+  test('for one text is begun as before by the next one, though all that was known of it has been let go', () => {
+    const format = ofSchema({ pattern: '^[a-z ]*[a-m][a-z ]{400}$' })
+    for (let seed = 0; seed < 10; seed++) {
+      const random = seededRandom(seed)
+      const matcher = grammars.matcher(format, [END])!
+      const letters = Array.from({ length: 400 }, () => String.fromCharCode(97 + Math.floor(random() * 26)))
+      for (const character of `"${letters.join('')}`) matcher.accept(tokenOf(character))
+      const error = thrown(() => matcher.mask(new Float32Array(vocabulary.length)))
+      expect(error).toMatchObject({ message: expect.stringContaining('too ambiguous') })
+    }
+  })
+
+  test('is no schema for which a long text is a little work at each token', () => {
+    const alike = Array.from({ length: 10 }, (_, i) => ({ type: 'string', maxLength: 2000 + i }))
+    expect(tokensWritten(ofSchema({ anyOf: alike }), 'x'.repeat(300)).error).toBeUndefined()
   })
 
   test('for it can be read in ever more ways ends with a refusal, not with all memory', () => {

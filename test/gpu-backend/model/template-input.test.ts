@@ -1,5 +1,6 @@
 import { Template } from '@huggingface/jinja'
 import { expect, test } from 'vitest'
+import { alpacaChatTemplate } from '../../../adapters/formats/alpaca-template.ts'
 import { templateInput } from '../../../gpu-backend/model/template-input.ts'
 import { TOOL_TEMPLATES } from '../../support/tool-templates.ts'
 
@@ -47,4 +48,31 @@ test('what a request sets stands beside the messages, and cannot take their plac
 test('what was thought is there under both of the names that templates read', () => {
   const messages = [{ role: 'assistant' as const, content: 'Yes.', reasoning_content: 'Hm.' }]
   expect(templateInput(messages, {}, SPECIALS).messages).toEqual([{ ...messages[0], reasoning: 'Hm.' }])
+})
+
+test('what OpenAI calls a developer is the system, which templates know', () => {
+  const qwen = `{%- for message in messages -%}
+    {%- if message.role == "user" or message.role == "system" -%}[{{ message.role }}] {{ message.content }} {% endif -%}
+  {%- endfor -%}`
+  const refusing = `{%- for message in messages -%}
+    {%- if message.role not in ["user", "system"] -%}{{ raise_exception("Unexpected role.") }}{%- endif -%}
+    [{{ message.role }}] {{ message.content }} {% endfor -%}`
+  const gptOss = `{%- if messages[0].role == "developer" or messages[0].role == "system" -%}
+    [system] {{ messages[0].content }} {% endif -%}[user] {{ messages[1].content }} `
+  const alpaca = alpacaChatTemplate(
+    {
+      prompt_input: '[system] {instruction} [user] {input} ',
+      prompt_no_input: '[user] {instruction}',
+      response_split: '',
+    },
+    'alpaca.json',
+  )
+  const messages = [
+    { role: 'developer' as const, content: 'Be brief.' },
+    { role: 'user' as const, content: 'hi' },
+  ]
+  for (const template of [qwen, refusing, gptOss, alpaca]) {
+    const prompt = new Template(template).render({ ...templateInput(messages, {}, SPECIALS) })
+    expect(prompt).toBe('[system] Be brief. [user] hi ')
+  }
 })
