@@ -3,7 +3,7 @@
 // Knows no command's work. Invariant: a user never sees a stack trace for something that a user can cause.
 import { AdapterError } from '../adapters/errors.ts'
 import { ProbeFailure } from '../functions/client/probe.ts'
-import { Unproven } from '../functions/client/publish-adapter.ts'
+import { UnfinishedPublish } from '../functions/client/publish-adapter.ts'
 import { CliError, type ExitCode } from './cli-error.ts'
 import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
 import { alias } from './commands/alias.ts'
@@ -76,7 +76,7 @@ function fail(error: unknown, json: boolean, terminal: Terminal): number {
 function describeFailure(error: unknown): { code: string; message: string; exitCode: ExitCode } {
   if (error instanceof AdapterError) return { code: error.code, message: error.message, exitCode: 1 }
   if (error instanceof ProbeFailure) return { code: 'failed', message: error.message, exitCode: 1 }
-  if (error instanceof Unproven) return { ...describeFailure(error.cause), message: error.message }
+  if (error instanceof UnfinishedPublish) return { ...describeFailure(error.cause), message: error.message }
   const known = knownFailure(error)
   if (known) return { code: 'failed', message: known.message, exitCode: known.exitCode }
   if (isBrokenConnection(error)) {

@@ -14,8 +14,8 @@ import { type UploadSettings, uploadDelta } from './upload.ts'
 import { writeDelta } from './write-delta.ts'
 
 /**
- * Publishes an adapter through the edge and returns what was published. Throws AdapterError (the files), ProbeFailure (no
- * effect), CliError (the edge).
+ * Publishes an adapter through the edge and returns what was published. Throws AdapterError (the files), CliError (the edge),
+ * and UnfinishedPublish for whatever goes wrong after the upload.
  */
 export function publishAdapter({
   edge,

@@ -42,26 +42,32 @@ export interface PublishedAdapter {
   /** `tenant/name` */
   readonly model: string
   readonly digest: string
+  /** Whether the name points at the version. */
+  readonly isNamed: boolean
   readonly report: PublishReport
 }
 
-/** The version is stored, but it could not be found out whether it acts; `cause` says why. */
-export class Unproven extends Error {
-  override readonly name = 'Unproven'
-  /** Whether its name points at it all the same, because it is new. */
-  readonly isNamed: boolean
+/** Where a version is: nowhere, stored while its name points elsewhere, or under its name. */
+export type StoredAt = 'nowhere' | 'beside' | 'named'
 
-  constructor(cause: unknown, model: string, isNamed: boolean) {
+/** Publishing came to no end after the upload: `cause` says why, `stored` where that left the version. */
+export class UnfinishedPublish extends Error {
+  override readonly name = 'UnfinishedPublish'
+  readonly stored: StoredAt
+
+  constructor(cause: unknown, model: string, stored: StoredAt) {
     const reason = (cause instanceof Error ? cause.message : String(cause)).replace(/\.?$/, '.')
-    const stored = isNamed ? `${model} is stored and answers already` : 'The version is stored'
-    super(`${reason} ${stored}, but was not tested: publish it again.`, { cause })
-    this.isNamed = isNamed
+    // What failed the probe would fail it again.
+    const isFinal = cause instanceof ProbeFailure || stored === 'nowhere'
+    const left = stored === 'named' ? `${model} is stored and answers already` : 'The version is stored'
+    super(isFinal ? reason : `${reason} ${left}, but its publishing came to no end: publish it again.`, { cause })
+    this.stored = stored
   }
 }
 
 /**
- * Publishes an adapter through the edge and returns what was published. Throws AdapterError (the files), ProbeFailure (no
- * effect), Unproven (not tested), and what `host` throws (the edge).
+ * Publishes an adapter through the edge and returns what was published. Throws AdapterError (the files), what `host` throws
+ * (the edge), and UnfinishedPublish for whatever went wrong after the upload, such as a ProbeFailure (no effect).
  */
 export async function publishAdapter(host: PublishHost, request: PublishRequest): Promise<PublishedAdapter> {
   const { tenant, name, onProgress } = request
@@ -78,18 +84,12 @@ export async function publishAdapter(host: PublishHost, request: PublishRequest)
       const onSent = (sent: number) => onProgress?.('uploading', sent, checked.bytes)
       await delta.upload({ path, bytes: checked.bytes, onProgress: onSent })
     }
-    const model = `${tenant}/${name}`
-    const proof = await proveEffect(host, request, { model, digest, path }, info.base)
-    const report = { ...checked, digest, ...proof }
-    await host.call(`${path}/versions/${digest}/report`, { method: 'PUT', body: JSON.stringify(report) })
-    // A name that is new points at its first version from the beginning.
-    const from = published?.digest ?? digest
-    if (!request.stage && (await host.read(path, Published)).digest !== digest) {
-      // Refused where somebody else moved the name meanwhile: neither publisher overwrites the other's move unseen.
-      const body = JSON.stringify({ digest, from })
-      await host.call(`${path}/alias`, { method: 'PUT', body })
+    const version = { model: `${tenant}/${name}`, digest, path, from: published?.digest ?? digest }
+    try {
+      return await takeIntoUse(host, request, version, { ...checked, digest }, info.base)
+    } catch (error) {
+      throw new UnfinishedPublish(error, version.model, await whereIs(host, version))
     }
-    return { model, digest, report }
   } finally {
     await delta.release()
   }
@@ -129,12 +129,29 @@ interface StoredVersion {
   readonly model: string
   readonly digest: string
   readonly path: string
+  /** What the name pointed at before; a name that is new points at its first version from the beginning. */
+  readonly from: string
 }
 
-/**
- * Probes the version itself, before the name points at it; a name that was made for it goes when the proof fails.
- * @throws ProbeFailure, or Unproven where nothing could be found out
- */
+/** Proves the version, stores its report, and lets the name point at it. */
+async function takeIntoUse(
+  host: PublishHost,
+  request: PublishRequest,
+  version: StoredVersion,
+  checked: PublishReport,
+  base: BaseModel,
+): Promise<PublishedAdapter> {
+  const { model, digest, path, from } = version
+  const report = { ...checked, ...(await proveEffect(host, request, version, base)) }
+  await host.call(`${path}/versions/${digest}/report`, { method: 'PUT', body: JSON.stringify(report) })
+  const isNamed = (await host.read(path, Published)).digest === digest
+  if (isNamed || request.stage) return { model, digest, isNamed, report }
+  // Refused where somebody else moved the name meanwhile: neither publisher overwrites the other's move unseen.
+  await host.call(`${path}/alias`, { method: 'PUT', body: JSON.stringify({ digest, from }) })
+  return { model, digest, isNamed: true, report }
+}
+
+/** Probes the version itself, before the name points at it; a name that was made for it goes where it fails. */
 async function proveEffect(
   host: PublishHost,
   { probe, onProgress }: PublishRequest,
@@ -146,13 +163,18 @@ async function proveEffect(
   try {
     return { probe: await probeAdapter(host.call, `${model}@${digest}`, digest, base.name) }
   } catch (error) {
+    // A backend that cannot be reached proves nothing: what was uploaded waits for the next publishing.
+    if (!(error instanceof ProbeFailure)) throw error
     // Read now: others may have published under the name while this uploaded and was probed.
     const stored = await host.tryReadAdapter(path, Published).catch(() => undefined)
-    if (error instanceof ProbeFailure) {
-      if (stored && isUnproven(stored, digest)) await host.call(path, { method: 'DELETE' })
-      throw error
-    }
-    // A backend that cannot be reached proves nothing: what was uploaded waits for the next publishing.
-    throw new Unproven(error, model, stored?.digest === digest && stored.report === null)
+    if (stored && isUnproven(stored, digest)) await host.call(path, { method: 'DELETE' })
+    throw error
   }
+}
+
+/** Read, where it can be: others may have moved or removed the name meanwhile. */
+async function whereIs(host: PublishHost, { digest, path, from }: StoredVersion): Promise<StoredAt> {
+  const now = await host.tryReadAdapter(path, Published).catch(() => ({ digest: from }))
+  if (!now) return 'nowhere'
+  return now.digest === digest ? 'named' : 'beside'
 }

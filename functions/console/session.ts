@@ -38,8 +38,12 @@ export function storedKeys(): Keys | undefined {
 }
 
 export function storeKeys(keys: Keys | undefined): void {
-  if (keys) sessionStorage.setItem(STORED_AS, JSON.stringify(keys))
-  else sessionStorage.removeItem(STORED_AS)
+  try {
+    if (keys) sessionStorage.setItem(STORED_AS, JSON.stringify(keys))
+    else sessionStorage.removeItem(STORED_AS)
+  } catch {
+    // Where the browser blocks what sites store, one signs in again after each reload.
+  }
 }
 
 export const SessionContext = createContext<Session | undefined>(undefined)

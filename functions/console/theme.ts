@@ -8,7 +8,7 @@ const systemTheme = (): Theme => (matchMedia('(prefers-color-scheme: dark)').mat
 
 /** To be called before anything is drawn. */
 export function applyStoredTheme(): void {
-  const stored = localStorage.getItem(STORED_AS)
+  const stored = storedTheme()
   if (stored === 'light' || stored === 'dark') document.documentElement.dataset.theme = stored
 }
 
@@ -17,8 +17,25 @@ export function useTheme(): { theme: Theme; toggle(): void } {
   const toggle = () => {
     const other = theme === 'dark' ? 'light' : 'dark'
     document.documentElement.dataset.theme = other
-    localStorage.setItem(STORED_AS, other)
+    storeTheme(other)
     setTheme(other)
   }
   return { theme, toggle }
+}
+
+/** Nothing where the browser blocks what sites store, which throws. */
+function storedTheme(): string | null {
+  try {
+    return localStorage.getItem(STORED_AS)
+  } catch {
+    return null
+  }
+}
+
+function storeTheme(theme: Theme): void {
+  try {
+    localStorage.setItem(STORED_AS, theme)
+  } catch {
+    // Blocked: the choice is this page's alone.
+  }
 }

@@ -53,7 +53,7 @@ export const publish: Command = {
     const published = await withProgress(terminal.stderr, (onProgress) => publishAdapter({ ...request, onProgress }))
     const lines = [
       ...formatReport(published.report),
-      `${args.flag('stage') ? 'stored   ' : 'published'} ${published.model}`,
+      `${published.isNamed ? 'published' : 'stored   '} ${published.model}`,
       `digest    ${published.digest}`,
     ]
     print(args, terminal, published, lines.join('\n'))

@@ -11,6 +11,7 @@ import { inThisBrowser } from './console/browser.case.ts'
 import { looks } from './console/looks.case.ts'
 import { operator } from './console/operator.case.ts'
 import { playground } from './console/playground.case.ts'
+import { publishing } from './console/publishing.case.ts'
 import { signingIn } from './console/signing-in.case.ts'
 import { usage } from './console/usage.case.ts'
 
@@ -65,6 +66,7 @@ describe('the console', () => {
     describe('signing in', () => signingIn(site))
     describe('the playground', () => playground(site))
     describe('adapters', () => adapters(site))
+    describe('publishing', () => publishing(site))
     describe('usage', () => usage(site))
     describe('for the operator', () => operator(site))
     describe('its looks', () => looks(site))

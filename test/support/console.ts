@@ -1,10 +1,12 @@
 // The console as its tests see it: the product with Chromium in front of it, and pages that remember what went wrong in them.
 import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 import { hasChromium, launchChromium, openPage, type WatchedPage } from './chromium.ts'
+import { closeServer, listenOnLoopback } from './loopback.ts'
 import { SAMPLES } from './samples.ts'
 import { type StartedProduct, startProduct } from './started-product.ts'
 
@@ -19,6 +21,7 @@ export class TestedConsole {
   #folder = ''
   #product: StartedProduct | undefined
   #browser: Browser | undefined
+  readonly #proxies: Server[] = []
 
   constructor() {
     beforeAll(async () => {
@@ -33,6 +36,7 @@ export class TestedConsole {
     })
     afterAll(async () => {
       await this.#browser?.close()
+      await Promise.all(this.#proxies.map(closeServer))
       await this.#product?.stop()
       rmSync(this.#folder, { recursive: true, force: true })
     })
@@ -65,7 +69,10 @@ export class TestedConsole {
 
   /** A browser to which the product is on another machine, and its pages are not secure there. It is the caller's to close. */
   async overPlainHttp(): Promise<{ browser: Browser; baseURL: string }> {
-    const { hostname, port } = new URL(this.product.url)
+    // A product that runs on this machine takes nothing that comes by another name.
+    const proxy = createServer((request, response) => passOn(this.product.url, request, response))
+    this.#proxies.push(proxy)
+    const { hostname, port } = new URL(await listenOnLoopback(proxy))
     const browser = await launchChromium(['--disable-gpu', `--host-resolver-rules=MAP edge.example ${hostname}`])
     return { browser, baseURL: `http://edge.example:${port}` }
   }
@@ -100,4 +107,14 @@ export class TestedConsole {
     await page.getByRole('button', { name: 'Publish' }).click()
     await page.getByRole('heading', { name: `demo/${name} is served` }).waitFor()
   }
+}
+
+/** As a proxy in front of the product: what it was called by stays out. */
+function passOn(url: string, given: IncomingMessage, response: ServerResponse): void {
+  const { host, origin, ...headers } = given.headers
+  const passed = request(new URL(given.url!, url), { method: given.method, headers }, (answer) => {
+    response.writeHead(answer.statusCode!, answer.headers)
+    answer.pipe(response)
+  })
+  given.pipe(passed)
 }

@@ -30,7 +30,6 @@ const PHASES: Record<PublishPhase, string> = {
 
 interface Published extends PublishedAdapter {
   readonly name: string
-  readonly isStaged: boolean
 }
 
 export function PublishPage({ name: givenName = '' }: { readonly name?: string | undefined }) {
@@ -55,7 +54,7 @@ export function PublishPage({ name: givenName = '' }: { readonly name?: string |
       setStopped(false)
       try {
         const order = { apiKey, files, tenant: own.tenant, name, stage: isStaged, ...readOptions(options) }
-        setPublished({ name, isStaged, ...(await publishInWorker(order, setProgress, signal)) })
+        setPublished({ name, ...(await publishInWorker(order, setProgress, signal)) })
         setFiles([])
       } catch (error) {
         if (!signal.aborted) throw error
@@ -120,7 +119,7 @@ export function PublishPage({ name: givenName = '' }: { readonly name?: string |
       </Form>
       {published && (
         <Card
-          title={`${published.model} is ${published.isStaged ? 'stored' : 'served'}`}
+          title={`${published.model} is ${published.isNamed ? 'served' : 'stored'}`}
           about={<Digest value={published.digest} />}
           actions={<ButtonLink href={linkToAdapter(published.name)}>Versions and canary</ButtonLink>}
         >

@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import english from 'zod/v4/locales/en.js'
 import { AdapterError, type AdapterErrorCode } from '../../../adapters/errors.ts'
 import { ProbeFailure } from '../../client/probe.ts'
-import { publishAdapter, Unproven } from '../../client/publish-adapter.ts'
+import { publishAdapter, UnfinishedPublish } from '../../client/publish-adapter.ts'
 import { EdgeError } from '../api/edge.ts'
 import { browserHost } from './browser-host.ts'
 import { toFileSet } from './chosen-files.ts'
@@ -49,12 +49,7 @@ function tell(news: FromPublisher): void {
 
 function refusalOf(error: unknown): RefusalFacts {
   const message = error instanceof Error ? error.message : String(error)
-  if (error instanceof Unproven) {
-    return { title: titleOf(error.cause), message, stored: error.isNamed ? 'named' : 'beside' }
-  }
-  // Somebody else moved the name while this version was tested.
-  const isMoved = error instanceof EdgeError && error.code === 'alias_moved'
-  if (isMoved) return { title: 'The name was moved meanwhile', message, stored: 'beside' }
+  if (error instanceof UnfinishedPublish) return { title: titleOf(error.cause), message, stored: error.stored }
   return { title: titleOf(error), message, stored: 'nowhere' }
 }
 
@@ -63,5 +58,7 @@ function titleOf(error: unknown): string {
   if (error instanceof InsecurePage) return 'This page came over plain HTTP'
   if (error instanceof ProbeFailure) return 'It did not pass the test on the backend'
   if (!(error instanceof EdgeError)) return 'Something unforeseen happened'
+  // Somebody else did, while this version was tested.
+  if (error.code === 'alias_moved') return 'The name was moved meanwhile'
   return error.status === 0 ? 'The connection broke off' : 'The edge refused it'
 }

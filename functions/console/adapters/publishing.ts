@@ -1,6 +1,6 @@
 // What passes between the publish page and the worker that reads, converts and uploads for it; and the page's side of it.
 // Invariant: the page stays responsive however large the files are, and the worker ends with what it was started for.
-import type { PublishedAdapter, PublishPhase, PublishRequest } from '../../client/publish-adapter.ts'
+import type { PublishedAdapter, PublishPhase, PublishRequest, StoredAt } from '../../client/publish-adapter.ts'
 import type { ChosenFile } from './chosen-files.ts'
 
 export interface Publishing extends Omit<PublishRequest, 'files' | 'onProgress'> {
@@ -19,8 +19,8 @@ export interface RefusalFacts {
   /** What kind of thing went wrong. */
   readonly title: string
   readonly message: string
-  /** Where the version is by then: nowhere, stored while its name points elsewhere, or under its name. */
-  readonly stored: 'nowhere' | 'beside' | 'named'
+  /** Where the version is by then. */
+  readonly stored: StoredAt
 }
 
 export type FromPublisher =

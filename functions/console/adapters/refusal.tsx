@@ -5,7 +5,7 @@ import type { RefusalFacts } from './publishing.ts'
 const WHERE: Record<RefusalFacts['stored'], string> = {
   nowhere: 'Nothing was published: the name points where it pointed before.',
   beside: 'The version is stored: point the name at it on the adapter’s page if you still want to.',
-  named: 'The name is new and points at the version already: publish it again, or remove the adapter on its page.',
+  named: 'The name points at the version already: publish it again, or remove the adapter on its page.',
 }
 
 export function Refusal({ refusal: { title, message, stored } }: { readonly refusal: RefusalFacts }) {

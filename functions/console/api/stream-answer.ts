@@ -1,4 +1,4 @@
-// One streamed answer, as pieces of text and then what was measured. Knows no page.
+// One streamed answer, as pieces of text, calls of tools, and then what was measured. Knows no page.
 import * as z from 'zod/mini'
 import { serverSentData } from '../../client/server-sent-data.ts'
 import { ErrorAnswer, Extension, OpenAiUsage } from '../../openai/answer-schemas.ts'
@@ -10,13 +10,18 @@ export interface AskRequest {
   readonly body: { readonly model: string; readonly [field: string]: unknown }
 }
 
+/** Of a tool; each comes whole. */
+const Call = z.object({ function: z.object({ name: z.string(), arguments: z.string() }) })
+
 /** What is read of a chunk, of either route. */
 const Chunk = z.object({
   choices: z.array(
     z.object({
       index: z.number(),
       /** Of a conversation. */
-      delta: z.optional(z.object({ content: z.optional(z.nullable(z.string())) })),
+      delta: z.optional(
+        z.object({ content: z.optional(z.nullable(z.string())), tool_calls: z.optional(z.array(Call)) }),
+      ),
       /** Of a bare prompt. */
       text: z.optional(z.string()),
       finish_reason: z.optional(z.nullable(z.string())),
@@ -29,6 +34,8 @@ const Chunk = z.object({
 export type AnswerEvent =
   /** Of one of the answer's choices: `n` asks for several, which come mixed. */
   | { readonly kind: 'text'; readonly choice: number; readonly text: string }
+  /** Of a tool; `given` is JSON. */
+  | { readonly kind: 'call'; readonly choice: number; readonly name: string; readonly given: string }
   /** `length` where one of the choices was cut by it. */
   | { readonly kind: 'done'; readonly reason: string; readonly measured: Extension; readonly usage: OpenAiUsage }
 
@@ -37,7 +44,7 @@ export function streamedBody({ body }: AskRequest): object {
   return { ...body, stream: true, stream_options: { include_usage: true } }
 }
 
-/** Texts as they come, then `done`. Throws EdgeError, also where the stream breaks off. */
+/** Texts and calls as they come, then `done`. Throws EdgeError, also where the stream breaks off. */
 export async function* streamAnswer(
   key: string,
   request: AskRequest,
@@ -53,6 +60,9 @@ export async function* streamAnswer(
     for (const { index, delta, text: continued, finish_reason: finished } of choices) {
       const text = delta?.content ?? continued
       if (text) yield { kind: 'text', choice: index, text }
+      for (const call of delta?.tool_calls ?? []) {
+        yield { kind: 'call', choice: index, name: call.function.name, given: call.function.arguments }
+      }
       if (finished && reason !== 'length') reason = finished
     }
     if (usage && polylora) {

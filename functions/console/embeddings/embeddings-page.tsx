@@ -95,16 +95,15 @@ function Embedder({ models }: { readonly models: readonly string[] }) {
 function Vectors({ request, answer: { data, usage } }: Embedded) {
   const rows = data.map(({ embedding }, place) => ({ text: request.input[place]!, place, embedding }))
   const compared = rows.slice(0, MAX_COMPARED)
-  const lines = rows.map(({ text, embedding }) => `${JSON.stringify({ text, embedding })}\n`)
+  const save = () => {
+    const lines = rows.map(({ text, embedding }) => `${JSON.stringify({ text, embedding })}\n`)
+    saveFile(new Blob(lines, { type: 'application/jsonl' }), 'embeddings.jsonl')
+  }
   return (
     <Card
       title={request.model}
       about={`${count(rows.length)} vectors of ${count(rows[0]?.embedding.length ?? 0)}, from ${count(usage.prompt_tokens)} tokens.`}
-      actions={
-        <Button onClick={() => saveFile(new Blob(lines, { type: 'application/jsonl' }), 'embeddings.jsonl')}>
-          Save the vectors
-        </Button>
-      }
+      actions={<Button onClick={save}>Save the vectors</Button>}
     >
       <Table
         caption="Similarity of the texts"

@@ -4,7 +4,7 @@ import { type AnswerEvent, type AskRequest, streamAnswer } from '../api/stream-a
 
 export interface Run {
   readonly request: AskRequest
-  /** Of each choice: one, unless `n` asked for more. */
+  /** Of each choice: one, unless `n` asked for more. A call of a tool is a line of its own. */
   readonly texts: readonly string[]
   readonly status: 'waiting' | 'streaming' | 'done' | 'stopped' | 'failed'
   /** From the click to the first text, as this page saw it. */
@@ -29,15 +29,23 @@ export async function runRequest(
   move({})
   try {
     for await (const event of streamAnswer(apiKey, request, signal)) {
-      if (event.kind === 'text') {
-        const ttftMs = run.ttftMs ?? performance.now() - startedMs
-        move({ texts: withText(run.texts, event.choice, event.text), status: 'streaming', ttftMs })
-      } else move({ status: 'done', result: event })
+      if (event.kind === 'done') {
+        move({ status: 'done', result: event })
+        continue
+      }
+      const ttftMs = run.ttftMs ?? performance.now() - startedMs
+      const fresh = event.kind === 'text' ? event.text : callText(event, run.texts[event.choice])
+      move({ texts: withText(run.texts, event.choice, fresh), status: 'streaming', ttftMs })
     }
   } catch (error) {
     if (signal.aborted) move({ status: 'stopped' })
     else move({ status: 'failed', error: error instanceof EdgeError ? error.message : String(error) })
   }
+}
+
+/** What goes on from `said` as a line of its own. */
+function callText({ name, given }: Extract<AnswerEvent, { kind: 'call' }>, said: string | undefined): string {
+  return `${said ? '\n' : ''}${name}(${given})`
 }
 
 function withText(texts: readonly string[], choice: number, fresh: string): readonly string[] {

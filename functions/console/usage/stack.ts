@@ -68,6 +68,12 @@ export function sumGroups(rows: readonly UsageRow[], by: GroupBy): Group[] {
   return [...groups.values()].sort((x, y) => y.requests - x.requests)
 }
 
+/** All that was used on each of `days`, of rows by day alone. */
+export function daySums(rows: readonly UsageRow[], days: readonly string[], metric: Metric): Series {
+  const sums = new Map(rows.map((row) => [row.day, amountOf(metric, row)]))
+  return { name: 'all together', values: days.map((day) => sums.get(day) ?? 0) }
+}
+
 /** The largest groups by name, then the rest as one, each with a value for each of `days`. */
 export function seriesOf(rows: readonly UsageRow[], days: readonly string[], by: GroupBy, metric: Metric): Series[] {
   const names = sumGroups(rows, by).map(({ name }) => name)

@@ -7,23 +7,35 @@ import { Plot } from '../ui/plot.tsx'
 import { Empty } from '../ui/states.tsx'
 import { Table } from '../ui/table.tsx'
 import { daySeconds } from './days.ts'
-import { GROUPS, type GroupBy, METRICS, type Metric, seriesOf, sumGroups } from './stack.ts'
+import { daySums, GROUPS, type GroupBy, METRICS, type Metric, seriesOf, sumGroups } from './stack.ts'
 
 const FORMATS: Record<Metric, (value: number) => string> = { requests: count, tokens: count, price }
 
-interface UsageCardsProps {
+export interface UsageByDay {
   readonly rows: readonly UsageRow[]
+  /** False: by day alone, since there are too many groups. */
+  readonly hasGroups: boolean
+}
+
+interface UsageCardsProps {
+  /** By group. */
+  readonly sums: readonly UsageRow[]
+  readonly byDay: UsageByDay
   readonly days: readonly string[]
   readonly by: GroupBy
   readonly metric: Metric
 }
 
-export function UsageCards({ rows, days, by, metric }: UsageCardsProps) {
-  const groups = useMemo(() => sumGroups(rows, by), [rows, by])
-  const series = useMemo(() => seriesOf(rows, days, by, metric), [rows, days, by, metric])
+export function UsageCards({ sums, byDay: { rows, hasGroups }, days, by, metric }: UsageCardsProps) {
+  const groups = useMemo(() => sumGroups(sums, by), [sums, by])
+  const series = useMemo(
+    () => (hasGroups ? seriesOf(rows, days, by, metric) : [daySums(rows, days, metric)]),
+    [rows, hasGroups, days, by, metric],
+  )
   const times = useMemo(() => days.map(daySeconds), [days])
   const total = (read: (group: (typeof groups)[number]) => number) =>
     groups.reduce((sum, group) => sum + read(group), 0)
+  const kind = GROUPS[by].toLowerCase()
   const requests = total((group) => group.requests)
   const promptTokens = total((group) => group.promptTokens)
   if (requests === 0) {
@@ -47,18 +59,21 @@ export function UsageCards({ rows, days, by, metric }: UsageCardsProps) {
         <Total name="Answer tokens" value={count(total((group) => group.completionTokens))} />
         <Total name="Cost" value={price(total((group) => group.priceNano))} />
       </dl>
-      <Card title={`${METRICS[metric]} by day`}>
+      <Card
+        title={`${METRICS[metric]} by day`}
+        about={!hasGroups && 'All together: there are too many groups to draw them apart over so many days.'}
+      >
         <Plot
-          label={`${METRICS[metric]} by day and ${GROUPS[by].toLowerCase()}; the table below has the sums.`}
+          label={`${METRICS[metric]} by day${hasGroups ? ` and ${kind}` : ''}; the table below has the sums.`}
           kind="bars"
           times={times}
           series={series}
           format={FORMATS[metric]}
         />
       </Card>
-      <Card title={`By ${GROUPS[by].toLowerCase()}`}>
+      <Card title={`By ${kind}`}>
         <Table
-          caption={`Usage by ${GROUPS[by].toLowerCase()}`}
+          caption={`Usage by ${kind}`}
           rows={groups}
           keyOf={({ name }) => name}
           columns={[

@@ -3,7 +3,7 @@ import { useMemo, useState } from 'preact/hooks'
 import { LatencyRow, UsageRow } from '../../registry/usage-rows.ts'
 import { Tenant } from '../../routes/account-answers.ts'
 import { listOf } from '../../routes/list-of.ts'
-import { readEdge } from '../api/edge.ts'
+import { EdgeError, readEdge } from '../api/edge.ts'
 import { useList } from '../api/use-edge.ts'
 import { useLoaded } from '../loading.ts'
 import { useSession } from '../session.ts'
@@ -14,7 +14,7 @@ import { daysBetween, lastDays } from './days.ts'
 import { ExportCard } from './export-card.tsx'
 import { LatencyCard } from './latency-card.tsx'
 import { GROUPS, type GroupBy, groupName, METRICS, type Metric } from './stack.ts'
-import { UsageCards } from './usage-cards.tsx'
+import { type UsageByDay, UsageCards } from './usage-cards.tsx'
 
 const CUSTOM = 'custom'
 const RANGES = { 7: 'Last 7 days', 30: 'Last 30 days', 90: 'Last 90 days', [CUSTOM]: 'From … to …' }
@@ -71,15 +71,18 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
   // Together: what came later would move the rest from under the pointer.
   const loaded = useLoaded(
     async (signal) => {
-      const latency = (groupBy: string) =>
-        readEdge(apiKey, `${root}/latency?${queryOf(groupBy)}`, listOf(LatencyRow), { signal })
-      const [usage, byDay, byGroup] = await Promise.all([
-        readEdge(apiKey, `${root}?${queryOf(`day,${dimensions}`)}`, listOf(UsageRow), { signal }),
+      const usage = async (groupBy: string) =>
+        (await readEdge(apiKey, `${root}?${queryOf(groupBy)}`, listOf(UsageRow), { signal })).data
+      const latency = async (groupBy: string) =>
+        (await readEdge(apiKey, `${root}/latency?${queryOf(groupBy)}`, listOf(LatencyRow), { signal })).data
+      const [sums, usageByDay, byDay, latencies] = await Promise.all([
+        usage(dimensions),
+        readByDay(usage, dimensions),
         latency('day'),
         latency(dimensions),
       ])
-      const groups = byGroup.data.map((row) => ({ name: groupName(by, row), row }))
-      return { rows: usage.data, byDay: byDay.data, byGroup: groups }
+      const byGroup = latencies.map((row) => ({ name: groupName(by, row), row }))
+      return { usage: { sums, byDay: usageByDay }, latency: { byDay, byGroup } }
     },
     [root, apiKey, days, by, tenant],
   )
@@ -126,9 +129,9 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
         queryOf={(rows) => queryOf(rows === 'request' ? rows : `day,${dimensions}`)}
       />
       <WhenLoaded loaded={loaded}>
-        {({ rows, ...latency }) => (
+        {({ usage, latency }) => (
           <>
-            <UsageCards rows={rows} days={days} by={by} metric={metric} />
+            <UsageCards {...usage} days={days} by={by} metric={metric} />
             <Card title="Latency" about="Complete answers, from the request’s arrival at the edge.">
               <LatencyCard days={days} {...latency} />
             </Card>
@@ -137,4 +140,17 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
       </WhenLoaded>
     </Page>
   )
+}
+
+/** By day and group; by day alone where the edge finds the rows too many. */
+async function readByDay(
+  read: (groupBy: string) => Promise<readonly UsageRow[]>,
+  dimensions: string,
+): Promise<UsageByDay> {
+  try {
+    return { rows: await read(`day,${dimensions}`), hasGroups: true }
+  } catch (error) {
+    if (!(error instanceof EdgeError && error.code === 'too_many_rows')) throw error
+    return { rows: await read('day'), hasGroups: false }
+  }
 }

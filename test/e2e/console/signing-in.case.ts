@@ -35,6 +35,21 @@ export function signingIn(site: TestedConsole): void {
     await page.getByRole('button', { name: 'Sign in' }).waitFor()
   })
 
+  test('works where the browser blocks what sites store', async () => {
+    const page = await site.open()
+    await page.addInitScript(`for (const name of ['localStorage', 'sessionStorage']) {
+      Object.defineProperty(globalThis, name, { get: () => { throw new DOMException('denied', 'SecurityError') } })
+    }`)
+    await page.reload()
+    await page.getByLabel('API key').fill('dev-demo')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.getByRole('heading', { name: 'Playground' }).waitFor()
+    await page.getByRole('button', { name: 'Use dark colours' }).click()
+    await page.getByRole('button', { name: 'Use light colours' }).waitFor()
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    await page.getByRole('button', { name: 'Sign in' }).waitFor()
+  })
+
   test('shows the page of an address that changes as soon as the first page is there', async () => {
     const page = await site.open()
     await page.evaluate(`new MutationObserver((_, observer) => {

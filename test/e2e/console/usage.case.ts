@@ -103,6 +103,24 @@ export function usage(site: TestedConsole): void {
     await expectAccessible(page, 'no usage')
   })
 
+  test('draws each day’s sum where there are too many groups to draw them apart', async () => {
+    const page = await site.signIn({ api: 'dev-forno' })
+    await askBoth(page)
+    const error = { message: 'There are more than 50000 rows.', type: 'x', param: 'from', code: 'too_many_rows' }
+    const isByDayAndGroup = (url: URL) => url.searchParams.get('group_by') === 'day,adapter'
+    await page.route(isByDayAndGroup, (route) => route.fulfill({ status: 400, json: { error } }))
+    await page.getByRole('link', { name: 'Usage', exact: true }).click()
+    await page.getByRole('img', { name: 'Requests by day; the table below has the sums.' }).waitFor()
+    await page.getByText('there are too many groups').waitFor()
+    await page
+      .getByRole('row', { name: /^support/ })
+      .first()
+      .waitFor()
+    expect(await page.getByRole('alert').count()).toBe(0)
+    await expectAccessible(page, 'usage of too many groups')
+    site.expectReported('status of 400')
+  })
+
   test('shows a tenant where its adapters are, and the operator where everybody’s are', async () => {
     const page = await site.signIn({ api: 'dev-forno', operator: 'dev-admin' })
     await askBoth(page)

@@ -52,6 +52,22 @@ test('choices that come mixed are texts of their own, and one that is cut says s
   expect(await run()).toMatchObject({ texts: ['Aa', 'Bb'], status: 'done', result: { reason: 'length' } })
 })
 
+test('calls of tools are lines of their own, after what is said before them', async () => {
+  const call = (index: number, name: string, given: string) => ({
+    index,
+    id: `call_${index}`,
+    type: 'function',
+    function: { name, arguments: given },
+  })
+  const calls = (choice: number, ...tool_calls: object[]) => ({
+    choices: [{ index: choice, delta: { tool_calls }, finish_reason: null }],
+  })
+  const [weather, time] = [call(0, 'weather', '{"city":"Rome"}'), call(1, 'time', '{}')]
+  answerWith([calls(0, weather, time), piece(1, 'Let me look.'), calls(1, call(0, 'time', '{}')), LAST])
+  const texts = ['weather({"city":"Rome"})\ntime({})', 'Let me look.\ntime({})']
+  expect(await run()).toMatchObject({ texts, status: 'done' })
+})
+
 test.each([
   ['ends early', undefined],
   ['breaks', new TypeError('network error')],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { daysBetween, lastDays } from '../../../functions/console/usage/days.ts'
-import { groupName, seriesOf, sumGroups } from '../../../functions/console/usage/stack.ts'
+import { daySums, groupName, seriesOf, sumGroups } from '../../../functions/console/usage/stack.ts'
 import type { UsageRow } from '../../../functions/registry/usage-rows.ts'
 import fc from '../../support/properties.ts'
 
@@ -35,6 +35,11 @@ describe('groups', () => {
     expect(groupName('adapter', { tenant: 'acme', adapter: '' })).toBe('acme, bare base model')
     expect(groupName('digest', { digest: `sha256:${'0123456789abcdef'.repeat(4)}` })).toBe('0123456789')
     expect(groupName('outcome', { outcome: 'complete' })).toBe('complete')
+  })
+
+  test('are one where only days were asked for, with nothing on a day without a row', () => {
+    const rows = [row({ day: '2028-01-02', prompt_tokens: 3, completion_tokens: 4 })]
+    expect(daySums(rows, ['2028-01-01', '2028-01-02'], 'tokens')).toEqual({ name: 'all together', values: [0, 7] })
   })
 
   test('add up to all that was used, however many there are, in the table and in the plot', () => {
