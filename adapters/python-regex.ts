@@ -242,27 +242,29 @@ function compile(root: Node, where: string, maxStates: number): Machine {
 }
 
 function runs({ states, start }: Machine, text: string, onVisits: (visits: number) => void): boolean {
-  const follow = (from: Iterable<number>, at: number): Set<number> => {
-    const reached = new Set<number>()
-    const waiting = [...from]
+  /** By state: one more than the place in the text where it was reached last. */
+  const reached = new Int32Array(states.length)
+  const follow = (waiting: number[], at: number): number[] => {
+    const live: number[] = []
     for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
-      if (reached.has(id)) continue
-      reached.add(id)
+      if (reached[id] === at + 1) continue
+      reached[id] = at + 1
+      live.push(id)
       const state = states[id]!
       if (state.kind === 'split') waiting.push(...state.next)
       else if (state.kind === 'assert' && state.test(text, at)) waiting.push(state.next)
     }
-    return reached
+    onVisits(live.length)
+    return live
   }
   let current = follow([start], 0)
-  for (let at = 0; at < text.length && current.size > 0; at++) {
+  for (let at = 0; at < text.length && current.length > 0; at++) {
     const next: number[] = []
     for (const id of current) {
       const state = states[id]!
       if (state.kind === 'char' && state.test(text, at)) next.push(state.next)
     }
     current = follow(next, at + 1)
-    onVisits(current.size)
   }
-  return current.has(0)
+  return current.includes(0)
 }

@@ -1,7 +1,7 @@
 // The one error that this folder throws for what a user, the network or the edge can cause.
 
 /**
- * - `network`: the edge cannot be reached, or a download broke off and did not go on
+ * - `network`: the edge cannot be reached or is failing, or a download broke off and did not go on
  * - `digest_mismatch`: what arrived is not what the manifest or the registry names
  * - `storage`: the browser gives no room for the download
  * - `unsupported`: this browser lacks what was asked for

@@ -94,7 +94,12 @@ export class EdgeClient {
     })
     if (response.ok) return response
     const refusal = Refusal.safeParse(await response.json().catch(() => undefined))
-    if (refusal.success) throw new BrowserError(refusal.data.error.code, refusal.data.error.message)
+    // An edge that is failing, or busy, refuses nothing: it is as good as one that cannot be reached.
+    const isPassing = response.status === 429 || response.status >= 500
+    if (refusal.success) {
+      const { code, message } = refusal.data.error
+      throw new BrowserError(isPassing ? 'network' : code, message)
+    }
     throw new BrowserError('network', `The edge answered ${path} with HTTP status ${response.status}.`)
   }
 }

@@ -23,8 +23,13 @@ export function readLimited(files: Job['files'], base?: BaseModel): Promise<Outc
   const resourceLimits = { maxOldGenerationSizeMb: HEAP_MB, maxYoungGenerationSizeMb: 32 }
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL(import.meta.url), { workerData: job, resourceLimits })
-    worker.once('message', (outcome: Outcome) => resolve(outcome))
+    let outcome: Outcome | undefined
+    worker.once('message', (said: Outcome) => {
+      outcome = said
+    })
     worker.once('error', reject)
+    // Only then: what a full heap leaves to be cleared away would go on beside the next one.
+    worker.once('exit', () => (outcome ? resolve(outcome) : reject(new Error('It ended without a word.'))))
   })
 }
 

@@ -241,7 +241,7 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     expect(text).toBe((await answerOfEdge(adapters[0]!, request)).text)
   })
 
-  test('opens, and loads an adapter, from what is here while the edge cannot be reached', async () => {
+  test('opens, and loads an adapter, from what is here while the edge cannot be reached, or is failing', async () => {
     const { page } = await visit()
     await open(page)
     const request = greedy(QUESTIONS[0]!, 24)
@@ -253,6 +253,13 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     expect(await answerLocally(page, adapters[0]!, request)).toEqual(answer)
     expect(await answerLocally(page, adapters[1]!, request)).toMatchObject({ code: 'network' })
     expect(site.requests.length).toBe(from)
+    await page.route('**/v1/**', (route) => {
+      const error = { message: 'No backend is ready: try again shortly.', code: 'backend_unavailable' }
+      return route.fulfill({ status: 503, json: { error } })
+    })
+    await load(page)
+    expect(await open(page)).toMatchObject({ name: BASE })
+    expect(await answerLocally(page, adapters[0]!, request)).toEqual(answer)
     // A key that no longer opens anything is another matter. The newest route is asked first; without any in between, a request
     // might slip through.
     await page.route('**/v1/**', (route) => {
