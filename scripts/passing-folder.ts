@@ -1,6 +1,6 @@
 // A folder for what must not outlast this process. Knows nothing of what lies in it.
-import { rmSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
@@ -12,14 +12,16 @@ export interface PassingFolder {
 }
 
 /** A new folder in `parent`; a signal that ends this process removes it as well. Throws the system's error where there can be none. */
-export async function passingFolder(parent: string): Promise<PassingFolder> {
-  const path = await mkdtemp(join(parent, '.polylora-'))
+export function passingFolder(parent: string): PassingFolder {
+  let path = ''
   const interrupted = (signal: NodeJS.Signals) => {
     rmSync(path, { recursive: true, force: true })
     // Whoever else listens for it, as npm start does, ends the process in its own way: to send it again would be a second Ctrl-C.
     if (process.listenerCount(signal) === 0) process.kill(process.pid, signal)
   }
+  // Listened for before there is a folder, which is made at once: no signal comes between the two.
   for (const signal of SIGNALS) process.once(signal, interrupted)
+  path = mkdtempSync(join(parent, '.polylora-'))
   const release = async () => {
     for (const signal of SIGNALS) process.off(signal, interrupted)
     await rm(path, { recursive: true, force: true })

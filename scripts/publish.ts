@@ -40,7 +40,7 @@ async function spoolToDisk(
   settings: UploadSettings | undefined,
   pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
 ): Promise<SpooledDelta> {
-  const { path, release } = await passingFolder(tmpdir())
+  const { path, release } = passingFolder(tmpdir())
   try {
     const file = join(path, 'delta.safetensors')
     const digest = await writeDelta(file, pieces)

@@ -33,7 +33,7 @@ export const convert: Command = {
     if (there && !there.isFile()) throw new CliError(`--out ${out} is no file: give the path of one, or of none.`, 2)
     requireFolderOf(out, 'out')
     // Written beside its place and renamed: an interrupted run leaves no half file under the wanted name.
-    const { path, release } = await passingFolder(dirname(out))
+    const { path, release } = passingFolder(dirname(out))
     try {
       const partial = join(path, 'delta.safetensors')
       const { report, digest } = await withProgress(terminal.stderr, async (onProgress) => {
