@@ -60,6 +60,11 @@ function firstIssue(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
   return deepest && deepest.path.length > 0 ? { ...deepest, path: [...issue.path, ...deepest.path] } : issue
 }
 
+/** A key that opens nothing: unknown, revoked, expired, or of a tenant that is gone. */
+export function incorrectApiKey(): ApiError {
+  return new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
+}
+
 /** Something that passes by itself. */
 export function unavailable(code: string, message: string): ApiError {
   return new ApiError(503, code, message, { headers: { 'retry-after': '1' } })

@@ -2,7 +2,7 @@
 // and remembered by each isolate for a few seconds, which is how long a revoked key may live on.
 import * as z from 'zod/mini'
 import { sha256Hex } from '../../adapters/digest.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError, incorrectApiKey } from '../errors.ts'
 import { TERMS_COLUMNS, Terms } from '../metering/terms.ts'
 import { Remembered } from '../remembered.ts'
 import { tryReadBearer } from './bearer.ts'
@@ -59,7 +59,7 @@ export class Authenticator {
     const hash = await sha256Hex(key)
     const principal = await this.#known.get(hash, nowMs, () => lookUp(db, hash), request)
     if (principal && (principal.expiresMs === null || principal.expiresMs > nowMs)) return principal
-    throw new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
+    throw incorrectApiKey()
   }
 
   /** Looks every key up again from here on. */

@@ -1,5 +1,5 @@
 // A meter's answer in HTTP: the refusal where it is one, and the limits as OpenAI's x-ratelimit headers.
-import { ApiError } from '../errors.ts'
+import { ApiError, incorrectApiKey } from '../errors.ts'
 import type { RateState, ReserveAnswer } from './reservation.ts'
 
 /** Trying again doesn't help: OpenAI's clients do so on 429 and 409 unless they are told. */
@@ -29,7 +29,7 @@ export function refusalOf(answer: ReserveAnswer): ApiError | undefined {
       )
     // As everywhere, once the edge that still remembered the key looks it up again.
     case 'erased':
-      return new ApiError(401, 'invalid_api_key', 'Incorrect API key provided.')
+      return incorrectApiKey()
     case 'in_progress':
       return new ApiError(
         409,

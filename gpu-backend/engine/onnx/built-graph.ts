@@ -77,7 +77,10 @@ export async function graphPath(
     })
   } finally {
     await weights.close()
-    for (const folder of [building, observing]) await rm(folder, { recursive: true, force: true })
+    for (const folder of [building, observing]) {
+      await rm(folder, { recursive: true, force: true })
+      OWN_BUILDS.delete(folder)
+    }
   }
   return path
 }
@@ -93,8 +96,9 @@ async function removeLeftovers(graphs: string): Promise<void> {
     const builder = UNFINISHED.exec(name)?.[1]
     const isOld = Number(VERSION.exec(name)?.[1] ?? GRAPH_VERSION) < GRAPH_VERSION
     if (!isOld && (builder === undefined || !(await isAbandoned(path, Number(builder))))) continue
+    const removed = rm(path, { recursive: true, force: true })
     // Where a server of the version before still has it open, some systems keep it.
-    await rm(path, { recursive: true, force: true }).catch(() => undefined)
+    await (isOld ? removed.catch(() => undefined) : removed)
   }
 }
 
