@@ -9,7 +9,8 @@ import type { Smoothing } from '../../model/projection-groups.ts'
 import { DeltaInputs } from './delta-inputs.ts'
 import { floats, ints } from './host-arrays.ts'
 import { HostKvCache } from './kv-cache.ts'
-import { OnnxRuntime, type Value } from './ort.ts'
+import { OnnxRuntime } from './ort.ts'
+import type { Value } from './ort-binding.ts'
 
 /** The text: of the kinds that models are asked for. */
 export function calibrationText(): string {
@@ -45,7 +46,7 @@ export function calibrate(graphPath: string, config: ModelConfig, tokens: ArrayL
       binding.input(past, value)
       binding.output(present, value)
     }
-    deltas.bind({ session, scope: 'everything', binding, deltas: undefined }, [null])
+    deltas.bind([{ session, scope: 'everything', binding, rows: 1, deltas: undefined }], [null])
     const energies = groups.map((group) => {
       const energy = floats(group.in)
       binding.output(`${group.name}.energy`, binding.hold(runtime.hostTensor(energy, 'f32', [group.in])))

@@ -1,14 +1,17 @@
-// What a decode step of so many rows reads and writes, bound once and used for every step of as many.
+// What a decode step of so many rows, or of a part of them, reads and writes, bound once and used for every step of as many.
 // Holds no deltas: which of their tensors are bound is noted by who binds them.
 import type { DeltaTensors } from './delta-inputs.ts'
 import type { ScopedSession } from './graph-sessions.ts'
 import { ints } from './host-arrays.ts'
 import type { KvTensor } from './kv-cache.ts'
-import type { Binding, OnnxRuntime, Value } from './ort.ts'
+import type { OnnxRuntime } from './ort.ts'
+import type { Binding, Value } from './ort-binding.ts'
 
 /** A graph's inputs and outputs, and which deltas' tensors are among them; undefined: those that were may be gone. */
 export interface Bound extends ScopedSession {
   readonly binding: Binding
+  /** Of the batch, each with its delta. */
+  readonly rows: number
   deltas: DeltaTensors | undefined
 }
 
@@ -20,7 +23,7 @@ export interface Decoded {
   readonly peaks: Float32Array<ArrayBuffer>
 }
 
-export interface DecodeStep extends Bound, Decoded {
+export interface DecodeStep extends Bound {
   readonly ids: Int32Array<ArrayBuffer>
   readonly seqlens: Int32Array<ArrayBuffer>
   readonly total: Int32Array<ArrayBuffer>
@@ -28,10 +31,12 @@ export interface DecodeStep extends Bound, Decoded {
 }
 
 export interface DecodeStepOptions extends ScopedSession {
+  /** The first of the rows, among those of the batch. */
+  readonly first: number
   readonly rows: number
   readonly vocabSize: number
   readonly cache: readonly KvTensor[]
-  /** Where the step writes what it gives, for as many rows at least: all steps in the same memory. */
+  /** Where steps write what they give, each row to its place: all steps in the same memory. */
   readonly results: Decoded
   /** The tensor of one position, 0. */
   readonly firstPosition: Value
@@ -39,12 +44,12 @@ export interface DecodeStepOptions extends ScopedSession {
 
 export function bindDecodeStep(
   runtime: OnnxRuntime,
-  { session, scope, rows, vocabSize, cache, results, firstPosition }: DecodeStepOptions,
+  { session, scope, first, rows, vocabSize, cache, results, firstPosition }: DecodeStepOptions,
 ): DecodeStep {
   const binding = session.createBinding()
   const [ids, seqlens, total] = [ints(rows), ints(rows), ints(1)]
-  const logits = results.logits.subarray(0, rows * vocabSize)
-  const peaks = results.peaks.subarray(0, rows)
+  const logits = results.logits.subarray(first * vocabSize, (first + rows) * vocabSize)
+  const peaks = results.peaks.subarray(first, first + rows)
   const inputs = [
     { name: 'input_ids', value: binding.hold(runtime.hostTensor(ids, 'i32', [rows, 1])) },
     { name: 'seqlens_k', value: binding.hold(runtime.hostTensor(seqlens, 'i32', [rows])) },
@@ -57,5 +62,5 @@ export function bindDecodeStep(
     binding.input(past, value)
     binding.output(present, value)
   }
-  return { session, scope, binding, ids, seqlens, total, inputs, logits, peaks, deltas: undefined }
+  return { session, scope, binding, rows, ids, seqlens, total, inputs, deltas: undefined }
 }

@@ -8,7 +8,8 @@ import type { PackedDelta } from '../../residency/packed-delta.ts'
 import type { Bound } from './decode-step.ts'
 import { DeltaStack } from './delta-stack.ts'
 import { type DeltaTensor, deltaTensors, type NoChange, noChange, noChangeTensors } from './delta-tensors.ts'
-import type { Device, HostArray, OnnxRuntime, Value } from './ort.ts'
+import type { Device, OnnxRuntime } from './ort.ts'
+import type { HostArray, Value } from './ort-binding.ts'
 import { sameRows } from './rows-apart.ts'
 
 /** The A and B tensors of every projection: what is bound together, each to graphs that take deltas of its scope. */
@@ -26,6 +27,14 @@ function sharedOnes({ smoothing }: ProjectionGroup, { factor, dims }: DeltaTenso
   return smoothing ? [] : [1, 1]
 }
 
+interface Stacked {
+  /** The rows of each part. */
+  readonly sizes: string
+  readonly ranks: string
+  readonly digests: readonly (string | null)[]
+  readonly parts: readonly DeltaTensors[]
+}
+
 export class DeltaInputs {
   readonly #runtime: OnnxRuntime
   readonly #groups: readonly ProjectionGroup[]
@@ -37,8 +46,8 @@ export class DeltaInputs {
   readonly #stacks: readonly DeltaStack[]
   /** For what no row changes. */
   readonly #none: NoChange
-  /** Tensors over the stacks, for the row count and ranks that they were last used with. */
-  #stacked: { key: string; digests: readonly (string | null)[]; tensors: DeltaTensors } | undefined
+  /** Tensors over the stacks for each part of the batch, for the rows and ranks that they were last used with. */
+  #stacked: Stacked | undefined
 
   constructor(
     runtime: OnnxRuntime,
@@ -57,17 +66,15 @@ export class DeltaInputs {
   }
 
   /**
-   * Binds the inputs for rows that run with `deltas`, in order; null: the bare base model. The graph's scope must have them.
-   * Nothing is done where they are bound still.
+   * Binds the inputs for rows that run with `deltas`, in order, to the parts that have these rows, one after another; null: the
+   * bare base model. The graphs' scopes must have them. Nothing is done where they are bound still.
    */
-  bind(bound: Bound, deltas: readonly (PackedDelta | null)[]): void {
+  bind(parts: readonly Bound[], deltas: readonly (PackedDelta | null)[]): void {
     const first = deltas[0] ?? null
     const tensors = deltas.every((delta) => delta?.digest === first?.digest)
-      ? this.#sharedBy(first, deltas.length)
-      : this.#stack(deltas)
-    if (tensors === bound.deltas) return
-    for (const { name, scope, value } of tensors) if (hasScope(bound.scope, scope)) bound.binding.input(name, value)
-    bound.deltas = tensors
+      ? parts.map(({ rows }) => this.#sharedBy(first, rows))
+      : this.#stack(parts, deltas)
+    for (const [i, part] of parts.entries()) bindTensors(part, tensors[i]!)
   }
 
   /** Frees the tensors over a delta that is leaving memory. No binding may run with it afterwards. */
@@ -80,11 +87,9 @@ export class DeltaInputs {
 
   release(): void {
     const shared = Object.values(this.#shared).flatMap((tensors) => [...tensors.values()])
-    for (const tensors of [...shared, this.#stacked?.tensors ?? []]) {
-      for (const { value } of tensors) value.release()
-    }
+    for (const tensors of shared) for (const { value } of tensors) value.release()
     for (const tensors of Object.values(this.#shared)) tensors.clear()
-    this.#stacked = undefined
+    this.#releaseStacked()
   }
 
   #sharedBy(delta: PackedDelta | null, rows: number): DeltaTensors {
@@ -103,21 +108,28 @@ export class DeltaInputs {
     return tensors
   }
 
-  #stack(deltas: readonly (PackedDelta | null)[]): DeltaTensors {
+  #stack(parts: readonly Bound[], deltas: readonly (PackedDelta | null)[]): readonly DeltaTensors[] {
     // Most steps run the rows of the step before: then nothing is looked at, group by group.
     const digests = deltas.map((delta) => delta?.digest ?? null)
-    if (this.#stacked && sameRows(this.#stacked.digests, digests)) return this.#stacked.tensors
+    const sizes = parts.map(({ rows }) => rows).join()
+    const last = this.#stacked
+    if (last?.sizes === sizes && sameRows(last.digests, digests)) return last.parts
     const stacked = this.#fill(deltas)
-    const key = [deltas.length, ...stacked.map(({ rank }) => rank)].join()
-    if (this.#stacked?.key !== key) {
-      for (const { value } of this.#stacked?.tensors ?? []) value.release()
-      const tensors = stacked.flatMap(({ rank }, index) => this.#stackedGroup(index, rank, deltas.length))
-      this.#stacked = { key, digests, tensors }
+    const ranks = stacked.map(({ rank }) => rank).join()
+    if (last?.sizes !== sizes || last.ranks !== ranks) {
+      this.#releaseStacked()
+      let first = 0
+      const made = parts.map(({ rows }) => {
+        const start = first
+        first += rows
+        return stacked.flatMap(({ rank }, index) => this.#stackedGroup(index, rank, start, rows))
+      })
+      this.#stacked = { sizes, ranks, digests, parts: made }
     } else if (stacked.some(({ filled }) => filled)) {
-      // Another list of the same tensors: a device copied them when they were bound and must be given them again.
-      this.#stacked = { key, digests, tensors: [...this.#stacked.tensors] }
+      // Other lists of the same tensors: a device copied them when they were bound and must be given them again.
+      this.#stacked = { ...last, digests, parts: last.parts.map((tensors) => [...tensors]) }
     }
-    return this.#stacked.tensors
+    return this.#stacked!.parts
   }
 
   #fill(deltas: readonly (PackedDelta | null)[]): ReturnType<DeltaStack['fill']>[] {
@@ -125,16 +137,20 @@ export class DeltaInputs {
       return this.#stacks.map((stack) => stack.fill(deltas))
     } catch (error) {
       // Some stacks have moved by then: no tensor is over what they were.
-      for (const { value } of this.#stacked?.tensors ?? []) value.release()
-      this.#stacked = undefined
+      this.#releaseStacked()
       throw error
     }
   }
 
-  /** Tensors over the stack of a group, whose rank is `rank`. */
-  #stackedGroup(index: number, rank: number, rows: number): DeltaTensors {
+  #releaseStacked(): void {
+    for (const tensors of this.#stacked?.parts ?? []) for (const { value } of tensors) value.release()
+    this.#stacked = undefined
+  }
+
+  /** Tensors over `rows` rows from `first` on of the stack of a group, whose rank is `rank`. */
+  #stackedGroup(index: number, rank: number, first: number, rows: number): DeltaTensors {
     const group = this.#groups[index]!
-    const tensors = rank > 0 ? this.#stacks[index]!.tensors(rows) : noChangeTensors(group, this.#none)
+    const tensors = rank > 0 ? this.#stacks[index]!.tensors(first, rows) : noChangeTensors(group, this.#none)
     return tensors.map((tensor) => this.#over(group, tensor, []))
   }
 
@@ -149,4 +165,10 @@ export class DeltaInputs {
     const data = this.#floatType === 'f16' && values instanceof Float32Array ? new Float16Array(values) : values
     return { name, scope, value: this.#runtime.hostTensor(data, this.#floatType, all) }
   }
+}
+
+function bindTensors(bound: Bound, tensors: DeltaTensors): void {
+  if (tensors === bound.deltas) return
+  for (const { name, scope, value } of tensors) if (hasScope(bound.scope, scope)) bound.binding.input(name, value)
+  bound.deltas = tensors
 }

@@ -53,12 +53,13 @@ export class DeltaStack {
     return { rank: this.#rank, filled }
   }
 
-  /** The graph's inputs for the first `rows` rows. */
-  tensors(rows: number): DeltaTensor<FloatArray | Uint8Array>[] {
-    const tensor = (factor: DeltaFactor, values: FloatArray | Uint8Array) => {
-      const dims = [rows, ...factorDims(this.#group, factor, this.#rank)]
+  /** The graph's inputs for `rows` rows from `first` on. */
+  tensors(first: number, rows: number): DeltaTensor<FloatArray | Uint8Array>[] {
+    const tensor = (factor: DeltaFactor, all: FloatArray | Uint8Array) => {
+      const dims = factorDims(this.#group, factor, this.#rank)
       const size = dims.reduce((product, dim) => product * dim, 1)
-      return { name: factorName(this.#group, factor), factor, values: values.subarray(0, size), dims }
+      const values = all.subarray(first * size, (first + rows) * size)
+      return { name: factorName(this.#group, factor), factor, values, dims: [rows, ...dims] }
     }
     const scales = this.#group.smoothing ? [tensor('A_scales', this.#scales)] : []
     return [tensor('A', this.#a), ...scales, tensor('B', this.#b)]

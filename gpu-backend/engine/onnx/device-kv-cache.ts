@@ -3,7 +3,8 @@
 // Each copy goes into a spare buffer that takes the old one's place: a graph must not write what it reads.
 import { encodeModel } from '../../model/onnx-file.ts'
 import { type KvCache, type KvShape, type KvTensor, kvTensors } from './kv-cache.ts'
-import type { Binding, Device, OnnxRuntime, Session, Value } from './ort.ts'
+import type { Device, OnnxRuntime, Session } from './ort.ts'
+import type { Binding, Value } from './ort-binding.ts'
 
 export class DeviceKvCache implements KvCache {
   readonly #runtime: OnnxRuntime
@@ -41,7 +42,7 @@ export class DeviceKvCache implements KvCache {
     this.#reorder = runtime.createSession(reorder, device, 1)
   }
 
-  batch(rows: number): readonly KvTensor[] {
+  batch(_first: number, rows: number): readonly KvTensor[] {
     if (rows !== this.#rows) throw new Error(`A device's batch always has ${this.#rows} rows.`)
     return kvTensors(this.#batch)
   }

@@ -24,10 +24,15 @@ export interface ScopedSession {
   readonly scope: DeltaScope
 }
 
-/** What steps run on: a prompt's chunk, a token of each of a batch's rows, and where there is one for it several tokens of a row. */
+/** What steps run on. */
 export interface StepSessions {
+  /** A prompt's chunk. */
   readonly prompt: ScopedSession
+  /** A token of each of a batch's rows. */
   readonly rows: ScopedSession
+  /** The same for half of them, with half of the threads; where there is one, two halves are computed at once. */
+  readonly half: ScopedSession | undefined
+  /** Several tokens of a row; where there is one for it. */
   readonly verify: ScopedSession | undefined
 }
 
@@ -50,7 +55,7 @@ export class GraphSessions {
       : runtime.createSession(graphPath, device, threads)
     this.#sessions = [session]
     const whole: ScopedSession = { session, scope: 'everything' }
-    this.whole = { prompt: whole, rows: whole, verify: undefined }
+    this.whole = { prompt: whole, rows: whole, half: undefined, verify: undefined }
   }
 
   get hasVariants(): boolean {
@@ -63,7 +68,7 @@ export class GraphSessions {
    * @throws OrtError when one cannot be loaded
    */
   async *loadVariants(signal?: AbortSignal): AsyncGenerator<readonly [DeltaScope, StepSessions]> {
-    const { graphPath, device } = this.#options
+    const { graphPath, device, threads } = this.#options
     const dir = dirname(graphPath)
     const shared = this.#shared
     if (shared) {
@@ -71,18 +76,19 @@ export class GraphSessions {
       for (const scope of DELTA_SCOPES) {
         if (signal?.aborted) return
         const paths = variantPaths(dir, scope)
-        const rows = await this.#load(paths.rows, scope, shared)
-        const verify = await this.#load(paths.verify, scope, shared)
+        const rows = await this.#load(paths.rows, scope, threads, shared)
+        const verify = await this.#load(paths.verify, scope, threads, shared)
+        const half = threads > 1 ? await this.#load(paths.rows, scope, threads >> 1, shared) : undefined
         // Without deltas a graph for one token is one for several, too.
-        yield [scope, { prompt: scope === 'nothing' ? rows : this.whole.prompt, rows, verify }]
+        yield [scope, { prompt: scope === 'nothing' ? rows : this.whole.prompt, rows, half, verify }]
       }
       shared.letGoOfFile()
     }
     if (device === 'cpu') await useHugePages(join(dir, WEIGHTS_FILE), signal)
   }
 
-  async #load(path: string, scope: DeltaScope, shared: SharedWeights): Promise<ScopedSession> {
-    const session = await this.#runtime.loadSharingSession(path, this.#options.threads, shared)
+  async #load(path: string, scope: DeltaScope, threads: number, shared: SharedWeights): Promise<ScopedSession> {
+    const session = await this.#runtime.loadSharingSession(path, threads, shared)
     this.#sessions.push(session)
     return { session, scope }
   }

@@ -2,10 +2,13 @@
 // Knows no deltas. Invariant: what a step is bound to lives until `release`, but for a delta's tensors.
 import { ofToken } from '../../model/tokens-in-turn.ts'
 import { type Bound, bindDecodeStep, type DecodeStep, type DecodeStepOptions } from './decode-step.ts'
-import type { StepSessions } from './graph-sessions.ts'
+import type { ScopedSession, StepSessions } from './graph-sessions.ts'
 import { VERIFY_TOKENS } from './graph-variants.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { OnnxRuntime } from './ort.ts'
+
+/** With fewer rows, what both halves do, reading the weights, takes more time than is gained (gpu-backend/README.md). */
+const MIN_ROWS_OF_HALVES = 20
 
 type StepsOptions = Pick<DecodeStepOptions, 'vocabSize' | 'results' | 'firstPosition'>
 
@@ -19,7 +22,7 @@ export class GraphSteps {
   readonly #kv: KvCache
   readonly #options: StepsOptions
   /** By rows. */
-  readonly #decode = new Map<number, DecodeStep>()
+  readonly #decode = new Map<number, readonly DecodeStep[]>()
 
   constructor(runtime: OnnxRuntime, sessions: StepSessions, kv: KvCache, options: StepsOptions) {
     this.#runtime = runtime
@@ -27,38 +30,41 @@ export class GraphSteps {
     this.#kv = kv
     this.#options = options
     const { prompt, verify } = sessions
-    this.prefill = { ...prompt, binding: prompt.session.createBinding(), deltas: undefined }
+    this.prefill = { ...prompt, binding: prompt.session.createBinding(), rows: 1, deltas: undefined }
     if (verify) {
-      const cache = kv.batch(1)
-      const rows = VERIFY_TOKENS
-      this.verify = bindDecodeStep(runtime, { ...options, ...verify, rows, cache })
+      const cache = kv.batch(0, 1)
+      this.verify = bindDecodeStep(runtime, { ...options, ...verify, first: 0, rows: VERIFY_TOKENS, cache })
       for (const { present, value } of cache) {
         for (let i = 0; i < VERIFY_TOKENS - 1; i++) this.verify.binding.output(ofToken(present, i), value)
       }
     }
   }
 
-  /** A token of each of so many `rows`. */
-  decode(rows: number): DecodeStep {
-    let step = this.#decode.get(rows)
-    if (!step) {
-      const cache = this.#kv.batch(rows)
-      step = bindDecodeStep(this.#runtime, { ...this.#options, ...this.#sessions.rows, rows, cache })
-      this.#decode.set(rows, step)
+  /** A token of each of so many `rows`: one step of all of them, or one of each half, to be run at once. */
+  decode(rows: number): readonly DecodeStep[] {
+    let parts = this.#decode.get(rows)
+    if (!parts) {
+      const { rows: whole, half } = this.#sessions
+      const more = Math.ceil(rows / 2)
+      parts =
+        half && rows >= MIN_ROWS_OF_HALVES
+          ? [this.#bind(half, 0, more), this.#bind(half, more, rows - more)]
+          : [this.#bind(whole, 0, rows)]
+      this.#decode.set(rows, parts)
     }
-    return step
+    return parts
   }
 
   /** Must be called before a delta's memory goes: a binding that names its tensors is bound anew before its next run. */
   forgetDeltas(): void {
     this.prefill.deltas = undefined
     if (this.verify) this.verify.deltas = undefined
-    for (const step of this.#decode.values()) step.deltas = undefined
+    for (const step of [...this.#decode.values()].flat()) step.deltas = undefined
   }
 
   /** Must be called when the batch's cache is of other tensors than before. */
   forgetCache(): void {
-    for (const { binding } of this.#decode.values()) binding.release()
+    for (const { binding } of [...this.#decode.values()].flat()) binding.release()
     this.#decode.clear()
   }
 
@@ -66,5 +72,10 @@ export class GraphSteps {
     this.forgetCache()
     this.verify?.binding.release()
     this.prefill.binding.release()
+  }
+
+  #bind(session: ScopedSession, first: number, rows: number): DecodeStep {
+    const cache = this.#kv.batch(first, rows)
+    return bindDecodeStep(this.#runtime, { ...this.#options, ...session, first, rows, cache })
   }
 }

@@ -6,7 +6,8 @@ import type { FloatType } from '../../model/weight-formats.ts'
 import type { RowSwap } from '../../scheduler/scheduler.ts'
 import { type FloatArray, floatArray, floatBytes, floatsOver } from './float-array.ts'
 import { type Pages, reservePages } from './kv-pages.ts'
-import type { OnnxRuntime, Value } from './ort.ts'
+import type { OnnxRuntime } from './ort.ts'
+import type { Value } from './ort-binding.ts'
 
 export interface KvShape {
   readonly layers: number
@@ -33,8 +34,8 @@ export interface KvTensor {
 }
 
 export interface KvCache {
-  /** The cache of the first `rows` rows, for a decode step. */
-  batch(rows: number): readonly KvTensor[]
+  /** The cache of `rows` rows from `first` on, for a decode step. */
+  batch(first: number, rows: number): readonly KvTensor[]
   /** The cache of the prompt that is being computed in `row`. */
   prefill(row: number): readonly KvTensor[]
   /** The prompt computed in row `from` is done: its first `tokens` tokens become those of row `to` of the batch. */
@@ -79,8 +80,8 @@ export class HostKvCache implements KvCache {
     this.#buffers = Array.from({ length: 2 * shape.layers }, (_, i) => all.subarray(i * values, (i + 1) * values))
   }
 
-  batch(rows: number): readonly KvTensor[] {
-    return this.#tensors(0, rows)
+  batch(first: number, rows: number): readonly KvTensor[] {
+    return this.#tensors(first, rows)
   }
 
   prefill(row: number): readonly KvTensor[] {

@@ -3,11 +3,10 @@
 // Why not `InferenceSession.run` of onnxruntime-node: it copies each output into new memory, the KV cache included.
 import { DATA_TYPE, type DataType } from '../../model/onnx-file.ts'
 import { type ApiFunctions, loadApi, OrtError, type Pointer } from './ort-api.ts'
+import { Binding, createNative, type HostArray, Value } from './ort-binding.ts'
 import type { SharedWeights } from './shared-weights.ts'
 
 export type Device = 'cpu' | 'webgpu' | 'cuda'
-
-export type HostArray = Float32Array | Float16Array | Int32Array | Uint8Array
 
 /** Errors are thrown with their message; the library need not print them as well. */
 const LOG_FATAL_ONLY = 4
@@ -58,7 +57,7 @@ export class OnnxRuntime {
         typeof model === 'string'
           ? this.#create('CreateSession', this.#env, model, options)
           : this.#create('CreateSessionFromArray', this.#env, model, model.byteLength, options)
-      return new Session(this.#api, this.#check, session, device === 'cpu' ? undefined : PROVIDER[device].memory)
+      return new Session(this.#api, this.check, session, device === 'cpu' ? undefined : PROVIDER[device].memory)
     } finally {
       this.#api.ReleaseSessionOptions(options)
     }
@@ -69,7 +68,7 @@ export class OnnxRuntime {
     const options = this.#createOptions('cpu', threads)
     try {
       const args = this.#sharingArguments(path, options, weights)
-      return new Session(this.#api, this.#check, this.#create('CreateSessionWithPackedWeights', ...args), undefined)
+      return new Session(this.#api, this.check, this.#create('CreateSessionWithPackedWeights', ...args), undefined)
     } finally {
       this.#api.ReleaseSessionOptions(options)
     }
@@ -85,8 +84,8 @@ export class OnnxRuntime {
         const done = (error: unknown, result: unknown) => (error ? reject(error) : resolve(result))
         this.#api.CreateSessionWithPackedWeights.async(...args, out, done)
       })
-      this.#check(status)
-      return new Session(this.#api, this.#check, out[0], undefined)
+      this.check(status)
+      return new Session(this.#api, this.check, out[0], undefined)
     } finally {
       this.#api.ReleaseSessionOptions(options)
     }
@@ -102,12 +101,12 @@ export class OnnxRuntime {
   #createOptions(device: Device, threads: number): Pointer {
     const options = this.#create('CreateSessionOptions')
     try {
-      this.#check(this.#api.SetIntraOpNumThreads(options, threads))
-      this.#check(this.#api.SetGraphOptimizationLevel(options, ALL_OPTIMIZATIONS))
+      this.check(this.#api.SetIntraOpNumThreads(options, threads))
+      this.check(this.#api.SetGraphOptimizationLevel(options, ALL_OPTIMIZATIONS))
       // Threads that wait for the next run would keep the server's own from a core.
-      this.#check(this.#api.AddSessionConfigEntry(options, 'session.force_spinning_stop', '1'))
+      this.check(this.#api.AddSessionConfigEntry(options, 'session.force_spinning_stop', '1'))
       // Work in pieces that get smaller: a thread that must wait for a core then holds up less of an operator.
-      this.#check(this.#api.AddSessionConfigEntry(options, 'session.dynamic_block_base', '4'))
+      this.check(this.#api.AddSessionConfigEntry(options, 'session.dynamic_block_base', '4'))
       if (device !== 'cpu') this.#appendProvider(options, device)
       return options
     } catch (error) {
@@ -118,8 +117,8 @@ export class OnnxRuntime {
 
   /** What `CreateSessionWithPackedWeights` takes, once `options` name the weights. */
   #sharingArguments(path: string, options: Pointer, { values, packed }: SharedWeights): unknown[] {
-    for (const { name, value } of values) this.#check(this.#api.AddInitializer(options, name, value.pointer))
-    this.#check(this.#api.AddSessionConfigEntry(options, 'optimization.disable_specified_optimizers', BIAS_FUSIONS))
+    for (const { name, value } of values) this.check(this.#api.AddInitializer(options, name, value.pointer))
+    this.check(this.#api.AddSessionConfigEntry(options, 'optimization.disable_specified_optimizers', BIAS_FUSIONS))
     return [this.#env, path, options, packed.pointer]
   }
 
@@ -157,13 +156,13 @@ export class OnnxRuntime {
         const cuda = this.#create('CreateCudaOptions')
         try {
           // f32 means f32: by default the products of floats have 10 bits (TF32).
-          this.#check(this.#api.UpdateCudaOptions(cuda, ['use_tf32'], ['0'], 1))
-          this.#check(this.#api.AppendCudaV2(options, cuda))
+          this.check(this.#api.UpdateCudaOptions(cuda, ['use_tf32'], ['0'], 1))
+          this.check(this.#api.AppendCudaV2(options, cuda))
         } finally {
           this.#api.ReleaseCudaOptions(cuda)
         }
       } else {
-        this.#check(this.#api.AppendExecutionProvider(options, PROVIDER[device].name, [], [], 0))
+        this.check(this.#api.AppendExecutionProvider(options, PROVIDER[device].name, [], [], 0))
       }
     } catch (error) {
       // The library's message starts with its source line; what it says of the cause comes last.
@@ -179,10 +178,11 @@ export class OnnxRuntime {
   }
 
   #create(name: keyof ApiFunctions, ...args: unknown[]): Pointer {
-    return createNative(this.#api, this.#check, name, args)
+    return createNative(this.#api, this.check, name, args)
   }
 
-  readonly #check = (status: unknown): void => {
+  /** Frees the status that a call of the API has given. @throws OrtError with its message, unless it is none */
+  readonly check = (status: unknown): void => {
     if (!status) return
     const message = String(this.#api.GetErrorMessage(status))
     this.#api.ReleaseStatus(status)
@@ -226,18 +226,9 @@ export class Session {
     this.#check(this.#api.RunWithBinding(this.#session, null, binding.pointer))
   }
 
-  /** Runs the graph once `bind` has bound what changes; values that it has `host` hold are released after the run. @throws OrtError */
-  runWith(binding: Binding, bind: (host: (value: Value) => Value) => void): void {
-    const values: Value[] = []
-    try {
-      bind((value) => {
-        values.push(value)
-        return value
-      })
-      this.run(binding)
-    } finally {
-      for (const value of values) value.release()
-    }
+  /** For a run by another thread. */
+  get address(): bigint {
+    return this.#session as bigint
   }
 
   release(): void {
@@ -245,66 +236,4 @@ export class Session {
     if (this.#deviceMemory) this.#api.ReleaseMemoryInfo(this.#deviceMemory)
     this.#api.ReleaseSession(this.#session)
   }
-}
-
-/** A native tensor. On a device, `Binding.input` copies a host tensor's data when it is bound, and not again. */
-export class Value {
-  readonly #api: ApiFunctions
-  readonly pointer: Pointer
-  /** Keeps the memory that the tensor lies over from being collected. */
-  readonly data: HostArray | undefined
-
-  constructor(api: ApiFunctions, pointer: Pointer, data?: HostArray) {
-    this.#api = api
-    this.pointer = pointer
-    this.data = data
-  }
-
-  release(): void {
-    this.#api.ReleaseValue(this.pointer)
-  }
-}
-
-/** Which values the graph's inputs and outputs are. A value must outlive the binding or be replaced in it first. */
-export class Binding {
-  readonly #api: ApiFunctions
-  readonly #check: (status: unknown) => void
-  readonly #held: Value[] = []
-  readonly pointer: Pointer
-
-  constructor(api: ApiFunctions, check: (status: unknown) => void, pointer: Pointer) {
-    this.#api = api
-    this.#check = check
-    this.pointer = pointer
-  }
-
-  input(name: string, value: Value): void {
-    this.#check(this.#api.BindInput(this.pointer, name, value.pointer))
-  }
-
-  output(name: string, value: Value): void {
-    this.#check(this.#api.BindOutput(this.pointer, name, value.pointer))
-  }
-
-  /** The same value, which is released with this binding. */
-  hold(value: Value): Value {
-    this.#held.push(value)
-    return value
-  }
-
-  release(): void {
-    this.#api.ReleaseIoBinding(this.pointer)
-    for (const value of this.#held) value.release()
-  }
-}
-
-function createNative(
-  api: ApiFunctions,
-  check: (status: unknown) => void,
-  name: keyof ApiFunctions,
-  args: readonly unknown[],
-): Pointer {
-  const out: [Pointer] = [null]
-  check(api[name](...args, out))
-  return out[0]
 }

@@ -3,7 +3,8 @@
 import { encodeModel, inlineSizes, type Node } from '../../model/onnx-file.ts'
 import { BLOCK_TOKENS, blocksOf, type Likelihoods } from '../../sampling/likelihoods.ts'
 import { floats } from './host-arrays.ts'
-import type { Binding, OnnxRuntime, Session } from './ort.ts'
+import type { OnnxRuntime, Session } from './ort.ts'
+import { type Binding, whileHeld } from './ort-binding.ts'
 
 /** Of the model's own logits, or of what constraints leave of them. */
 export type Purpose = 'own' | 'constrained'
@@ -52,13 +53,14 @@ export class RowSoftmax {
     const { probabilities, sums, maxima } = this.#results[purpose]
     const padded = blocks * BLOCK_TOKENS
     const binding = this.#binding
-    this.#session.runWith(binding, (host) => {
+    whileHeld((host) => {
       const tensor = (data: Float32Array, dims: readonly number[]) => host(this.#runtime.hostTensor(data, 'f32', dims))
       binding.input('logits', tensor(logits.subarray(first * vocab, (first + rows) * vocab), [rows, vocab]))
       binding.input('scales', tensor(this.#scales.subarray(0, rows), [rows, 1]))
       binding.output('probabilities', tensor(probabilities.subarray(0, rows * padded), [rows, padded]))
       binding.output('sums', tensor(sums.subarray(0, rows * blocks), [rows, blocks]))
       binding.output('maxima', tensor(maxima.subarray(0, rows * blocks), [rows, blocks]))
+      this.#session.run(binding)
     })
     const part = (all: Float32Array, row: number, size: number) => all.subarray(row * size, (row + 1) * size)
     return temperatures.map((temperature, index) => {

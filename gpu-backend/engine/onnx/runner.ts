@@ -17,10 +17,12 @@ import { checkHalfFloats } from './half-floats.ts'
 import { floats, ints } from './host-arrays.ts'
 import { HostKvCache, type KvCache } from './kv-cache.ts'
 import { computesPieces } from './long-pieces.ts'
-import { type Binding, type Device, OnnxRuntime, type Value } from './ort.ts'
+import { type Device, OnnxRuntime } from './ort.ts'
+import { type Value, whileHeld } from './ort-binding.ts'
 import { GPU_CHUNK_TOKENS, prefillChunkTokens } from './prefill-chunk.ts'
 import { RowSoftmax } from './row-softmax.ts'
 import { RowsApart } from './rows-apart.ts'
+import { SecondThread } from './second-thread.ts'
 
 export interface RunnerOptions {
   readonly graphPath: string
@@ -69,6 +71,10 @@ export class Runner {
   /** What comes of a chunk, as long as the longest so far: new memory for each would keep the garbage collector busy. */
   #prefillLogits = floats(0)
   #prefillHidden = floats(0)
+  /** What decode steps give, for as many rows as any has. */
+  readonly #results: Decoded
+  /** For half of a batch, once there are graphs for halves. */
+  #second: SecondThread | undefined
   /** The embeddings' change for rows that have none: broadcast over everything. */
   readonly #noEmbeddingDelta: Value
   readonly #firstPosition: Value
@@ -101,8 +107,8 @@ export class Runner {
     this.#firstPosition = this.#runtime.hostTensor(ints(1), 'i32', [1])
     const { vocabSize } = config
     const rows = Math.max(maxRows, VERIFY_TOKENS)
-    const results = { logits: floats(rows * vocabSize), peaks: floats(rows) }
-    const stepsOptions = { vocabSize, results, firstPosition: this.#firstPosition }
+    this.#results = { logits: floats(rows * vocabSize), peaks: floats(rows) }
+    const stepsOptions = { vocabSize, results: this.#results, firstPosition: this.#firstPosition }
     this.#newSteps = (sessions) => new GraphSteps(this.#runtime, sessions, this.kv, stepsOptions)
     this.#steps.set('everything', this.#newSteps(whole))
     this.softmax = new RowSoftmax(this.#runtime, vocabSize, options.threads)
@@ -114,6 +120,7 @@ export class Runner {
    * @throws OrtError when one cannot be loaded
    */
   async loadVariants(signal?: AbortSignal): Promise<void> {
+    if (this.#sessions.hasVariants && this.#options.threads > 1) this.#second = await SecondThread.start(this.#runtime)
     for await (const [scope, sessions] of this.#sessions.loadVariants(signal)) {
       this.#steps.get(scope)?.release()
       this.#steps.set(scope, this.#newSteps(sessions))
@@ -141,19 +148,21 @@ export class Runner {
     const hidden = this.#prefillHidden.subarray(0, hiddenLength)
     const step = this.#stepsFor([{ delta }]).prefill
     const { session, binding } = step
-    session.runWith(binding, (host) => {
+    whileHeld((host) => {
       binding.input('input_ids', host(this.#runtime.hostTensor(ints(count, tokens), 'i32', [1, count])))
       binding.input('seqlens_k', host(this.#runtime.hostTensor(ints(1, [past + count - 1]), 'i32', [1])))
       binding.input('total_length', host(this.#runtime.hostTensor(ints(1, [past + count]), 'i32', [])))
       const positions = ints(samplePositions.length, samplePositions)
       binding.input('sample_positions', host(this.#runtime.hostTensor(positions, 'i32', [positions.length])))
-      this.#bindDeltas(step, [{ tokens, delta }], host)
+      this.#bindEmbeddingDelta(step, [{ tokens, delta }], host)
+      this.#bindDeltas([step], [{ delta }])
       for (const { past: name, present, value } of this.kv.prefill(row)) {
         binding.input(name, value)
         binding.output(present, value)
       }
       binding.output('logits', host(this.#runtime.hostTensor(logits, 'f32', [1, samplePositions.length, vocabSize])))
       binding.output('hidden', host(this.#runtime.hostTensor(hidden, 'f32', [1, count, hiddenSize])))
+      session.run(binding)
     })
     return { logits, hidden }
   }
@@ -193,7 +202,7 @@ export class Runner {
    */
   verify(tokens: readonly number[], past: number, delta: PackedDelta | null): Decoded {
     const rows = tokens.map((token, index) => ({ token, past: past + index, delta }))
-    return this.#decodeRows(this.#stepsFor(rows).verify!, rows)
+    return this.#decodeRows([this.#stepsFor(rows).verify!], rows)
   }
 
   /** Must be called before a delta's memory goes. */
@@ -203,6 +212,7 @@ export class Runner {
   }
 
   release(): void {
+    this.#second?.close()
     for (const steps of this.#steps.values()) steps.release()
     this.#deltas.release()
     this.kv.release()
@@ -231,34 +241,46 @@ export class Runner {
     return this.#decodeRows(this.#stepsFor(rows).decode(rows.length), rows)
   }
 
-  #decodeRows(step: DecodeStep, rows: readonly DecodeRow[]): Decoded {
-    for (const [i, row] of rows.entries()) {
-      step.ids[i] = row.token
-      step.seqlens[i] = row.past
-    }
-    step.total[0] = Math.max(...rows.map(({ past }) => past + 1))
-    for (const { name, value } of step.inputs) step.binding.input(name, value)
-    step.session.runWith(step.binding, (host) =>
-      this.#bindDeltas(
-        step,
-        rows.map(({ token, delta }) => ({ tokens: [token], delta })),
-        host,
-      ),
-    )
-    return step
+  /** `parts` have the rows, one after another. */
+  #decodeRows(parts: readonly DecodeStep[], rows: readonly DecodeRow[]): Decoded {
+    whileHeld((host) => {
+      let first = 0
+      for (const part of parts) {
+        this.#bindRows(part, rows.slice(first, first + part.rows), host)
+        first += part.rows
+      }
+      this.#bindDeltas(parts, rows)
+      const [one, other] = parts
+      if (other) this.#second!.runBoth(one!, other)
+      else one!.session.run(one!.binding)
+    })
+    const { logits, peaks } = this.#results
+    const { vocabSize } = this.#options.config
+    return { logits: logits.subarray(0, rows.length * vocabSize), peaks: peaks.subarray(0, rows.length) }
   }
 
-  #bindDeltas(step: Bound, rows: readonly ChangedRow[], host: (value: Value) => Value): void {
-    if (step.scope === 'nothing') return
-    this.#bindEmbeddingDelta(step.binding, rows, host)
+  #bindRows(part: DecodeStep, rows: readonly DecodeRow[], host: (value: Value) => Value): void {
+    for (const [i, row] of rows.entries()) {
+      part.ids[i] = row.token
+      part.seqlens[i] = row.past
+    }
+    part.total[0] = Math.max(...rows.map(({ past }) => past + 1))
+    for (const { name, value } of part.inputs) part.binding.input(name, value)
+    const changed = rows.map(({ token, delta }) => ({ tokens: [token], delta }))
+    this.#bindEmbeddingDelta(part, changed, host)
+  }
+
+  #bindDeltas(parts: readonly Bound[], rows: readonly Pick<DecodeRow, 'delta'>[]): void {
+    if (parts[0]!.scope === 'nothing') return
     this.#deltas.bind(
-      step,
+      parts,
       rows.map(({ delta }) => delta),
     )
   }
 
   /** A change to the token embeddings is made here and given to the graph as a sum. */
-  #bindEmbeddingDelta(binding: Binding, rows: readonly ChangedRow[], host: (value: Value) => Value): void {
+  #bindEmbeddingDelta({ scope, binding }: Bound, rows: readonly ChangedRow[], host: (value: Value) => Value): void {
+    if (scope === 'nothing') return
     if (rows.every(({ delta }) => !delta?.embedding)) {
       binding.input(EMBEDDING_DELTA, this.#noEmbeddingDelta)
       return

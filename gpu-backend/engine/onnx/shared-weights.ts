@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path'
 import { WEIGHTS_FILE } from '../../model/graph.ts'
 import { sharedPlaces, type WeightPlace } from './graph-variants.ts'
 import { MADV_DONTNEED, memoryCalls } from './libc.ts'
-import type { Native, OnnxRuntime, Value } from './ort.ts'
+import type { Native, OnnxRuntime } from './ort.ts'
+import type { Value } from './ort-binding.ts'
 
 /** Of Linux's mmap(2). */
 const PROT_READ = 1

@@ -98,6 +98,49 @@ describe.each(['f32', 'int8', 'int4'] as const)('with %s weights', async (format
   )
 })
 
+describe.each(['f32', 'int8', 'int4'] as const)('a batch that is computed in halves, with %s weights', (format) => {
+  // Halves of 12 and 11.
+  const rows = 23
+
+  test('has in every row the bits that it has alone, whoever comes and goes', async () => {
+    const { runner, base, pack, release } = await embeddedRunner(temporaryDir(), rows, format)
+    try {
+      const recipes = [
+        { seed: 1, rank: 16 },
+        { seed: 2, rank: 3 },
+        { seed: 3, rank: 4, modules: (path: string) => /[qv]_proj$/.test(path) },
+        { seed: 6, rank: 4, modules: (path: string) => path === 'model.embed_tokens' },
+      ]
+      const packed = await Promise.all(recipes.map(async (recipe) => pack(await encodedRandomDelta(base, recipe))))
+      const kinds = [...packed, null]
+      /** What each row says after its own prompt, logits and the largest of them. */
+      const said = (batch: readonly { delta: PackedDelta | null; token: number }[]) => {
+        for (const [row, { delta }] of batch.entries()) {
+          runner.prefill(row, PROMPT.slice(row % 4), 0, delta, [0])
+        }
+        const { logits, peaks } = runner.decode(
+          batch.map(({ delta, token }, row) => ({ token, past: PROMPT.length - (row % 4), delta })),
+        )
+        const { vocab_size: vocab } = base
+        return batch.map((_, row) => [logits.slice(row * vocab, (row + 1) * vocab), peaks[row]] as const)
+      }
+      const mixed = Array.from({ length: rows }, (_, row) => ({ delta: kinds[row % kinds.length]!, token: 7 + row }))
+      const bare = mixed.map(({ token }) => ({ delta: null, token }))
+      const shared = mixed.map(({ token }) => ({ delta: packed[0]!, token }))
+      // Fewer of them are one batch; the lengths repeat every four rows, so that a row alone can have each.
+      for (const batch of [mixed, bare, shared, mixed.slice(0, 20), mixed.slice(0, 9), mixed]) {
+        const together = said(batch)
+        for (const [row, one] of batch.entries()) {
+          const crowd = [...batch.slice(0, row % 4), one]
+          expect(together[row]).toEqual(said(crowd).at(-1))
+        }
+      }
+    } finally {
+      release()
+    }
+  })
+})
+
 describe.each(['f32', 'int8', 'int4'] as const)(
   'while the graphs that take less time are loaded, with %s weights',
   (format) => {
