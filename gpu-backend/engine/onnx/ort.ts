@@ -22,10 +22,13 @@ const PROVIDER = {
   cuda: { name: 'Cuda', memory: 'Cuda' },
 } as const
 
+// Set where this file is first read, before another thread runs: ONNX Runtime reads the process's own environment, which a worker
+// thread's is only a copy of.
 // The CPU's attention with a table of scores: a step of several rows takes up to a third less time than with its tiles, which
-// were made for long prompts (1.30). Set where this file is first read, before another thread runs: ONNX Runtime reads the
-// process's own environment, which a worker thread's is only a copy of.
+// were made for long prompts (1.30).
 process.env.ORT_GQA_DISABLE_FLASH_ATTENTION ??= '1'
+// It tells its maker of every session, over the network, and keeps files in the user's cache and in TMPDIR (1.30).
+process.env.ORT_DISABLE_TELEMETRY ??= '1'
 
 /** Something of ONNX Runtime's own, to be freed once. */
 export interface Native {
