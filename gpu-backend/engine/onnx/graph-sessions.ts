@@ -16,6 +16,8 @@ export interface GraphSessionsOptions {
   readonly graphPath: string
   readonly device: Device
   readonly threads: number
+  /** Whether batches may be computed in halves. */
+  readonly inHalves: boolean
 }
 
 /** A graph that takes deltas of `scope`. */
@@ -62,13 +64,18 @@ export class GraphSessions {
     return this.#shared !== undefined
   }
 
+  /** Whether there are graphs for halves of a batch among the variants. */
+  get hasHalves(): boolean {
+    return this.hasVariants && this.#options.inHalves
+  }
+
   /**
    * The variants by what a step's deltas change, each pair once it is loaded: in another thread, since ONNX Runtime packs all
    * weights for every session anew before it finds them packed already. Large pages come last. Ends early once `signal` aborts.
    * @throws OrtError when one cannot be loaded
    */
   async *loadVariants(signal?: AbortSignal): AsyncGenerator<readonly [DeltaScope, StepSessions]> {
-    const { graphPath, device, threads } = this.#options
+    const { graphPath, device, threads, inHalves } = this.#options
     const dir = dirname(graphPath)
     const shared = this.#shared
     if (shared) {
@@ -78,7 +85,7 @@ export class GraphSessions {
         const paths = variantPaths(dir, scope)
         const rows = await this.#load(paths.rows, scope, threads, shared)
         const verify = await this.#load(paths.verify, scope, threads, shared)
-        const half = threads > 1 ? await this.#load(paths.rows, scope, threads >> 1, shared) : undefined
+        const half = inHalves ? await this.#load(paths.rows, scope, threads >> 1, shared) : undefined
         // Without deltas a graph for one token is one for several, too.
         yield [scope, { prompt: scope === 'nothing' ? rows : this.whole.prompt, rows, half, verify }]
       }

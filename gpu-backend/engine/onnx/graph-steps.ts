@@ -7,10 +7,10 @@ import { VERIFY_TOKENS } from './graph-variants.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { OnnxRuntime } from './ort.ts'
 
-/** With fewer rows, what both halves do, reading the weights, takes more time than is gained (gpu-backend/README.md). */
-const MIN_ROWS_OF_HALVES = 20
-
-type StepsOptions = Pick<DecodeStepOptions, 'vocabSize' | 'results' | 'firstPosition'>
+interface StepsOptions extends Pick<DecodeStepOptions, 'vocabSize' | 'results' | 'firstPosition'> {
+  /** From how many rows on a batch is computed in halves, where there is a graph for them. */
+  readonly halvesFrom: number
+}
 
 export class GraphSteps {
   /** A device keeps the delta's tensors from one chunk to the next. */
@@ -47,7 +47,7 @@ export class GraphSteps {
       const { rows: whole, half } = this.#sessions
       const more = Math.ceil(rows / 2)
       parts =
-        half && rows >= MIN_ROWS_OF_HALVES
+        half && rows >= this.#options.halvesFrom
           ? [this.#bind(half, 0, more), this.#bind(half, more, rows - more)]
           : [this.#bind(whole, 0, rows)]
       this.#decode.set(rows, parts)

@@ -14,6 +14,7 @@ import { GraphSessions, type StepSessions } from './graph-sessions.ts'
 import { GraphSteps } from './graph-steps.ts'
 import { VERIFY_TOKENS } from './graph-variants.ts'
 import { checkHalfFloats } from './half-floats.ts'
+import { rowsOfHalves } from './halves.ts'
 import { floats, ints } from './host-arrays.ts'
 import { HostKvCache, type KvCache } from './kv-cache.ts'
 import { computesPieces } from './long-pieces.ts'
@@ -85,7 +86,9 @@ export class Runner {
     this.#options = options
     this.#runtime = new OnnxRuntime()
     if (floatType === 'f16') checkHalfFloats(this.#runtime, options.device)
-    this.#sessions = new GraphSessions(this.#runtime, options)
+    const halvesFrom = rowsOfHalves(config)
+    const inHalves = options.threads > 1 && maxRows >= halvesFrom
+    this.#sessions = new GraphSessions(this.#runtime, { ...options, inHalves })
     const { whole } = this.#sessions
     this.chunkTokens =
       options.device === 'webgpu' && computesPieces(this.#runtime, 'webgpu', config, GPU_CHUNK_TOKENS, floatType)
@@ -108,7 +111,7 @@ export class Runner {
     const { vocabSize } = config
     const rows = Math.max(maxRows, VERIFY_TOKENS)
     this.#results = { logits: floats(rows * vocabSize), peaks: floats(rows) }
-    const stepsOptions = { vocabSize, results: this.#results, firstPosition: this.#firstPosition }
+    const stepsOptions = { vocabSize, results: this.#results, firstPosition: this.#firstPosition, halvesFrom }
     this.#newSteps = (sessions) => new GraphSteps(this.#runtime, sessions, this.kv, stepsOptions)
     this.#steps.set('everything', this.#newSteps(whole))
     this.softmax = new RowSoftmax(this.#runtime, vocabSize, options.threads)
@@ -120,7 +123,7 @@ export class Runner {
    * @throws OrtError when one cannot be loaded
    */
   async loadVariants(signal?: AbortSignal): Promise<void> {
-    if (this.#sessions.hasVariants && this.#options.threads > 1) this.#second = await SecondThread.start(this.#runtime)
+    if (this.#sessions.hasHalves) this.#second = await SecondThread.start(this.#runtime)
     for await (const [scope, sessions] of this.#sessions.loadVariants(signal)) {
       this.#steps.get(scope)?.release()
       this.#steps.set(scope, this.#newSteps(sessions))
