@@ -1,11 +1,12 @@
 // Takes the files that some LoRA project saved, finds out which one, and gives one delta source.
 // Knows how formats look from outside, not how they are read. Invariant: what it cannot place, it refuses by name.
 import * as z from 'zod/mini'
+import type { BaseModel } from './base-model.ts'
 import { checkDeltaHeader, DELTA_FORMAT, tensorNames } from './canonical.ts'
 import type { DeltaSource, ModuleSource } from './delta-source.ts'
-import { AdapterError } from './errors.ts'
+import { AdapterError, listed } from './errors.ts'
 import { type AdapterFile, baseName, type FileSet, folderOf, readJson } from './file-set.ts'
-import { type FoundTemplate, findChatTemplate } from './formats/chat-template.ts'
+import { findPromptForm, type PromptForm } from './formats/chat-template.ts'
 import { readGguf } from './formats/gguf.ts'
 import { type LoralibFacts, readLoralib } from './formats/loralib.ts'
 import { isMistralFinetune, readMistralFinetune } from './formats/mistral-finetune.ts'
@@ -14,6 +15,7 @@ import { readPeft } from './formats/peft.ts'
 import { parsePeftConfig } from './formats/peft-config.ts'
 import { refuseStrangeConfig, refuseStrangeTensors } from './formats/strangers.ts'
 import { type Fact, type ImportOptions, refuseOtherFacts } from './import-options.ts'
+import { UNKNOWN_FINGERPRINT } from './infer-base.ts'
 import { headerEnd, LENGTH_BYTES } from './safetensors.ts'
 import type { TensorFile } from './source-tensor.ts'
 import { isShard, listWeights, openWeights, pickWeights } from './weights-file.ts'
@@ -76,8 +78,8 @@ async function identifyByConfig(files: FileSet, configFile: AdapterFile): Promis
     const weights = await openWeights(file)
     const named = await identifyByMetadata(files, file, weights)
     if (named) return named
-    const template = await findChatTemplate(files, folder)
-    return { weights, read: reader(weights, ['scaling'], template, (options) => readMlx(weights, json, options)) }
+    const prompts = await findPromptForm(files, folder)
+    return { weights, read: reader(weights, ['scaling'], prompts, (options) => readMlx(weights, json, options)) }
   }
   refuseStrangeConfig(json, configFile.name)
   const config = parsePeftConfig(json, configFile.name)
@@ -86,9 +88,9 @@ async function identifyByConfig(files: FileSet, configFile: AdapterFile): Promis
   // What was made of PEFT's files beside them has factors of its own: by their configuration it would be scaled twice.
   const named = await identifyByMetadata(files, file, weights)
   if (named) return named
-  const template = await findChatTemplate(files, folder)
-  const format = template?.kind === 'alpaca' ? 'alpaca-lora' : 'peft'
-  return { weights, read: reader(weights, [], template, (options) => readPeft(weights, config, format, options)) }
+  const prompts = await findPromptForm(files, folder)
+  const format = prompts.template?.kind === 'alpaca' ? 'alpaca-lora' : 'peft'
+  return { weights, read: reader(weights, [], prompts, (options) => readPeft(weights, config, format, options)) }
 }
 
 function beside(files: FileSet, folder: string, names: readonly string[]): AdapterFile {
@@ -116,12 +118,12 @@ async function identifyByTensors(files: FileSet): Promise<IdentifiedAdapter> {
   const named = await identifyByMetadata(files, file, weights)
   if (named) return named
   const folder = folderOf(file)
-  const template = await findChatTemplate(files, folder)
+  const prompts = await findPromptForm(files, folder)
   if (isMistralFinetune(weights)) {
     const params = files.get(`${folder}params.json`)
     const json = params && (await readJson(params))
     const read = (options: ImportOptions) => readMistralFinetune(weights, json, options)
-    return { weights, read: reader(weights, ['scaling'], template, read) }
+    return { weights, read: reader(weights, ['scaling'], prompts, read) }
   }
   refuseStrangeTensors(weights)
   if ([...weights.tensors.keys()].some((name) => /\.lora_(?:embedding_)?[AB]\.(?:.+\.)?weight$/.test(name))) {
@@ -132,7 +134,7 @@ async function identifyByTensors(files: FileSet): Promise<IdentifiedAdapter> {
   }
   const facts = await loralibFacts(files, file)
   const read = (options: ImportOptions) => readLoralib(weights, facts, options)
-  return { weights, read: reader(weights, ['alpha', 'enableLora'], template, read) }
+  return { weights, read: reader(weights, ['alpha', 'enableLora'], prompts, read) }
 }
 
 /** Of weights that say themselves what they are, whatever lies beside them. */
@@ -145,31 +147,39 @@ async function identifyByMetadata(
     return { weights, read: (options) => importCanonical(file, weights, options) }
   }
   if (!weights.metadata.has('general.architecture')) return undefined
-  const template = await findChatTemplate(files, folderOf(file))
-  return { weights, read: reader(weights, [], template, (options) => readGguf(weights, options)) }
+  const prompts = await findPromptForm(files, folderOf(file))
+  return { weights, read: reader(weights, [], prompts, (options) => readGguf(weights, options)) }
 }
 
-/** `read` for options of which this format uses `used`, and with the chat template that was found beside it. */
+/** `read` for options of which this format uses `used`, and with the prompt form that was found beside it. */
 function reader(
   { file }: TensorFile,
   used: readonly Fact[],
-  template: FoundTemplate | undefined,
+  prompts: PromptForm,
   read: (options: ImportOptions) => DeltaSource,
 ): IdentifiedAdapter['read'] {
   return async (options) => {
     refuseOtherFacts(options, used, file)
-    return withTemplate(read(options), template, options)
+    return withPromptForm(read(options), prompts, options)
   }
 }
 
-function withTemplate(source: DeltaSource, template: FoundTemplate | undefined, options: ImportOptions): DeltaSource {
-  if (template === undefined || options.ignoreChatTemplate === true) return source
-  const notice = `The chat template of ${template.file} travels with the adapter and is used instead of the base model's.`
-  return {
-    ...source,
-    metadata: { ...source.metadata, chatTemplate: template.text },
-    notices: [...source.notices, notice],
-  }
+function withPromptForm(source: DeltaSource, prompts: PromptForm, options: ImportOptions): DeltaSource {
+  const { template } = prompts
+  const notices = [...source.notices, ...strangeTokens(prompts, options.base)]
+  if (template === undefined || options.ignoreChatTemplate === true) return { ...source, notices }
+  const { text, file, tokens } = template
+  const withOwn = tokens.length === 0 ? '' : `, with the adapter's own ${tokens.join(' and ')}`
+  const notice = `The chat template of ${file} travels with the adapter and is used instead of the base model's${withOwn}.`
+  return { ...source, metadata: { ...source.metadata, chatTemplate: text }, notices: [...notices, notice] }
+}
+
+/** A notice of tokens that the base model surely lacks; which of the others it has, its sizes do not tell. */
+function strangeTokens({ addedTokens }: PromptForm, { vocab_size: size, fingerprint, name }: BaseModel): string[] {
+  const strange = addedTokens.filter(({ id }) => id >= size)
+  if (strange.length === 0 || fingerprint === UNKNOWN_FINGERPRINT) return []
+  const tokens = listed(strange.map(({ content }) => content))
+  return [`The adapter's tokenizer adds ${tokens} beyond the vocabulary of ${name}, which reads them as plain text.`]
 }
 
 /**

@@ -55,16 +55,16 @@ export interface SafetensorsHeader {
   readonly dataStart: number
 }
 
-/** Bytes that the length field and the header take. Throws AdapterError `malformed` or `too_large`. */
-export function headerEnd(first8: Uint8Array, file: string): number {
+/** Bytes that the length field and the header take. Throws AdapterError `malformed` or, past `maxBytes`, `too_large`. */
+export function headerEnd(first8: Uint8Array, file: string, maxBytes = MAX_HEADER_BYTES): number {
   if (first8.byteLength < LENGTH_BYTES) {
     throw new AdapterError('malformed', `${file} is too short to be a safetensors file; upload it again.`)
   }
   const length = new DataView(first8.buffer, first8.byteOffset, LENGTH_BYTES).getBigUint64(0, true)
-  if (length > BigInt(MAX_HEADER_BYTES)) {
+  if (length > BigInt(maxBytes)) {
     throw new AdapterError(
       'too_large',
-      `${file} announces a header of ${length} bytes (at most ${MAX_HEADER_BYTES}): it is damaged or not a safetensors file.`,
+      `${file} announces a header of ${length} bytes (at most ${maxBytes}): it is damaged or not a safetensors file.`,
     )
   }
   return LENGTH_BYTES + Number(length)

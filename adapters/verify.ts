@@ -38,7 +38,7 @@ export interface AdapterReport {
   readonly notices: readonly string[]
 }
 
-/** A report is for reading, and the edge keeps no more than 256 KiB of it. */
+/** A report is for reading, and the edge keeps no more than 64 KiB of it. */
 const MAX_NOTICES = 100
 
 /** Loads each module once. Throws AdapterError: not finite, a no-op, or beyond the limits. */

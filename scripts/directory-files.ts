@@ -32,11 +32,11 @@ async function listFiles(
   isWanted: (name: string) => boolean = () => true,
 ): Promise<AdapterFile[]> {
   const files: AdapterFile[] = []
-  const names = (await readdir(join(root, folder))).filter(isWanted).sort()
+  const isShown = (name: string) => !name.startsWith('.') && isWanted(name)
+  const names = (await readdir(join(root, folder))).filter(isShown).sort()
   if (names.length > MAX_FILES)
     throw new CliError(`${join(root, folder)} holds ${names.length} files; give the adapter's own folder.`)
   for (const name of names) {
-    if (name.startsWith('.')) continue
     const path = join(root, folder, name)
     // Follows links: the Hugging Face cache consists of them.
     const found = await stat(path).catch(() => undefined)

@@ -84,6 +84,6 @@ function print(items: readonly Piece[], values: Readonly<Record<string, string>>
 }
 
 /** A Jinja string literal; its escapes are those that Jinja shares with JSON. */
-function jinjaString(text: string): string {
+export function jinjaString(text: string): string {
   return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n').replaceAll('\r', '\\r').replaceAll('\t', '\\t')}"`
 }

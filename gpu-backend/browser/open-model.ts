@@ -16,7 +16,7 @@ import type {
   OpenOptions,
   Progress,
 } from './messages.ts'
-import { StoredFiles } from './stored-files.ts'
+import { type Answered, StoredFiles } from './stored-files.ts'
 
 /** Files that are fetched at the same time. */
 const PARALLEL_DOWNLOADS = 4
@@ -50,10 +50,11 @@ export class OpenModel {
   static async open({ edge: url, apiKey, device: wanted }: OpenOptions, onProgress: OnProgress): Promise<OpenModel> {
     const edge = new EdgeClient(url, apiKey)
     const store = await StoredFiles.open(BASE_STORE, edge)
-    const manifest = await store.answer(MODEL_PATH, BrowserModel, () => edge.model())
+    const answered = await store.answer(MODEL_PATH, BrowserModel, () => edge.model())
+    const manifest = answered.answer
     const adapters = await StoredFiles.open(ADAPTER_STORE, edge)
     const openOn = async (device: BrowserDevice) => {
-      const blobs = await fetchBase(store, manifest, device, onProgress)
+      const blobs = await fetchBase(store, answered, device, onProgress)
       const session = await GraphSession.create({
         device,
         graph: new Uint8Array(await blobs.get(manifest.graphs[device].digest)!.arrayBuffer()),
@@ -75,21 +76,27 @@ export class OpenModel {
   }
 
   /**
-   * Brings the version that `name` points at to this machine; earlier versions of it are removed.
+   * Brings the version that `name` points at to this machine; earlier versions of it are removed then.
    * @throws BrowserError, or the signal's reason
    */
   async load(name: string, onProgress: OnProgress, signal: AbortSignal): Promise<LoadedAdapter> {
     const path = adapterPath(name)
-    const { digest, bytes } = await this.#store.answer(path, AdapterVersion, () => this.#edge.adapter(name))
+    const { answer, isCurrent } = await this.#store.answer(path, AdapterVersion, () => this.#edge.adapter(name))
+    const { digest, bytes } = answer
     const versions = `${path}/versions/`
     const stored = { path: `${versions}${digest}/delta`, file: { digest, bytes } }
+    const isEarlier = (other: string) => other.startsWith(versions) && other !== stored.path
     let loadedBytes = 0
     const onBytes = (count: number) => {
       loadedBytes += count
       onProgress({ what: 'adapter', loadedBytes, totalBytes: bytes })
     }
-    await this.#store.get(stored, onBytes, signal)
-    await this.#store.remove((path) => path.startsWith(versions) && path !== stored.path)
+    const makeRoom = () => this.#store.remove((other) => other === path || isEarlier(other))
+    await this.#store.get(stored, onBytes, { signal, makeRoom })
+    if (isCurrent) {
+      await this.#store.keepAnswer(path, answer)
+      await this.#store.remove(isEarlier)
+    }
     this.#deltas.set(digest, stored)
     await this.#engine.load(digest)
     return { name, digest, bytes }
@@ -107,15 +114,19 @@ export class OpenModel {
   }
 }
 
-/** The files that `device` needs, by digest; what the manifest no longer names is removed. */
+/**
+ * The files that `device` needs, by digest. What the manifest no longer names is removed once they are all here, and the manifest
+ * takes the place of the last one: until then that opens without an edge.
+ */
 async function fetchBase(
   store: StoredFiles,
-  manifest: BrowserModel,
+  { answer: manifest, isCurrent }: Answered<BrowserModel>,
   device: BrowserDevice,
   onProgress: OnProgress,
 ): Promise<Map<string, Blob>> {
-  const named = new Set([MODEL_PATH, ...modelFiles(manifest).map(filePath)])
-  await store.remove((path) => !named.has(path))
+  const named = new Set(modelFiles(manifest).map(filePath))
+  // A browser may have no room for two bases.
+  const makeRoom = () => store.remove((path) => !named.has(path))
   const files = modelFiles(manifest).filter(
     ({ digest }) => digest === manifest.graphs[device].digest || !isGraph(manifest, digest),
   )
@@ -129,10 +140,14 @@ async function fetchBase(
   const waiting = [...files]
   const fetchNext = async (): Promise<void> => {
     for (let file = waiting.shift(); file; file = waiting.shift()) {
-      blobs.set(file.digest, await store.get({ path: filePath(file), file }, onBytes))
+      blobs.set(file.digest, await store.get({ path: filePath(file), file }, onBytes, { makeRoom }))
     }
   }
   await Promise.all(Array.from({ length: PARALLEL_DOWNLOADS }, fetchNext))
+  if (isCurrent) {
+    await store.keepAnswer(MODEL_PATH, manifest)
+    await store.remove((path) => path !== MODEL_PATH && !named.has(path))
+  }
   return blobs
 }
 

@@ -18,6 +18,18 @@ export interface StoredFile {
   readonly file: ModelFile
 }
 
+export interface Answered<Answer> {
+  readonly answer: Answer
+  /** False: the last one that was kept. */
+  readonly isCurrent: boolean
+}
+
+interface Getting {
+  readonly signal?: AbortSignal
+  /** Removes what is wanted less than the file, where there is no room for it. */
+  readonly makeRoom?: () => Promise<void>
+}
+
 export class StoredFiles {
   readonly #cache: Cache
   readonly #edge: EdgeClient
@@ -27,19 +39,30 @@ export class StoredFiles {
     this.#edge = edge
   }
 
-  /** @throws BrowserError `storage` where the browser has no Cache Storage: only pages of secure origins do */
+  /** @throws BrowserError `storage` where the browser keeps nothing for the page, as where its site's data is blocked */
   static async open(name: string, edge: EdgeClient): Promise<StoredFiles> {
     if (!('caches' in globalThis)) {
       throw new BrowserError('storage', 'This page has no Cache Storage: serve it over HTTPS (or from this machine).')
     }
-    return new StoredFiles(await caches.open(name), edge)
+    try {
+      const cache = await caches.open(name)
+      // `get` takes locks, which may be refused by themselves.
+      await navigator.locks.query()
+      return new StoredFiles(cache, edge)
+    } catch (error) {
+      throw new BrowserError('storage', `This browser keeps no data of this site (${String(error)}): allow it to.`)
+    }
   }
 
   /**
    * The file's bytes, from the store or the edge. `onBytes` is told of each piece as it comes.
    * @throws BrowserError `network`, `digest_mismatch`, `storage`, or as the edge refuses; the signal's reason
    */
-  async get({ path, file }: StoredFile, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<Blob> {
+  async get(
+    { path, file }: StoredFile,
+    onBytes: (bytes: number) => void,
+    { signal, makeRoom }: Getting = {},
+  ): Promise<Blob> {
     const url = this.#edge.url(path)
     // Two tabs that want the same file fetch it once.
     return navigator.locks.request(`polylora ${url}`, signal ? { signal } : {}, async () => {
@@ -56,27 +79,42 @@ export class StoredFiles {
       if (!(await matches(blob, file))) {
         throw new BrowserError('digest_mismatch', `What the edge sent for ${file.digest} is something else: try again.`)
       }
-      await this.#keep(url, blob)
+      await this.#keep(url, blob).catch(async (error: unknown) => {
+        if (!makeRoom) throw error
+        await makeRoom()
+        await this.#keep(url, blob)
+      })
       return blob
     })
   }
 
   /**
-   * The edge's answer at `path`; the last one, parsed again, while the edge cannot be reached. What it refuses stays refused.
+   * The edge's answer at `path`; the last one that was kept, parsed again, while the edge cannot be reached. What it refuses
+   * stays refused.
    * @throws what `ask` throws, where there is no last one
    */
-  async answer<Answer>(path: string, schema: z.ZodMiniType<Answer>, ask: () => Promise<Answer>): Promise<Answer> {
-    const url = this.#edge.url(path)
+  async answer<Answer>(
+    path: string,
+    schema: z.ZodMiniType<Answer>,
+    ask: () => Promise<Answer>,
+  ): Promise<Answered<Answer>> {
     try {
-      const answer = await ask()
-      await this.#keep(url, new Blob([JSON.stringify(answer)]))
-      return answer
+      return { answer: await ask(), isCurrent: true }
     } catch (error) {
       if (!(error instanceof BrowserError) || error.code !== 'network') throw error
-      const last = schema.safeParse(await (await this.#cache.match(url))?.json())
-      if (last.success) return last.data
+      const last = schema.safeParse(await (await this.#cache.match(this.#edge.url(path)))?.json())
+      if (last.success) return { answer: last.data, isCurrent: false }
       throw error
     }
+  }
+
+  /** Keeps an answer, once the files that it names are here. Where there is no room for it none is kept: an older one would lie. */
+  async keepAnswer(path: string, answer: object): Promise<void> {
+    const url = this.#edge.url(path)
+    const text = JSON.stringify(answer)
+    // Where nothing has changed, nothing is written: it may be that nothing can be.
+    if ((await (await this.#cache.match(url))?.text()) === text) return
+    await this.#keep(url, new Blob([text])).catch(() => this.#cache.delete(url))
   }
 
   /** Removes the edge's files whose path is one that `unwanted` says. */

@@ -4,7 +4,13 @@ import { CliError } from '../cli-error.ts'
 import type { HubFile } from '../hub/hub.ts'
 
 const REQUIRED = ['config.json', 'tokenizer.json']
-const OPTIONAL = ['generation_config.json', 'tokenizer_config.json', 'chat_template.jinja']
+const OPTIONAL = [
+  'generation_config.json',
+  'tokenizer_config.json',
+  'chat_template.jinja',
+  // Read where it lies: the path is kept.
+  'additional_chat_templates/tool_use.jinja',
+]
 const SINGLE = 'model.safetensors'
 export const INDEX = 'model.safetensors.index.json'
 

@@ -5,7 +5,7 @@ import { decodeDelta, encodeDelta } from '../../adapters/canonical.ts'
 import { loadDelta } from '../../adapters/delta-source.ts'
 import { AdapterError } from '../../adapters/errors.ts'
 import { type AdapterFile, type FileSet, fileSet, memoryFile } from '../../adapters/file-set.ts'
-import { findChatTemplate } from '../../adapters/formats/chat-template.ts'
+import { findPromptForm } from '../../adapters/formats/chat-template.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import { fullMatcher } from '../../adapters/python-regex.ts'
 import { parseHeader } from '../../adapters/safetensors.ts'
@@ -102,7 +102,14 @@ const TEMPLATES: readonly [name: string, json: object][] = [
     'alpaca.json',
     { prompt_input: `{input}{{}}${SENTENCE}`, prompt_no_input: SENTENCE, response_split: '### Response:' },
   ],
-  ['tokenizer_config.json', { chat_template: [{ name: 'default', template: '{{ messages }}' }], bos_token: '<s>' }],
+  [
+    'tokenizer_config.json',
+    {
+      chat_template: [{ name: 'default', template: '{{ messages }}{{ bos_token }}' }],
+      bos_token: '<s>',
+      added_tokens_decoder: { 9: { content: '<s>' } },
+    },
+  ],
 ]
 
 test.each(TEMPLATES)(`${FILES_PER_READER} damaged files named %s are read or refused`, async (name, json) => {
@@ -110,7 +117,7 @@ test.each(TEMPLATES)(`${FILES_PER_READER} damaged files named %s are read or ref
   for (let seed = 0; seed < FILES_PER_READER; seed++) {
     const damaged = memoryFile(name, mutate(bytes, seededRandom(seed), bytes.length))
     try {
-      await findChatTemplate(fileSet([damaged]), '')
+      await findPromptForm(fileSet([damaged]), '')
     } catch (error) {
       if (!(error instanceof AdapterError)) throw new Error(`${name}, seed ${seed}: ${String(error)}`, { cause: error })
     }

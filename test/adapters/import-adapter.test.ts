@@ -4,9 +4,11 @@ import { targetModules } from '../../adapters/base-model.ts'
 import { encodeDelta } from '../../adapters/canonical.ts'
 import { loadDelta } from '../../adapters/delta-source.ts'
 import { AdapterError } from '../../adapters/errors.ts'
-import { type FileSet, fileSet, memoryFile } from '../../adapters/file-set.ts'
+import { type AdapterFile, type FileSet, fileSet, memoryFile } from '../../adapters/file-set.ts'
 import { importAdapter } from '../../adapters/import-adapter.ts'
 import type { ImportOptions } from '../../adapters/import-options.ts'
+import { UNKNOWN_FINGERPRINT } from '../../adapters/infer-base.ts'
+import { ChatTemplate } from '../../gpu-backend/model/chat-template.ts'
 import { directoryFiles } from '../support/directory-files.ts'
 import { type NamedTensor, peftFiles, peftTensors, safetensorsBytes } from '../support/peft-files.ts'
 import { FORMATS, tinyBase } from '../support/tiny-base.ts'
@@ -573,12 +575,88 @@ describe('what is odd but served', () => {
     expect((await read(jinja)).metadata.chatTemplate).toBe('{{ messages[0].content }}')
     expect((await read(jinja, { ignoreChatTemplate: true })).metadata.chatTemplate).toBeUndefined()
     const named = [
-      { name: 'tool_use', template: 'no' },
+      { name: 'rag', template: 'no' },
       { name: 'default', template: 'yes' },
     ]
     expect((await read(files('tokenizer_config.json', { chat_template: named }))).metadata.chatTemplate).toBe('yes')
     const alpaca = { prompt_input: '{instruction}{input}', prompt_no_input: '{instruction}', response_split: '' }
     expect((await read(files('alpaca.json', alpaca))).metadata).toMatchObject({ sourceFormat: 'alpaca-lora' })
+  })
+
+  test('a template in the folder above an adapter that has a name travels with it, one beside it before that', async () => {
+    const [config, weights] = [...peftFiles(PAIR).values()]
+    const inFolder = [config!, weights!].map((file) => ({ ...file, name: `sft/${file.name}` }))
+    const above = [text('chat_template.jinja', '{{ messages[0].content }}'), text('tokenizer_config.json', {})]
+    const templateOf = async (...files: AdapterFile[]) => (await read(fileSet(files))).metadata.chatTemplate
+    expect(await templateOf(...inFolder, ...above)).toBe('{{ messages[0].content }}')
+    expect(await templateOf(...inFolder, ...above, text('sft/chat_template.jinja', 'beside'))).toBe('beside')
+    expect(await templateOf(...inFolder, text('dpo/chat_template.jinja', 'of another'))).toBeUndefined()
+    const deeper = inFolder.map((file) => ({ ...file, name: `out/${file.name}` }))
+    expect(await templateOf(...deeper, ...above)).toBeUndefined()
+    expect(await templateOf(...deeper, text('out/chat_template.jinja', 'above'))).toBe('above')
+  })
+
+  test.each([
+    '{{ bos_token }}{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}',
+    '\n\n  {{ bos_token }} \n{{ eos_token }}\n\n',
+    '  {%- macro end() %}{{ eos_token }}{% endmacro %}  {{ bos_token }}{{ end() }}',
+    "{{ bos_token }}\r\n  {% if tools %}tools{% endif %}\r\n{% set eos_token = 'mine' %}{{ eos_token }}\n  ",
+  ])(
+    'a template writes the special tokens of the tokenizer beside it, and all else as before: %j',
+    async (template) => {
+      const [bos, eos] = ['<|begin "\\"|>', '<|eot_id|>']
+      const tokens = { bos_token: { content: bos, lstrip: false }, eos_token: eos }
+      const files = [...peftFiles(PAIR).values(), text('chat_template.jinja', template)]
+      const { metadata, notices } = await read(fileSet([...files, text('tokenizer_config.json', tokens)]))
+      const input = { messages: [{ role: 'user', content: 'Hi' }] }
+      const rendered = new ChatTemplate(metadata.chatTemplate!).render({
+        ...input,
+        bos_token: '<s>',
+        eos_token: '</s>',
+      })
+      expect(rendered).toBe(new ChatTemplate(template).render({ ...input, bos_token: bos, eos_token: eos }))
+      expect(notices).toContainEqual(expect.stringContaining('own bos_token "<|begin'))
+      for (const others of [{}, { bos_token: null, eos_token: 7 }]) {
+        const kept = await read(fileSet([...files, text('tokenizer_config.json', others)]))
+        expect(kept.metadata.chatTemplate).toBe(template)
+      }
+    },
+  )
+
+  test('a template that writes no special tokens travels as it is', async () => {
+    const beside = [text('chat_template.jinja', 'as it is'), text('tokenizer_config.json', { eos_token: '<|eot_id|>' })]
+    const { metadata } = await read(fileSet([...peftFiles(PAIR).values(), ...beside]))
+    expect(metadata.chatTemplate).toBe('as it is')
+  })
+
+  test('a template of its own for tools travels with the other one, and each renders as it does alone', async () => {
+    const [plain, tool] = ['\n  plain {{ eos_token }}\n   ', '{%- if tools %}\n tool {{ eos_token }}\n{%- endif %}\n']
+    const named = [
+      { name: 'tool_use', template: tool },
+      { name: 'default', template: plain },
+    ]
+    const config = { chat_template: named, eos_token: '<|eot_id|>' }
+    const inFiles = [text('chat_template.jinja', plain), text('additional_chat_templates/tool_use.jinja', tool)]
+    const tools = [{ type: 'function', function: { name: 'look' } }] as const
+    for (const beside of [
+      [text('tokenizer_config.json', config)],
+      [...inFiles, text('tokenizer_config.json', { eos_token: '<|eot_id|>' })],
+    ]) {
+      const { metadata } = await read(fileSet([...peftFiles(PAIR).values(), ...beside]))
+      const input = { messages: [], bos_token: '', eos_token: '<|eot_id|>' }
+      const both = new ChatTemplate(metadata.chatTemplate!)
+      expect(both.render({ ...input, eos_token: '' })).toBe(new ChatTemplate(plain).render(input))
+      expect(both.render({ ...input, eos_token: '', tools })).toBe(new ChatTemplate(tool).render({ ...input, tools }))
+    }
+  })
+
+  test('tokens that the adapter’s tokenizer adds beyond the vocabulary are told, where the base is known', async () => {
+    const added = { 0: { content: '<s>' }, [base.vocab_size]: { content: '[PAD]' } }
+    const config = text('tokenizer_config.json', { added_tokens_decoder: added })
+    const files = fileSet([...peftFiles([...layerOf(0), ...layerOf(1)]).values(), config])
+    expect((await read(files)).notices).toEqual([expect.stringMatching(/adds "\[PAD\]" beyond the vocabulary of/)])
+    const unknown = { ...base, fingerprint: UNKNOWN_FINGERPRINT, vocab_size: 1 }
+    expect((await read(files, { base: unknown })).notices).toEqual([])
   })
 
   test('mistral-finetune and loralib take what is missing from options', async () => {

@@ -1,4 +1,5 @@
 // Dropped or chosen files, named as the command line would see them: nothing is read until it is asked for.
+// Invariant: hidden files are passed over, as there: git's, and those that macOS writes beside others.
 import { type AdapterFile, type FileSet, fileSet } from '../../../adapters/file-set.ts'
 
 /** Far more than any adapter's folder has; a whole disk dropped by mistake is not listed to its end. */
@@ -20,14 +21,19 @@ export class TooManyFiles extends Error {
 export async function droppedFiles(transfer: DataTransfer): Promise<ChosenFile[]> {
   const entries = [...transfer.items].flatMap((item) => item.webkitGetAsEntry() ?? [])
   const files: ChosenFile[] = []
-  for (const entry of entries) await collect(entry, '', files)
+  for (const entry of entries) {
+    // A folder that was meant may be called as it likes.
+    if (entry.isDirectory || !isHidden(entry.name)) await collect(entry, '', files)
+  }
   return withoutSharedFolder(files)
 }
 
 /** What a file input holds; those of a folder have its name before theirs. Throws TooManyFiles. */
 export function listedFiles(list: FileList): ChosenFile[] {
-  if (list.length > MAX_FILES) throw new TooManyFiles()
-  return withoutSharedFolder([...list].map((file) => ({ name: file.webkitRelativePath || file.name, file })))
+  const named = Array.from(list, (file) => ({ name: file.webkitRelativePath || file.name, file }))
+  const files = named.filter(({ name }) => !isHidden(name))
+  if (files.length > MAX_FILES) throw new TooManyFiles()
+  return withoutSharedFolder(files)
 }
 
 /** As adapters/ reads them. */
@@ -51,9 +57,17 @@ async function collect(entry: FileSystemEntry, folder: string, files: ChosenFile
       // A folder is listed a hundred at a time.
       const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject))
       if (some.length === 0) return
-      for (const inner of some) await collect(inner, `${folder}${entry.name}/`, files)
+      for (const inner of some) {
+        if (!isHidden(inner.name)) await collect(inner, `${folder}${entry.name}/`, files)
+      }
     }
   }
+}
+
+/** Whether the name of a file, or of a folder that it is in below the chosen one, begins with a dot. */
+function isHidden(path: string): boolean {
+  const below = path.slice(path.indexOf('/') + 1)
+  return below.split('/').some((name) => name.startsWith('.'))
 }
 
 function isFile(entry: FileSystemEntry): entry is FileSystemFileEntry {

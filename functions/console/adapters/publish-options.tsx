@@ -3,7 +3,8 @@ import { Check, Input, Select } from '../ui/field.tsx'
 import type { Publishing } from './publishing.ts'
 
 export interface PublishOptions {
-  readonly dtype: 'f32' | 'f16'
+  /** Empty: what one of our own files has, or f32. */
+  readonly dtype: '' | 'f32' | 'f16'
   readonly alpha: string
   readonly scaling: string
   readonly enableLora: string
@@ -12,7 +13,7 @@ export interface PublishOptions {
 }
 
 export const NO_OPTIONS: PublishOptions = {
-  dtype: 'f32',
+  dtype: '',
   alpha: '',
   scaling: '',
   enableLora: '',
@@ -29,7 +30,7 @@ export function readOptions({
   ignoreChatTemplate,
 }: PublishOptions): Pick<Publishing, 'dtype' | 'shrinkRank' | 'facts'> {
   return {
-    dtype,
+    dtype: dtype === '' ? undefined : dtype,
     shrinkRank: shrinkRank === '' ? undefined : Number(shrinkRank),
     facts: {
       ...(alpha === '' ? {} : { alpha: Number(alpha) }),
@@ -85,9 +86,9 @@ export function OptionFields({ options, onChange }: OptionFieldsProps) {
       <Select
         label="Stored as"
         value={options.dtype}
-        options={{ f32: '32-bit floats', f16: '16-bit floats' }}
+        options={{ '': 'As our own file has it, else 32 bits', f32: '32-bit floats', f16: '16-bit floats' }}
         hint="--dtype: 16 bits halve the file."
-        onChange={(dtype) => set({ dtype: dtype === 'f16' ? 'f16' : 'f32' })}
+        onChange={(dtype) => set({ dtype })}
       />
       <Check
         label="Leave out its chat template"

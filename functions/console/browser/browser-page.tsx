@@ -8,12 +8,14 @@ import { Button } from '../ui/button.tsx'
 import { Card, Page } from '../ui/page.tsx'
 import { Empty, Failure } from '../ui/states.tsx'
 import { Download } from './download.tsx'
-import { LocalBench } from './local-bench.tsx'
+import { FIRST_INPUT, LocalBench } from './local-bench.tsx'
 
 export function BrowserPage() {
   const { apiKey } = useTenant()
   const [model, setModel] = useState<LocalModel>()
   const [progress, setProgress] = useState<Progress>()
+  // Outlives a model that is lost and opened once more.
+  const [input, setInput] = useState(FIRST_INPUT)
   const task = useTask()
   const life = useRef<AbortController>(undefined)
   useEffect(() => () => life.current?.abort(), [])
@@ -43,7 +45,7 @@ export function BrowserPage() {
     >
       {task.error && <Failure error={task.error} />}
       {model ? (
-        <LocalBench model={model} onReopen={open} />
+        <LocalBench model={model} input={input} onInput={setInput} onReopen={open} />
       ) : (
         <Card>
           <Empty icon="chip" title="Nothing is downloaded until you say so">

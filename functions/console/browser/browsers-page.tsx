@@ -17,6 +17,8 @@ import { Card, Page } from '../ui/page.tsx'
 import { WhenLoaded } from '../ui/states.tsx'
 
 const PATH = '/admin/v1/browser/model'
+/** What the command publishes where it is given no model. */
+const EMBEDDED_NAME = 'polylora-base'
 const WEIGHTS = { f32: '32-bit floats', int8: '8-bit integers', int4: '4-bit integers' }
 
 export function BrowsersPage() {
@@ -61,7 +63,7 @@ export function BrowsersPage() {
                 lies, with the operator’s key in POLYLORA_ADMIN_KEY:
               </p>
               <CodeLine
-                text={`npm run polylora -- browser publish --edge ${location.origin}`}
+                text={`npx polylora browser publish --edge ${location.origin}${base.name === EMBEDDED_NAME ? '' : ' --model PATH'}`}
                 label="Copy the command that publishes"
               />
             </Card>

@@ -7,7 +7,7 @@ import { useTask } from '../loading.ts'
 import { useTenant } from '../session.ts'
 import { Badge } from '../ui/badge.tsx'
 import { Button } from '../ui/button.tsx'
-import { newDraft, readDraft } from '../ui/draft.ts'
+import { type Draft, newDraft, readDraft } from '../ui/draft.ts'
 import { DraftFields } from '../ui/draft-fields.tsx'
 import { Select } from '../ui/field.tsx'
 import { Form } from '../ui/form.tsx'
@@ -28,17 +28,26 @@ interface LocalAnswer {
   readonly measured?: { readonly tokens: number; readonly ttftMs: number; readonly totalMs: number }
 }
 
+/** What is asked, and of which adapter. */
+interface LocalInput {
+  readonly name: string
+  readonly draft: Draft
+}
+
+export const FIRST_INPUT: LocalInput = { name: BARE, draft: newDraft(MAX_TOKENS) }
+
 interface LocalBenchProps {
   readonly model: LocalModel
+  readonly input: LocalInput
+  onInput(input: LocalInput): void
   /** Closes the model, and opens it once more. */
   onReopen(): void
 }
 
-export function LocalBench({ model, onReopen }: LocalBenchProps) {
+export function LocalBench({ model, input, onInput, onReopen }: LocalBenchProps) {
+  const { name, draft } = input
   const { apiKey } = useTenant()
   const adapters = useList(apiKey, '/v1/adapters', AdapterSummary)
-  const [name, setName] = useState(BARE)
-  const [draft, setDraft] = useState(() => newDraft(MAX_TOKENS))
   const [answer, setAnswer] = useState<LocalAnswer>()
   const [progress, setProgress] = useState<Progress>()
   const abort = useRef<AbortController>(undefined)
@@ -86,9 +95,9 @@ export function LocalBench({ model, onReopen }: LocalBenchProps) {
                 ...list.map(({ id, may_leave: may }) => [id, may ? id : `${id} (on the backends only)`]),
               ])}
               hint="The operator decides for each adapter whether it may leave the edge."
-              onChange={setName}
+              onChange={(name) => onInput({ ...input, name })}
             />
-            <DraftFields draft={draft} onChange={setDraft} onAsk={ask} />
+            <DraftFields draft={draft} onChange={(draft) => onInput({ ...input, draft })} onAsk={ask} />
             <div class="actions">
               <Button kind="primary" type="submit" icon="play" isBusy={task.isBusy} disabled={!question}>
                 Ask here

@@ -111,9 +111,12 @@ export function inThisBrowser(site: TestedConsole): void {
     await openModel(page)
   })
 
-  test('opens a model again whose worker has failed', async () => {
+  test('opens a model again whose worker has failed, and keeps what is to be asked', async () => {
     const page = await site.signIn({ api: 'dev-demo' })
     await openModel(page)
+    const [question, model] = [page.getByLabel('Question'), page.getByLabel('Model')]
+    await question.fill(QUESTION)
+    await model.selectOption('demo/first')
     await page.workers()[0]!.evaluate('setTimeout(() => { throw new Error("out of memory") })')
     const ask = page.getByRole('button', { name: 'Ask here' })
     await ask.click()
@@ -121,7 +124,10 @@ export function inThisBrowser(site: TestedConsole): void {
     await page.getByRole('button', { name: 'Try again' }).click()
     await page.getByText(/^Runs on your/).waitFor({ state: 'detached' })
     await page.getByText(/^Runs on your/).waitFor()
+    expect([await question.inputValue(), await model.inputValue()]).toEqual([QUESTION, 'demo/first'])
     await ask.click()
+    const answer = page.getByRole('article', { name: 'Answer in this browser' })
+    await answer.getByRole('heading', { name: 'demo/first' }).waitFor()
     await page.getByText('Nothing was sent.').waitFor()
     expect(page.workers()).toHaveLength(1)
     site.expectReported('out of memory')
@@ -231,7 +237,18 @@ export function inThisBrowser(site: TestedConsole): void {
     await page.goto('/#/browsers')
     await page.getByText('Published', { exact: true }).waitFor()
     await page.getByText('32-bit floats').waitFor()
+    const command = page.locator('.code pre')
+    expect(await command.innerText()).toBe(`npx polylora browser publish --edge ${site.product.url}`)
     await screenshot(page, 'browsers')
+    await page.route('**/admin/v1/browser/model', async (route) => {
+      const state = await (await route.fetch()).json()
+      await route.fulfill({ json: { ...state, base: { ...state.base, name: 'another' } } })
+    })
+    await page.reload()
+    await page.getByRole('heading', { name: 'another' }).waitFor()
+    expect(await command.innerText()).toMatch(/ --model PATH$/)
+    await page.unroute('**/admin/v1/browser/model')
+    await page.reload()
     await page.getByRole('button', { name: 'Withdraw' }).click()
     await page.getByRole('dialog').getByRole('button', { name: 'Withdraw' }).click()
     await page.getByText('Not published').waitFor()

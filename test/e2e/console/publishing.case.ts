@@ -1,18 +1,24 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Locator, Page } from 'playwright-core'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { type BaseModel, targetModules } from '../../../adapters/base-model.ts'
+import { encodeDelta } from '../../../adapters/canonical.ts'
 import { type FileSet, fileSet, memoryFile } from '../../../adapters/file-set.ts'
 import { expectAccessible } from '../../support/accessibility.ts'
 import { screenshot } from '../../support/chromium.ts'
 import type { TestedConsole } from '../../support/console.ts'
+import { digestOf } from '../../support/edge-harness.ts'
 import { peftFiles, peftTensors } from '../../support/peft-files.ts'
+import { sampleAdapters } from '../../support/sample-adapters.ts'
 import { SAMPLE_NAMES, SAMPLES } from '../../support/samples.ts'
 
 /** As the edge takes them. */
 const PART_BYTES = 16 * 1024 ** 2
 const LARGE_RANK = 160
+/** As many are taken at most. */
+const MAX_FILES = 2000
 
 interface ShownAdapter {
   readonly digest: string
@@ -118,6 +124,41 @@ export function publishing(site: TestedConsole): void {
     expect(await zone.getByRole('listitem').allInnerTexts()).toEqual(files)
     await site.publishChosen(page, 'dropped')
     expect((await site.shown<ShownAdapter>('/v1/adapters/demo/dropped')).versions).toHaveLength(1)
+  })
+
+  test('passes hidden files over, and does not count them', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    const folder = mkdtempSync(join(tmpdir(), 'polylora-hidden-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    cpSync(join(SAMPLES, SAMPLE_NAMES[0]!), folder, { recursive: true })
+    const shown = readdirSync(folder)
+    for (const name of shown) writeFileSync(join(folder, `._${name}`), 'of macOS')
+    mkdirSync(join(folder, '.git'))
+    for (let i = 0; i <= MAX_FILES; i++) writeFileSync(join(folder, '.git', `${i}`), '')
+    await page.goto('/#/adapters/+')
+    const zone = page.getByRole('region', { name: 'Files of the adapter' })
+    const listed = zone.getByRole('listitem').locator('code')
+    await page.getByLabel('Choose a folder').setInputFiles(folder)
+    await expect.poll(async () => (await listed.allInnerTexts()).sort()).toEqual(shown.sort())
+    await page.reload()
+    await zone.waitFor()
+    await drop(page, zone, folder)
+    await expect.poll(async () => (await listed.allInnerTexts()).sort()).toEqual(shown)
+    await page.getByLabel('Choose files').setInputFiles(join(folder, `._${shown[0]}`))
+    expect(await zone.getByRole('alert').innerText()).toContain('no file in it')
+  })
+
+  test('stores one of our own files as it is, of 16 bits as well', async () => {
+    const page = await site.signIn({ api: 'dev-demo' })
+    const { base } = await site.shown<{ base: BaseModel }>('/v1/base')
+    const [sample] = await sampleAdapters(base)
+    const bytes = encodeDelta(sample!.delta, base, 'f16')
+    await page.goto('/#/adapters/+')
+    await page
+      .getByLabel('Choose files')
+      .setInputFiles(await inMemory(fileSet([memoryFile('pulled.safetensors', bytes)])))
+    await site.publishChosen(page, 'pulled')
+    expect((await site.shown<ShownAdapter>('/v1/adapters/demo/pulled')).digest).toBe(digestOf(bytes))
   })
 
   test('tries a chat template as the backend renders it', async () => {

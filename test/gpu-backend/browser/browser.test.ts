@@ -3,7 +3,7 @@ import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { encodeDelta } from '../../../adapters/canonical.ts'
 import type { LocalModel, LocalRequest, openBrowserModel } from '../../../gpu-backend/browser/index.ts'
-import type { BrowserModel } from '../../../gpu-backend/browser/manifest.ts'
+import type { BrowserModel, ModelFile } from '../../../gpu-backend/browser/manifest.ts'
 import type { BrowserDevice } from '../../../gpu-backend/browser/messages.ts'
 import { EMBEDDED_MODEL } from '../../../gpu-backend/config.ts'
 import { publishBrowserModel } from '../../../scripts/publish-browser-model.ts'
@@ -327,6 +327,79 @@ describe.skipIf(!HAS_CHROMIUM)('the base model in the browser', () => {
     expect(fetchedFiles(second).filter((path) => complete.has(path)).length).toBeLessThan(complete.size)
   })
 
+  test('keeps the base that is here until another one is here whole, and removes it then', async () => {
+    const { page } = await visit()
+    await open(page)
+    const request = greedy(QUESTIONS[0]!, 8)
+    const answer = await answerLocally(page, null, request)
+    const published = await publishedModel()
+    const path = await publishTokenizer(published)
+    site.line = (asked, body) => (asked === path ? { body, cutAfter: 0 } : { body })
+    await load(page)
+    expect(await open(page)).toMatchObject({ code: 'network' })
+    site.line = undisturbed
+    await page.route('**/v1/**', (route) => route.abort('connectionrefused'))
+    await load(page)
+    expect(await open(page)).toMatchObject({ name: BASE })
+    expect(await answerLocally(page, null, request)).toEqual(answer)
+    await page.unroute('**/v1/**')
+    await load(page)
+    const from = site.requests.length
+    expect(await open(page)).toMatchObject({ name: BASE })
+    expect(fetchedFiles(from)).toEqual([path])
+    const kept = await storedPaths(page)
+    expect(kept).toContain(path)
+    expect(kept).not.toContain(`/v1/browser/files/${published.tokenizer.digest}`)
+  })
+
+  test('gives the base that is here up for another one where there is no room for both', async () => {
+    const { page } = await visit()
+    await open(page)
+    const path = await publishTokenizer(await publishedModel())
+    await limitStorage(page, 1000)
+    await load(page)
+    expect(await open(page)).toMatchObject({ name: BASE })
+    expect(await storedPaths(page)).toContain(path)
+  })
+
+  test('opens what is here though there is no room for more, and keeps no answer of the edge that is out of date', async () => {
+    const { page } = await visit()
+    await open(page)
+    const request = greedy(QUESTIONS[0]!, 8)
+    const answer = await answerLocally(page, adapters[0]!, request)
+    await limitStorage(page, -1e6)
+    const published = await publishedModel()
+    const changed = { ...published, context_tokens: published.context_tokens - 1 }
+    expect((await edge.admin('PUT', '/browser/model', changed)).status).toBe(200)
+    await load(page)
+    expect(await open(page)).toMatchObject({ name: BASE })
+    expect(await answerLocally(page, adapters[0]!, request)).toEqual(answer)
+    const refusal = await answerLocally(page, adapters[1]!, request)
+    expect(refusal).toMatchObject({ code: 'storage' })
+    if ('message' in refusal) expectOneSentence(refusal.message)
+    await page.route('**/v1/**', (route) => route.abort('connectionrefused'))
+    expect(await answerLocally(page, adapters[0]!, request)).toEqual(answer)
+    await load(page)
+    expect(await open(page)).toMatchObject({ code: 'network' })
+    expect((await edge.admin('PUT', '/browser/model', published)).status).toBe(200)
+  })
+
+  test.each([
+    ['Cache Storage', 'caches.open'],
+    ['a lock', 'navigator.locks.request = navigator.locks.query'],
+  ])('says that it may keep nothing, where %s is refused', async (_, call) => {
+    const { page } = await visit()
+    // As browsers refuse where their user blocks the data of sites.
+    const blocked = `${call} = async () => { throw new DOMException('denied', 'SecurityError') }`
+    await page.route('**/module/worker.*', async (route) => {
+      const script = await route.fetch()
+      await route.fulfill({ response: script, body: `${blocked}\n${await script.text()}` })
+    })
+    const refusal = await open(page)
+    expect(refusal).toMatchObject({ code: 'storage', message: expect.stringContaining('SecurityError') })
+    if ('message' in refusal) expectOneSentence(refusal.message)
+  })
+
   test('runs nothing that is not what its digest says', async () => {
     const { page } = await visit()
     site.line = (path, body) => {
@@ -497,11 +570,41 @@ async function publishedModel(): Promise<BrowserModel> {
 
 /** Publishes the model with another graph for `device`. */
 async function publishGraph(model: BrowserModel, device: BrowserDevice, bytes: Buffer<ArrayBuffer>): Promise<void> {
+  const changed = { ...model, graphs: { ...model.graphs, [device]: await storeFile(bytes) } }
+  expect((await edge.admin('PUT', '/browser/model', changed)).status).toBe(200)
+}
+
+/** Publishes the model with a tokenizer that is another file and says the same; returns its path. */
+async function publishTokenizer(model: BrowserModel): Promise<string> {
+  const stored = await edge.call('key-shop', `/v1/browser/files/${model.tokenizer.digest}`)
+  const tokenizer = await storeFile(Buffer.from(`${await stored.text()} `))
+  expect((await edge.admin('PUT', '/browser/model', { ...model, tokenizer })).status).toBe(200)
+  return `/v1/browser/files/${tokenizer.digest}`
+}
+
+async function storeFile(bytes: Buffer<ArrayBuffer>): Promise<ModelFile> {
   const file = { digest: digestOf(bytes), bytes: bytes.byteLength }
   const stored = await edge.call(ADMIN_KEY, `/admin/v1/browser/files/${file.digest}`, { method: 'PUT', body: bytes })
   expect(stored.status).toBe(201)
-  const changed = { ...model, graphs: { ...model.graphs, [device]: file } }
-  expect((await edge.admin('PUT', '/browser/model', changed)).status).toBe(200)
+  return file
+}
+
+/** The paths of what the page's browser keeps of the base. */
+function storedPaths(page: Page): Promise<string[]> {
+  return page.evaluate(async () => {
+    const requests = await (await caches.open('polylora base')).keys()
+    return requests.map(({ url }) => new URL(url).pathname)
+  })
+}
+
+/** The page's browser has room for so many bytes beside what is there already. */
+async function limitStorage(page: Page, moreBytes: number): Promise<void> {
+  const used = await page.evaluate(async () => (await navigator.storage.estimate()).usage!)
+  const devtools = await page.context().newCDPSession(page)
+  await devtools.send('Storage.overrideQuotaForOrigin', {
+    origin: new URL(site.url).origin,
+    quotaSize: used + moreBytes,
+  })
 }
 
 /** Opens the model where the module thinks best, and says where that is. */
