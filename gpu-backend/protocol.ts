@@ -23,7 +23,7 @@ const MAX_PROMPTS = 256
 /** Of what is JSON of any shape: whoever walks through it must not run out of stack. */
 const MAX_NESTING = 500
 /** Of JSON that a template is given: to walk through so much takes one some 50 ms, on the server's thread. */
-const MAX_TEMPLATE_CHARS = 16_384
+export const MAX_TEMPLATE_CHARS = 16_384
 /** Texts in one request for embeddings; the edge splits larger ones. */
 export const MAX_EMBED_INPUTS = 256
 
@@ -31,6 +31,15 @@ const text = z.string().check(z.maxLength(MAX_TEXT_CHARS))
 const finite = z.number()
 /** For JSON of any shape. */
 export const shallow = z.refine(isShallow, `must not be nested deeper than ${MAX_NESTING} levels`)
+
+/**
+ * As `schema.safeParse`, but no further than the first fault of a list or an object: a request may be a million faults, and a note
+ * of each takes a hundred times the room of what it is about. Checks of a list's items must abort for that.
+ */
+export function parseToFault<Schema extends z.ZodMiniType>(schema: Schema, value: unknown) {
+  const context: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly: true }
+  return schema.safeParse(value, context)
+}
 
 /** A model's call of a tool, as OpenAI writes it. */
 export const ToolCall = z.strictObject({
@@ -57,7 +66,10 @@ export const ChatMessage = z.strictObject({
 export type ChatMessage = z.infer<typeof ChatMessage>
 
 /** A bare prompt: a text, or its tokens as the model's own tokenizer makes them, to which nothing is added. */
-const Prompt = z.union([text, z.array(z.int().check(z.nonnegative())).check(z.minLength(1))])
+const Prompt = z.union([
+  text,
+  z.array(z.int().check(z.nonnegative({ abort: true }))).check(z.minLength(1, { abort: true })),
+])
 type Prompt = z.infer<typeof Prompt>
 
 /** One prompt, or several that are answered by one answer: choices 0 to n - 1 are those of the first, and so on. */
@@ -92,9 +104,16 @@ export const SamplingParams = z.strictObject({
   repetition_penalty: z._default(finite.check(z.gt(0), z.lte(10)), 1),
   /** Token id -> value added to its logit. */
   logit_bias: z.optional(
-    z
-      .record(z.string().check(z.regex(/^\d+$/)), finite.check(z.gte(-100), z.lte(100)))
-      .check(z.refine((bias) => Object.keys(bias).length <= MAX_LOGIT_BIASES, `at most ${MAX_LOGIT_BIASES} entries`)),
+    z.pipe(
+      // Counted before: of a record every entry is looked at, and each fault noted.
+      z.looseObject({}).check(
+        z.refine((bias) => Object.keys(bias).length <= MAX_LOGIT_BIASES, {
+          error: `at most ${MAX_LOGIT_BIASES} entries`,
+          abort: true,
+        }),
+      ),
+      z.record(z.string().check(z.regex(/^\d+$/)), finite.check(z.gte(-100), z.lte(100))),
+    ),
   ),
   stop: z._default(z.array(z.string().check(z.minLength(1), z.maxLength(1000))).check(z.maxLength(MAX_STOPS)), []),
   stop_token_ids: z._default(z.array(z.int().check(z.nonnegative())).check(z.maxLength(MAX_STOPS)), []),
@@ -136,10 +155,11 @@ const TAKEN_NAMES: readonly string[] = [
 
 /** Further variables of the chat template, such as `enable_thinking`: name -> value. */
 export const TemplateKwargs = z.record(z.string(), z.unknown()).check(
-  z.refine(
-    (given) => isShallow(given) && JSON.stringify(given).length <= MAX_TEMPLATE_CHARS,
-    `must be at most ${MAX_TEMPLATE_CHARS} characters of JSON, not nested deeper than ${MAX_NESTING} levels`,
-  ),
+  z.refine((given) => isShallow(given) && JSON.stringify(given).length <= MAX_TEMPLATE_CHARS, {
+    error: `must be at most ${MAX_TEMPLATE_CHARS} characters of JSON, not nested deeper than ${MAX_NESTING} levels`,
+    // A name is shorter, and each that is taken is noted.
+    abort: true,
+  }),
   z.check(({ value, issues }) => {
     for (const name of Object.keys(value)) {
       const isTaken = TAKEN_NAMES.includes(name)
@@ -251,7 +271,10 @@ export const Usage = z.object({
 })
 export type Usage = z.infer<typeof Usage>
 
-/** The answer to `POST /v1/generate` is newline-delimited JSON: these events, ending with `done` or `error`. */
+/**
+ * The answer to `POST /v1/generate` is newline-delimited JSON: these events, ending with `done` or `error`, and empty lines while
+ * there is none for long.
+ */
 export const GenerateEvent = z.discriminatedUnion('event', [
   z.object({
     event: z.literal('started'),

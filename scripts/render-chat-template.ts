@@ -7,10 +7,10 @@ import { AdapterTemplates } from '../gpu-backend/model/adapter-templates.ts'
 const MAX_RENDER_MS = 10_000
 
 /** Throws UnrenderableTemplate. */
-export async function renderChatTemplate(text: string, input: TemplateInput): Promise<string> {
+export async function renderChatTemplate(text: string, { messages, ...specials }: TemplateInput): Promise<string> {
   const templates = new AdapterTemplates(MAX_RENDER_MS)
   try {
-    return await templates.render('publisher', text, input)
+    return await templates.render('publisher', text, { messages, extras: {}, specials })
   } catch (error) {
     if (error instanceof BackendError && error.code === 'bad_request') throw new UnrenderableTemplate(error.message)
     throw error

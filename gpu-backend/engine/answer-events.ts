@@ -41,7 +41,8 @@ export async function* answerEvents(
   let [completionTokens, rows, deltas] = [0, 0, 0]
   const promptTokens = sum(tokensOfPrompts)
   const choicesPerPrompt = choices.size / tokensOfPrompts.length
-  const cachedOfPrompts = tokensOfPrompts.map(() => 0)
+  const cachedOfPrompts: (number | undefined)[] = tokensOfPrompts.map(() => undefined)
+  const begun = new Set<number>()
   for await (const [id, message] of messages) {
     const choice = choices.get(id)!
     switch (message.type) {
@@ -49,6 +50,7 @@ export async function* answerEvents(
         const { tier, cachedTokens, loadMs } = message
         if (!started) yield { event: 'started', promptTokens, cachedTokens, tier, loadMs }
         started = true
+        begun.add(id)
         break
       }
       case 'token': {
@@ -64,7 +66,9 @@ export async function* answerEvents(
         started = true
         yield* choice.end()
         const prompt = Math.floor(choice.index / choicesPerPrompt)
-        cachedOfPrompts[prompt] = Math.max(cachedOfPrompts[prompt]!, message.end.cachedTokens)
+        // What one choice computes is there for the next ones: the prompt was computed once. One that never began tells nothing.
+        const { cachedTokens } = message.end
+        if (begun.has(id)) cachedOfPrompts[prompt] = Math.min(cachedOfPrompts[prompt] ?? cachedTokens, cachedTokens)
         rows = Math.max(rows, message.end.batchRows)
         deltas = Math.max(deltas, message.end.batchDeltas)
         // Whoever makes the tokens may have been done before it heard that the text was.
@@ -74,7 +78,7 @@ export async function* answerEvents(
   }
   const usage = {
     prompt_tokens: promptTokens,
-    cached_tokens: sum(cachedOfPrompts),
+    cached_tokens: sum(cachedOfPrompts.map((cached = 0) => cached)),
     completion_tokens: completionTokens,
   }
   yield { event: 'done', usage, batch: { rows, deltas } }

@@ -1,13 +1,14 @@
 // What a request asks as token ids: the model's tokenizer, the adapter's own chat template where it brought one.
-// Knows no engine. Invariant: whichever engine runs, the same request becomes the same tokens.
+// Knows no engine. Invariants: whichever engine runs, the same request becomes the same tokens; no conversation holds the
+// server's thread up, however much its template is to walk through.
 
 import { BackendError } from '../errors.ts'
 import type { ResponseFormat } from '../grammar/grammar.ts'
 import { AdapterTemplates } from '../model/adapter-templates.ts'
 import { PromptEncoder } from '../model/prompt-encoder.ts'
-import { type TemplateExtras, templateInput } from '../model/template-input.ts'
+import type { TemplateExtras } from '../model/template-input.ts'
 import { kindRendered, type Tokenizer } from '../model/tokenizer.ts'
-import { type ChatMessage, type GenerateRequest, promptsOf } from '../protocol.ts'
+import { type ChatMessage, type GenerateRequest, MAX_TEMPLATE_CHARS, promptsOf, type Tool } from '../protocol.ts'
 import { type ToolUse, toolUse } from '../tools/tool-use.ts'
 import { checkNamedTokens } from './named-tokens.ts'
 import { tokensLeft } from './tokens-left.ts'
@@ -30,8 +31,8 @@ export class Prompts {
     adapterTemplate: string | undefined,
     checkFormat: (format: ResponseFormat) => void,
   ): ToolUse | undefined {
-    const { chatTemplate, toolTemplate } = this.#tokenizer.source.files
-    return toolUse(request, adapterTemplate ?? toolTemplate ?? chatTemplate, checkFormat)
+    const template = adapterTemplate ?? this.#tokenizer.templateOf(request)
+    return toolUse(request, template, checkFormat, (token) => this.#tokenizer.isHidden(token))
   }
 
   /**
@@ -78,12 +79,28 @@ export class Prompts {
   /** A conversation as the adapter's own template, where it has one, or the model's writes it. */
   async #render(
     messages: readonly ChatMessage[],
-    extras: TemplateExtras,
+    { tools, chat_template_kwargs }: TemplateExtras,
     tenant: string,
     adapterTemplate: string | undefined,
   ): Promise<string> {
-    if (adapterTemplate === undefined) return this.#tokenizer.renderChat(messages, extras)
-    const input = templateInput(messages, extras, this.#tokenizer.specials)
-    return this.#templates.render(tenant, adapterTemplate, input)
+    const extras = { tools, chat_template_kwargs }
+    const { specials } = this.#tokenizer
+    if (adapterTemplate !== undefined) {
+      return this.#templates.render(tenant, adapterTemplate, { messages, extras, specials })
+    }
+    const template = this.#tokenizer.templateOf(extras)
+    if (template === undefined || jsonChars(messages, tools) <= MAX_TEMPLATE_CHARS) {
+      return this.#tokenizer.renderChat(messages, extras)
+    }
+    return this.#templates.render(tenant, template, { messages, extras, specials }, 'model')
   }
+}
+
+/** Of JSON that a template is given as what it says: a text costs it nothing, however long it is. */
+function jsonChars(messages: readonly ChatMessage[], tools: readonly Tool[] | undefined): number {
+  let chars = tools ? JSON.stringify(tools).length : 0
+  for (const { tool_calls: calls = [] } of messages) {
+    for (const { function: called } of calls) chars += called.arguments.length
+  }
+  return chars
 }

@@ -5,12 +5,14 @@ import type { BackendError } from '../errors.ts'
 import type { SamplingParams } from '../protocol.ts'
 import { type CompactAutomaton, END } from './automaton.ts'
 import { anyJsonObject, compileJsonSchema, type Rules } from './json-schema.ts'
+import type { MarkedText } from './marked-text.ts'
 import { type Reading, readingKey, readingsKey, type Stack } from './reading.ts'
 import { formatRefused } from './schema-keywords.ts'
 import { keepOnly } from './token-mask.ts'
 import type { TokenTrie } from './token-trie.ts'
 
-export type ResponseFormat = NonNullable<SamplingParams['response_format']>
+/** `instead`: what the text may be besides. */
+export type ResponseFormat = NonNullable<SamplingParams['response_format']> & { readonly instead?: MarkedText }
 
 /** Compiled grammars that are kept for the next request with the same format. */
 const MAX_GRAMMARS = 64
@@ -48,7 +50,8 @@ interface State {
 /** @throws BackendError `bad_request` where the schema is not one or has what cannot be held to */
 export function compileResponseFormat(format: ResponseFormat): Rules | undefined {
   if (format.type === 'text') return undefined
-  return format.type === 'json_object' ? anyJsonObject() : compileJsonSchema(format.json_schema.schema)
+  if (format.type === 'json_schema') return compileJsonSchema(format.json_schema.schema, format.instead)
+  return format.instead ? compileJsonSchema({ type: 'object' }, format.instead) : anyJsonObject()
 }
 
 /** The grammars of a vocabulary. */

@@ -1,8 +1,9 @@
 // A JSON Schema as a grammar of JSON text. What the grammar accepts satisfies the schema; a keyword that it cannot hold
 // to is refused, never ignored. Narrower than the schema on purpose: properties come in the schema's order, none that is
-// not named unless additionalProperties says so, and numbers have at most 15 digits.
+// not named unless additionalProperties says so, and numbers have at most 20 digits.
 import { Automaton, type CompactAutomaton, END, GrammarTooLarge } from './automaton.ts'
 import { decimalRange, type JsonText, jsonText, otherKey } from './json-text.ts'
+import { type MarkedText, markedText } from './marked-text.ts'
 import { exclusive } from './one-of.ts'
 import {
   ALONE,
@@ -44,11 +45,12 @@ export function anyJsonObject(): Rules {
   return { automaton: automaton.compact(), root: object }
 }
 
-/** @throws BackendError `bad_request` naming the place and the keyword that cannot be held to */
-export function compileJsonSchema(schema: Schema): Rules {
+/** `instead`: in its place. @throws BackendError `bad_request` naming the place and the keyword that cannot be held to */
+export function compileJsonSchema(schema: Schema, instead?: MarkedText): Rules {
   try {
     const compiler = new SchemaCompiler(schema)
-    const root = compiler.value(schema, '#', END)
+    const value = compiler.value(schema, '#', END)
+    const root = instead ? compiler.automaton.choice(value, compiler.marked(instead)) : value
     if (!compiler.automaton.prune(root)) throw refusal('#', 'accepts no JSON value that can be written down')
     return { automaton: compiler.automaton.compact(), root }
   } catch (error) {
@@ -80,6 +82,10 @@ class SchemaCompiler {
     const entry = this.#entry(schema, place, to)
     this.#depth--
     return entry
+  }
+
+  marked(marked: MarkedText): number {
+    return markedText(this.automaton, marked, this.#text.space, (to) => this.value(marked.schema, '#', to))
   }
 
   #entry(schema: Schema, place: string, to: number): number {

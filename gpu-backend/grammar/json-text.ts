@@ -2,8 +2,10 @@
 // Invariant: whatever these accept, JSON.parse reads, as a finite number or a string without half characters.
 import { type Automaton, END } from './automaton.ts'
 
-/** Digits of a number, before and after the point together: up to here a double keeps every one of them. */
-const MAX_DIGITS = 15
+/** Digits of a number, before the point and after it: databases count in up to 20, which is more than a double keeps. */
+const MAX_DIGITS = 20
+/** Of a number between bounds that has a point, before and after it together: up to here a double keeps every one of them. */
+const EXACT_DIGITS = 15
 /** Spaces of indentation at most: a model cannot go on with white space for ever. */
 const MAX_INDENT = 24
 
@@ -145,8 +147,8 @@ function digitsUpTo(automaton: Automaton, most: number, to: number): number {
 }
 
 /**
- * Decimal numbers from `low` to `high` without an exponent, of at most 15 digits, then `to`.
- * undefined where a bound has more digits than that. Without `fraction`, integers only.
+ * Decimal numbers from `low` to `high` without an exponent, of at most 15 digits or whole ones of 20, then `to`. undefined where
+ * a bound has more digits than a double keeps. Without `fraction`, integers only.
  */
 export function decimalRange(
   automaton: Automaton,
@@ -155,7 +157,7 @@ export function decimalRange(
   fraction: boolean,
   to: number,
 ): number | undefined {
-  const most = 10 ** MAX_DIGITS - 1
+  const most = 10 ** MAX_DIGITS
   const least = clamp(low, -most, Math.max)
   const greatest = clamp(high, most, Math.min)
   const zero = { value: 0, exclusive: true }
@@ -188,9 +190,16 @@ interface Decimal {
 
 function decimal({ value, exclusive }: Bound): Decimal | undefined {
   const [whole = '0', part = ''] = String(value).split('.')
-  return /^\d+$/.test(whole) && /^\d*$/.test(part) && whole.length + part.length <= MAX_DIGITS + 1
-    ? { whole, part, exclusive }
-    : undefined
+  const isKept = value <= Number.MAX_SAFE_INTEGER && whole.length + part.length <= EXACT_DIGITS + 1
+  return isKept && /^\d+$/.test(whole) && /^\d*$/.test(part) ? { whole, part, exclusive } : undefined
+}
+
+/** As `decimal`, or where a double does not keep the bound, what is certainly below it. */
+function greatestDecimal(bound: Bound): Decimal | undefined {
+  const { value } = bound
+  if (value <= Number.MAX_SAFE_INTEGER) return decimal(bound)
+  const below = value - 2 ** (Math.floor(Math.log2(value)) - 52)
+  return { whole: String(BigInt(below)), part: '', exclusive: false }
 }
 
 /** Non-negative numbers between the bounds: digit by digit, remembering which bound the digits so far are equal to. */
@@ -202,12 +211,14 @@ function magnitudes(
   to: number,
 ): number | undefined {
   const low = decimal(lowBound)
-  const high = decimal(highBound)
+  const high = greatestDecimal(highBound)
   if (!low || !high) return undefined
   const known = new Map<string, number>()
   /** Nodes before digit `at` of `digits` in all; `onLow` and `onHigh`: the digits so far are those of the bound. */
   const node = (digits: number, at: number, onLow: boolean, onHigh: boolean): number => {
-    const key = `${digits} ${at} ${onLow} ${onHigh}`
+    // Of whole numbers between the bounds it counts only how many digits are left.
+    const isFree = !fraction && at > 0 && !onLow && !onHigh
+    const key = isFree ? `${digits - at}` : `${digits} ${at} ${onLow} ${onHigh}`
     const ready = known.get(key)
     if (ready !== undefined) return ready
     const made = automaton.node()
@@ -219,7 +230,7 @@ function magnitudes(
       const isHigh = !/[1-9]/.test(high.part.slice(after))
       const ends = (!onLow || (isLow && !low.exclusive)) && (!onHigh || !isHigh || !high.exclusive)
       if (ends) automaton.addJump(made, to)
-      if (!fraction || at >= MAX_DIGITS) return made
+      if (!fraction || at >= EXACT_DIGITS) return made
     }
     const from = after === 0 ? automaton.node() : made
     if (after === 0) automaton.addJump(made, automaton.literal('.', from))

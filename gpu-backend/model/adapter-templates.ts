@@ -1,4 +1,5 @@
-// Renders the chat templates that adapters brought with them: customers' programs, so in a process of bounded time and memory.
+// Renders the chat templates that adapters brought with them: customers' programs, so in a process of bounded time and memory;
+// and the model's own for conversations that it takes long with.
 // (A thread would not do: when its heap is full, V8 can end the whole process.) Knows no tokens. Invariant: a template that
 // loops or hoards is stopped and refused from then on to its tenant, others wait for it no longer than its bound; one that was
 // merely not heard of in time, because the machine or this thread was busy, is refused from the second time on. Tenants take
@@ -7,8 +8,9 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { BackendError } from '../errors.ts'
+import type { ChatMessage } from '../protocol.ts'
 import { Turns } from '../scheduler/turns.ts'
-import type { TemplateInput } from './template-input.ts'
+import type { SpecialTokens, TemplateExtras } from './template-input.ts'
 
 const RENDERER = fileURLToPath(new URL('./render-adapter-template.ts', import.meta.url))
 /** Of the process's time. The longest templates in use take a few milliseconds and megabytes. */
@@ -22,9 +24,15 @@ const MAX_STOPS = 2
 /** Stopped templates that are remembered, the oldest forgotten first. */
 const MAX_STOPPED = 1000
 
-export interface RenderRequest {
+/** What a template is given, as `templateInput` takes it. */
+export interface Conversation {
+  readonly messages: readonly ChatMessage[]
+  readonly extras: TemplateExtras
+  readonly specials: SpecialTokens
+}
+
+export interface RenderRequest extends Conversation {
   readonly template: string
-  readonly input: TemplateInput
   readonly maxWallMs: number
 }
 export interface Rendered {
@@ -35,10 +43,14 @@ export interface Rendered {
   readonly cpuMs: number
 }
 
+/** Whose template it is. */
+type Owner = 'adapter' | 'model'
+
 interface Rendering {
   readonly tenant: string
+  readonly owner: Owner
   readonly template: string
-  readonly input: TemplateInput
+  readonly conversation: Conversation
 }
 
 export class AdapterTemplates {
@@ -56,8 +68,8 @@ export class AdapterTemplates {
    * The prompt's text, when it is the turn of `tenant`.
    * @throws BackendError `bad_request` when the template refuses these messages, or takes too much time or memory
    */
-  render(tenant: string, template: string, input: TemplateInput): Promise<string> {
-    return this.#turns.run(tenant, () => this.#render({ tenant, template, input }))
+  render(tenant: string, template: string, conversation: Conversation, owner: Owner = 'adapter'): Promise<string> {
+    return this.#turns.run(tenant, () => this.#render({ tenant, template, conversation, owner }))
   }
 
   /** What waits is refused. */
@@ -71,31 +83,29 @@ export class AdapterTemplates {
     this.#renderer = undefined
   }
 
-  async #render({ tenant, template, input }: Rendering): Promise<string> {
+  async #render({ tenant, owner, template, conversation }: Rendering): Promise<string> {
     // Of this tenant alone: what takes too long with one's messages may be well with another's.
     const key = hash('sha256', JSON.stringify([tenant, template]))
-    if (this.#stopsOf(key) >= MAX_STOPS) throw tooMuch()
+    if (owner === 'adapter' && this.#stopsOf(key) >= MAX_STOPS) throw tooMuch(owner)
     const maxWallMs = WALL_FACTOR * this.#maxRenderMs
     const renderer = await this.#running()
-    renderer.send({ template, input, maxWallMs } satisfies RenderRequest)
+    renderer.send({ template, ...conversation, maxWallMs } satisfies RenderRequest)
     const rendered = await answer(renderer, maxWallMs)
     if (typeof rendered === 'string') {
       // Where it was closed here, nothing is known of the template.
       if (this.#renderer !== renderer) throw closed()
       this.#end()
-      this.#stopped(key, rendered === 'ended')
-      throw tooMuch()
+      throw this.#stopped(owner, key, rendered === 'ended')
     }
     const { text, error, cpuMs } = rendered
     const isStopped = text === undefined && error === undefined
     if (isStopped || cpuMs > this.#maxRenderMs) {
-      this.#stopped(key, cpuMs > this.#maxRenderMs)
-      throw tooMuch()
+      throw this.#stopped(owner, key, cpuMs > this.#maxRenderMs)
     }
     this.#stops.delete(key)
     if (text !== undefined) return text
     const reason = error!.split('\n')[0]!.replace(/\.?$/, '.')
-    throw new BackendError('bad_request', `The adapter's chat template refuses these messages: ${reason}`)
+    throw new BackendError('bad_request', `The ${owner}'s chat template refuses these messages: ${reason}`)
   }
 
   /** The process, started where there is none or it has ended by itself. */
@@ -115,20 +125,25 @@ export class AdapterTemplates {
     return this.#stops.get(key) ?? 0
   }
 
-  /** `isProven`: it took too much, for certain. */
-  #stopped(key: string, isProven: boolean): void {
+  /** The refusal; `isProven`: it took too much, for certain. */
+  #stopped(owner: Owner, key: string, isProven: boolean): BackendError {
+    // Of the model's own template, the conversation is what was too much.
+    if (owner === 'model') return tooMuch(owner)
     const stops = isProven ? MAX_STOPS : this.#stopsOf(key) + 1
     this.#stops.delete(key)
     this.#stops.set(key, stops)
     const [oldest] = this.#stops.keys()
     if (oldest !== undefined && this.#stops.size > MAX_STOPPED) this.#stops.delete(oldest)
+    return tooMuch(owner)
   }
 }
 
-function tooMuch(): BackendError {
+function tooMuch(owner: Owner): BackendError {
   return new BackendError(
     'bad_request',
-    "The adapter's chat template takes too much time or memory: publish the adapter with another one.",
+    owner === 'adapter'
+      ? "The adapter's chat template takes too much time or memory: publish the adapter with another one."
+      : "The model's chat template takes too much time or memory with these tools and calls: send fewer or smaller ones.",
   )
 }
 

@@ -2,7 +2,8 @@
 // leaves to do. Knows no tokens. Invariant: a template is a program of bounded power, but its time and memory are not bounded.
 import { Template } from '@huggingface/jinja'
 import { pythonText, type RuntimeValue, strftime } from './python-text.ts'
-import type { TemplateInput } from './template-input.ts'
+import { oneCallEach, type TemplateInput } from './template-input.ts'
+import { plainNumbers, WrittenNumber, writeNumbers } from './written-numbers.ts'
 
 /** Python's methods that take the characters to strip, which @huggingface/jinja ignores: Qwen's and SmolLM's templates need them. */
 const STRIPS: Readonly<Record<string, (text: string, characters: string) => string>> = {
@@ -19,6 +20,8 @@ const COMPARISONS: Readonly<Record<string, (x: unknown, y: unknown) => boolean>>
 const TEXT = 'str'
 /** Of what stands in the brackets of `dict[key]`. */
 const KEY = 'key'
+/** Of the messages, in a list: has their numbers written as they are. */
+const NUMBERS = 'numbers'
 /** The library's own writes months in the language of the server, and knows few of Python's codes. */
 const NOW = 'strftime_now'
 /** They go by names that no template can write. */
@@ -29,7 +32,7 @@ const FUNCTIONS = Object.fromEntries(
     [NOW]: (format: string) => strftime(new Date(), format),
     [TEXT]: ([value]: readonly [RuntimeValue]) => pythonText(value),
     // No dictionary has such a key.
-    [KEY]: (key: unknown) => (key === undefined ? hiddenName('undefined') : key),
+    [KEY]: (key: unknown) => (key === undefined ? hiddenName('undefined') : number(key)),
   }).map(([name, call]) => [hiddenName(name), call]),
 )
 /** Filters that make a text of what they are given, where @huggingface/jinja wants one or writes JSON. */
@@ -42,20 +45,35 @@ const NO_VALUES = [
   ...['CallStatement', 'FilterStatement'],
 ]
 
+/** Whether a template takes messages with one call each and refuses others, as Llama 3.1's does. */
+export function takesOneCall(template: string): boolean {
+  return /tool_calls\s*\|\s*length\s*==\s*1(?!\d)/.test(template)
+}
+
 export class ChatTemplate {
   readonly #template: Template
+  readonly #takesOneCall: boolean
 
   /** @throws Error when `text` is not a template */
   constructor(text: string) {
     // As Jinja does: a template that was saved on Windows means the same.
     this.#template = new Template(text.replace(/\r\n?/g, '\n'))
     rewrite(this.#template.parsed)
+    const begin = call(NUMBERS, [listOf({ type: 'Identifier', value: 'messages' })])
+    Object.assign(this.#template.parsed, { body: [begin, ...this.#template.parsed.body] })
+    this.#takesOneCall = takesOneCall(text)
   }
 
   /** The prompt up to where the assistant's answer starts. @throws Error when the template refuses `input` */
   render(input: TemplateInput): string {
-    // No tools and no documents are none, not undefined: `tools is not none` would hold.
-    return this.#template.render({ tools: null, documents: null, add_generation_prompt: true, ...input, ...FUNCTIONS })
+    const messages = this.#takesOneCall ? oneCallEach(input.messages) : input.messages
+    const given = {
+      // No tools and no documents are none, not undefined: `tools is not none` would hold.
+      ...{ tools: null, documents: null, add_generation_prompt: true },
+      ...{ ...input, messages: plainNumbers(messages) },
+      [hiddenName(NUMBERS)]: ([values]: readonly [RuntimeValue]) => writeNumbers(messages, values),
+    }
+    return this.#template.render({ ...given, ...FUNCTIONS })
   }
 }
 
@@ -79,8 +97,12 @@ function equals(x: unknown, y: unknown): boolean {
   if (x instanceof Map && y instanceof Map) {
     return x.size === y.size && [...x].every(([key, item]) => y.has(key) && equals(item.value, y.get(key).value))
   }
-  const number = (value: unknown) => (typeof value === 'boolean' ? Number(value) : value)
-  return number(x) === number(y)
+  const truth = (value: unknown) => (typeof value === 'boolean' ? Number(value) : number(value))
+  return truth(x) === truth(y)
+}
+
+function number(value: unknown): unknown {
+  return value instanceof WrittenNumber ? Number(value) : value
 }
 
 function hiddenName(name: string): string {
@@ -148,7 +170,11 @@ function written(node: Node): Node {
 
 /** In a list, since a function is told what kinds of values a list's are, and not of what kind it is given itself. */
 function textOf(value: unknown): Node {
-  return call(TEXT, [{ type: 'ArrayLiteral', value: [value] }])
+  return call(TEXT, [listOf(value)])
+}
+
+function listOf(value: unknown): Node {
+  return { type: 'ArrayLiteral', value: [value] }
 }
 
 function call(name: string, args: readonly unknown[]): Node {

@@ -12,7 +12,7 @@ import { showValue } from './config-json.ts'
 import { openDiskFile } from './disk-file.ts'
 import { ggufConfig } from './gguf-config.ts'
 import { ggufName, isKnownGgufTensor, ROPE_DIVISORS } from './gguf-names.ts'
-import { ggufTokenizer } from './gguf-tokenizer.ts'
+import { ggufTokenizer, withGgufTokens } from './gguf-tokenizer.ts'
 import { tokenizerFiles } from './hugging-face-dir.ts'
 import type { ModelConfig } from './model-config.ts'
 import { checkShape, type ModelSource, type Weights } from './model-source.ts'
@@ -29,10 +29,10 @@ export async function openGgufModel(path: string): Promise<ModelSource> {
   }
   checkTensors(path, header, architecture)
   const config = ggufConfig(path, header, await ropeDivisors(path, header))
-  // Files beside the GGUF win: they are the model's own, the metadata a converter's account of them.
+  // Files beside the GGUF win in what they say: they are the model's own, the metadata a converter's account of them.
   const beside = existsSync(join(dirname(path), 'tokenizer.json'))
   const tokenizer = beside
-    ? tokenizerFiles(dirname(path), config.eosTokenIds)
+    ? withGgufTokens(path, header, tokenizerFiles(dirname(path), config.eosTokenIds))
     : ggufTokenizer(path, header, config.eosTokenIds)
   return {
     config,

@@ -61,21 +61,9 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
       `${path}: the tokenizer "${String(model ?? 'none')}" (${pre}) in this file is not supported; put the model's tokenizer.json beside it.`,
     )
   }
-  const tokens = list(path, metadata, 'tokenizer.ggml.tokens', (item) => typeof item === 'string')
-  const types = list(path, metadata, 'tokenizer.ggml.token_type', (item) => typeof item === 'number')
+  const { tokens, added } = tokensOf(path, metadata)
   const merges = list(path, metadata, 'tokenizer.ggml.merges', (item) => typeof item === 'string')
-  const added = tokens.flatMap((content, id) => {
-    const special = types[id] === CONTROL
-    if (!special && types[id] !== USER_DEFINED) return []
-    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }]
-  })
-  const ends = added.filter(({ content, special }) => special && END_TOKENS.has(content)).map(({ id }) => id)
-  const tokenOf = (key: string) => tokens[Number(metadata.get(`tokenizer.ggml.${key}_token_id`))] ?? ''
-  const template = (key: string) => {
-    const text = metadata.get(key)
-    return typeof text === 'string' ? text : undefined
-  }
-  const bosToken = tokenOf('bos')
+  const said = saidOfTokens(path, metadata, eosTokenIds)
   const addsBos = metadata.get('tokenizer.ggml.add_bos_token') ?? BOS_BY_DEFAULT.includes(pre)
   return {
     tokenizer: {
@@ -83,7 +71,7 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
       added_tokens: added,
       normalizer: NORMALIZERS[pre] ?? null,
       pre_tokenizer: preTokenizer,
-      post_processor: addsBos === true && bosToken !== '' ? bosFirst(bosToken, tokens) : null,
+      post_processor: addsBos === true && said.bosToken !== '' ? bosFirst(said.bosToken, tokens) : null,
       decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
       model: {
         type: 'BPE',
@@ -99,12 +87,58 @@ export function ggufTokenizer(path: string, { metadata }: GgufHeader, eosTokenId
       },
     },
     config: {},
-    bosToken,
+    ...said,
+  }
+}
+
+/**
+ * `files` of the directory that the GGUF lies in, which are the model's own, and of what they do not say what the GGUF's metadata
+ * do. An answer ends with the end tokens of both.
+ */
+export function withGgufTokens(path: string, { metadata }: GgufHeader, files: TokenizerFiles): TokenizerFiles {
+  const said = saidOfTokens(path, metadata, files.eosTokenIds)
+  const { chatTemplate, toolTemplate } = files.chatTemplate === undefined ? said : files
+  return {
+    ...files,
+    bosToken: files.bosToken || said.bosToken,
+    eosToken: files.eosToken || said.eosToken,
+    chatTemplate,
+    toolTemplate: files.toolTemplate ?? toolTemplate,
+    eosTokenIds: said.eosTokenIds,
+  }
+}
+
+/** What the metadata say beside the tokenizer itself, whatever kind it is of. */
+function saidOfTokens(
+  path: string,
+  metadata: GgufHeader['metadata'],
+  eosTokenIds: readonly number[],
+): Omit<TokenizerFiles, 'tokenizer' | 'config'> {
+  const { tokens, added } = tokensOf(path, metadata)
+  const ends = added.filter(({ content, special }) => special && END_TOKENS.has(content)).map(({ id }) => id)
+  const tokenOf = (key: string) => tokens[Number(metadata.get(`tokenizer.ggml.${key}_token_id`))] ?? ''
+  const template = (key: string) => {
+    const text = metadata.get(key)
+    return typeof text === 'string' ? text : undefined
+  }
+  return {
+    bosToken: tokenOf('bos'),
     eosToken: tokenOf('eos'),
     chatTemplate: template('tokenizer.chat_template'),
     toolTemplate: template('tokenizer.chat_template.tool_use'),
     eosTokenIds: [...new Set([...eosTokenIds, ...ends])],
   }
+}
+
+function tokensOf(path: string, metadata: GgufHeader['metadata']) {
+  const tokens = list(path, metadata, 'tokenizer.ggml.tokens', (item) => typeof item === 'string')
+  const types = list(path, metadata, 'tokenizer.ggml.token_type', (item) => typeof item === 'number')
+  const added = tokens.flatMap((content, id) => {
+    const special = types[id] === CONTROL
+    if (!special && types[id] !== USER_DEFINED) return []
+    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }]
+  })
+  return { tokens, added }
 }
 
 /** An array of the metadata, empty where there is none. @throws StartupError when it holds something else */

@@ -7,6 +7,7 @@ import { type ModelConfig, parseModelConfig } from './model-config.ts'
 import type { ModelSource, TokenizerFiles, Weights } from './model-source.ts'
 import { readJson } from './read-json.ts'
 import { openSafetensorsWeights, weightFiles } from './safetensors-weights.ts'
+import { tokenId } from './token-bytes.ts'
 
 /** @throws StartupError naming the file and field that is missing, damaged or not supported */
 export function openHuggingFaceDir(dir: string): ModelSource {
@@ -59,13 +60,17 @@ const GenerationConfig = z.looseObject({ eos_token_id: z.nullish(z.union([z.int(
 export function tokenizerFiles(dir: string, eosTokenIds: readonly number[]): TokenizerFiles {
   const config = readOptional(join(dir, 'tokenizer_config.json'), TokenizerConfig)
   const generation = readOptional(join(dir, 'generation_config.json'), GenerationConfig)
+  const tokenizer = readJson(join(dir, 'tokenizer.json')) as object
+  const eosToken = tokenText(config.eos_token)
+  // As vLLM does: of a model for chats, config.json often names the end of the text alone, and the tokenizer that of a turn.
+  const ends = [generation.eos_token_id ?? [], tokenId(tokenizer, eosToken) ?? []].flat()
   return {
-    tokenizer: readJson(join(dir, 'tokenizer.json')) as object,
+    tokenizer,
     config,
     bosToken: tokenText(config.bos_token),
-    eosToken: tokenText(config.eos_token),
+    eosToken,
     ...chatTemplates(dir, config.chat_template),
-    eosTokenIds: [...new Set([...eosTokenIds, ...[generation.eos_token_id ?? []].flat()])],
+    eosTokenIds: [...new Set([...eosTokenIds, ...ends])],
   }
 }
 

@@ -1,8 +1,9 @@
-// The process in which adapters' chat templates run: one request in, one text or error out, in order, with the time it took.
+// The process in which adapters' chat templates run, and the model's with long conversations: one request in, one text or error out, in order, with the time it took.
 // It can be ended whatever a template does, and ends by itself with the process that started it.
 import { runInThisContext } from 'node:vm'
 import type { Rendered, RenderRequest } from './adapter-templates.ts'
 import { ChatTemplate } from './chat-template.ts'
+import { templateInput } from './template-input.ts'
 
 /** More than any prompt that fits a context; what is longer stays here, so that nobody else's memory holds it. */
 const MAX_TEXT_CHARS = 8_000_000
@@ -26,7 +27,7 @@ function compile(text: string): ChatTemplate {
 /** What a script is, for Node to stop it whatever it does: it runs the rendering that is at hand. */
 const SCRIPT = 'polyloraRender()'
 
-function render({ template, input, maxWallMs: timeout }: RenderRequest): Rendered {
+function render({ template, messages, extras, specials, maxWallMs: timeout }: RenderRequest): Rendered {
   const before = process.threadCpuUsage()
   const end = (outcome: Partial<Record<'text' | 'error', string>>): Rendered => {
     // Of this thread alone: a busy machine makes everything slow, which is nobody's fault.
@@ -34,7 +35,7 @@ function render({ template, input, maxWallMs: timeout }: RenderRequest): Rendere
     return { ...outcome, cpuMs: (user + system) / 1000 }
   }
   try {
-    const polyloraRender = () => compile(template).render(input)
+    const polyloraRender = () => compile(template).render(templateInput(messages, extras, specials))
     Object.assign(globalThis, { polyloraRender })
     const text: string = runInThisContext(SCRIPT, { timeout })
     if (text.length <= MAX_TEXT_CHARS) return end({ text })

@@ -1,5 +1,6 @@
 // What a chat template is given, as Hugging Face's are. Pure.
 import type { ChatMessage, GenerateRequest, Tool } from '../protocol.ts'
+import { exactJson } from './written-numbers.ts'
 
 /** What a request says to the template beside its messages. */
 export type TemplateExtras = Pick<GenerateRequest, 'tools' | 'chat_template_kwargs'>
@@ -7,17 +8,22 @@ export type TemplateExtras = Pick<GenerateRequest, 'tools' | 'chat_template_kwar
 export interface TemplateInput {
   /** What the request sets. */
   readonly [name: string]: unknown
-  readonly messages: readonly Readonly<Record<string, unknown>>[]
+  readonly messages: readonly TemplateMessage[]
   /** Absent where there are none. */
   readonly tools?: readonly Tool[]
   readonly bos_token: string
   readonly eos_token: string
 }
 
+type TemplateMessage = Readonly<Record<string, unknown>>
+
+export type SpecialTokens = Pick<TemplateInput, 'bos_token' | 'eos_token'>
+
+/** Numbers in the arguments of calls stay as they were written. */
 export function templateInput(
   messages: readonly ChatMessage[],
   { tools, chat_template_kwargs: kwargs }: TemplateExtras,
-  specials: Pick<TemplateInput, 'bos_token' | 'eos_token'>,
+  specials: SpecialTokens,
 ): TemplateInput {
   const names = new Map<string, string>()
   for (const { tool_calls: calls = [] } of messages) {
@@ -41,7 +47,7 @@ function templateMessage({ tool_calls: calls, ...message }: ChatMessage, names: 
   const { reasoning_content: reasoning } = message
   const parsed = calls?.map(({ function: called, ...call }) => ({
     ...call,
-    function: { ...called, arguments: JSON.parse(called.arguments) as unknown },
+    function: { ...called, arguments: exactJson(called.arguments) },
   }))
   return {
     ...message,
@@ -50,4 +56,27 @@ function templateMessage({ tool_calls: calls, ...message }: ChatMessage, names: 
     ...(name === undefined ? {} : { name }),
     ...(parsed ? { tool_calls: parsed } : {}),
   }
+}
+
+/** Messages with one call each at most: of several in one message each is followed by its own result, as if they had come in turn. */
+export function oneCallEach(messages: readonly TemplateMessage[]): TemplateMessage[] {
+  const apart: TemplateMessage[] = []
+  for (let i = 0; i < messages.length; ) {
+    const message = messages[i++]!
+    const calls = (message.tool_calls ?? []) as readonly { readonly id: string }[]
+    if (calls.length < 2) {
+      apart.push(message)
+      continue
+    }
+    const results: TemplateMessage[] = []
+    while (messages[i]?.role === 'tool') results.push(messages[i++]!)
+    const resultsOf = Map.groupBy(results, (result) => result.tool_call_id)
+    for (const [n, call] of calls.entries()) {
+      const said = n === 0 ? message : { role: message.role, content: '' }
+      apart.push({ ...said, tool_calls: [call] }, ...(resultsOf.get(call.id) ?? []))
+      resultsOf.delete(call.id)
+    }
+    apart.push(...[...resultsOf.values()].flat())
+  }
+  return apart
 }

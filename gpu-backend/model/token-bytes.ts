@@ -1,4 +1,4 @@
-// The bytes that each token stands for, read from tokenizer.json: what a grammar over text needs of a vocabulary.
+// The tokens of a tokenizer.json and the bytes that each stands for: what a grammar over text needs of a vocabulary.
 // Byte-level BPE, and sentencepiece with byte fallback. Special tokens stand for no text and have no bytes.
 import * as z from 'zod/mini'
 
@@ -14,8 +14,16 @@ const Files = z.looseObject({
 /** Ids by token; in a Unigram model each id's token and score. */
 type Vocabulary = Readonly<Record<string, number>> | readonly (readonly [token: string, score: number])[]
 
-function tokensOf(vocab: Vocabulary): Iterable<readonly [token: string, id: number]> {
+function tokensOf(vocab: Vocabulary): (readonly [token: string, id: number])[] {
   return Array.isArray(vocab) ? vocab.map(([token], id) => [token, id] as const) : Object.entries(vocab)
+}
+
+/** The id of a token by its text in tokenizer.json; undefined where there is none. */
+export function tokenId(tokenizer: object, token: string): number | undefined {
+  const { data } = Files.safeParse(tokenizer)
+  if (!data) return undefined
+  const added = data.added_tokens?.find(({ content }) => content === token)
+  return added?.id ?? tokensOf(data.model.vocab).find(([text]) => text === token)?.[1]
 }
 
 /** A normaliser may compose characters: at most, as for Hangul, three of three bytes into one of three. */

@@ -7,7 +7,7 @@ import type { ChatMessage } from '../protocol.ts'
 import { ChatTemplate } from './chat-template.ts'
 import { withExactSplits } from './exact-splits.ts'
 import type { TokenizerFiles } from './model-source.ts'
-import { type TemplateExtras, templateInput } from './template-input.ts'
+import { type SpecialTokens, type TemplateExtras, templateInput } from './template-input.ts'
 import { tokenBytes } from './token-bytes.ts'
 import { fallBackToBytes } from './unigram-bytes.ts'
 
@@ -39,8 +39,9 @@ export class Tokenizer {
   readonly #tokenizer: HuggingFaceTokenizer
   /** Special tokens, which no text is shown for. */
   readonly #hidden: ReadonlySet<number>
+  readonly #hiddenTexts: ReadonlySet<string>
   /** What chat templates are given besides the messages. */
-  readonly specials: { readonly bos_token: string; readonly eos_token: string }
+  readonly specials: SpecialTokens
   readonly #template: ChatTemplate | undefined
   /** Of conversations with tools. */
   readonly #toolTemplate: ChatTemplate | undefined
@@ -58,7 +59,9 @@ export class Tokenizer {
       throw new StartupError(`The model's tokenizer.json or chat template cannot be read: ${(error as Error).message}.`)
     }
     const added = [...this.#tokenizer.get_added_tokens_decoder()]
-    this.#hidden = new Set(added.filter(([, { special }]) => special).map(([id]) => id))
+    const hidden = added.filter(([, { special }]) => special)
+    this.#hidden = new Set(hidden.map(([id]) => id))
+    this.#hiddenTexts = new Set(hidden.map(([, { content }]) => content))
     this.specials = { bos_token: files.bosToken, eos_token: files.eosToken }
     this.eosTokenIds = files.eosTokenIds
     this.source = { files, vocabSize }
@@ -100,6 +103,12 @@ export class Tokenizer {
     )
   }
 
+  /** The text of the template that `renderChat` renders such a conversation with. */
+  templateOf({ tools }: Pick<TemplateExtras, 'tools'>): string | undefined {
+    const { chatTemplate, toolTemplate } = this.source.files
+    return tools ? (toolTemplate ?? chatTemplate) : chatTemplate
+  }
+
   /** The prompt's text for a conversation. Errors as `encodeChat`. */
   renderChat(messages: readonly ChatMessage[], extras: TemplateExtras = {}): string {
     const template = extras.tools ? this.#toolTemplate : this.#template
@@ -133,6 +142,11 @@ export class Tokenizer {
       const escaped = Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
       return { token: `bytes:${escaped.join('')}`, bytes: [...bytes] }
     }
+  }
+
+  /** Whether it is the text of a special token, which is not shown. */
+  isHidden(text: string): boolean {
+    return this.#hiddenTexts.has(text)
   }
 
   /** The text of one token by itself, special ones included. */

@@ -1,6 +1,7 @@
 // Finds the calls of tools in text that arrives in pieces, holding back what could become one.
 // Invariant: what is no call after all is shown as it is, and the pieces' lengths change nothing.
-import type { ToolCall } from '../protocol.ts'
+import { exactJson, WrittenNumber } from '../model/written-numbers.ts'
+import { ToolCall } from '../protocol.ts'
 import { overlap } from '../sampling/stop.ts'
 import type { ToolFormat } from './tool-format.ts'
 
@@ -15,10 +16,18 @@ export class ToolCallReader {
   readonly #format: ToolFormat
   readonly #names: readonly string[]
   readonly #maxCalls: number
+  /** What has not been looked at yet. */
   #held = ''
   #isInCall: boolean
+  /** White space behind the text that was shown: it is no text where a call or the end follows. */
+  #space = ''
   /** What the call that is read began with, white space before it included. */
   #mark = ''
+  /** What of that call was looked at, so that however long it becomes, nothing is looked at twice. */
+  #body = ''
+  /** Whether `#body` ends within a string of JSON, and there behind a backslash. */
+  #isInString = false
+  #isEscaped = false
   /** Something was shown that is no call. */
   #hasText = false
   #calls = 0
@@ -70,16 +79,17 @@ export class ToolCallReader {
         this.#hasText ||= shown !== ''
         if (!this.#isInCall) break
       }
-      const body = this.#wholeCall(ended)
-      if (!body) break
-      for (const call of body.slice(0, this.#maxCalls - this.#calls)) {
+      if (!this.#readBody() && !ended) break
+      const found = this.#parseCalls(this.#body)
+      if (!found) text += this.#mark + this.#body + this.#held.slice(0, this.#closeLength())
+      for (const call of found?.slice(0, this.#maxCalls - this.#calls) ?? []) {
         calls.push({ id: this.#format.newId(), type: 'function', function: call })
         this.#calls++
       }
-      if (body.length > 0) continue
-      text += this.#held
-      this.#held = ''
-      break
+      this.#held = this.#held.slice(this.#closeLength())
+      this.#body = ''
+      this.#mark = ''
+      this.#isInCall = false
     }
     return { text, calls }
   }
@@ -90,47 +100,71 @@ export class ToolCallReader {
     if (open === undefined) return this.#textUnlessBrace(ended)
     const at = this.#held.indexOf(open)
     if (at >= 0) {
-      const before = this.#held.slice(0, at).trimEnd()
-      const end = at + open.length
-      this.#mark = this.#held.slice(before.length, end)
-      this.#held = this.#held.slice(end)
-      this.#isInCall = true
+      const before = this.#pass(at)
+      this.#begin(open.length)
       return before
     }
-    // White space before and after calls is no text.
-    const certain = ended ? this.#held.length : this.#held.length - overlap(this.#held, open)
-    const shown = ended && this.#calls === 0 ? this.#held : this.#held.slice(0, certain).trimEnd()
-    this.#held = ended ? '' : this.#held.slice(shown.length)
-    return shown
+    const shown = this.#pass(ended ? this.#held.length : this.#held.length - overlap(this.#held, open))
+    return ended && this.#calls === 0 ? shown + this.#space : shown
+  }
+
+  /** The next `length` characters that are held, without the white space that they end with and with that before them. */
+  #pass(length: number): string {
+    const passed = this.#held.slice(0, length)
+    this.#held = this.#held.slice(length)
+    const shown = passed.trimEnd()
+    const before = this.#space
+    this.#space = shown === '' ? before + passed : passed.slice(shown.length)
+    return shown === '' ? '' : before + shown
+  }
+
+  /** A call begins, with a mark of that length. */
+  #begin(markLength: number): void {
+    this.#mark = this.#space + this.#held.slice(0, markLength)
+    this.#held = this.#held.slice(markLength)
+    this.#space = ''
+    this.#isInString = false
+    this.#isEscaped = false
+    this.#isInCall = true
   }
 
   #textUnlessBrace(ended: boolean): string {
     const begin = this.#held.trimStart()
-    if (!this.#hasText && begin.startsWith('{')) this.#isInCall = true
-    else if (ended || this.#hasText || begin !== '') {
-      const shown = this.#held
-      this.#held = ''
-      return shown
+    if (!this.#hasText && begin.startsWith('{')) {
+      this.#pass(this.#held.length - begin.length)
+      this.#begin(0)
+      return ''
     }
-    return ''
+    const shown = this.#pass(this.#held.length)
+    if (!ended && !this.#hasText && shown === '') return ''
+    const behind = this.#space
+    this.#space = ''
+    return shown + behind
   }
 
-  /** The calls that have ended; none where it is certain that there are none; undefined while nobody can tell. */
-  #wholeCall(ended: boolean): ToolCall['function'][] | undefined {
+  /**
+   * Looks at what is held, up to the mark that ends the call; false where that has not come. One in a string of the JSON is an
+   * argument's text.
+   */
+  #readBody(): boolean {
     const { close } = this.#format
-    for (let at = close ? this.#held.indexOf(close) : -1; at >= 0; at = this.#held.indexOf(close!, at + 1)) {
-      const calls = this.#parseCalls(this.#held.slice(0, at))
-      // Perhaps the mark stood in an argument's text.
-      if (!calls) continue
-      this.#held = this.#held.slice(at + close!.length)
-      this.#isInCall = false
-      return calls
+    let at = 0
+    for (; at < this.#held.length; at++) {
+      const character = this.#held[at]
+      if (close !== undefined && !this.#isInString && character === close[0]) {
+        if (close.startsWith(this.#held.slice(at, at + close.length))) break
+      }
+      if (this.#isEscaped) this.#isEscaped = false
+      else if (character === '"') this.#isInString = !this.#isInString
+      else this.#isEscaped = this.#isInString && character === '\\'
     }
-    if (!ended) return undefined
-    const calls = this.#parseCalls(this.#held)
-    this.#held = calls ? '' : this.#mark + this.#held
-    this.#isInCall = false
-    return calls ?? []
+    this.#body += this.#held.slice(0, at)
+    this.#held = this.#held.slice(at)
+    return close !== undefined && this.#held.startsWith(close)
+  }
+
+  #closeLength(): number {
+    return this.#format.close?.length ?? 0
   }
 
   #parseCalls(body: string): ToolCall['function'][] | undefined {
@@ -142,24 +176,33 @@ export class ToolCallReader {
   }
 
   #asCall(value: unknown): ToolCall['function'] | undefined {
-    if (!isObject(value) || typeof value.name !== 'string' || value.name === '') return undefined
+    if (!isObject(value) || typeof value.name !== 'string') return undefined
     // With no mark before it, an object that has a name may as well be the answer.
     const isMeant = this.#names.includes(value.name) && ('arguments' in value || 'parameters' in value)
     if (this.#format.open === undefined && !isMeant) return undefined
     // Models write either, whatever their templates do.
     const given = value.arguments ?? value.parameters ?? {}
     const values = typeof given === 'string' ? tryJson(given) : given
-    return isObject(values) ? { name: value.name, arguments: JSON.stringify(values) } : undefined
+    return isObject(values) ? tryCall(value.name, values) : undefined
   }
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof WrittenNumber)
 }
 
 function tryJson(text: string): unknown {
   try {
-    return JSON.parse(text)
+    return exactJson(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** undefined where it is none that may be told: without a name, too long, or nested too deeply. */
+function tryCall(name: string, values: object): ToolCall['function'] | undefined {
+  try {
+    return ToolCall.shape.function.safeParse({ name, arguments: JSON.stringify(values) }).data
   } catch {
     return undefined
   }

@@ -3,6 +3,7 @@
 import { BackendError } from '../errors.ts'
 import type { ResponseFormat } from '../grammar/grammar.ts'
 import { ALONE, type Schema } from '../grammar/schema-keywords.ts'
+import { takesOneCall } from '../model/chat-template.ts'
 import type { GenerateRequest, SamplingParams, Tool } from '../protocol.ts'
 import { ToolCallReader } from './tool-call-reader.ts'
 import { type ToolFormat, toolFormatOf } from './tool-format.ts'
@@ -11,18 +12,20 @@ export interface ToolUse {
   /** What the prompt is to end with. */
   readonly promptEnd: string
   readonly sampling: SamplingParams
-  /** A reader for one choice; none where the answer can be no call. */
-  reader(): ToolCallReader | undefined
+  /** A reader for one choice. */
+  reader(): ToolCallReader
 }
 
 /**
- * undefined for a request without tools; `template` is what its prompt is made with, `checkFormat` refuses what cannot be kept.
- * @throws BackendError `bad_request` where the template knows no tools, or a schema cannot be held to
+ * undefined for a request without tools; `template` is what its prompt is made with, `checkFormat` refuses what cannot be kept,
+ * and tokens that are `isHidden` stand for no text.
+ * @throws BackendError `bad_request` where the template knows no tools, or the answer cannot be held to what is asked
  */
 export function toolUse(
   request: GenerateRequest,
   template: string | undefined,
   checkFormat: (format: ResponseFormat) => void,
+  isHidden: (token: string) => boolean = () => false,
 ): ToolUse | undefined {
   const { tools, must_call: names, parallel_tool_calls: parallel, sampling } = request
   if (!tools) return undefined
@@ -34,14 +37,14 @@ export function toolUse(
   }
   const offered = tools.map((tool) => tool.function.name)
   if (!names) {
-    const maxCalls = parallel === false ? 1 : undefined
-    // What is held to a format is the answer, even where it looks like a call.
-    const isHeld = (sampling.response_format?.type ?? 'text') !== 'text'
-    return {
-      promptEnd: '',
-      sampling,
-      reader: () => (isHeld ? undefined : new ToolCallReader(format, offered, false, maxCalls)),
-    }
+    // A conversation with more of them would be refused from then on.
+    const maxCalls = parallel === false || takesOneCall(template!) ? 1 : undefined
+    const reader = () => new ToolCallReader(format, offered, false, maxCalls)
+    const held = sampling.response_format
+    if (!held || held.type === 'text') return { promptEnd: '', sampling, reader }
+    const response_format = orCalls(held, format, offered, maxCalls, isHidden)
+    checkFormat(response_format)
+    return { promptEnd: '', sampling: { ...sampling, response_format }, reader }
   }
   const called = tools.filter((tool) => names.includes(tool.function.name))
   const response_format: ResponseFormat = { type: 'json_schema', json_schema: { schema: callSchema(called, format) } }
@@ -56,6 +59,24 @@ export function toolUse(
     sampling: { ...sampling, response_format },
     reader: () => new ToolCallReader(format, offered, true, 1),
   }
+}
+
+/** The format of an answer that may be calls of the tools instead, with arguments of any kind. */
+function orCalls(
+  held: ResponseFormat,
+  { open, close, argumentsKey }: ToolFormat,
+  names: readonly string[],
+  maxCalls: number | undefined,
+  isHidden: (token: string) => boolean,
+): ResponseFormat {
+  if (open === undefined || close === undefined || isHidden(open) || isHidden(close)) {
+    throw refused(
+      `This model's calls have no marks around them that a grammar can tell from an answer in the response_format: leave out one of "tools" and "response_format", or set "tool_choice" to "none".`,
+    )
+  }
+  const properties = { name: { enum: names }, [argumentsKey]: { type: 'object' } }
+  const schema = { type: 'object', properties, required: ['name', argumentsKey], additionalProperties: false }
+  return { ...held, instead: { open, close, schema, isRepeated: maxCalls !== 1 } }
 }
 
 /** The JSON of one call of one of the tools, as the model writes it. */

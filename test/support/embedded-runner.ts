@@ -48,7 +48,7 @@ export async function embeddedRunner(
     tokenizer,
     async renderChat(messages, adapterTemplate) {
       if (adapterTemplate === undefined) return tokenizer.renderChat(messages)
-      return templates.render('tenant', adapterTemplate, { messages, ...tokenizer.specials })
+      return templates.render('tenant', adapterTemplate, { messages, extras: {}, specials: tokenizer.specials })
     },
     release() {
       templates.close()

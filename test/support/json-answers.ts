@@ -91,9 +91,14 @@ export const JSON_SCHEMAS: Readonly<Record<string, Readonly<Record<string, unkno
   },
 }
 
+const MOST = Number.MAX_SAFE_INTEGER
+
 /** Throws where the text is not JSON or does not satisfy the schema. */
 export function checkAgainst(schema: Readonly<Record<string, unknown>>, text: string): void {
-  const value: unknown = JSON.parse(text)
+  // zod takes no whole numbers but those that a double tells apart.
+  const value: unknown = JSON.parse(text, (_, item: unknown) =>
+    Number.isInteger(item) ? Math.max(-MOST, Math.min(item as number, MOST)) : item,
+  )
   const { success, error } = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]).safeParse(value)
   if (!success) throw new Error(`${text} is not what ${JSON.stringify(schema)} asks for: ${error.message}`)
 }

@@ -11,6 +11,6 @@ export const TOOL_TEMPLATES = {
     `{% if message.tool_calls %}{{ '[TOOL_CALLS] [' }}{% for call in message.tool_calls %}{% if call.id | length != 9 %}{{ raise_exception('ids have nine characters') }}{% endif %}{% set out = call.function | tojson %}{{ out[:-1] + ', "id": "' + call.id + '"}' }}{% endfor %}]{% endif %}`,
   ),
   llama: SYSTEM(
-    `{% for call in message.tool_calls or [] %}{{ '{"name": "' + call.function.name + '", ' }}{{ '"parameters": ' }}{{ call.function.arguments | tojson }}}{% endfor %}`,
+    `{% if 'tool_calls' in message %}{% if not message.tool_calls|length == 1 %}{{ raise_exception("This model only supports single tool-calls at once!") }}{% endif %}{% endif %}{% for call in message.tool_calls or [] %}{{ '{"name": "' + call.function.name + '", ' }}{{ '"parameters": ' }}{{ call.function.arguments | tojson }}}{% endfor %}`,
   ),
 } as const

@@ -1,13 +1,18 @@
 // What our grammars hold to and vLLM's (xgrammar, vLLM 0.32) do not is refused there. Pure.
 import { compileResponseFormat, type ResponseFormat } from '../../grammar/grammar.ts'
 import { exclusive } from '../../grammar/one-of.ts'
-import { localReference, referenced, refusal, type Schema } from '../../grammar/schema-keywords.ts'
+import { formatRefused, localReference, referenced, refusal, type Schema } from '../../grammar/schema-keywords.ts'
 import { subschemas } from './described-schema.ts'
 
 const DECIMALS = 1e6
 
 /** @throws BackendError `bad_request` where a text cannot be held to the format, by either engine */
 export function checkFormat(format: ResponseFormat): void {
+  if (format.instead) {
+    throw formatRefused(
+      'An answer that is either a call or in a response_format is not supported on vLLM: leave out one of "tools" and "response_format", or set "tool_choice" to "none".',
+    )
+  }
   compileResponseFormat(format)
   if (format.type === 'json_schema') checkSchema(format.json_schema.schema, '#', format.json_schema.schema)
 }

@@ -49,16 +49,28 @@ test('an answer whose text ends with the beginning of a stop string shows it, an
   })
 })
 
-test('the cached tokens of several prompts are added up, those of one prompt’s choices are counted once', async () => {
-  const cached = [3, 5, 0, 2]
+/** The usage that is told of two prompts with two choices each; a choice of which `cached` has nothing never began. */
+async function usageOf(cached: readonly (number | undefined)[]) {
   const sampling = SamplingParams.parse({})
   const choices = cached.map((_, i) => [i, new ChoiceStream(i, tokenizer, sampling, files.eosTokenIds)] as const)
   const source = async function* () {
     for (const [i, cachedTokens] of cached.entries()) {
-      const end = { reason: 'length', cachedTokens, batchRows: 1, batchDeltas: 0 } as const
+      if (cachedTokens !== undefined) yield [i, { type: 'started', tier: null }] as const
+      const end = { reason: 'length', cachedTokens: cachedTokens ?? 0, batchRows: 1, batchDeltas: 0 } as const
       yield [i, { type: 'ended', end }] as const
     }
   }
   const events = await Array.fromAsync(answerEvents(source(), new Map(choices), [7, 9], () => {}))
-  expect(events.at(-1)).toMatchObject({ usage: { prompt_tokens: 16, cached_tokens: 7, completion_tokens: 0 } })
+  const last = events.at(-1)
+  return last?.event === 'done' ? last.usage : undefined
+}
+
+test('the cached tokens of several prompts are added up, of one prompt those that no choice had to compute', async () => {
+  expect(await usageOf([3, 5, 0, 8])).toEqual({ prompt_tokens: 16, cached_tokens: 3, completion_tokens: 0 })
+  expect(await usageOf([3, 5, 8, 6])).toMatchObject({ cached_tokens: 9 })
+})
+
+test('a choice that never began says nothing of what was cached', async () => {
+  expect(await usageOf([3, undefined, 8, 8])).toMatchObject({ cached_tokens: 11 })
+  expect(await usageOf([undefined, undefined, 8, 8])).toMatchObject({ cached_tokens: 8 })
 })

@@ -7,7 +7,11 @@ import { AdapterTemplates } from '../../../gpu-backend/model/adapter-templates.t
 import { expectOneSentence } from '../../support/one-sentence.ts'
 
 const templates = new AdapterTemplates()
-const input = { messages: [{ role: 'user' as const, content: 'Hi' }], bos_token: '<s>', eos_token: '</s>' }
+const input = {
+  messages: [{ role: 'user' as const, content: 'Hi' }],
+  extras: {},
+  specials: { bos_token: '<s>', eos_token: '</s>' },
+}
 afterAll(() => templates.close())
 
 async function refusal(template: string, its = templates): Promise<string> {
@@ -49,6 +53,23 @@ describe("an adapter's chat template", () => {
     // It is known now, and not run again.
     expect(await refusal(template)).toContain('too much time or memory')
     expect(await templates.render('acme', '{{ bos_token }}', input)).toBe('<s>')
+  })
+
+  test('that is the model’s own and takes too much is refused for the conversation alone, which the next one is not', async () => {
+    const template =
+      '{% for i in range(messages[0].content | int) %}{% for j in range(3000) %}{{ i * j }}{% endfor %}{% endfor %}'
+    const render = (content: string) =>
+      templates.render('acme', template, { ...input, messages: [{ role: 'user', content }] }, 'model')
+    for (const _ of [1, 2]) {
+      const error = await render('3000').catch((reason: unknown) => reason)
+      if (!(error instanceof BackendError)) throw error
+      expect(error.message).toContain('with these tools and calls')
+      expectOneSentence(error.message)
+    }
+    expect(await render('0')).toBe('')
+    await expect(templates.render('acme', '{{ raise_exception("no") }}', input, 'model')).rejects.toThrow(
+      "The model's chat template refuses these messages: no.",
+    )
   })
 
   test('sees nothing of the process but what it is given', async () => {
@@ -148,6 +169,7 @@ describe("an adapter's chat template that is not heard of in time", () => {
   })
 
   test('because it was closed is not refused for it', async () => {
+    processes[0]!.kill('SIGSTOP')
     const pending = [1, 2, 3].map(() => quick.render('acme', HI, input).catch((error: unknown) => error))
     await setImmediate()
     quick.close()

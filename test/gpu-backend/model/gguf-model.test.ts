@@ -1,7 +1,9 @@
 // GGUF base models against gguf-py and transformers: every type's values to the last bit, the order of q and k, the logits.
 import { createHash } from 'node:crypto'
+import { cpSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { EMBEDDED_MODEL } from '../../../gpu-backend/config.ts'
 import { graphPath } from '../../../gpu-backend/engine/onnx/built-graph.ts'
 import { Runner } from '../../../gpu-backend/engine/onnx/runner.ts'
 import { identify } from '../../../gpu-backend/model/identify.ts'
@@ -51,4 +53,17 @@ describe.each(Object.entries(gguf))('the GGUF file %s', (name, tensors) => {
       runner.release()
     }
   })
+})
+
+it('a GGUF file with a tokenizer.json beside it is read with that, and with what the file says of its tokens', async () => {
+  const alone = await openModelSource(join(ARCHITECTURES, 'q8_0.gguf'))
+  const dir = join(cache, 'beside')
+  mkdirSync(dir)
+  cpSync(join(ARCHITECTURES, 'q8_0.gguf'), join(dir, 'q8_0.gguf'))
+  cpSync(join(EMBEDDED_MODEL, 'tokenizer.json'), join(dir, 'tokenizer.json'))
+  const { tokenizer } = await openModelSource(join(dir, 'q8_0.gguf'))
+  expect(tokenizer.tokenizer).not.toEqual(alone.tokenizer.tokenizer)
+  const { bosToken, eosToken, eosTokenIds } = alone.tokenizer
+  expect(bosToken).not.toBe('')
+  expect(tokenizer).toMatchObject({ bosToken, eosToken, eosTokenIds })
 })

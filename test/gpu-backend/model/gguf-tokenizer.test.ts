@@ -1,6 +1,6 @@
 // The tokenizer inside a GGUF file, rebuilt: what is split where, what is added, and what begins and ends a text.
 import { expect, test } from 'vitest'
-import { ggufTokenizer } from '../../../gpu-backend/model/gguf-tokenizer.ts'
+import { ggufTokenizer, withGgufTokens } from '../../../gpu-backend/model/gguf-tokenizer.ts'
 import { Tokenizer } from '../../../gpu-backend/model/tokenizer.ts'
 
 const TOKENS = ['<s>', '</s>', '<|turn|>', '1', '2', '12', 'a', 'b', 'ab', 'Ã', '©', 'e', 'Ġ', "'", 's', "'s"]
@@ -74,4 +74,23 @@ test('conversations with tools are written with the template that the file has f
   const tools = [{ type: 'function' as const, function: { name: 'add' } }]
   expect(tokenizer(templates).renderChat(messages)).toBe('plain')
   expect(tokenizer(templates).renderChat(messages, { tools })).toBe('add')
+})
+
+test('what the files beside a GGUF do not say, its metadata do, and an answer ends with the end tokens of both', () => {
+  const metadata = {
+    // Of a kind that cannot be rebuilt.
+    'tokenizer.ggml.model': 'llama',
+    'tokenizer.ggml.tokens': TOKENS,
+    'tokenizer.ggml.token_type': TOKENS.map((_, id) => (id < 3 ? 3 : 1)),
+    'tokenizer.ggml.bos_token_id': 0,
+    'tokenizer.ggml.eos_token_id': 1,
+    'tokenizer.chat_template': 'plain',
+    'tokenizer.chat_template.tool_use': 'tools',
+  }
+  const header = { metadata: new Map(Object.entries(metadata)), tensors: new Map() }
+  const bare = { tokenizer: {}, config: {}, bosToken: '', eosToken: '', chatTemplate: undefined, eosTokenIds: [7] }
+  const said = { bosToken: '<s>', eosToken: '</s>', chatTemplate: 'plain', toolTemplate: 'tools', eosTokenIds: [7, 1] }
+  expect(withGgufTokens('model.gguf', header, bare)).toEqual({ ...bare, ...said })
+  const full = { ...bare, bosToken: '[', eosToken: ']', chatTemplate: 'own' }
+  expect(withGgufTokens('model.gguf', header, full)).toEqual({ ...full, toolTemplate: undefined, eosTokenIds: [7, 1] })
 })

@@ -33,6 +33,18 @@ beforeEach(() => {
 const configure = (config: object) => writeFileSync(join(dir, 'tokenizer_config.json'), JSON.stringify(config))
 const open = () => new Tokenizer(tokenizerFiles(dir, []))
 
+test('an answer ends with the end tokens of config.json and with that of the tokenizer, a special token or a word', () => {
+  const eos = (eos_token: unknown) => {
+    configure({ eos_token })
+    return tokenizerFiles(dir, [0]).eosTokenIds
+  }
+  expect(eos('<|im_end|>')).toEqual([0, 2])
+  expect(eos({ content: '<|im_end|>' })).toEqual([0, 2])
+  const word = new Tokenizer(tokenizerFiles(dir, [])).encode('a')
+  expect(eos('a')).toEqual([0, ...word])
+  for (const token of [null, '<|endoftext|>', 'no such token']) expect(eos(token)).toEqual([0])
+})
+
 describe('a conversation with tools is written with', () => {
   test('the template "tool_use" of tokenizer_config.json, others with "default"', () => {
     configure({

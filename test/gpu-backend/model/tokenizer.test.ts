@@ -109,6 +109,10 @@ describe('the tokenizer', () => {
     expect(tokenizer.encodeChat(messages)).toEqual(tokenizer.encode(tokenizer.renderChat(messages)))
   })
 
+  test('knows the texts of special tokens, which are not shown', () => {
+    expect(['<|im_end|>', 'a', '<tool_call>'].map((text) => tokenizer.isHidden(text))).toEqual([true, false, false])
+  })
+
   test('refuses messages that the template refuses, and chat where there is no template', () => {
     const refused = (action: () => unknown) => {
       try {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { ToolCallReader } from '../../../gpu-backend/tools/tool-call-reader.ts'
 import { toolFormatOf } from '../../../gpu-backend/tools/tool-format.ts'
 import fc from '../../support/properties.ts'
@@ -60,6 +60,17 @@ const ANSWERS: readonly [Family, string, Read][] = [
     'hermes',
     '<tool_call>{"name": "say", "arguments": {"text": "</tool_call>"}}</tool_call>',
     { text: '', calls: [['say', { text: '</tool_call>' }]] },
+  ],
+  [
+    'hermes',
+    `<tool_call>not JSON</tool_call>\n<tool_call>${TIME}</tool_call>`,
+    { text: '<tool_call>not JSON</tool_call>', calls: [time!] },
+  ],
+  ['hermes', `<tool_call>${TIME}</tool_`, { text: '', calls: [time!] }],
+  [
+    'hermes',
+    String.raw`<tool_call>{"name": "say", "arguments": {"text": "\"</tool_call>\\"}}</tool_call>.`,
+    { text: '.', calls: [['say', { text: '"</tool_call>\\' }]] },
   ],
   ['mistral', `[TOOL_CALLS] [${WEATHER}, ${TIME}]`, { text: '', calls: [weather!, time!] }],
   ['mistral', `Well. [TOOL_CALLS][${TIME}]`, { text: 'Well.', calls: [time!] }],
@@ -149,6 +160,38 @@ describe('a reader of tool calls', () => {
     expect(read(hermes, [call, call, 'and more'])).toEqual({ text: '', calls: [time] })
     expect(hermes.isFull).toBe(true)
     expect(read(reader('mistral', false, 1), [`[TOOL_CALLS][${TIME},${TIME}]`]).calls).toHaveLength(1)
+  })
+
+  test.each(['<tool_call>"', '<tool_call>', '<tool_call>{}'])(
+    'looks at no call twice, however many marks of an end follow %j',
+    (begin) => {
+      const parse = vi.spyOn(JSON, 'parse')
+      const pieces = [begin, ...new Array<string>(8000).fill('</tool_call>')]
+      const { text } = read(reader('hermes'), pieces)
+      expect(text).toBe(pieces.join(''))
+      expect(parse).toHaveBeenCalledTimes(1)
+      parse.mockRestore()
+    },
+  )
+
+  test.each([
+    ['hermes', (json: string) => `<tool_call>{"name": "time", "arguments": ${json}}</tool_call>`],
+    ['mistral', (json: string) => `[TOOL_CALLS] [{"name": "time", "arguments": ${JSON.stringify(json)}}]`],
+    ['llama', (json: string) => `{"name": "time", "parameters": ${json}}`],
+  ] as const)('of the %s format tells numbers as the model wrote them', (family, answer) => {
+    const json = '{"user":175928847299117063,"x":5.0,"y":[-0.0,1e400,1.10,7]}'
+    const one = reader(family)
+    const calls = [...one.push(answer(json)).calls, ...one.end().calls]
+    expect(calls.map(({ function: called }) => called.arguments)).toEqual([json])
+  })
+
+  test.each([
+    ['a number for arguments', '{"name": "time", "arguments": 5.0}'],
+    ['arguments nested deeply', `{"name": "time", "arguments": {"a": ${'['.repeat(9000)}${']'.repeat(9000)}}}`],
+    ['a name of any length', `{"name": "${'x'.repeat(300)}", "arguments": {}}`],
+  ])('takes %s for no call', (_, json) => {
+    const answer = `<tool_call>${json}</tool_call>`
+    expect(read(reader('hermes'), [answer])).toEqual({ text: answer, calls: [] })
   })
 
   test('gives each call an id of its own, of nine letters and digits for Mistral, whose templates ask for that', () => {

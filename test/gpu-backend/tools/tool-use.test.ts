@@ -62,15 +62,53 @@ describe('the use of tools', () => {
     expect(useOf(asked, TOOL_TEMPLATES.hermes)).toMatchObject({ promptEnd: '', sampling: asked.sampling })
   })
 
-  test('reads no calls from an answer that is held to a format, but from one that is held to none', () => {
-    const ofFormat = (response_format: ResponseFormat) =>
-      request({ tools: [tool('time')], sampling: SamplingParams.parse({ response_format }) })
-    const schema = { type: 'object', properties: { name: { type: 'string' } }, required: ['name'] }
-    for (const template of Object.values(TOOL_TEMPLATES)) {
-      for (const format of [{ type: 'json_object' }, { type: 'json_schema', json_schema: { schema } }] as const) {
-        expect(useOf(ofFormat(format), template)!.reader()).toBeUndefined()
+  const ofFormat = (response_format: ResponseFormat, extra = {}) =>
+    request({ tools: [tool('time'), tool('tide')], sampling: SamplingParams.parse({ response_format }), ...extra })
+  const SCHEMA = { type: 'object', properties: { name: { type: 'string' } }, required: ['name'] }
+  const FORMATS: readonly ResponseFormat[] = [
+    { type: 'json_object' },
+    { type: 'json_schema', json_schema: { schema: SCHEMA } },
+  ]
+
+  test.each(FORMATS)(
+    'holds an answer to the format %j or to calls of the tools, where marks tell them apart',
+    (format) => {
+      const instead = {
+        ...{ open: '<tool_call>', close: '</tool_call>', isRepeated: true },
+        schema: {
+          type: 'object',
+          properties: { name: { enum: ['time', 'tide'] }, arguments: { type: 'object' } },
+          required: ['name', 'arguments'],
+          additionalProperties: false,
+        },
       }
-      expect(useOf(ofFormat({ type: 'text' }), template)!.reader()).toBeDefined()
+      const use = useOf(ofFormat(format), TOOL_TEMPLATES.hermes)!
+      expect(use.sampling.response_format).toEqual({ ...format, instead })
+      expect(use.promptEnd).toBe('')
+      const reader = use.reader()
+      expect(reader.push('<tool_call>{"name": "tide", "arguments": {}}</tool_call>').calls).toHaveLength(1)
+      const one = useOf(ofFormat(format, { parallel_tool_calls: false }), TOOL_TEMPLATES.hermes)!
+      expect(one.sampling.response_format).toMatchObject({ instead: { isRepeated: false } })
+    },
+  )
+
+  test.each(FORMATS)('is refused beside the format %j where no marks tell calls apart from it', (format) => {
+    const refusals = [
+      ...[TOOL_TEMPLATES.mistral, TOOL_TEMPLATES.llama].map((template) => () => useOf(ofFormat(format), template)),
+      // Of a token that is no text a grammar of text knows nothing.
+      () => toolUse(ofFormat(format), TOOL_TEMPLATES.hermes, compileResponseFormat, (token) => token === '<tool_call>'),
+    ].map(refusal)
+    for (const { code, param, message } of refusals) {
+      expect({ code, param }).toEqual({ code: 'bad_request', param: 'tools' })
+      expectOneSentence(message)
+    }
+  })
+
+  test('is the same beside a format that is none', () => {
+    for (const template of Object.values(TOOL_TEMPLATES)) {
+      expect(useOf(ofFormat({ type: 'text' }), template)).toMatchObject({
+        sampling: { response_format: { type: 'text' } },
+      })
     }
   })
 
@@ -83,6 +121,16 @@ describe('the use of tools', () => {
       expect(read(asked, '{"name": "tide", "parameters": {}}')).toEqual(['tide'])
       expect(read(asked, '{"name": "Alice", "parameters": {}}')).toEqual([])
     }
+  })
+
+  test('reads one call of an answer whose template takes no more in a message', () => {
+    const reads = (template: string, text: string) => {
+      const reader = useOf(request({ tools: [tool('time')] }), template)!.reader()!
+      return [...reader.push(text).calls, ...reader.end().calls].length
+    }
+    const several = '{"name": "time", "parameters": {}}; {"name": "time", "parameters": {}}'
+    expect(reads(TOOL_TEMPLATES.llama, several)).toBe(1)
+    expect(reads(TOOL_TEMPLATES.llama.replace(/length == 1/, 'length'), several)).toBe(2)
   })
 
   test('begins the call that must be made, and holds it to the parameters, with their own references', () => {

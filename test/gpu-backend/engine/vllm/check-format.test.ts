@@ -54,3 +54,8 @@ test.each<[Schema, string]>([
 test('a schema that our grammars cannot hold to is refused on vLLM as well', () => {
   expect(refusal({ type: 'number', multipleOf: 3 })).toContain('multipleOf')
 })
+
+test('an answer that may be calls instead is refused on vLLM, whose grammar of a schema has nothing beside it', () => {
+  const instead = { open: '<call>', close: '</call>', schema: { type: 'object' }, isRepeated: true }
+  expect(() => checkFormat({ type: 'json_object', instead })).toThrow('not supported on vLLM')
+})
