@@ -1,9 +1,10 @@
 // The cron trigger's work: erases what deletions, and publications that broke off, have left behind, on backends that were down
-// or where the edge died in between, and uploads that nobody goes on with; and sums up old usage records. Every step may be
-// repeated; what has been published since is left alone.
+// or where the edge died in between, uploads that nobody goes on with, and files for browsers that no manifest names; and sums
+// up old usage records. Every step may be repeated; what has been published since is left alone.
 import type { Edge } from './edge.ts'
 import type { Bindings } from './env.ts'
 import { tryEraseTenant } from './erase-tenant.ts'
+import { eraseUnnamedFiles } from './registry/browser-models.ts'
 import { endErasures, takeErasures } from './registry/erasures.ts'
 import { eraseOrphans } from './registry/orphans.ts'
 import { halfDeletedTenants } from './registry/tenant-deletion.ts'
@@ -21,6 +22,7 @@ export async function sweep(edge: Edge, env: Bindings, nowMs: number): Promise<v
     () => abandonClaims(env.DB, nowMs),
     ...uploads.map((upload) => () => eraseUpload(env.DB, edge.objects, upload)),
     ...tenants.map((id) => () => tryEraseTenant(edge, env, id, requestId)),
+    () => eraseUnnamedFiles(env.DB, edge.browserFiles, nowMs),
     () => sumUpUsage(edge, env.DB, nowMs),
   ]
   // Each is tried again the next minute, and none keeps the others from their turn.

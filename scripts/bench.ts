@@ -1,6 +1,5 @@
 // npm run bench: the real server, the bare decode loop of the same graph and the peers, in one run and in turns.
 // Every figure is the median over rounds whose order is turned each time; what is compared was measured side by side.
-import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { EMBEDDED_MODEL } from '../gpu-backend/config.ts'
@@ -29,7 +28,9 @@ import {
   startServer,
 } from './bench/servers.ts'
 import { type Figures, median, medians, summarize } from './bench/timing.ts'
+import { callersFolder } from './callers-folder.ts'
 import { outFile, parseFlags, someOf, text, wholeNumber, wholeNumbers } from './parse-flags.ts'
+import { passingFolder } from './passing-folder.ts'
 import { runScript } from './run-script.ts'
 
 const HELP = `npm run bench -- [options]
@@ -67,6 +68,7 @@ const DELTA_SHARE = 4
 const TOKENS_WHILE_ONE_BEGINS = 3
 const PARTS = ['decode', 'loop', 'deltas', 'sampled', 'prefill', 'cold', 'disturbed', 'zipf'] as const
 
+process.chdir(callersFolder('bench', process.env))
 const flags = parseFlags(HELP, {
   weights: someOf(WEIGHT_FORMATS, ['int8', 'int4']),
   streams: wholeNumbers([1, 4, 8, 16, 32]),
@@ -89,7 +91,7 @@ async function main(): Promise<void> {
   if (flags.peers) requirePeers(flags.peers)
   const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
   const report = new Report(basename(model), RANK, flags)
-  const dataDir = mkdtempSync(join(tmpdir(), 'polylora-bench-'))
+  const { path: dataDir, release } = passingFolder(tmpdir())
   try {
     const tokenizer = new Tokenizer((await openModelSource(model)).tokenizer)
     const asPrompt = (text: string): Prompt => ({
@@ -106,7 +108,7 @@ async function main(): Promise<void> {
     if (only.includes('zipf')) await measureZipf(setup, report)
     report.save()
   } finally {
-    rmSync(dataDir, { recursive: true, force: true })
+    await release()
   }
   process.stdout.write(report.goals())
 }

@@ -81,6 +81,11 @@ export function noEdge(edge: EdgeAddress, path: string): CliError {
   return new CliError(`${edge.url} answered ${path} with something else than a Polylora edge would; check --edge.`, 3)
 }
 
+/** What fetch throws while a body is read. */
+export function isBrokenConnection(error: unknown): boolean {
+  return error instanceof TypeError && (error.message === 'terminated' || error.message === 'fetch failed')
+}
+
 interface Upload {
   readonly file: string
   /** The bytes of the file that are sent: `end` is excluded. */

@@ -5,6 +5,7 @@ import { statfs } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { backoffMs } from './backoff.ts'
+import { callersFolder } from './callers-folder.ts'
 import { CliError } from './cli-error.ts'
 import type { Terminal } from './command.ts'
 import { followProxy } from './follow-proxy.ts'
@@ -95,17 +96,14 @@ async function pull(id: string, flags: Flags, terminal: Terminal, surroundings: 
   if (!HUB_ID.test(id) || /^\.+(?:\/|$)|\.gguf$/.test(id)) {
     throw new CliError(`There is no model at ${id}: give a path that exists or a Hub id like org/name.`)
   }
-  if (['1', 'true', 'yes', 'on'].includes((terminal.env.HF_HUB_OFFLINE ?? '').toLowerCase())) {
-    throw new CliError(`HF_HUB_OFFLINE is set, so ${id} is not downloaded; give the path of a model that is here.`)
-  }
-  const hub = hubFromEnvironment(terminal.env)
+  const hub = hubFromEnvironment(terminal.env, id)
   const revision = await listRevision(hub, id, flags.revision ?? 'main')
   const dir = resolve(flags.to ?? join(surroundings.root, '.polylora', 'models', id.replace('/', '--')))
   terminal.stdout.write(`${id} at ${revision.commit.slice(0, 12)} -> ${shown(dir)}\n`)
   if (flags.file !== undefined) {
     const file = ggufFile(id, revision.files, flags.file)
     await download(hub, revision, [file], dir, terminal, surroundings)
-    return join(dir, basename(file.path))
+    return join(dir, nameOf(file))
   }
   const files = huggingFaceFiles(id, revision.files)
   await download(hub, revision, files, dir, terminal, surroundings)
@@ -124,12 +122,11 @@ async function download(
   terminal: Terminal,
   surroundings: Surroundings,
 ): Promise<void> {
-  const targets = files.map((file) => ({ file, target: join(dir, basename(file.path)) }))
+  const targets = files.map((file) => ({ file, name: nameOf(file), target: join(dir, nameOf(file)) }))
   await requireRoom(targets, dir, surroundings)
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0)
   let done = 0
-  for (const { file, target } of targets) {
-    const name = basename(file.path)
+  for (const { file, name, target } of targets) {
     const fetched = await withProgress(terminal.stderr, (onProgress) =>
       downloadFile(hub, revision, file, target, {
         onProgress: (bytes) => onProgress(name, done + bytes, total),
@@ -139,6 +136,11 @@ async function download(
     done += file.bytes
     terminal.stdout.write(`  ${name}  ${formatBytes(file.bytes)}${fetched ? '' : '  (is here)'}\n`)
   }
+}
+
+/** Below the model's folder; a GGUF file is a model by itself, wherever it lies in its repository. */
+function nameOf({ path }: HubFile): string {
+  return path.endsWith('.gguf') ? basename(path) : path
 }
 
 /** Refuses before the first byte what cannot fit. */
@@ -176,6 +178,7 @@ function shown(path: string): string {
 
 if (import.meta.main) {
   await runScript(async () => {
+    process.chdir(callersFolder('model', process.env))
     followProxy(process.env)
     process.exitCode = await model(process.argv.slice(2), process)
   })

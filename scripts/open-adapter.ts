@@ -7,5 +7,7 @@ import { isHubId, openHubAdapter } from './hub/hub-adapter.ts'
 
 /** Throws CliError when there is nothing there. */
 export async function openAdapter(operand: string, terminal: Terminal): Promise<FileSet> {
-  return isHubId(operand) ? openHubAdapter(operand, hubFromEnvironment(terminal.env)) : openAdapterPath(operand)
+  return isHubId(operand)
+    ? openHubAdapter(operand, hubFromEnvironment(terminal.env, operand))
+    : openAdapterPath(operand)
 }

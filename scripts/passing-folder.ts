@@ -3,7 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+/** What ends a process that does not listen for it. */
+export const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** A tenth of a second apart, and each a tenth further. */
+const REMOVALS = 5
 
 export interface PassingFolder {
   readonly path: string
@@ -15,7 +19,8 @@ export interface PassingFolder {
 export function passingFolder(parent: string): PassingFolder {
   let path = ''
   const interrupted = (signal: NodeJS.Signals) => {
-    rmSync(path, { recursive: true, force: true })
+    // Again where a process that has just been ended still put something there.
+    rmSync(path, { recursive: true, force: true, maxRetries: REMOVALS })
     // Whoever else listens for it, as npm start does, ends the process in its own way: to send it again would be a second Ctrl-C.
     if (process.listenerCount(signal) === 0) process.kill(process.pid, signal)
   }

@@ -4,6 +4,7 @@
 import { AdapterError } from '../adapters/errors.ts'
 import { ProbeFailure } from '../functions/client/probe.ts'
 import { UnfinishedPublish } from '../functions/client/publish-adapter.ts'
+import { callersFolder } from './callers-folder.ts'
 import { CliError, type ExitCode } from './cli-error.ts'
 import { type Command, commandHelp, parseCommand, type Terminal } from './command.ts'
 import { alias } from './commands/alias.ts'
@@ -20,6 +21,7 @@ import { remove } from './commands/remove.ts'
 import { rollback } from './commands/rollback.ts'
 import { show } from './commands/show.ts'
 import { usage } from './commands/usage.ts'
+import { isBrokenConnection } from './edge-client.ts'
 import { followProxy } from './follow-proxy.ts'
 import { knownFailure, runScript } from './run-script.ts'
 
@@ -87,11 +89,6 @@ function describeFailure(error: unknown): { code: string; message: string; exitC
   return { code: 'internal', message: sentence, exitCode: 1 }
 }
 
-/** What fetch throws while a body is read. */
-function isBrokenConnection(error: unknown): boolean {
-  return error instanceof TypeError && (error.message === 'terminated' || error.message === 'fetch failed')
-}
-
 function overview(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))
   const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`)
@@ -108,6 +105,7 @@ function overview(): string {
 
 if (import.meta.main) {
   await runScript(async () => {
+    process.chdir(callersFolder('polylora', process.env))
     followProxy(process.env)
     process.exitCode = await polylora(process.argv.slice(2), process)
   })

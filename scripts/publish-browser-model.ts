@@ -1,9 +1,17 @@
 // Publishes the base model for browsers: builds its files, uploads those that the edge lacks, then the manifest that names them.
-import { BrowserModelState } from '../functions/routes/browser-answers.ts'
-import { BrowserModel, modelFiles } from '../gpu-backend/browser/manifest.ts'
-import { type BrowserModelOptions, buildBrowserFiles } from '../gpu-backend/engine/onnx/browser-files.ts'
+// Invariant: what has arrived is not sent again, in this run or in the next.
+import { fewAtOnce } from '../functions/router/few-at-once.ts'
+import { BrowserModelState, StoredFile } from '../functions/routes/browser-answers.ts'
+import { BrowserModel, type ModelFile, modelFiles } from '../gpu-backend/browser/manifest.ts'
+import {
+  type BrowserFiles,
+  type BrowserModelOptions,
+  buildBrowserFiles,
+} from '../gpu-backend/engine/onnx/browser-files.ts'
+import { backoffMs } from './backoff.ts'
 import { CliError } from './cli-error.ts'
-import { callEdge, callEdgeJson, type EdgeAddress } from './edge-client.ts'
+import { callEdge, callEdgeJson, type EdgeAddress, tryCallEdgeJson } from './edge-client.ts'
+import { patiently } from './patiently.ts'
 
 export interface PublishedBrowserModel {
   readonly manifest: BrowserModel
@@ -12,33 +20,66 @@ export interface PublishedBrowserModel {
   readonly uploadedBytes: number
 }
 
+interface Settings {
+  readonly onProgress?: (uploadedBytes: number, totalBytes: number) => void
+  /** Waited after the n-th attempt at a file. */
+  readonly retryDelayMs?: (attempt: number) => number
+}
+
 /** `edge.apiKey` is the operator's. Throws CliError, or StartupError where the model cannot be used. */
 export async function publishBrowserModel(
   edge: EdgeAddress,
   options: BrowserModelOptions,
-  onProgress: (uploadedBytes: number, totalBytes: number) => void = () => {},
+  { onProgress = () => {}, retryDelayMs = backoffMs }: Settings = {},
 ): Promise<PublishedBrowserModel> {
   const { manifest, read } = await buildBrowserFiles(options)
   const files = modelFiles(manifest)
-  const { base, model } = await callEdgeJson(edge, '/admin/v1/browser/model', BrowserModelState)
+  const { base } = await callEdgeJson(edge, '/admin/v1/browser/model', BrowserModelState)
   if (base.fingerprint !== manifest.base.fingerprint) {
     throw new CliError(
       `The backends serve ${base.name}, ${base.fingerprint}; ${options.modelPath} is another model, ${manifest.base.fingerprint}.`,
     )
   }
-  const there = new Set(model ? modelFiles(model).map(({ digest }) => digest) : [])
-  const missing = files.filter(({ digest }) => !there.has(digest))
-  const sum = (some: readonly { readonly bytes: number }[]) => some.reduce((total, { bytes }) => total + bytes, 0)
-  let uploadedBytes = 0
-  for (const { digest, bytes } of missing) {
-    await callEdge(edge, `/admin/v1/browser/files/${digest}`, { method: 'PUT', body: await read(digest) })
-    uploadedBytes += bytes
-    onProgress(uploadedBytes, sum(missing))
-  }
+  const isStored = ({ digest, bytes }: ModelFile) =>
+    patiently(async () => (await tryCallEdgeJson(edge, pathOf(digest), StoredFile))?.bytes === bytes, retryDelayMs)
+  const stored = await fewAtOnce(files, isStored)
+  const missing = files.filter((_, i) => !stored[i])
+  await upload(edge, missing, read, { onProgress, retryDelayMs })
   const init = { method: 'PUT', body: JSON.stringify(manifest) }
   return {
     manifest: await callEdgeJson(edge, '/admin/v1/browser/model', BrowserModel, init),
-    bytes: sum(files),
-    uploadedBytes,
+    bytes: sizeOf(files),
+    uploadedBytes: sizeOf(missing),
   }
+}
+
+async function upload(
+  edge: EdgeAddress,
+  files: readonly ModelFile[],
+  read: BrowserFiles['read'],
+  { onProgress, retryDelayMs }: Required<Settings>,
+): Promise<void> {
+  const total = sizeOf(files)
+  let done = 0
+  for (const { digest, bytes } of files) {
+    onProgress(done, total)
+    const put = async () => callEdge(edge, pathOf(digest), { method: 'PUT', body: await read(digest) })
+    await patiently(put, retryDelayMs).catch((error: unknown) => {
+      throw error instanceof CliError && error.exitCode === 3 ? brokeOff(error, done, total) : error
+    })
+    done += bytes
+  }
+  onProgress(done, total)
+}
+
+function brokeOff({ message }: CliError, done: number, total: number): CliError {
+  return new CliError(`${message} ${done} of ${total} bytes have arrived; run it again to go on from there.`, 3)
+}
+
+function pathOf(digest: string): string {
+  return `/admin/v1/browser/files/${digest}`
+}
+
+function sizeOf(files: readonly ModelFile[]): number {
+  return files.reduce((total, { bytes }) => total + bytes, 0)
 }

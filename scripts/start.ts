@@ -10,6 +10,7 @@ import { EMBEDDED_MODEL, EMBEDDED_NAME } from '../gpu-backend/config.ts'
 import { identify } from '../gpu-backend/model/identify.ts'
 import { openModelSource } from '../gpu-backend/model/open-model.ts'
 import { BackendInfo } from '../gpu-backend/protocol.ts'
+import { callersFolder } from './callers-folder.ts'
 import { CliError } from './cli-error.ts'
 import { callEdgeJson } from './edge-client.ts'
 import { behindNoProxy } from './follow-proxy.ts'
@@ -39,7 +40,7 @@ interface Running {
 }
 
 async function main(): Promise<void> {
-  const options = parseStartOptions(process.argv.slice(2))
+  const options = parseStartOptions(process.argv.slice(2), callersFolder('start', process.env))
   if (!options) return void process.stdout.write(START_HELP)
   // Whoever reads our output may stop reading, as `head` does: the servers go on.
   process.stdout.on('error', () => undefined)

@@ -1,7 +1,8 @@
 // The README's map against the repository, and every folder's README against its three promises.
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -38,3 +39,24 @@ test.each(FOLDERS)('the files that %s/README.md maps are there', (folder) => {
   })
   expect(missing).toEqual([])
 })
+
+test('no page has a key on the command line that npm run would repeat on its output', () => {
+  const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: ROOT, encoding: 'utf8' }).trim().split('\n')
+  const lines = pages.flatMap((page) => read(page).split('\n'))
+  expect(lines.filter((line) => /npm run .*--(?:admin|api)-key/.test(line))).toEqual([])
+  expect(lines.some((line) => line.includes('npx polylora '))).toBe(true)
+})
+
+test('npx polylora, as the pages have it, writes nothing but its answer, from any folder of the checkout', async () => {
+  const cwd = join(ROOT, 'test/golden/formats')
+  const { stdout } = await promisify(execFile)('npx', ['polylora', 'inspect', './peft-plain', '--json'], { cwd })
+  expect(JSON.parse(stdout)).toMatchObject({ sourceFormat: 'peft' })
+})
+
+test.each(['Dockerfile', 'Dockerfile.vllm', 'compose.vllm.yaml'])(
+  '%s lets this machine alone reach the backend, which speaks plain HTTP',
+  (file) => {
+    const published = [...read(`gpu-backend/${file}`).matchAll(/(?:-p |ports: \[')([\d.:]+)/g)].map(([, port]) => port)
+    expect(published).toEqual(['127.0.0.1:8788:8788'])
+  },
+)

@@ -61,6 +61,8 @@ export interface ObjectStore {
   put(digest: Digest, body: ReadableStream<Uint8Array>, bytes: number): Promise<void>
   /** The object's bytes, or those of `range`, and their number; undefined where storage has none. */
   tryOpen(digest: Digest, range?: ByteRange): Promise<{ body: ReadableStream<Uint8Array>; bytes: number } | undefined>
+  /** The object's size; undefined where storage has none. */
+  tryGetBytes(digest: Digest): Promise<number | undefined>
   delete(digests: readonly Digest[]): Promise<void>
 
   /** As `put`, for a part with a digest of its own; it replaces one that is there. */

@@ -36,6 +36,9 @@ export function r2Store({ DELTAS: bucket }: Bindings, folder: Folder): ObjectSto
       const object = await bucket.get(objectKey(folder, digest), wanted ? { range: wanted } : {})
       return object ? { body: object.body, bytes: wanted?.length ?? object.size } : undefined
     },
+    async tryGetBytes(digest) {
+      return (await bucket.head(objectKey(folder, digest)))?.size
+    },
     async delete(digests) {
       if (digests.length > 0) await bucket.delete(digests.map((digest) => objectKey(folder, digest)))
     },

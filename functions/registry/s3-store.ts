@@ -110,6 +110,7 @@ export function s3Store(env: Bindings, folder: Folder): ObjectStore {
   return {
     put: (digest, body, bytes) => put(objectKey(folder, digest), digest, body, bytes),
     tryOpen: (digest, range) => tryOpen(objectKey(folder, digest), range),
+    tryGetBytes: (digest) => tryGetBytes(objectKey(folder, digest)),
     async delete(digests) {
       for (const digest of digests) await remove(objectKey(folder, digest))
     },

@@ -14,6 +14,7 @@ export function withNamedFailures(store: ObjectStore): ObjectStore {
   return {
     put: (...call) => named(store.put(...call)),
     tryOpen: (...call) => named(soon(store.tryOpen(...call))),
+    tryGetBytes: (...call) => named(soon(store.tryGetBytes(...call))),
     delete: (...call) => named(store.delete(...call)),
     putPart: (...call) => named(store.putPart(...call)),
     listParts: (...call) => named(store.listParts(...call)),

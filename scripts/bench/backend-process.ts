@@ -3,10 +3,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { Agent } from 'node:http'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
+import { importCapabilityKey, mintCapability, type Work } from '../../gpu-backend/capability.ts'
 import { BackendInfo, GenerateEvent, type GenerateRequest, SamplingParams } from '../../gpu-backend/protocol.ts'
 import { CliError } from '../cli-error.ts'
-import { endProcess } from './end-process.ts'
+import { endProcess, endWithUs } from './end-process.ts'
 import { postTimed } from './post-timed.ts'
 import type { Timing } from './timing.ts'
 
@@ -36,6 +36,7 @@ export class BackendProcess {
       env: { ...process.env, POLYLORA_BACKEND_SECRET: SECRET },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
+    endWithUs(child)
     let last = 'it said nothing'
     const url = await new Promise<string>((resolve, reject) => {
       child.once('exit', () => reject(new CliError(`The backend did not start: ${last}`)))
@@ -53,14 +54,14 @@ export class BackendProcess {
   }
 
   async admit(digest: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const headers = { authorization: `Bearer ${await this.#token(digest, 'publisher')}` }
+    const headers = { authorization: `Bearer ${await this.#token('admit', digest, 'publisher')}` }
     const response = await fetch(`${this.#url}/v1/adapters/${digest}`, { method: 'PUT', headers, body: bytes })
     if (!response.ok) throw new Error(`The backend refused a delta: ${await response.text()}`)
   }
 
   /** Generates and reports when each token came. Another tenant asks each time: what one has is not found again for the next. */
   async generate(request: GenerateRequest, tenant: string = crypto.randomUUID()): Promise<Timing> {
-    const headers = { authorization: `Bearer ${await this.#token(request.delta, tenant)}` }
+    const headers = { authorization: `Bearer ${await this.#token('generate', request.delta, tenant)}` }
     const { sentMs, lines } = await postTimed(`${this.#url}/v1/generate`, { headers, agent: this.#agent }, request)
     const tokenTimesMs: number[] = []
     for (const { ms, line } of lines) {
@@ -84,8 +85,9 @@ export class BackendProcess {
     await endProcess(this.#child)
   }
 
-  #token(delta: string | null, tenant: string): Promise<string> {
+  #token(work: Work, delta: string | null, tenant: string): Promise<string> {
     return mintCapability(this.#key, {
+      work,
       tenant,
       delta,
       request_id: crypto.randomUUID(),

@@ -1,6 +1,6 @@
 // npx node scripts/bench/drafts.ts: what it gives that a sequence alone has tokens tried before they are known. Every figure is of
 // the real backend over HTTP.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as z from 'zod'
@@ -13,6 +13,7 @@ import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { SamplingParams } from '../../gpu-backend/protocol.ts'
 import { openAdapterPath } from '../directory-files.ts'
 import { oneOf, parseFlags, wholeNumber } from '../parse-flags.ts'
+import { passingFolder } from '../passing-folder.ts'
 import { runScript } from '../run-script.ts'
 import { listSamples } from '../start/samples.ts'
 import { BackendProcess } from './backend-process.ts'
@@ -112,7 +113,7 @@ async function askAll(
 
 await runScript(async () => {
   const model = process.env.POLYLORA_BENCH_MODEL
-  const dataDir = mkdtempSync(join(tmpdir(), 'polylora-drafts-'))
+  const { path: dataDir, release } = passingFolder(tmpdir())
   const args = ['--model', model ?? EMBEDDED_MODEL, '--data-dir', dataDir, '--weights', 'int8', '--context', '1024']
   const backend = await BackendProcess.start(args)
   try {
@@ -131,7 +132,7 @@ await runScript(async () => {
     tell('medians from the second round on, one tenant', one.slice(1))
   } finally {
     await backend.stop()
-    rmSync(dataDir, { recursive: true, force: true })
+    await release()
   }
 })
 

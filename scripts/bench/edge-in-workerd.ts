@@ -9,6 +9,7 @@ import type { D1Database } from '@cloudflare/workers-types'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import { OFFLINE, WRANGLER } from '../start/launch.ts'
 import { prepareDatabase } from '../start/local-registry.ts'
+import { readRuntime } from '../start/worker-config.ts'
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -29,8 +30,7 @@ export async function startEdgeInWorkerd({ backendUrl, secret, tenants, outDir }
       name: 'polylora',
       modules: true,
       script: readFileSync(join(outDir, 'index.js'), 'utf8'),
-      compatibilityDate: '2026-10-01',
-      compatibilityFlags: ['enable_request_signal'],
+      ...(await readRuntime()),
       cf: false,
       unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
       bindings: { BACKENDS: backendUrl, POLYLORA_BACKEND_SECRET: secret },

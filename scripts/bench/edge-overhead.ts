@@ -1,12 +1,12 @@
 // npx node scripts/bench/edge-overhead.ts: what the edge adds to the time to the first token.
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { importCapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
 import { CliError } from '../cli-error.ts'
 import { parseFlags, wholeNumber } from '../parse-flags.ts'
+import { passingFolder } from '../passing-folder.ts'
 import { runScript } from '../run-script.ts'
 import { HOST, launchBackend } from '../start/launch.ts'
 import { devKey } from '../start/local-registry.ts'
@@ -47,6 +47,7 @@ const key = await importCapabilityKey(secret)
 
 const token = () =>
   mintCapability(key, {
+    work: 'generate',
     tenant: TENANT,
     delta: null,
     request_id: crypto.randomUUID(),
@@ -104,7 +105,7 @@ async function measure(edgeUrl: string): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const state = mkdtempSync(join(tmpdir(), 'polylora-overhead-'))
+  const { path: state, release } = passingFolder(tmpdir())
   const backendOptions = threads === undefined ? [] : ['--threads', String(threads)]
   const backend = launchBackend({ backendPort, state, secret, backendOptions })
   try {
@@ -117,7 +118,7 @@ async function main(): Promise<void> {
     }
   } finally {
     await backend.stop()
-    rmSync(state, { recursive: true, force: true })
+    await release()
   }
 }
 

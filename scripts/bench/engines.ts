@@ -1,10 +1,11 @@
 // npx node scripts/bench/engines.ts: engines side by side on this machine's devices, the same base model, deltas, prompt and
 // number type. Each is a backend of its own; rounds go from one to the other and turn their order round.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { oneOf, outFile, parseFlags, someOf, text, wholeNumber, wholeNumbers } from '../parse-flags.ts'
+import { passingFolder } from '../passing-folder.ts'
 import { runScript } from '../run-script.ts'
 import { VLLM_COMMAND } from '../vllm-dir.ts'
 import { BackendProcess, greedy } from './backend-process.ts'
@@ -52,7 +53,7 @@ async function main(): Promise<void> {
   const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
   const streamCounts = flags.streams
   const most = Math.max(...streamCounts)
-  const root = mkdtempSync(join(tmpdir(), 'polylora-engines-'))
+  const { path: root, release } = passingFolder(tmpdir())
   const common = [
     ...['--model', model, '--weights', flags.weights, '--context', String(CONTEXT_TOKENS)],
     ...['--max-batch', String(most), '--memory', '4GB'],
@@ -84,7 +85,7 @@ async function main(): Promise<void> {
     }
   } finally {
     for (const backend of engines.values()) await backend.stop()
-    rmSync(root, { recursive: true, force: true })
+    await release()
   }
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify({ model, rank: RANK, rows }, null, 2)}\n`)
 }

@@ -1,11 +1,10 @@
 // npx node scripts/bench/steps.ts: what one step of the bare graph takes on a device, without server, tokenizer or sampler.
-import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
 import { CliError } from '../cli-error.ts'
 import { oneOf, parseFlags, wholeNumber, wholeNumbers } from '../parse-flags.ts'
+import { passingFolder } from '../passing-folder.ts'
 import { runScript } from '../run-script.ts'
 import { openBareRunner } from './bare-runner.ts'
 import { adaptersOf, MODES } from './contender.ts'
@@ -48,7 +47,7 @@ async function main(): Promise<void> {
     )
   }
   const maxRows = Math.max(...rowCounts)
-  const root = mkdtempSync(join(tmpdir(), 'polylora-steps-'))
+  const { path: root, release } = passingFolder(tmpdir())
   try {
     const { runner, delta } = await openBareRunner({
       model: process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL,
@@ -91,7 +90,7 @@ async function main(): Promise<void> {
     tell(`a prompt of ${PROMPT_TOKENS}, ${runner.chunkTokens} at a time`, times, PROMPT_TOKENS)
     runner.release()
   } finally {
-    rmSync(root, { recursive: true, force: true })
+    await release()
   }
 }
 

@@ -1,12 +1,12 @@
 // npx node scripts/bench/waits.ts: what a user waits for beside the model's own work. Every figure is of the real backend over
 // HTTP.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
 import { WEIGHT_FORMATS } from '../../gpu-backend/model/weight-formats.ts'
 import { SamplingParams } from '../../gpu-backend/protocol.ts'
 import { oneOf, outFile, parseFlags, wholeNumber } from '../parse-flags.ts'
+import { passingFolder } from '../passing-folder.ts'
 import { runScript } from '../run-script.ts'
 import { BackendProcess } from './backend-process.ts'
 import { gaps, quantile } from './timing.ts'
@@ -31,7 +31,7 @@ const flags = parseFlags(HELP, {
   json: outFile(),
 })
 const model = process.env.POLYLORA_BENCH_MODEL ?? EMBEDDED_MODEL
-const dataDir = mkdtempSync(join(tmpdir(), 'polylora-waits-'))
+const { path: dataDir, release } = passingFolder(tmpdir())
 const args = ['--model', model, '--data-dir', dataDir, '--weights', flags.weights, '--context', String(CONTEXT_TOKENS)]
 const memory = ['--memory', '1GB', '--max-batch', '4']
 
@@ -97,7 +97,7 @@ async function main(): Promise<void> {
     if (flags.json)
       writeFileSync(flags.json, `${JSON.stringify({ model, weights: flags.weights, ...figures }, null, 2)}\n`)
   } finally {
-    rmSync(dataDir, { recursive: true, force: true })
+    await release()
   }
 }
 

@@ -1,5 +1,6 @@
 // `polylora browser`: the operator decides what browsers may download, to run it themselves.
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
 import { BROWSER_WEIGHTS } from '../../gpu-backend/browser/manifest.ts'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
@@ -8,7 +9,11 @@ import { type Arguments, type Command, print, splitModel, type Terminal } from '
 import { callEdge, callEdgeJson } from '../edge-client.ts'
 import { ADMIN_OPTIONS, adminAddress } from '../edge-options.ts'
 import { formatBytes } from '../format-bytes.ts'
+import { withProgress } from '../progress.ts'
 import { publishBrowserModel } from '../publish-browser-model.ts'
+
+/** Where `npm start` keeps what the backend has built. */
+const DATA_DIR = fileURLToPath(new URL('../../.polylora/backend', import.meta.url))
 
 export const browser: Command = {
   summary:
@@ -54,11 +59,16 @@ async function publish(args: Arguments, terminal: Terminal): Promise<void> {
   const weights = BROWSER_WEIGHTS.find((format) => format === wanted)
   if (wanted !== undefined && !weights)
     throw new CliError(`--weights ${wanted} is none of ${BROWSER_WEIGHTS.join(', ')}.`, 2)
-  const published = await publishBrowserModel(adminAddress(args, terminal), {
+  const edge = adminAddress(args, terminal)
+  const options = {
     modelPath,
     weights: weights ?? (modelPath === EMBEDDED_MODEL ? 'f32' : 'int8'),
     contextTokens: args.wholeNumber('context', 1),
-    cacheDir: join(args.text('data-dir') ?? '.polylora/backend', 'models'),
+    cacheDir: join(args.text('data-dir') ?? DATA_DIR, 'models'),
+  }
+  const published = await withProgress(terminal.stderr, (onProgress) => {
+    onProgress('building', 0, 1)
+    return publishBrowserModel(edge, options, { onProgress: (done, total) => onProgress('uploading', done, total) })
   })
   const { manifest, bytes, uploadedBytes } = published
   const lines = [

@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, onlyOperand, print, type Terminal } from '../command.ts'
-import { callEdge, type EdgeAddress, noEdge } from '../edge-client.ts'
+import { callEdge, type EdgeAddress, isBrokenConnection, noEdge } from '../edge-client.ts'
 import { EDGE_OPTIONS, edgeAddress } from '../edge-options.ts'
 
 const PATH = '/v1/chat/completions'
@@ -97,14 +97,19 @@ async function ask(
     answer += text
     isWhole ||= typeof choices[0]?.finish_reason === 'string'
   }
-  if (!isWhole) throw new CliError('The answer broke off before its end; ask again.', 3)
+  if (!isWhole) throw brokeOff()
   return answer
+}
+
+function brokeOff(): CliError {
+  return new CliError('The answer broke off before its end; ask again.', 3)
 }
 
 async function* chunks(edge: EdgeAddress, body: ReadableStream<Uint8Array>): AsyncGenerator<z.infer<typeof Chunk>> {
   try {
     for await (const data of serverSentData(body)) yield Chunk.parse(data)
   } catch (error) {
-    throw error instanceof SyntaxError || error instanceof z.ZodError ? noEdge(edge, PATH) : error
+    if (error instanceof SyntaxError || error instanceof z.ZodError) throw noEdge(edge, PATH)
+    throw isBrokenConnection(error) ? brokeOff() : error
   }
 }

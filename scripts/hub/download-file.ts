@@ -1,5 +1,6 @@
 // Brings one file of the Hub onto the disk: resumed where an earlier attempt broke off, verified, then renamed.
-// Knows bytes, not models. Invariant: a file under its final name is complete and has the hash that the Hub states.
+// Knows bytes, not models. Invariant: a file under its final name is complete and has the hash that the Hub states; one process
+// at a time adds to what is there of it.
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, statSync } from 'node:fs'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
@@ -7,6 +8,7 @@ import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { CliError } from '../cli-error.ts'
+import { lockFile } from '../file-lock.ts'
 import { type Hub, type HubFile, type HubRevision, openFile, unreachable } from './hub.ts'
 
 export interface DownloadOptions {
@@ -28,7 +30,8 @@ export function bytesPresent(file: HubFile, target: string): number {
 /**
  * Downloads `file` to `target`; does nothing where a verified copy is there already.
  * @returns whether anything was fetched
- * @throws CliError when the Hub refuses, the connection keeps breaking, the disk is full or the bytes are not the stated ones
+ * @throws CliError when the Hub refuses, the connection keeps breaking, the disk is full, the bytes are not the stated ones or
+ * another process is downloading it
  */
 export async function downloadFile(
   hub: Hub,
@@ -37,11 +40,37 @@ export async function downloadFile(
   target: string,
   options: DownloadOptions,
 ): Promise<boolean> {
-  if (existsSync(target) && (await isIntact(file, target))) {
-    options.onProgress(file.bytes)
-    return false
-  }
+  if (await isThere(file, target, options)) return false
   await mkdir(dirname(target), { recursive: true })
+  const lock = lockFile(`${target}.part.lock`, `Another pull is downloading ${target}: wait until it has ended.`)
+  try {
+    // That other one may have ended a moment ago.
+    if (await isThere(file, target, options)) return false
+    await fetchWhole(hub, revision, file, target, options)
+    return true
+  } finally {
+    lock.release()
+  }
+}
+
+/** Whether `target` is a file of somebody else's: neither the one of the Hub nor one that an interrupted pull was to replace. */
+export async function isForeign(file: HubFile, target: string): Promise<boolean> {
+  return existsSync(target) && !existsSync(partOf(file, target)) && !(await isIntact(file, target))
+}
+
+async function isThere(file: HubFile, target: string, { onProgress }: DownloadOptions): Promise<boolean> {
+  const there = existsSync(target) && (await isIntact(file, target))
+  if (there) onProgress(file.bytes)
+  return there
+}
+
+async function fetchWhole(
+  hub: Hub,
+  revision: HubRevision,
+  file: HubFile,
+  target: string,
+  options: DownloadOptions,
+): Promise<void> {
   const part = partOf(file, target)
   await fetchRest(hub, revision, file, part, options)
   if (!(await isIntact(file, part))) {
@@ -52,7 +81,6 @@ export async function downloadFile(
   }
   await rename(part, target)
   await removeOtherParts(target)
-  return true
 }
 
 /** Named after its content, so that the rest of another version is never appended to it. */

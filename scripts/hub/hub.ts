@@ -42,8 +42,14 @@ const ModelInfo = z.looseObject({
   ),
 })
 
-/** The Hub that HF_ENDPOINT, HF_TOKEN and the token file name, as the Python package huggingface_hub reads them. */
-export function hubFromEnvironment(env: Readonly<Record<string, string | undefined>>): Hub {
+/**
+ * The Hub that HF_ENDPOINT, HF_TOKEN and the token file name, as the Python package huggingface_hub reads them, for what `wanted`
+ * names there. Throws CliError where HF_HUB_OFFLINE forbids it.
+ */
+export function hubFromEnvironment(env: Readonly<Record<string, string | undefined>>, wanted: string): Hub {
+  if (['1', 'true', 'yes', 'on'].includes((env.HF_HUB_OFFLINE ?? '').toLowerCase())) {
+    throw new CliError(`HF_HUB_OFFLINE is set, so ${wanted} is not downloaded; give the path of what is here.`)
+  }
   const endpoint = (env.HF_ENDPOINT || DEFAULT_ENDPOINT).replace(/\/+$/, '')
   if (!/^https?:\/\/[^/\s]/.test(endpoint))
     throw new CliError(`HF_ENDPOINT=${endpoint} is not a URL: give one like ${DEFAULT_ENDPOINT}.`, 2)

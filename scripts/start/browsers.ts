@@ -25,7 +25,7 @@ export async function openToBrowsers(
 ): Promise<PublishedBrowserModel> {
   const edge = { url: edgeUrl, apiKey: LOCAL_ADMIN_KEY }
   const options = { modelPath: EMBEDDED_MODEL, weights, contextTokens: undefined, cacheDir }
-  const published = await publishBrowserModel(edge, options, onProgress)
+  const published = await publishBrowserModel(edge, options, { onProgress })
   for (const { tenant, name, model } of samples) {
     if (stamps.isOut(model)) continue
     const init = { method: 'PATCH', body: JSON.stringify({ may_leave: true }) }

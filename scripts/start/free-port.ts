@@ -15,4 +15,12 @@ export async function requireFreePort(port: number, option: string): Promise<voi
     throw new CliError(`Port ${port} ${reason}: stop what listens there or choose another with ${option}.`)
   }
   await new Promise((resolve) => server.close(resolve))
+  await refuseBadPort(port, option)
+}
+
+/** Some ports are other protocols', and fetch asks nothing there. By now nobody listens who could be asked by this. */
+async function refuseBadPort(port: number, option: string): Promise<void> {
+  const error: unknown = await fetch(`http://127.0.0.1:${port}`, { method: 'HEAD' }).catch((error: unknown) => error)
+  if (!(error instanceof TypeError && error.cause instanceof Error && error.cause.message === 'bad port')) return
+  throw new CliError(`Port ${port} is one that fetch and browsers refuse: choose another with ${option}.`, 2)
 }

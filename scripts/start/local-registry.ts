@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { D1Database } from '@cloudflare/workers-types'
 import { OFFLINE } from './launch.ts'
+import { readRuntime } from './worker-config.ts'
 
 const MIGRATIONS = fileURLToPath(new URL('../../functions/migrations', import.meta.url))
 const SCOPES = 'inference adapters usage'
@@ -23,12 +24,13 @@ export async function prepareRegistry(persistTo: string, tenants: readonly strin
   Object.assign(process.env, OFFLINE)
   const { getPlatformProxy } = await import('wrangler')
   mkdirSync(persistTo, { recursive: true })
+  const { compatibilityDate } = await readRuntime()
   const configPath = join(persistTo, 'registry.json')
   writeFileSync(
     configPath,
     JSON.stringify({
       name: 'polylora',
-      compatibility_date: '2026-10-01',
+      compatibility_date: compatibilityDate,
       d1_databases: [{ binding: 'DB', database_name: 'polylora' }],
     }),
   )
@@ -47,13 +49,13 @@ export async function prepareRegistry(persistTo: string, tenants: readonly strin
 
 /** The same for a database that is open already. */
 export async function prepareDatabase(db: D1Database, tenants: readonly string[]): Promise<void> {
-  const { unstable_splitSqlQuery: splitSql } = await import('wrangler')
-  await migrate(db, splitSql)
+  await migrate(db)
   await addTenants(db, tenants)
 }
 
 /** As `wrangler d1 migrations apply` does, in its own table, so that either may follow the other. */
-async function migrate(db: D1Database, splitSql: (sql: string) => string[]): Promise<void> {
+export async function migrate(db: D1Database): Promise<void> {
+  const { unstable_splitSqlQuery: splitSql } = await import('wrangler')
   await db
     .prepare(
       `CREATE TABLE IF NOT EXISTS d1_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE,

@@ -1,4 +1,5 @@
 // The options of `npm start` and their help. Knows nothing of what is started.
+import { resolve } from 'node:path'
 import { CliError } from '../cli-error.ts'
 import { parseOptions } from '../parse-flags.ts'
 
@@ -37,8 +38,11 @@ and keeps serving until Ctrl-C. Needs no network.
   --help             show this help
 `
 
-/** @throws CliError (exit code 2) where the command line makes no sense; undefined where help was asked for */
-export function parseStartOptions(argv: readonly string[]): StartOptions | undefined {
+/**
+ * `folder` is where a relative `--model` begins.
+ * @throws CliError (exit code 2) where the command line makes no sense; undefined where help was asked for
+ */
+export function parseStartOptions(argv: readonly string[], folder: string): StartOptions | undefined {
   const end = argv.includes('--') ? argv.indexOf('--') : argv.length
   const values = parse(argv.slice(0, end))
   if (values.help) return undefined
@@ -46,7 +50,7 @@ export function parseStartOptions(argv: readonly string[]): StartOptions | undef
     port: parsePort('--port', values.port, DEFAULTS.port),
     backendPort: parsePort('--backend-port', values['backend-port'], DEFAULTS.backendPort),
     state: values.state ?? DEFAULTS.state,
-    model: values.model,
+    model: values.model && resolve(folder, values.model),
     weights: values.weights,
     device: values.device,
     engine: values.engine,

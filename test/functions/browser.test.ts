@@ -33,6 +33,12 @@ const storedFiles = async () => (await edge.deltas.list({ prefix: 'browser/' }))
 const keysOf = (files: readonly Uint8Array[]) =>
   files.map((bytes) => `browser/${digestOf(bytes).replace(':', '/')}`).sort()
 
+const askFor = async (bytes: Uint8Array<ArrayBuffer>) => {
+  const response = await edge.call(ADMIN_KEY, `/admin/v1/browser/files/${digestOf(bytes)}`)
+  return [response.status, await response.json()]
+}
+const DAY_MS = 86_400_000
+
 async function expectRefusal(response: Response, status: number, code: string): Promise<void> {
   expect([response.status, await response.json()]).toEqual([status, { error: expect.objectContaining({ code }) }])
 }
@@ -85,6 +91,48 @@ describe('the base model for browsers', () => {
     await expectRefusal(await upload(fileOf(7), 'sha256:short'), 400, 'invalid_digest')
     await expectRefusal(await upload(fileOf(7), digestOf(fileOf(7)), 'key-acme'), 401, 'invalid_admin_key')
     expect(await storedFiles()).not.toEqual(expect.arrayContaining(keysOf([fileOf(7)])))
+  })
+
+  test('is refused where a file that it names is not stored, or has another size, and published once all are', async () => {
+    const newer = [fileOf(1), fileOf(8)]
+    const refused = { status: 422, body: { error: { code: 'file_not_stored' } } }
+    expect(await publish(manifest(newer))).toMatchObject(refused)
+    expect(await askFor(fileOf(8))).toEqual([404, { error: expect.objectContaining({ code: 'file_not_found' }) }])
+    await upload(fileOf(8))
+    expect(await askFor(fileOf(8))).toEqual([200, namedFile(fileOf(8))])
+    const { weights_parts: parts, ...rest } = manifest(newer)
+    const longer = parts.map(({ digest, bytes }) => ({ digest, bytes: bytes + 1 }))
+    expect(await publish({ ...rest, weights_parts: longer })).toMatchObject(refused)
+    expect((await publish(manifest(newer))).status).toBe(200)
+    await upload(fileOf(2))
+    expect((await publish(manifest())).status).toBe(200)
+  })
+
+  test('whose file was lost is published again as soon as that is stored', async () => {
+    await edge.deltas.delete(keysOf([fileOf(4)])[0]!)
+    expect(await publish(manifest())).toMatchObject({ status: 422, body: { error: { code: 'file_not_stored' } } })
+    await upload(fileOf(4))
+    expect((await publish(manifest())).status).toBe(200)
+  })
+
+  test('leaves a file that no manifest names for a week, and one that is named for ever', async () => {
+    await upload(fileOf(9))
+    await edge.sweep(Date.now() + 6 * DAY_MS)
+    expect(await storedFiles()).toEqual(keysOf([...FILES, fileOf(9)]))
+    await edge.sweep(Date.now() + 8 * DAY_MS)
+    expect(await storedFiles()).toEqual(keysOf(FILES))
+    await edge.sweep(Date.now() + 16 * DAY_MS)
+    expect(await storedFiles()).toEqual(keysOf(FILES))
+  })
+
+  test('is withdrawn with all its files, if need be by the sweep', async () => {
+    await edge.admin('DELETE', '/browser/model')
+    // As where the edge, or the store, died before it erased this one.
+    await edge.deltas.put(keysOf([fileOf(5)])[0]!, fileOf(5))
+    await edge.sweep(Date.now() + 60_000)
+    expect(await storedFiles()).toEqual([])
+    for (const bytes of FILES) await upload(bytes)
+    expect((await publish(manifest())).status).toBe(200)
   })
 
   test('is for keys that may generate', async () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ADMIN_KEY, digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
 import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 import { type S3Store, s3rver, strictS3 } from '../support/s3-stores.ts'
 import { HELD_BACK, slowPut } from '../support/slow-put.ts'
@@ -12,7 +12,8 @@ function edgeOn<Store extends S3Store>(start: () => Promise<Store>) {
   beforeAll(async () => {
     setup.storage = await start()
     setup.backend = await new ProtocolBackend().listen()
-    const settings = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, ...setup.storage.settings }
+    const secrets = { POLYLORA_BACKEND_SECRET: BACKEND_SECRET, POLYLORA_ADMIN_KEY: ADMIN_KEY }
+    const settings = { ...secrets, ...setup.storage.settings }
     setup.edge = await startEdge(setup.backend.url, settings)
     await setup.edge.addTenant('acme', 'key-acme')
   })
@@ -66,6 +67,19 @@ describe.each([
     const digest = await edge.publish('key-acme', 'acme/right', 7)
     expect((await put(edge, 'acme/thief', makeDelta(8), digest)).status).toBe(422)
     expect(storage.object(objectKey(digest))).toEqual(Buffer.from(makeDelta(7)))
+  })
+
+  test('the operator is told which files for browsers are there, and how large', async () => {
+    const { storage, edge } = setup
+    const file = makeDelta(11)
+    const digest = digestOf(file)
+    const askFor = () => edge.call(ADMIN_KEY, `/admin/v1/browser/files/${digest}`)
+    expect((await askFor()).status).toBe(404)
+    const init = { method: 'PUT', body: file }
+    expect((await edge.call(ADMIN_KEY, `/admin/v1/browser/files/${digest}`, init)).status).toBe(201)
+    expect(await (await askFor()).json()).toEqual({ digest, bytes: file.byteLength })
+    storage.remove(`browser/${digest.replace(':', '/')}`)
+    expect((await askFor()).status).toBe(404)
   })
 
   test('an object that is missing from the store fails the request', async () => {

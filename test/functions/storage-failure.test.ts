@@ -10,7 +10,8 @@ const LONG_MS = 60_000
 /** A store that does the same whatever it is asked. */
 function storeThat(answers: () => Promise<never>): ObjectStore {
   const [put, tryOpen, putPart, listParts] = [answers, answers, answers, answers]
-  return { put, tryOpen, delete: answers, putPart, listParts, tryOpenPart: answers, deleteParts: answers }
+  const [tryGetBytes, tryOpenPart, deleteParts] = [answers, answers, answers]
+  return { put, tryOpen, tryGetBytes, delete: answers, putPart, listParts, tryOpenPart, deleteParts }
 }
 
 beforeEach(() => {

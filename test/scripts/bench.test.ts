@@ -1,6 +1,8 @@
-import { execFile } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { temporaryDir } from '../support/temporary-dir.ts'
 
@@ -79,6 +81,26 @@ describe('a benchmark', () => {
       code: 2,
       err: `--json ${file}: what is there is not of this benchmark; give another file, or remove it.\n`,
     })
+  })
+
+  test('that is interrupted leaves neither its folder nor the backend that it has started', async () => {
+    const spool = mkdtempSync(join(data, 'spool-'))
+    const started = () =>
+      execFileSync('ps', ['-A', '-o', 'args='], { encoding: 'utf8' })
+        .split('\n')
+        .filter((command) => command.includes(spool))
+    const env = { ...process.env, TMPDIR: spool }
+    const child = spawn(process.execPath, ['scripts/bench/waits.ts'], { stdio: 'ignore', env })
+    const ended = once(child, 'exit')
+    // The model's folder is the last thing that it has begun to fill.
+    while (!readdirSync(spool, { recursive: true }).some((path) => String(path).endsWith('models'))) await nextTurn()
+    const backends = started()
+    child.kill('SIGTERM')
+    expect(backends).toHaveLength(1)
+    expect(await ended).toEqual([null, 'SIGTERM'])
+    while (started().length > 0) await nextTurn()
+    // ONNX Runtime has a log there of its own.
+    expect(readdirSync(spool).filter((name) => name.startsWith('.polylora-'))).toEqual([])
   })
 
   test('a model that is not there is one sentence', async () => {

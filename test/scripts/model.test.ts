@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { tokenizerFiles } from '../../gpu-backend/model/hugging-face-dir.ts'
 import { listRevision } from '../../scripts/hub/hub.ts'
 import { model } from '../../scripts/model.ts'
 import { ARCHITECTURES } from '../support/architecture-goldens.ts'
@@ -68,6 +69,17 @@ describe('pulling from the Hub', () => {
     expect(result.out).toMatch(/^llama, [\d.]+ M parameters, 512 tokens of context$/m)
     expect(result.out).toMatch(/^fingerprint sha256:[0-9a-f]{64}$/m)
     expect(result.out).toContain(`--model ${folder()}`)
+  })
+
+  test('brings the template for tools, and keeps it where it is read', async () => {
+    const tool = 'additional_chat_templates/tool_use.jinja'
+    const files = { ...FILES, [tool]: Buffer.from('{{ tools }}'), 'other/tool_use.jinja': WEIGHTS }
+    hub.repositories[ID] = { files, lfs: [] }
+    const result = await run(['pull', ID])
+    expect(result).toMatchObject({ code: 0, err: '' })
+    expect(result.out).toContain(`  ${tool}  `)
+    expect(readdirSync(folder()).sort()).toEqual([...Object.keys(FILES), 'additional_chat_templates'].sort())
+    expect(tokenizerFiles(folder(), []).toolTemplate).toBe('{{ tools }}')
   })
 
   test('asks for every file at the listed commit, and fetches nothing a second time', async () => {

@@ -246,6 +246,29 @@ describe('polylora without a server', () => {
     }
   })
 
+  test('chat goes on, for who sits before it, after an answer whose connection broke off', async () => {
+    const asked: unknown[] = []
+    const server = createServer(async (request, response) => {
+      asked.push(JSON.parse(await text(request)).messages)
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      response.write('data: {"choices":[{"delta":{"content":"We"}}]}\n\n', () => response.destroy())
+    })
+    const url = await listenOnLoopback(server)
+    try {
+      // Input that is piped would end the conversation: here it is taken for a terminal.
+      const terminal = ['--import', 'data:text/javascript,process.stdin.isTTY=true']
+      const command = ['scripts/polylora.ts', 'chat', 'acme/talk', '--edge', url, '--api-key', 'k']
+      const child = spawn(process.execPath, [...terminal, ...command], { stdio: ['pipe', 'ignore', 'pipe'] })
+      child.stdin.end('Hi\nAre you open?\n')
+      const [err, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')])
+      expect(code).toBe(0)
+      expect(err.match(/polylora: The answer broke off before its end; ask again\./g)).toHaveLength(2)
+      expect(asked).toEqual(['Hi', 'Are you open?'].map((content) => [{ role: 'user', content }]))
+    } finally {
+      await closeServer(server)
+    }
+  })
+
   test('inspect names what is missing', async () => {
     const { code, out } = await run('inspect', join(FORMATS, 'loralib-linear/adapter.pt'), '--json')
     expect({ code, alpha: JSON.parse(out).scales }).toEqual({ code: 0, alpha: [8] })

@@ -1,4 +1,5 @@
 // ONNX Runtime's C API as functions, through koffi: alone in knowing the order of struct OrtApi.
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi'
@@ -64,6 +65,13 @@ const API = {
 
 const API_VERSION = 23
 
+/** By platform. */
+const FILES: ReadonlyMap<string, string> = new Map([
+  ['linux', 'libonnxruntime.so.1'],
+  ['darwin', 'libonnxruntime.1.dylib'],
+  ['win32', 'onnxruntime.dll'],
+])
+
 /** A failure that ONNX Runtime reported, with its own words. */
 export class OrtError extends Error {
   override name = 'OrtError'
@@ -76,7 +84,7 @@ export type ApiFunctions = { [name in keyof typeof API]: KoffiFunc<(...args: unk
 
 /** The functions of the library that onnxruntime-node ships. @throws OrtError where it cannot be loaded */
 export function loadApi(): ApiFunctions {
-  loaded ??= loadLibrary(libraryPath())
+  loaded ??= loadLibrary(libraryPath(process.platform, process.arch))
   return loaded.api
 }
 
@@ -101,11 +109,15 @@ function loadLibrary(path: string): NonNullable<typeof loaded> {
   }
 }
 
-function libraryPath(): string {
+/**
+ * Where onnxruntime-node keeps the library for a platform and processor, as Node names them.
+ * @throws OrtError where it has none: for Macs with Intel processors, say
+ */
+export function libraryPath(platform: string, arch: string): string {
   const packageDir = dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'))
-  const file = { linux: 'libonnxruntime.so.1', darwin: 'libonnxruntime.dylib', win32: 'onnxruntime.dll' }[
-    process.platform as 'linux' | 'darwin' | 'win32'
-  ]
-  if (!file) throw new OrtError(`onnxruntime-node has no library for the platform "${process.platform}".`)
-  return join(packageDir, 'bin', 'napi-v6', process.platform, process.arch, file)
+  const path = join(packageDir, 'bin', 'napi-v6', platform, arch, FILES.get(platform) ?? '')
+  if (FILES.has(platform) && existsSync(path)) return path
+  throw new OrtError(
+    `onnxruntime-node has no library for ${platform} on ${arch}: use Linux on x64 or arm64, or a Mac with Apple Silicon.`,
+  )
 }

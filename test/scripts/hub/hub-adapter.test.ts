@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { importAdapter } from '../../../adapters/import-adapter.ts'
@@ -11,6 +13,7 @@ import { FORMATS, tinyBase } from '../../support/tiny-base.ts'
 
 const ID = 'acme/lora'
 const WEIGHTS = 'adapter_model.safetensors'
+const LOCKS = new URL('../../../scripts/file-lock.ts', import.meta.url)
 const FILES = Object.fromEntries(
   ['adapter_config.json', WEIGHTS].map((name) => [name, readFileSync(join(FORMATS, 'peft-plain', name))]),
 )
@@ -26,6 +29,18 @@ describe('an adapter on the Hugging Face hub', () => {
   afterEach(() => hub.close())
 
   const run = (...argv: string[]) => runWithEnv({ HF_ENDPOINT: hub.url, HF_TOKEN: 'secret' }, ...argv)
+
+  test('is not asked for where HF_HUB_OFFLINE is set', async () => {
+    const offline = { HF_ENDPOINT: hub.url, HF_HUB_OFFLINE: '1' }
+    const sentence = `HF_HUB_OFFLINE is set, so hf:${ID} is not downloaded; give the path of what is here.`
+    for (const command of [
+      ['inspect', `hf:${ID}`],
+      ['pull', `hf:${ID}`, '--out', folder],
+    ]) {
+      expect(await runWithEnv(offline, ...command)).toEqual({ code: 1, out: '', err: `polylora: ${sentence}\n` })
+    }
+    expect(hub.seen).toEqual([])
+  })
 
   test('is read by ranges, of one commit, with the token', async () => {
     const files = await openHubAdapter(`hf:${ID}`, { endpoint: hub.url, token: 'secret' }, 4096)
@@ -57,6 +72,36 @@ describe('an adapter on the Hugging Face hub', () => {
     hub.seen.length = 0
     await run('pull', `hf:${ID}`, '--out', folder)
     expect(hub.seen).toEqual([`/api/models/${ID}/revision/main`])
+  })
+
+  test('is not pulled over a file of somebody else’s, and nothing of it is', async () => {
+    const own = mkdtempSync(join(folder, 'own-'))
+    writeFileSync(join(own, WEIGHTS), 'mine')
+    const sentence = `${join(own, WEIGHTS)} is there with other bytes: move it away, or give --out another folder.`
+    expect(await run('pull', `hf:${ID}`, '--out', own)).toEqual({ code: 1, out: '', err: `polylora: ${sentence}\n` })
+    expect(readdirSync(own)).toEqual([WEIGHTS])
+    expect(readFileSync(join(own, WEIGHTS), 'utf8')).toBe('mine')
+  })
+
+  test('is pulled by one process at a time, and by the next one once that has ended, however it did', async () => {
+    const shared = mkdtempSync(join(folder, 'shared-'))
+    const target = join(shared, WEIGHTS)
+    const script = `import { lockFile } from ${JSON.stringify(LOCKS.href)}
+      globalThis.lock = lockFile(process.argv[1], '')
+      process.stdout.write('taken')
+      setInterval(() => {}, 1000)`
+    const other = spawn(process.execPath, ['--input-type=module', '-e', script, `${target}.part.lock`], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const ended = once(other, 'exit')
+    await once(other.stdout, 'data')
+    const refused = await run('pull', `hf:${ID}`, '--out', shared)
+    other.kill('SIGKILL')
+    await ended
+    const sentence = `Another pull is downloading ${target}: wait until it has ended.`
+    expect(refused).toEqual({ code: 1, out: '', err: `polylora: ${sentence}\n` })
+    expect(await run('pull', `hf:${ID}`, '--out', shared)).toMatchObject({ code: 0, err: '' })
+    expect(readdirSync(shared).sort()).toEqual(Object.keys(FILES).sort())
   })
 
   test('is refused when a file would leave the folder', async () => {
