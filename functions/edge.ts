@@ -18,7 +18,7 @@ export interface Edge {
   readonly config: Config
   readonly authenticator: Authenticator
   readonly backends: Backends
-  /** What names point at, by `tenant/name`. */
+  /** What names point at, by `tenant/name`, and pinned versions, by `tenant/name@digest`. */
   readonly aliases: Remembered<AliasRow>
   /** Customers' delta files. */
   readonly objects: ObjectStore

@@ -1,6 +1,6 @@
 // What the Worker is configured with: its bindings, and the settings checked once for each isolate.
 // Invariant: past `readConfig` they are right. Beside it raw variables are read by an S3-compatible store alone, which checks its
-// own, and by the meter, whose isolate may have no `Config`.
+// own, and for the meter, whose isolate may have no `Config`.
 import * as z from 'zod/mini'
 import { type CapabilityKey, importCapabilityKey } from '../gpu-backend/capability.ts'
 import type { TenantMeter } from './metering/tenant-meter.ts'
@@ -17,7 +17,7 @@ export interface Bindings {
   readonly POLYLORA_BACKEND_SECRET: string
   /** Opens the admin API; without it there is none. */
   readonly POLYLORA_ADMIN_KEY?: string
-  /** How long the meter waits for an edge that has gone silent; milliseconds. */
+  /** How long the meter waits for an edge that has gone silent, where not as `meterLeaseMs` says; milliseconds. */
   readonly METER_LEASE_MS?: string
   /** How long a backend may be silent; milliseconds. */
   readonly BACKEND_PATIENCE_MS?: string
@@ -37,6 +37,10 @@ export interface Config {
 
 /** Its queue is part of a backend's silence, and so is a long prompt. */
 const BACKEND_PATIENCE_MS = 120_000
+/** Of a backend's patience: an edge that waits for its backend is silent as long, and must not be given up before. */
+const LEASE_FACTOR = 1.5
+/** A client that reads nothing for a while keeps its edge silent, too. */
+const MIN_LEASE_MS = 180_000
 /** A request that was given up as lost may be put right for a day. */
 const MIN_USAGE_RECORD_DAYS = 2
 
@@ -69,6 +73,13 @@ export async function readConfig(env: Bindings): Promise<Config> {
   } catch (error) {
     throw new ConfigError(error instanceof Error ? error.message : String(error))
   }
+}
+
+export type LeaseSettings = Pick<Bindings, 'METER_LEASE_MS' | 'BACKEND_PATIENCE_MS'>
+
+/** A request that runs, and of which its meter has heard nothing for so long, has lost its edge; milliseconds. */
+export function meterLeaseMs({ METER_LEASE_MS: lease, BACKEND_PATIENCE_MS: patience }: LeaseSettings): number {
+  return Number(lease || Math.max(MIN_LEASE_MS, LEASE_FACTOR * Number(patience || BACKEND_PATIENCE_MS)))
 }
 
 function parseBackends(setting: string | readonly string[]): readonly string[] {

@@ -7,7 +7,7 @@ import { askMeterOf } from './metering/meter-of.ts'
 import { objectKey } from './registry/objects.ts'
 import { eraseOrphans, FILES_AT_ONCE } from './registry/orphans.ts'
 import type { Receipt } from './registry/receipt.ts'
-import { isBeingDeleted, removeTenant, tryBeginDeletion } from './registry/tenant-deletion.ts'
+import { removeTenant, tryBeginDeletion } from './registry/tenant-deletion.ts'
 import { eraseParts } from './registry/uploads.ts'
 import { evictEverywhere } from './router/evict.ts'
 
@@ -23,7 +23,7 @@ export async function tryEraseTenant(
 ): Promise<Receipt | undefined> {
   const deletion = await tryBeginDeletion(env.DB, id, Date.now())
   if (!deletion) return undefined
-  const { begunMs, ...erased } = deletion
+  const { begunMs, sinceMs, ...erased } = deletion
   edge.authenticator.forget()
   const [now, later] = [erased.digests.slice(0, FILES_AT_ONCE), erased.digests.slice(FILES_AT_ONCE)]
   const { erased: files, left } = await eraseOrphans(env.DB, edge.cachedObjects, now, Date.now())
@@ -35,8 +35,8 @@ export async function tryEraseTenant(
   // They stay noted: `removeTenant` has the sweep look again for what was still on its way.
   for (const digest of erased.uploads.slice(0, UPLOADS_AT_ONCE))
     await eraseParts(env.DB, edge.objects, { tenant: id, digest })
-  // Somebody else may have finished this deletion meanwhile, and the name may be in use again.
-  if (await isBeingDeleted(env.DB, id, begunMs)) await askMeterOf(env, id, async (meter) => await meter.erase())
+  // Somebody else may have finished this deletion meanwhile, and the name may be in use again: its meter knows by the time.
+  const closed = await askMeterOf(env, id, async (meter) => await meter.erase(sinceMs))
   const receipt: Receipt = {
     id,
     object: 'tenant.deleted',
@@ -48,6 +48,7 @@ export async function tryEraseTenant(
     objects_later: [...left, ...later].map((digest) => objectKey('deltas', digest)),
     uploads: erased.uploads,
     backend_caches: evicted,
+    ...closed,
     kept: 'usage records and this receipt',
   }
   await removeTenant(env.DB, receipt, begunMs)

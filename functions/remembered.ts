@@ -1,6 +1,6 @@
 // What an isolate has looked up, kept for a few seconds. A look-up that is in use is renewed before it grows old, so that
-// a busy key or name never waits for the database. Invariant: nothing is given out that is older than FRESH_MS, and
-// nothing that was read before `forget`.
+// what is busy (a key, a name, a pinned version) never waits for the database. Invariant: nothing is given out that is older than
+// FRESH_MS, and nothing is remembered past `forget` that was read before.
 
 /** So long an isolate may go by a key, its terms or an alias that have been changed in another one. */
 export const FRESH_MS = 5_000

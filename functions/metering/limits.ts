@@ -1,21 +1,25 @@
-// A tenant's limits at this moment: one bucket of requests and one of tokens, in memory.
-// What is drawn is written down by `save`: whoever grants doesn't wait for that, since an answer waits for its writes.
+// A tenant's limits at this moment: one bucket of requests and one of tokens, in memory. What is drawn is written down, since
+// a meter at rest is soon forgotten, and nobody waits for that.
 import { type Bucket, refilled, waitMs } from './bucket.ts'
 import type { Limited, RateLimit, RateState } from './reservation.ts'
 import type { Terms } from './terms.ts'
+import { UNCONFIRMED } from './unconfirmed.ts'
 
-const SCHEMA = 'CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at_ms INTEGER NOT NULL)'
+/** Prefix of the keys under which buckets are kept. */
+const BUCKET = 'bucket:'
 
 export class Limits {
-  readonly #sql: SqlStorage
+  readonly #storage: Pick<DurableObjectStorage, 'list' | 'put'>
   readonly #buckets = new Map<string, Bucket>()
 
-  constructor(sql: SqlStorage) {
-    this.#sql = sql
-    sql.exec(SCHEMA)
-    for (const row of sql.exec<{ name: string; level: number; at_ms: number }>('SELECT * FROM buckets')) {
-      this.#buckets.set(row.name, { level: row.level, atMs: row.at_ms })
-    }
+  constructor(storage: Pick<DurableObjectStorage, 'list' | 'put'>) {
+    this.#storage = storage
+  }
+
+  /** What was left of them when they were drawn from last. */
+  async load(): Promise<void> {
+    const kept = await this.#storage.list<Bucket>({ prefix: BUCKET })
+    for (const [key, bucket] of kept) this.#buckets.set(key.slice(BUCKET.length), bucket)
   }
 
   /** Takes one request and so many tokens, both or neither: the refusal where one of them is not there. */
@@ -48,18 +52,15 @@ export class Limits {
     return { requests: state('requests', terms.requests_per_minute), tokens: state('tokens', terms.tokens_per_minute) }
   }
 
-  save(): void {
-    for (const [name, { level, atMs }] of this.#buckets) {
-      this.#sql.exec('INSERT OR REPLACE INTO buckets VALUES (?, ?, ?)', name, level, atMs)
-    }
-  }
-
   #bucket(name: string, perMinute: number, nowMs: number): Bucket {
     return refilled(this.#buckets.get(name), perMinute, nowMs)
   }
 
   #draw(name: string, perMinute: number, amount: number, nowMs: number): void {
     const { level, atMs } = this.#bucket(name, perMinute, nowMs)
-    this.#buckets.set(name, { level: Math.min(perMinute, level - amount), atMs })
+    // What is given back may be more than has room by now: the bucket is no fuller when it is looked at next.
+    const bucket = { level: level - amount, atMs }
+    this.#buckets.set(name, bucket)
+    this.#storage.put(`${BUCKET}${name}`, bucket, UNCONFIRMED)
   }
 }

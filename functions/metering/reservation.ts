@@ -7,13 +7,13 @@ import type { UsageRecord } from './usage-record.ts'
 export interface Reservation {
   readonly requestId: string
   readonly nowMs: number
-  /** When its tenant was created. Absent from an edge of the version before, as `mostNano` is. */
-  readonly sinceMs?: number
+  /** When its tenant was created. */
+  readonly sinceMs: number
   /** What it will use, as far as can be said before it has run: what the limits are asked for. */
   readonly promptTokens: number
   readonly completionTokens: number
-  /** The most that it can cost, held while it runs. Absent from an edge of the version before, in a gradual deployment. */
-  readonly mostNano?: number
+  /** The most that it can cost, held while it runs. */
+  readonly mostNano: number
   readonly terms: Terms
   readonly idempotency: IdempotencyKey | undefined
 }
@@ -22,7 +22,7 @@ export interface Reservation {
 export interface Account {
   readonly record: UsageRecord
   /** As a reservation's. */
-  readonly sinceMs?: number
+  readonly sinceMs: number
   readonly terms: Terms
   readonly idempotency: IdempotencyKey | undefined
 }
@@ -83,3 +83,11 @@ export interface Limited {
 export type KeyTaken =
   | { readonly kind: 'replay'; readonly answer: StoredAnswer }
   | { readonly kind: 'in_progress' | 'other_request' | TooLarge }
+
+/** What became of a payment. */
+export type CreditAnswer =
+  | { readonly kind: 'credited'; readonly balanceNano: number }
+  /** Came under its id before. */
+  | { readonly kind: 'other_amount' }
+  /** Its tenant has been deleted. */
+  | { readonly kind: 'erased' }

@@ -2,36 +2,33 @@
 // Knows no names, keys or bytes. Invariants: a request is settled once; one that nobody settles is closed here, with what was
 // last heard of it, until what its edge has to say comes after all; a tenant neither pays for nor sees what one of the same
 // name had begun that was deleted.
-// Granting writes nothing, since a Durable Object's answer waits for its writes: reservations live in memory until the
-// backend has begun. A meter that restarts before forgets them, and gives at most a minute's allowance too much.
+// A grant waits for no write that is confirmed. Cloudflare removes a meter from memory that has been at rest for ten seconds,
+// and a request may wait longer for its backend: what a limit, a balance or an Idempotency-Key depends on is written down all
+// the same. A reservation on which nothing depends lives in memory until the backend has begun.
 import { DurableObject } from 'cloudflare:workers'
+import { type LeaseSettings, meterLeaseMs } from '../env.ts'
+import { MAX_TRIES } from '../router/forward.ts'
+import { Balance, type ClosedBalance } from './balance.ts'
 import { KeptAnswers } from './kept-answers.ts'
 import { Limits } from './limits.ts'
 import { Outbox } from './outbox.ts'
-import type { Account, KeptAnswer, Reservation, ReserveAnswer, TooLarge } from './reservation.ts'
+import type { Account, CreditAnswer, KeptAnswer, Reservation, ReserveAnswer, TooLarge } from './reservation.ts'
 import { priceNano, type Terms } from './terms.ts'
+import { UNCONFIRMED } from './unconfirmed.ts'
 
 const FLUSH_AFTER_MS = 500
 const RETRY_FLUSH_MS = 2_000
 /** So many batches of records go to D1 in one alarm: more in a second than a Durable Object can settle. */
 const BATCHES_AT_ONCE = 20
-/** A request of which nothing was heard for so long has lost its edge. */
-const LEASE_MS = 180_000
-/** Before it runs nothing is heard of it: three backends are tried, one after another, and each may be silent for long. */
-const LEASES_TO_BEGIN = 3
 /** How long settled requests and stored answers are remembered. */
 const REMEMBER_MS = 24 * 3_600_000
 const FORGET_EVERY_MS = 600_000
-/** Prefix of the keys under which requests that run are kept. */
-const RUNNING = 'running:'
+/** Prefix of the keys under which open requests are kept. */
+const OPEN = 'running:'
 /** Key of the time of the last erasure. */
 const ERASED = 'erased_ms'
-/** Nobody's answer waits for such a write: it may be lost, with no more harm than a few seconds' tokens. */
-const UNCONFIRMED = { allowUnconfirmed: true }
 /** `lost`: requests that were given up, and what was charged for them. */
 const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS credits (id TEXT PRIMARY KEY, amount_nano INTEGER NOT NULL, created_ms INTEGER NOT NULL);
-  CREATE TABLE IF NOT EXISTS balance (one INTEGER PRIMARY KEY CHECK (one = 1), nano INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS settled (request_id TEXT PRIMARY KEY, settled_ms INTEGER NOT NULL);
   CREATE INDEX IF NOT EXISTS settled_by_time ON settled (settled_ms);
   CREATE TABLE IF NOT EXISTS lost (
@@ -39,9 +36,8 @@ const SCHEMA = `
 `
 
 /** Of the Worker's bindings. */
-interface MeterBindings {
+interface MeterBindings extends LeaseSettings {
   readonly DB: D1Database
-  readonly METER_LEASE_MS?: string
 }
 
 interface OpenRequest {
@@ -51,7 +47,7 @@ interface OpenRequest {
   readonly tokens: number
   readonly hold: number
   readonly terms: Terms
-  /** Absent until a backend has begun. */
+  /** Undefined until a backend has begun. */
   readonly account: Account | undefined
 }
 
@@ -59,6 +55,7 @@ export class TenantMeter extends DurableObject<MeterBindings> {
   readonly #sql: SqlStorage
   readonly #leaseMs: number
   readonly #open = new Map<string, OpenRequest>()
+  #balance: Balance
   #limits: Limits
   #answers: KeptAnswers
   #outbox: Outbox
@@ -69,14 +66,16 @@ export class TenantMeter extends DurableObject<MeterBindings> {
   constructor(ctx: DurableObjectState, env: MeterBindings) {
     super(ctx, env)
     this.#sql = ctx.storage.sql
-    this.#leaseMs = Number(env.METER_LEASE_MS || LEASE_MS)
+    this.#leaseMs = meterLeaseMs(env)
     this.#sql.exec(SCHEMA)
-    this.#limits = new Limits(this.#sql)
+    this.#balance = new Balance(this.#sql)
+    this.#limits = new Limits(ctx.storage)
     this.#answers = new KeptAnswers(this.#sql)
     this.#outbox = new Outbox(this.#sql, env.DB)
     ctx.blockConcurrencyWhile(async () => {
-      const running = await ctx.storage.list<OpenRequest>({ prefix: RUNNING })
-      for (const [key, open] of running) this.#open.set(key.slice(RUNNING.length), open)
+      const kept = await ctx.storage.list<OpenRequest>({ prefix: OPEN })
+      for (const [key, open] of kept) this.#open.set(key.slice(OPEN.length), open)
+      await this.#limits.load()
       this.#erasedMs = (await ctx.storage.get<number>(ERASED)) ?? 0
       // Whatever was left undone by the one before.
       await this.#wake(Date.now() + FLUSH_AFTER_MS)
@@ -87,20 +86,22 @@ export class TenantMeter extends DurableObject<MeterBindings> {
   async reserve(reservation: Reservation): Promise<ReserveAnswer> {
     const { requestId, nowMs, terms, idempotency } = reservation
     // By a key that another isolate still remembers.
-    if ((reservation.sinceMs ?? nowMs) <= this.#erasedMs) return { kind: 'erased' }
+    if (reservation.sinceMs <= this.#erasedMs) return { kind: 'erased' }
     this.#releaseUnheard(nowMs)
     if (this.#open.has(requestId)) return { kind: 'granted', rate: this.#limits.rate(terms, nowMs) }
     const known = idempotency && this.#answers.find(idempotency, nowMs - REMEMBER_MS, (id) => this.#open.has(id))
     if (known) return known
-    const { promptTokens: prompt_tokens, completionTokens: completion_tokens } = reservation
-    const hold = reservation.mostNano ?? priceNano(terms, { prompt_tokens, cached_tokens: 0, completion_tokens })
-    if (terms.billing === 'prepaid' && this.#available() < Math.max(1, hold)) return { kind: 'unpaid' }
+    const hold = reservation.mostNano
+    if (terms.billing === 'prepaid' && this.#balance.nano() - this.#held() < Math.max(1, hold))
+      return { kind: 'unpaid' }
     // A request larger than a minute's allowance waits for a full bucket.
     const wanted = reservation.promptTokens + reservation.completionTokens
     const tokens = Math.min(wanted, terms.tokens_per_minute ?? wanted)
     const refusal = this.#limits.take(terms, tokens, nowMs)
     if (refusal) return refusal
-    this.#open.set(requestId, { heardMs: nowMs, tokens, hold, terms, account: undefined })
+    const open = { heardMs: nowMs, tokens, hold, terms, account: undefined }
+    this.#open.set(requestId, open)
+    if (isBound(terms) || idempotency) this.ctx.storage.put(`${OPEN}${requestId}`, open, UNCONFIRMED)
     if (idempotency) this.#answers.claim(idempotency, requestId, nowMs)
     return { kind: 'granted', rate: this.#limits.rate(terms, nowMs) }
   }
@@ -110,11 +111,11 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     const id = account.record.request_id
     if (this.#isOfErased(account)) return
     if (this.#sql.exec('SELECT 1 FROM settled WHERE request_id = ?', id).toArray().length > 0) return
-    // Absent where this meter has restarted since it granted the request.
+    // Undefined where this meter has restarted since it granted the request, and nothing depended on it.
     const open = this.#open.get(id) ?? { tokens: 0, hold: 0, terms: account.terms }
     const heard = { ...open, heardMs: nowMs, account }
     this.#open.set(id, heard)
-    this.ctx.storage.put(`${RUNNING}${id}`, heard, UNCONFIRMED)
+    this.ctx.storage.put(`${OPEN}${id}`, heard, UNCONFIRMED)
     await this.#wake(nowMs + this.#leaseMs)
   }
 
@@ -132,39 +133,40 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     await this.#wake(nowMs + FLUSH_AFTER_MS)
   }
 
-  /**
-   * Adds to the balance (nano units, may be negative); once for each `id`. Returns the balance; undefined where another amount
-   * came under this `id` before.
-   */
-  async credit(id: string, amountNano: number, nowMs: number): Promise<number | undefined> {
-    return this.ctx.storage.transactionSync(() => {
-      const known = this.#sql
-        .exec<{ amount_nano: number }>('SELECT amount_nano FROM credits WHERE id = ?', id)
-        .toArray()[0]
-      if (known) return known.amount_nano === amountNano ? this.#balance() : undefined
-      this.#sql.exec('INSERT INTO credits VALUES (?, ?, ?)', id, amountNano, nowMs)
-      this.#pay(-amountNano)
-      return this.#balance()
-    })
+  /** Adds to the balance (nano units, may be negative) of the tenant that was created at `sinceMs`; once for each `id`. */
+  async credit(id: string, amountNano: number, sinceMs: number, nowMs: number): Promise<CreditAnswer> {
+    if (sinceMs <= this.#erasedMs) return { kind: 'erased' }
+    const isTaken = this.ctx.storage.transactionSync(() => this.#balance.credit(id, amountNano, nowMs))
+    return isTaken ? { kind: 'credited', balanceNano: this.#balance.nano() } : { kind: 'other_amount' }
   }
 
   /** Nano units: what was paid in less what was used; and what open requests may still use of it. */
   async balance(): Promise<{ balance_nano: number; held_nano: number }> {
-    return { balance_nano: this.#balance(), held_nano: this.#balance() - this.#available() }
+    return { balance_nano: this.#balance.nano(), held_nano: this.#held() }
   }
 
-  /** Forgets everything but the records that D1 lacks, which are written first. */
-  async erase(): Promise<void> {
+  /**
+   * Forgets the tenant that was created at `sinceMs`: all but the records that D1 lacks, which are written first, and what it
+   * has paid and not used, which is returned, as often as it is asked for.
+   */
+  async erase(sinceMs: number): Promise<ClosedBalance> {
     while (await this.#outbox.flush()) {}
+    if (sinceMs <= this.#erasedMs) return this.#balance.closed()
     await this.ctx.storage.deleteAlarm()
-    await this.ctx.storage.deleteAll()
+    const closing = this.#balance.closing()
+    // Nothing is awaited in between, so that all of this is written, or none.
+    const gone = this.ctx.storage.deleteAll()
     this.#erasedMs = Date.now()
-    await this.ctx.storage.put(ERASED, this.#erasedMs)
+    this.ctx.storage.put(ERASED, this.#erasedMs)
     this.#sql.exec(SCHEMA)
-    this.#limits = new Limits(this.#sql)
+    this.#balance = new Balance(this.#sql)
+    this.#balance.keepClosed(closing)
+    this.#limits = new Limits(this.ctx.storage)
     this.#answers = new KeptAnswers(this.#sql)
     this.#outbox = new Outbox(this.#sql, this.env.DB)
     this.#open.clear()
+    await gone
+    return closing
   }
 
   /** Moves the outbox to D1, closes what lost its edge, forgets what is old. */
@@ -199,36 +201,35 @@ export class TenantMeter extends DurableObject<MeterBindings> {
       .toArray()[0]
     const { rowsWritten } = this.#sql.exec('INSERT OR IGNORE INTO settled VALUES (?, ?)', id, nowMs)
     if (rowsWritten === 0 && !lost) return
-    const agreed = this.#close(id, record.prompt_tokens + record.completion_tokens, nowMs) ?? terms
+    // What was given up as lost has been drawn already.
+    if (!lost) this.#close(id, terms, record.prompt_tokens + record.completion_tokens, nowMs)
     // Under an Idempotency-Key an answer that was lost is asked for again; and a whole one is paid for only once.
     const owned = outcome === 'complete' && idempotency && this.#answers.claim(idempotency, id, nowMs)
     const charged = outcome === 'cut' || (idempotency ? owned : outcome !== 'failed')
-    const price = charged ? priceNano(agreed, record) : 0
+    const price = charged ? priceNano(terms, record) : 0
     if (owned && kept) this.#answers.keep(idempotency, kept)
     else this.#answers.free(id)
-    this.#pay(price - (lost?.price_nano ?? 0))
+    this.#balance.charge(price - (lost?.price_nano ?? 0))
     this.#outbox.add({ ...record, price_nano: price })
     if (outcome === 'lost') this.#sql.exec('INSERT OR REPLACE INTO lost VALUES (?, ?, ?)', id, price, nowMs)
   }
 
-  #isOfErased({ record, sinceMs }: Account): boolean {
-    return (sinceMs ?? record.started_ms) <= this.#erasedMs
+  #isOfErased({ sinceMs }: Account): boolean {
+    return sinceMs <= this.#erasedMs
   }
 
   #release(requestId: string, nowMs: number): void {
-    this.#close(requestId, 0, nowMs)
+    const open = this.#open.get(requestId)
+    if (open) this.#close(requestId, open.terms, 0, nowMs)
     this.#answers.free(requestId)
   }
 
-  /** Ends the reservation: what it did not use goes back to the bucket. Undefined where it is closed already. */
-  #close(requestId: string, used: number, nowMs: number): Terms | undefined {
-    const open = this.#open.get(requestId)
-    if (!open) return undefined
+  /** Ends the reservation, if there still is one: what it did not use goes back to the bucket, what it used beyond is drawn. */
+  #close(requestId: string, terms: Terms, used: number, nowMs: number): void {
+    const reserved = this.#open.get(requestId)?.tokens ?? 0
     this.#open.delete(requestId)
-    if (open.account) this.ctx.storage.delete(`${RUNNING}${requestId}`, UNCONFIRMED)
-    this.#limits.correct(open.terms, used - open.tokens, nowMs)
-    this.#limits.save()
-    return open.terms
+    this.ctx.storage.delete(`${OPEN}${requestId}`, UNCONFIRMED)
+    this.#limits.correct(terms, used - reserved, nowMs)
   }
 
   #forgetOld(nowMs: number): void {
@@ -242,41 +243,32 @@ export class TenantMeter extends DurableObject<MeterBindings> {
   #closeLost(nowMs: number): void {
     for (const [requestId, open] of this.#open) {
       if (this.#lostMs(open) > nowMs) continue
-      const { account, terms } = open
+      const { account } = open
       this.ctx.storage.transactionSync(() => {
-        if (account) this.#settle({ ...account, terms, record: { ...account.record, outcome: 'lost' } }, nowMs)
+        if (account) this.#settle({ ...account, record: { ...account.record, outcome: 'lost' } }, nowMs)
         else this.#release(requestId, nowMs)
       })
     }
   }
 
-  /** When a request counts as lost, unless more is heard of it. */
+  /**
+   * When a request counts as lost, unless more is heard of it. Before it runs nothing is: backends are tried one after another,
+   * and each may be silent for long.
+   */
   #lostMs({ heardMs, account }: OpenRequest): number {
-    return heardMs + (account ? 1 : LEASES_TO_BEGIN) * this.#leaseMs
+    return heardMs + (account ? 1 : MAX_TRIES) * this.#leaseMs
   }
 
   /** Reservations that never came to run set no alarm: the next one sweeps them up. */
   #releaseUnheard(nowMs: number): void {
     for (const [requestId, open] of this.#open) {
-      // In the order of their beginning: behind the first young one are only younger ones, or ones that run.
-      if (this.#lostMs(open) > nowMs) break
-      if (!open.account) this.#release(requestId, nowMs)
+      if (!open.account && this.#lostMs(open) <= nowMs) this.#release(requestId, nowMs)
     }
   }
 
-  #balance(): number {
-    return this.#sql.exec<{ nano: number }>('SELECT nano FROM balance').toArray()[0]?.nano ?? 0
-  }
-
-  #available(): number {
-    let held = 0
-    for (const { hold } of this.#open.values()) held += hold
-    return this.#balance() - held
-  }
-
-  #pay(nano: number): void {
-    if (nano === 0) return
-    this.#sql.exec('INSERT INTO balance VALUES (1, ?) ON CONFLICT DO UPDATE SET nano = nano + excluded.nano', -nano)
+  /** The most that open requests can cost. */
+  #held(): number {
+    return this.#open.values().reduce((sum, { hold }) => sum + hold, 0)
   }
 
   /** An alarm at `atMs` at the latest. */
@@ -284,4 +276,9 @@ export class TenantMeter extends DurableObject<MeterBindings> {
     const set = await this.ctx.storage.getAlarm()
     if (set === null || set > atMs) this.ctx.storage.setAlarm(atMs, UNCONFIRMED)
   }
+}
+
+/** Whether the next request may be refused for what this one has taken. */
+function isBound({ billing, requests_per_minute: requests, tokens_per_minute: tokens }: Terms): boolean {
+  return billing === 'prepaid' || requests !== null || tokens !== null
 }

@@ -25,9 +25,10 @@ interface TicketOptions {
 
 /** How often the meter hears of a running answer. */
 const HEAR_EVERY_MS = 5_000
-/** A settlement that fails is tried so often, so far apart. */
-const SETTLE_TRIES = 4
-const SETTLE_PAUSE_MS = 250
+/** A settlement that fails is tried again after each of these pauses, while the end of the answer waits. */
+const SETTLE_PAUSES_MS = [250, 500, 750]
+/** And then behind the answer, as long as Cloudflare lets anything go on there: 30 s. */
+const LATER_PAUSES_MS = [1_000, 2_000, 4_000, 8_000, 10_000]
 
 export class Ticket {
   readonly #options: TicketOptions
@@ -103,18 +104,20 @@ export class Ticket {
   async close(outcome: Outcome, nowMs: number): Promise<void> {
     if (!this.#open) return
     this.#open = false
-    const { meter, known } = this.#options
-    for (let attempt = 1; attempt <= SETTLE_TRIES; attempt++) {
+    const { meter, known, waitUntil } = this.#options
+    const trySettle = async (): Promise<boolean> => {
       try {
         if (this.#started) await meter().settle(this.#account(outcome, nowMs), nowMs, this.#storable(outcome))
         else await meter().release(known.request_id, nowMs)
-        return
+        return true
       } catch (error) {
-        // The meter closes it by itself, with what it last heard, should all of these fail.
-        console.error(JSON.stringify({ event: 'settle_failed', ...known, outcome, attempt, reason: String(error) }))
-        await new Promise((resolve) => setTimeout(resolve, SETTLE_PAUSE_MS * attempt))
+        // The meter closes it by itself, with what it last heard, should all of them fail.
+        console.error(JSON.stringify({ event: 'settle_failed', ...known, outcome, reason: String(error) }))
+        return false
       }
     }
+    if ((await trySettle()) || (await tryAgain(trySettle, SETTLE_PAUSES_MS))) return
+    waitUntil(tryAgain(trySettle, LATER_PAUSES_MS))
   }
 
   #hear(nowMs: number): void {
@@ -149,4 +152,13 @@ export class Ticket {
       price_nano: 0,
     }
   }
+}
+
+/** Whether `work` has succeeded after one of the pauses. */
+async function tryAgain(work: () => Promise<boolean>, pausesMs: readonly number[]): Promise<boolean> {
+  for (const pauseMs of pausesMs) {
+    await new Promise((resolve) => setTimeout(resolve, pauseMs))
+    if (await work()) return true
+  }
+  return false
 }

@@ -2,8 +2,8 @@
 import * as z from 'zod/mini'
 import { ChatMessage, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
-import { checkTextRequest } from './check-request.ts'
-import { choicesField, modelField, streamFields } from './request-fields.ts'
+import { checkTextRequest, unsupported } from './check-request.ts'
+import { choicesField, endUserFields, modelField, streamFields } from './request-fields.ts'
 import { keptFormat, samplingFields, toSamplingParams } from './sampling-fields.ts'
 import { templateFields } from './template-fields.ts'
 import { returnedCallsField, toolFields, toToolCall } from './tools.ts'
@@ -41,11 +41,15 @@ export const ChatCompletionRequest = z.looseObject({
   logprobs: z.nullish(z.boolean()),
   top_logprobs: z.nullish(z.int().check(z.gte(0), z.lte(20))),
   response_format: z.nullish(Sampling.shape.response_format),
-  user: z.nullish(z.string()),
+  ...endUserFields,
 })
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
 
-const UNSUPPORTED = ['functions', 'audio', 'prediction', 'web_search_options', 'echo', 'continue_final_message']
+const UNSUPPORTED = [
+  ...['functions', 'audio', 'prediction', 'web_search_options'],
+  // vLLM's, of the text that the messages become.
+  ...['echo', 'continue_final_message', 'chat_template', 'documents'],
+]
 
 /**
  * The backend's messages: parts joined, everything but the text, what is about tools and what was thought left out.
@@ -81,6 +85,8 @@ function textOf(part: z.infer<typeof Part>): string {
 /** @throws ApiError 400 naming the parameter at fault */
 export function toChatSampling(request: ChatCompletionRequest): SamplingParams {
   checkTextRequest(request, UNSUPPORTED)
+  // vLLM's as well: true is what is done anyway.
+  if (request.add_generation_prompt === false) throw unsupported('add_generation_prompt')
   if (request.top_logprobs && !request.logprobs) {
     throw new ApiError(400, 'invalid_value', "'top_logprobs' needs 'logprobs' to be true.", { param: 'top_logprobs' })
   }

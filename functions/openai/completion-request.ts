@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import { PromptField, SamplingParams as Sampling, type SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError } from '../errors.ts'
 import { checkTextRequest } from './check-request.ts'
-import { choicesField, modelField, streamFields } from './request-fields.ts'
+import { choicesField, endUserFields, modelField, streamFields } from './request-fields.ts'
 import { keptFormat, samplingFields, toSamplingParams } from './sampling-fields.ts'
 
 export const CompletionRequest = z.looseObject({
@@ -16,7 +16,7 @@ export const CompletionRequest = z.looseObject({
   logprobs: z.nullish(z.int().check(z.gte(0), z.lte(20))),
   /** Not OpenAI's, for this route; vLLM's. */
   response_format: z.nullish(Sampling.shape.response_format),
-  user: z.nullish(z.string()),
+  ...endUserFields,
 })
 export type CompletionRequest = z.infer<typeof CompletionRequest>
 

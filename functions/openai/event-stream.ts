@@ -26,10 +26,13 @@ export function eventStream({ answer, events, failure, onLeave }: EventStreamOpt
   let hasLeft = false
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
+      // One for all events that say nothing to the client, such as those of a call that is being written.
+      const silentUntilMs = Date.now() + SILENCE_MS
       try {
         for (;;) {
           pending ??= events.next()
-          const next = await tryWithin(pending, SILENCE_MS)
+          const leftMs = silentUntilMs - Date.now()
+          const next = leftMs > 0 ? await tryWithin(pending, leftMs) : undefined
           if (!next) return controller.enqueue(encoder.encode(STILL_HERE))
           pending = undefined
           if (next.done) break

@@ -1,7 +1,7 @@
 // The sampling parameters shared by chat and text completions, as OpenAI's clients send them: all optional, null = absent.
 // Ranges and defaults are the backend's own schema; this file only renames.
 import * as z from 'zod/mini'
-import { SamplingParams } from '../../gpu-backend/protocol.ts'
+import { parseToFault, SamplingParams } from '../../gpu-backend/protocol.ts'
 import { ApiError, invalidRequest } from '../errors.ts'
 
 const { shape } = SamplingParams
@@ -18,7 +18,8 @@ export const samplingFields = {
   presence_penalty: z.nullish(shape.presence_penalty),
   frequency_penalty: z.nullish(shape.frequency_penalty),
   repetition_penalty: z.nullish(shape.repetition_penalty),
-  logit_bias: z.nullish(z.record(z.string(), z.number())),
+  /** Token id -> value; looked at in the backend's own schema, which counts them first. */
+  logit_bias: z.nullish(z.looseObject({})),
   stop: z.nullish(z.union([z.string(), z.array(z.string())], 'must be a text or a list of texts')),
   stop_token_ids: z.nullish(shape.stop_token_ids),
   /** vLLM's and SGLang's, by which load generators get answers of a set length. */
@@ -46,7 +47,7 @@ export function toSamplingParams(request: SamplingFields, extras: SamplingExtras
   if (ignoresEnd) all.min_tokens = withoutEnd(all)
   const given = Object.entries(all).filter(([, value]) => value !== null && value !== undefined)
   const params = { ...Object.fromEntries(given), stop: typeof stop === 'string' ? [stop] : (stop ?? []) }
-  const parsed = SamplingParams.safeParse(params)
+  const parsed = parseToFault(SamplingParams, params)
   if (!parsed.success) throw invalidRequest(parsed.error)
   return parsed.data
 }

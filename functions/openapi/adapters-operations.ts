@@ -21,6 +21,7 @@ export const ADAPTERS_OPERATIONS: readonly Operation[] = [
       file: 'application/octet-stream',
       answers: {
         201: json('The version.', PublishedVersion),
+        409: 'The same bytes are being deleted, or the tenant has too many versions.',
         413: 'Larger than the backends serve.',
         422: 'Not a delta for this base, or another hash.',
       },
@@ -59,7 +60,7 @@ export const ADAPTERS_OPERATIONS: readonly Operation[] = [
       query: z.object({ alias: z.optional(z.literal('keep')) }),
       answers: {
         201: json('The version.', PublishedVersion),
-        409: 'A part is missing.',
+        409: 'A part is missing, the same bytes are being deleted, or the tenant has too many versions.',
         413: 'Larger than the backends serve.',
         422: 'Not a delta for this base, or another hash; the parts are forgotten.',
       },
@@ -89,7 +90,7 @@ export const ADAPTERS_OPERATIONS: readonly Operation[] = [
   }),
   put(`${ADAPTER}/versions/{digest}/report`, 'adapters', 'Attaches the publisher’s report to a version.', {
     body: Report,
-    answers: { 204: 'Kept.', 404: 'No such version.' },
+    answers: { 204: 'Kept.', 404: 'No such version.', 413: 'Larger than 64 KiB.' },
   }),
   put(
     `${ADAPTER}/alias`,
@@ -103,7 +104,7 @@ export const ADAPTERS_OPERATIONS: readonly Operation[] = [
   put(
     `${ADAPTER}/canary`,
     'adapters',
-    'Gives a share of the name’s requests to another version; each `user` stays on one side.',
+    'Gives a share of the name’s requests to another version; each end user (`user` or `safety_identifier`) stays on one side.',
     { body: Canary, answers: { 200: json('The adapter.', Adapter), 404: 'No such version.' } },
   ),
   remove(`${ADAPTER}/canary`, 'adapters', 'Ends the canary.', { answers: { 200: json('The adapter.', Adapter) } }),

@@ -69,6 +69,12 @@ export const ADMIN_OPERATIONS: readonly Operation[] = [
     'Shows the base that the backends serve, and what browsers may download of it.',
     { answers: { 200: json('The base, and the manifest or null.', BrowserModelState) } },
   ),
+  get(
+    '/admin/v1/browser/files/{digest}',
+    'admin',
+    'Says whether a file of the base model for browsers is stored, named by a manifest or not.',
+    { answers: { 200: json('It is.', StoredFile), 404: 'It is not.' } },
+  ),
   put('/admin/v1/browser/files/{digest}', 'admin', 'Stores a file of the base model for browsers.', {
     headers: { 'content-length': 'The file’s size.' },
     file: 'application/octet-stream',
@@ -80,7 +86,10 @@ export const ADMIN_OPERATIONS: readonly Operation[] = [
     'Lets browsers download the base model: the manifest of files that are stored already.',
     {
       body: BrowserModel,
-      answers: { 200: json('The manifest.', BrowserModel), 422: 'It is for another base than the backends serve.' },
+      answers: {
+        200: json('The manifest.', BrowserModel),
+        422: 'It is for another base than the backends serve, or names a file that is not stored.',
+      },
     },
   ),
   remove('/admin/v1/browser/model', 'admin', 'Withdraws the base model from browsers and removes its files.', {

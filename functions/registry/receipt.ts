@@ -1,4 +1,5 @@
-// The receipt of a deleted tenant: what was erased. It names keys by their id, and holds nothing of what was erased.
+// The receipt of a deleted tenant: what was erased. It names keys by their id, says what was paid in and what was left of it, and
+// holds nothing else of what was erased.
 import * as z from 'zod/mini'
 import { Digest } from '../../gpu-backend/protocol.ts'
 
@@ -19,6 +20,10 @@ export const Receipt = z.object({
   uploads: z.array(Digest),
   /** How many backends had erased a digest; one that failed is asked again by the sweep, until it answers. */
   backend_caches: z.array(z.object({ digest: Digest, evicted: z.int(), failed: z.int() })),
+  /** Billionths of the currency's unit: what was paid in less what was used; null: not noted, as in receipts of before. */
+  balance_nano: z._default(z.nullable(z.int()), null),
+  /** What was paid in, the oldest first. */
+  credits: z._default(z.array(z.object({ id: z.string(), amount_nano: z.int(), created_ms: z.int() })), []),
   kept: z.string(),
 })
 export type Receipt = z.infer<typeof Receipt>

@@ -2,12 +2,12 @@
 import * as z from 'zod/mini'
 import { Receipt } from './receipt.ts'
 
-/** Names, ids and digests are ASCII, and a row of D1 holds 2 MB. */
+/** A row of D1 holds 2 MB. */
 const PIECE_CHARS = 1_000_000
 
 /** For the batch that removes the tenant: kept only where that deletion is the one which began at `begunMs`. */
 export function keepReceipt(db: D1Database, receipt: Receipt, begunMs: number): D1PreparedStatement[] {
-  const text = JSON.stringify(receipt)
+  const text = asciiJson(receipt)
   const pieces = Array.from({ length: Math.ceil(text.length / PIECE_CHARS) }, (_, piece) =>
     text.slice(piece * PIECE_CHARS, (piece + 1) * PIECE_CHARS),
   )
@@ -21,6 +21,14 @@ export function keepReceipt(db: D1Database, receipt: Receipt, begunMs: number): 
   const bound = [receipt.id, receipt.erased_ms] as const
   return pieces.map((piece, place) =>
     place === 0 ? first.bind(...bound, piece, begunMs) : after.bind(...bound, piece, begunMs, place),
+  )
+}
+
+/** A piece of it has as many bytes as characters, wherever it is cut: payments have any ids. */
+function asciiJson(value: object): string {
+  return JSON.stringify(value).replace(
+    /[^\0-\x7f]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
 }
 

@@ -22,6 +22,8 @@ export async function halfDeletedTenants(db: D1Database, nowMs: number): Promise
 
 interface Deletion {
   readonly begunMs: number
+  /** When the tenant was created. */
+  readonly sinceMs: number
   /** Ids of its keys. */
   readonly keys: string[]
   /** `tenant/name`. */
@@ -31,7 +33,7 @@ interface Deletion {
   readonly uploads: Digest[]
 }
 
-const Begun = z.array(z.object({ deleting_ms: z.number() }))
+const Begun = z.array(z.object({ deleting_ms: z.number(), created_ms: z.number() }))
 const KeyIds = z.array(z.object({ id: z.string() }))
 const Versions = z.array(z.object({ name: z.string(), digest: Digest }))
 const Uploads = z.array(z.object({ digest: Digest }))
@@ -41,7 +43,7 @@ const Uploads = z.array(z.object({ digest: Digest }))
  * `removeTenant` the same again, however often a deletion that broke off is repeated. Undefined where there is no such tenant.
  */
 export async function tryBeginDeletion(db: D1Database, id: string, nowMs: number): Promise<Deletion | undefined> {
-  const begin = 'UPDATE tenants SET deleting_ms = IFNULL(deleting_ms, ?) WHERE id = ? RETURNING deleting_ms'
+  const begin = 'UPDATE tenants SET deleting_ms = IFNULL(deleting_ms, ?) WHERE id = ? RETURNING deleting_ms, created_ms'
   const [begun, keys, versions, uploads] = await db.batch([
     db.prepare(begin).bind(nowMs, id),
     db.prepare('SELECT id FROM api_keys WHERE tenant = ? ORDER BY created_ms, id').bind(id),
@@ -53,17 +55,12 @@ export async function tryBeginDeletion(db: D1Database, id: string, nowMs: number
   const found = Versions.parse(versions?.results)
   return {
     begunMs: tenant.deleting_ms,
+    sinceMs: tenant.created_ms,
     keys: KeyIds.parse(keys?.results).map((key) => key.id),
     adapters: [...new Set(found.map(({ name }) => fullName({ tenant: id, name })))].sort(),
     digests: [...new Set(found.map(({ digest }) => digest))].sort(),
     uploads: Uploads.parse(uploads?.results).map(({ digest }) => digest),
   }
-}
-
-/** Whether the deletion that began at `begunMs` is still to be finished. */
-export async function isBeingDeleted(db: D1Database, id: string, begunMs: number): Promise<boolean> {
-  const row = await db.prepare('SELECT 1 FROM tenants WHERE id = ? AND deleting_ms = ?').bind(id, begunMs).first()
-  return row !== null
 }
 
 /**

@@ -13,21 +13,22 @@ const SUMS = {
   cold_requests: 'cold',
   price_nano: 'price_nano',
 } as const
-const NAMES = Object.keys(SUMS)
+/** The columns that are sums, in order. */
+export const SUM_NAMES = Object.keys(SUMS)
 
 /** Tenants that one call takes on, and records of each: D1 gives a query 30 seconds, and others wait for it meanwhile. */
 const TENANTS_AT_ONCE = 50
 const RECORDS_AT_ONCE = 5_000
 
 /** `SUM(…) AS …` of everything that is summed up, over rows of `usageRows`. */
-export const SUM_COLUMNS = NAMES.map((name) => `SUM(${name}) AS ${name}`).join(', ')
+export const SUM_COLUMNS = SUM_NAMES.map((name) => `SUM(${name}) AS ${name}`).join(', ')
 
 /** Records and sums alike, of those that `filter` (`WHERE …`, or nothing) lets through; its parameters are to be bound twice. */
 export function usageRows(filter: string): string {
   const keys = KEYS.join(', ')
   const counted = Object.entries(SUMS).map(([name, value]) => `${value} AS ${name}`)
   return `SELECT ${keys}, ${counted.join(', ')} FROM usage ${filter}
-    UNION ALL SELECT ${keys}, ${NAMES.join(', ')} FROM usage_days ${filter}`
+    UNION ALL SELECT ${keys}, ${SUM_NAMES.join(', ')} FROM usage_days ${filter}`
 }
 
 /** Of the last `days` whole days records stay; of those before, this sums up some. Returns how many. */
@@ -58,7 +59,7 @@ const OLDEST = `FROM usage WHERE tenant = ? AND started_ms < ? ORDER BY started_
 
 // A tenant does not see what one of the same name had used before it: sums of the two are two, on one day, too.
 const SUM_UP = `
-  INSERT INTO usage_days (${[...KEYS, ...NAMES].join(', ')})
+  INSERT INTO usage_days (${[...KEYS, ...SUM_NAMES].join(', ')})
   SELECT u.tenant, MAX(u.started_ms - u.started_ms % ${DAY_MS}, CASE WHEN u.started_ms >= t.created_ms THEN t.created_ms ELSE 0 END),
     IFNULL(u.adapter, ''), IFNULL(u.digest, ''), u.key_id, u.base, u.outcome,
     ${Object.values(SUMS)
@@ -66,6 +67,6 @@ const SUM_UP = `
       .join(', ')}
   FROM (SELECT * ${OLDEST}) u LEFT JOIN tenants t ON t.id = u.tenant WHERE true
   GROUP BY ${KEYS.map((_, index) => index + 1).join(', ')}
-  ON CONFLICT DO UPDATE SET ${NAMES.map((name) => `${name} = ${name} + excluded.${name}`).join(', ')}`
+  ON CONFLICT DO UPDATE SET ${SUM_NAMES.map((name) => `${name} = ${name} + excluded.${name}`).join(', ')}`
 
 const REMOVE = `DELETE FROM usage WHERE rowid IN (SELECT rowid ${OLDEST})`

@@ -14,7 +14,7 @@ export const DIMENSIONS = {
   base: 'base',
   outcome: 'outcome',
 } as const
-type Dimension = keyof typeof DIMENSIONS
+export type Dimension = keyof typeof DIMENSIONS
 
 const day = z.iso.date('must be a day, YYYY-MM-DD')
 const names = Object.keys(DIMENSIONS).join(', ')
@@ -49,8 +49,11 @@ export const LatencyQuery = z.strictObject({
 })
 export type LatencyQuery = z.infer<typeof LatencyQuery>
 
-/** The operator's questions are about one tenant, or everybody. */
-const aboutTenant = { tenant: z.optional(z.string()) }
+/**
+ * The operator's questions are about one tenant, or everybody; with `since=creation` of tenants that there are alone, and of each
+ * only since it was created: a bill must not hold what one that had its name before had used.
+ */
+const aboutTenant = { tenant: z.optional(z.string()), since: z.optional(z.literal('creation')) }
 export const AdminUsageQuery = z.strictObject({
   ...aboutTenant,
   ...UsageQuery.shape,
@@ -63,8 +66,10 @@ export const DAY_MS = 86_400_000
 /** Whose records are asked for: all where `tenant` is undefined. */
 export interface UsageScope {
   readonly tenant: string | undefined
-  /** Asked by the tenant itself: nothing of one that had its name before, and not where the backends are. */
-  readonly own: boolean
+  /** `creation`: nothing of a tenant that is gone, though its name may have been given again. */
+  readonly since: 'creation' | undefined
+  /** Whether where the backends are is told: to the operator alone. */
+  readonly hasBackends: boolean
 }
 
 /** `WHERE …`, or nothing, and its parameters. */
@@ -74,15 +79,18 @@ export interface UsageFilter {
 }
 
 /** The records of some days that are within the scope. */
-export function usageFilter({ tenant, own }: UsageScope, { from, to }: DayRange): UsageFilter {
+export function usageFilter({ tenant, since }: UsageScope, { from, to }: DayRange): UsageFilter {
   const conditions: string[] = []
   const values: (string | number)[] = []
-  const where = (condition: string, value: string | number) => {
+  const where = (condition: string, ...bound: (string | number)[]) => {
     conditions.push(condition)
-    values.push(value)
+    values.push(...bound)
   }
+  const sinceCreationOf = (id: string) => `started_ms >= (SELECT created_ms FROM tenants WHERE id = ${id})`
   if (tenant !== undefined) where('tenant = ?', tenant)
-  if (tenant !== undefined && own) where('started_ms >= (SELECT created_ms FROM tenants WHERE id = ?)', tenant)
+  // One tenant's is read once; everybody's once a row.
+  if (since && tenant !== undefined) where(sinceCreationOf('?'), tenant)
+  else if (since) where(sinceCreationOf('tenant'))
   if (from) where('started_ms >= ?', Date.parse(`${from}T00:00:00Z`))
   if (to) where('started_ms < ?', Date.parse(`${to}T00:00:00Z`) + DAY_MS)
   return { filter: conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '', values }

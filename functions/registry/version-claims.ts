@@ -17,6 +17,18 @@ export interface NewVersion extends AdapterName {
   readonly nowMs: number
 }
 
+/** So many a tenant may have: all tenants share one database, which a single key could fill otherwise. */
+export const MAX_VERSIONS = 10_000
+
+/** Whether the tenant may have this version: it has it already, or not too many others. */
+export async function hasRoom(db: D1Database, { tenant, name }: AdapterName, digest: Digest): Promise<boolean> {
+  const others = await db
+    .prepare('SELECT COUNT(*) AS n FROM versions WHERE tenant = ? AND NOT (name = ? AND digest = ?)')
+    .bind(tenant, name, digest)
+    .first<number>('n')
+  return (others ?? 0) < MAX_VERSIONS
+}
+
 /**
  * Claims the digest before its bytes are stored, so that no deletion removes them meanwhile; a claim that is there already,
  * of an upload that may have died, becomes this one's. False where the same bytes are being deleted at this moment.

@@ -55,7 +55,7 @@ export class Backends {
   }
 
   failed(url: string): void {
-    this.#entry(url).ailing = true
+    this.#turn(url, true)
   }
 
   /** It has just refused a request as being for another base than its own: what it said before may be out of date. */
@@ -66,9 +66,8 @@ export class Backends {
 
   /** As good as a probe that was passed. */
   answered(url: string, nowMs: number): void {
-    const entry = this.#entry(url)
-    entry.ailing = false
-    entry.probedMs = nowMs
+    this.#turn(url, false)
+    this.#entry(url).probedMs = nowMs
   }
 
   /** The backend has `digest`, as its answer has just shown. */
@@ -120,10 +119,15 @@ export class Backends {
         return response.ok
       })
       .catch(() => false)
-    if (ready === entry.ailing) {
-      console.warn(JSON.stringify({ event: ready ? 'backend_recovered' : 'backend_ailing', backend: url }))
-    }
-    entry.ailing = !ready
+    this.#turn(url, !ready)
+  }
+
+  /** Whoever watches the log is told of each change, whether a probe or a request meets it first. */
+  #turn(url: string, ailing: boolean): void {
+    const entry = this.#entry(url)
+    if (ailing === entry.ailing) return
+    entry.ailing = ailing
+    console.warn(JSON.stringify({ event: ailing ? 'backend_ailing' : 'backend_recovered', backend: url }))
   }
 
   async #tryInfo(url: string, nowMs: number): Promise<BackendInfo | undefined> {

@@ -1,7 +1,7 @@
 // One request to one backend: token, POST, and where the delta is missing its bytes first. Also the other way round:
 // a delta is brought to a backend before the request that needs it is complete.
 // Invariant: bytes reach a backend only from storage, under the digest that the token names.
-import type { CapabilityKey } from '../../gpu-backend/capability.ts'
+import type { CapabilityKey, Work } from '../../gpu-backend/capability.ts'
 import { BASE_HEADER, type Digest } from '../../gpu-backend/protocol.ts'
 import { ApiError, modelDeleted } from '../errors.ts'
 import type { CachedObjects } from '../registry/cached-objects.ts'
@@ -12,6 +12,7 @@ import { DeltaRefused, readRefusal, TryNext } from './backend-refusal.ts'
 import { type Backends, backendUnavailable } from './backends.ts'
 import { capabilityHeaders } from './capability-headers.ts'
 
+const PATHS = { generate: '/v1/generate', embed: '/v1/embeddings' }
 /** A delta on its way to a backend that gets no further than this is not worth waiting for: 1 MB a second. */
 const SLOWEST_BYTES_PER_MS = 1_000
 /** A stream learns at once that its other end is gone. */
@@ -37,6 +38,9 @@ export interface BackendContext {
   readonly nowMs: () => number
 }
 
+/** No answer has begun as long as anybody waits for one: its backend may be at work on it all the same. */
+class TooSlow extends Error {}
+
 /** A delta that is being brought to a backend. */
 export interface Warming {
   readonly url: string
@@ -45,23 +49,23 @@ export interface Warming {
   readonly pushed: Promise<boolean>
 }
 
-interface Work {
-  readonly path: string
+interface Asked {
+  readonly work: 'generate' | 'embed'
   readonly delta: Digest | null
   readonly maxTokens: number
   readonly body: string
 }
 
 /**
- * The backend's answer to `work`, and whether the delta's bytes had to be pushed for it.
+ * The backend's answer to what is asked, and whether the delta's bytes had to be pushed for it.
  * @throws TryNext where another backend may do, ApiError where none would
  */
-export async function callBackend(context: BackendContext, url: string, work: Work, warming: Warming | undefined) {
-  const { path, delta, maxTokens, body } = work
+export async function callBackend(context: BackendContext, url: string, asked: Asked, warming: Warming | undefined) {
+  const { work, delta, maxTokens, body } = asked
   const post = async () => {
     // A token of its own each time: bringing a delta may take longer than one lives.
-    const headers = { ...(await headersFor(context, delta, maxTokens)), 'content-type': 'application/json' }
-    return send(context, `${url}${path}`, { method: 'POST', headers, body })
+    const headers = { ...(await headersFor(context, work, delta, maxTokens)), 'content-type': 'application/json' }
+    return send(context, `${url}${PATHS[work]}`, { method: 'POST', headers, body })
   }
 
   let cold = warming?.url === url && warming.digest === delta && (await warming.pushed)
@@ -73,7 +77,7 @@ export async function callBackend(context: BackendContext, url: string, work: Wo
     cold = true
     response = await post()
   }
-  if (!response.ok) throw await readRefusal(response, context.promptField, context.patienceMs)
+  if (!response.ok) throw await readRefusal(response, { ...context, url }, context.patienceMs)
   if (delta !== null) context.backends.sawResident(url, delta, context.nowMs())
   return { response, cold }
 }
@@ -87,7 +91,7 @@ export function warmDelta(context: BackendContext, digest: Digest): Warming | un
 }
 
 async function pushWhereMissing(context: BackendContext, url: string, digest: Digest): Promise<boolean> {
-  const headers = await headersFor(context, digest, 0)
+  const headers = await headersFor(context, 'look', digest, 0)
   const asked = await send(context, `${url}/v1/adapters/${digest}`, { method: 'HEAD', headers })
   if (asked.status !== 404) return false
   await pushDelta(context, url, digest)
@@ -101,7 +105,7 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
     throw notSupplied(context, digest, error)
   })
   if (!object) throw (await context.isPublished(digest)) ? objectMissing() : modelDeleted()
-  const headers = await headersFor(context, digest, 0)
+  const headers = await headersFor(context, 'admit', digest, 0)
   const { readable, writable } = new FixedLengthStream(object.bytes)
   const broken = passOn(object.body, writable)
   const put = { method: 'PUT', headers: { ...headers, 'content-type': 'application/octet-stream' }, body: readable }
@@ -117,17 +121,17 @@ async function pushDelta(context: BackendContext, url: string, digest: Digest): 
     if (!object.cached) context.waitUntil(objects.remember(digest))
     return
   }
-  const refused = await readRefusal(response, context.promptField, context.patienceMs)
+  const refused = await readRefusal(response, { ...context, url }, context.patienceMs)
   if (!(refused instanceof DeltaRefused) || !object.cached) throw refused
   // The copy in the cache is damaged; the one in storage may not be.
   await objects.forget([digest])
   await pushDelta(context, url, digest)
 }
 
-async function headersFor(context: BackendContext, delta: Digest | null, maxTokens: number) {
+async function headersFor(context: BackendContext, work: Work, delta: Digest | null, maxTokens: number) {
   const { tenant, requestId, base, capabilityKey, nowMs } = context
   const limits = { max_tokens: maxTokens, max_delta_bytes: MAX_DELTA_BYTES }
-  const permit = await capabilityHeaders(capabilityKey, { tenant, requestId, delta, nowMs: nowMs(), limits })
+  const permit = await capabilityHeaders(capabilityKey, { work, tenant, requestId, delta, nowMs: nowMs(), limits })
   return { ...permit, [BASE_HEADER]: base }
 }
 
@@ -157,7 +161,7 @@ function notSupplied({ requestId }: BackendContext, digest: Digest, reason: unkn
 
 function unreachable({ requestId }: BackendContext, url: string, reason: unknown): TryNext {
   console.warn(JSON.stringify({ event: 'backend_unreachable', request_id: requestId, url, reason: String(reason) }))
-  return new TryNext(backendUnavailable(), 'ailing')
+  return new TryNext(backendUnavailable(), reason instanceof TooSlow ? 'slow' : 'ailing')
 }
 
 /** @throws TryNext where no answer begins in time */
@@ -175,12 +179,13 @@ async function trySend(
   patienceMs: number,
 ): Promise<Response | Error> {
   const tooSlow = new AbortController()
-  const timer = setTimeout(() => tooSlow.abort(new Error('no answer in time')), patienceMs)
+  const timer = setTimeout(() => tooSlow.abort(new TooSlow('no answer in time')), patienceMs)
   try {
     const signal = AbortSignal.any([context.signal, tooSlow.signal])
     return await fetch(url, { ...init, signal, redirect: 'manual' })
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
+    const reason: unknown = tooSlow.signal.aborted ? tooSlow.signal.reason : error
+    return reason instanceof Error ? reason : new Error(String(reason))
   } finally {
     clearTimeout(timer)
   }

@@ -1,5 +1,5 @@
 // The headers by which a backend lets the edge do one thing: a token of its own, and the request's id.
-import { type Capability, type CapabilityKey, mintCapability } from '../../gpu-backend/capability.ts'
+import { type Capability, type CapabilityKey, mintCapability, type Work } from '../../gpu-backend/capability.ts'
 import { type Digest, REQUEST_ID_HEADER } from '../../gpu-backend/protocol.ts'
 
 /** One request's way to a backend; what takes longer gets another. */
@@ -7,6 +7,7 @@ const TOKEN_LIFE_MS = 60_000
 const NO_WORK: Capability['limits'] = { max_tokens: 0, max_delta_bytes: 0 }
 
 interface Permit {
+  readonly work: Work
   readonly tenant: string
   readonly requestId: string
   /** null: none. */
@@ -18,9 +19,9 @@ interface Permit {
 
 export async function capabilityHeaders(
   key: CapabilityKey,
-  { tenant, requestId, delta, nowMs, limits = NO_WORK }: Permit,
+  { work, tenant, requestId, delta, nowMs, limits = NO_WORK }: Permit,
 ): Promise<{ authorization: string; [REQUEST_ID_HEADER]: string }> {
   const expires_ms = nowMs + TOKEN_LIFE_MS
-  const token = await mintCapability(key, { tenant, delta, request_id: requestId, expires_ms, limits })
+  const token = await mintCapability(key, { work, tenant, delta, request_id: requestId, expires_ms, limits })
   return { authorization: `Bearer ${token}`, [REQUEST_ID_HEADER]: requestId }
 }

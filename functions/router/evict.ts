@@ -32,7 +32,7 @@ export async function evictEverywhere(edge: Edge, requestId: string, erased: rea
 async function evictFrom({ config }: Edge, url: string, requestId: string, erased: readonly Erased[]) {
   const held = new Set(erased.map(({ digest }) => digest))
   for (const { tenant, digest } of erased) {
-    const permit = { tenant, requestId, delta: digest, nowMs: Date.now() }
+    const permit = { work: 'evict', tenant, requestId, delta: digest, nowMs: Date.now() } as const
     const headers = await capabilityHeaders(config.capabilityKey, permit)
     const signal = AbortSignal.timeout(TIMEOUT_MS)
     const request = fetch(`${url}/v1/adapters/${digest}`, { method: 'DELETE', headers, signal })

@@ -18,7 +18,7 @@ export async function askResidency(
   { config }: Edge,
   { tenant, requestId }: { tenant: string; requestId: string },
 ): Promise<BackendResidency[]> {
-  const permit = { tenant, requestId, delta: null, nowMs: Date.now() }
+  const permit = { work: 'list', tenant, requestId, delta: null, nowMs: Date.now() } as const
   const headers = await capabilityHeaders(config.capabilityKey, permit)
   return await fewAtOnce(config.backends, async (url) => {
     try {

@@ -52,19 +52,21 @@ export const adminTenants = new Hono<EdgeEnv>()
     return c.json({ object: 'list', data: await listReceipts(c.env.DB, c.req.param('tenant')) })
   })
   .post('/:tenant/credits', async (c) => {
-    const { id } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
+    const { id, created_ms: sinceMs } = await getLiveTenant(c.env.DB, c.req.param('tenant'))
     const credit = await readJson(c.req.raw, Credit, MAX_ADMIN_BYTES)
     const nowMs = Date.now()
-    const balance = await askMeterOf(
+    const answer = await askMeterOf(
       c.env,
       id,
-      async (meter) => await meter.credit(credit.id, credit.amount_nano, nowMs),
+      async (meter) => await meter.credit(credit.id, credit.amount_nano, sinceMs, nowMs),
     )
-    if (balance === undefined) {
+    // Deleted while this was on its way: the next tenant of the name has not paid.
+    if (answer.kind === 'erased') throw tenantNotFound(id)
+    if (answer.kind === 'other_amount') {
       const message = `The payment '${credit.id}' came with another amount before: use a new id for a new payment.`
       throw new ApiError(422, 'payment_id_reused', message, { param: 'id' })
     }
-    return c.json<Credited>({ tenant: id, balance_nano: balance })
+    return c.json<Credited>({ tenant: id, balance_nano: answer.balanceNano })
   })
   .get('/:tenant/adapters', async (c) => {
     const { id } = await getTenant(c.env.DB, c.req.param('tenant'))

@@ -29,12 +29,12 @@ admin
   .route('/tenants', adminTenants)
   .route('/tenants', adminKeys)
   .get('/usage', async (c) => {
-    const { tenant, ...query } = parseUsageQuery(AdminUsageQuery, c.req.query())
-    return usageResponse(query, await queryUsage(c.env.DB, { tenant, own: false }, query))
+    const { tenant, since, ...query } = parseUsageQuery(AdminUsageQuery, c.req.query())
+    return usageResponse(query, await queryUsage(c.env.DB, { tenant, since, hasBackends: true }, query))
   })
   .get('/usage/latency', async (c) => {
-    const { tenant, ...query } = parseUsageQuery(AdminLatencyQuery, c.req.query())
-    return c.json({ object: 'list', data: await queryLatency(c.env.DB, { tenant, own: false }, query) })
+    const { tenant, since, ...query } = parseUsageQuery(AdminLatencyQuery, c.req.query())
+    return c.json({ object: 'list', data: await queryLatency(c.env.DB, { tenant, since, hasBackends: true }, query) })
   })
   .get('/residency', async (c) => {
     const backends = await askResidency(c.var.edge, { tenant: 'operator', requestId: c.var.requestId })

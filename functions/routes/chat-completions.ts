@@ -3,6 +3,7 @@ import { Hono } from 'hono'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ChatCompletionRequest, toChatSampling, toMessages } from '../openai/chat-request.ts'
 import { chatDialect } from '../openai/dialect.ts'
+import { endUserOf } from '../openai/request-fields.ts'
 import { toTemplateKwargs } from '../openai/template-fields.ts'
 import { toTools } from '../openai/tools.ts'
 import { answerGeneration } from './generate.ts'
@@ -15,7 +16,7 @@ export const chatCompletions = new Hono<EdgeEnv>().post('/', async (c) => {
     model: request.model,
     stream: request.stream ?? false,
     includeUsage: request.stream_options?.include_usage ?? false,
-    user: request.user ?? undefined,
+    user: endUserOf(request),
     request: {
       messages: toMessages(request),
       n: request.n ?? 1,

@@ -3,6 +3,7 @@ import { Hono } from 'hono'
 import type { EdgeEnv } from '../edge-env.ts'
 import { CompletionRequest, toCompletionSampling } from '../openai/completion-request.ts'
 import { completionDialect } from '../openai/dialect.ts'
+import { endUserOf } from '../openai/request-fields.ts'
 import { answerGeneration } from './generate.ts'
 import { readModelRequest } from './read-model-request.ts'
 
@@ -13,7 +14,7 @@ export const completions = new Hono<EdgeEnv>().post('/', async (c) => {
     model: request.model,
     stream: request.stream ?? false,
     includeUsage: request.stream_options?.include_usage ?? false,
-    user: request.user ?? undefined,
+    user: endUserOf(request),
     request: { prompt: request.prompt, n: request.n ?? 1, sampling: toCompletionSampling(request) },
   })
 })

@@ -6,6 +6,7 @@ import type { KeptEmbedding, StoredAnswer } from '../metering/reservation.ts'
 import { tokensOfTexts } from '../metering/tokens-wanted.ts'
 import type { EmbeddingList } from '../openai/answer-schemas.ts'
 import { EmbeddingRequest, toInputs } from '../openai/embedding-request.ts'
+import { endUserOf } from '../openai/request-fields.ts'
 import { decodeVector } from '../openai/vector.ts'
 import { resolveModel } from '../registry/resolve-model.ts'
 import { forwardEmbed } from '../router/forward.ts'
@@ -18,7 +19,7 @@ import { warm } from './warm-early.ts'
 export const embeddings = new Hono<EdgeEnv>().post('/', async (c) => {
   const request = await readModelRequest(c, EmbeddingRequest)
   const input = toInputs(request)
-  const model = await resolveModel(c, request.model, request.user ?? c.var.requestId)
+  const model = await resolveModel(c, request.model, endUserOf(request) ?? c.var.requestId)
   // What makes two requests the same: not how the vectors are written.
   const identity = [c.req.path, request.model, input]
   const ticket = openTicket(c, model, await idempotencyKey(c.req.header('idempotency-key'), identity))

@@ -71,7 +71,7 @@ export async function answerGeneration(c: Context<EdgeEnv>, call: GenerateCall):
     cold: generation.cold,
     terms: c.var.principal.terms,
   }
-  return respond(c, call, frame, events, () => {
+  return respond(c, call, { frame, events, url: generation.backend }, () => {
     onLeave()
     // Nobody reads on, but what is kept must be, and what is not must be ended for its account to be closed.
     c.executionCtx.waitUntil(ticket.isKept ? drain(events) : events.return(undefined))
@@ -120,7 +120,7 @@ async function* meteredEvents(
     yield generation.started
     for await (const event of generation.events) {
       ticket.count(event, Date.now())
-      if (event.event === 'text') isRead = call.stream
+      isRead ||= call.stream && isSent(event)
       // Who breaks their own answer off pays for what was read of it.
       if (event.event === 'error') outcome = isRead && OwnFault.safeParse(event).success ? 'cut' : 'failed'
       if (event.event === 'done') {
@@ -130,12 +130,19 @@ async function* meteredEvents(
       yield event
     }
   } catch (error) {
-    if (!left.aborted) outcome = 'failed'
+    // As where it breaks off because nobody has read on.
+    const isReaders = isRead && error instanceof BrokenStream && error.byReader
+    if (!left.aborted && !isReaders) outcome = 'failed'
     throw error
   } finally {
     generation.release()
     c.executionCtx.waitUntil(ticket.close(outcome, Date.now()))
   }
+}
+
+/** Whether a client is sent something of the answer's for it. */
+function isSent(event: GenerateEvent): boolean {
+  return event.event === 'tool_call' || (event.event === 'text' && (event.text !== '' || event.logprobs !== undefined))
 }
 
 /** The answer that this Idempotency-Key brought before; nothing is generated and nothing is charged. */
@@ -148,43 +155,54 @@ function replay(c: Context<EdgeEnv>, call: GenerateCall, { requestId, createdMs,
   c.header('x-polylora-replayed', 'true')
   const { delta: digest, base } = started
   const frame = { dialect, id, model, createdMs, digest, base, cold: false, terms: null }
-  return respond(c, call, frame, storedEvents(events), () => undefined)
+  return respond(c, call, { frame, events: storedEvents(events), url: undefined }, () => undefined)
 }
 
 async function* storedEvents(events: readonly GenerateEvent[]): AsyncGenerator<GenerateEvent> {
   yield* events
 }
 
+interface Answering {
+  readonly frame: AnswerFrame
+  readonly events: AsyncGenerator<GenerateEvent>
+  /** Of the backend that answers; undefined where an answer is given again. */
+  readonly url: string | undefined
+}
+
 async function respond(
   c: Context<EdgeEnv>,
   call: GenerateCall,
-  frame: AnswerFrame,
-  events: AsyncGenerator<GenerateEvent>,
+  { frame, events, url }: Answering,
   onLeave: () => void,
 ): Promise<Response> {
+  const failure = (cause: unknown) => generationFailed(cause, c.var.requestId, url)
   c.header('x-polylora-adapter', frame.digest ?? 'base')
   if (!call.stream) {
-    const whole = wholeBody(frame, events)
+    const whole = wholeBody(frame, events, failure)
     // Goes on where the client has left: its account must be closed, and what is kept finished.
     c.executionCtx.waitUntil(whole.catch(() => undefined))
     return c.json(await whole)
   }
   const answer = new ChunkedAnswer(frame, call.includeUsage)
-  const body = eventStream({ answer, events, failure: generationFailed, onLeave })
+  const body = eventStream({ answer, events, failure, onLeave })
   // A stream that has not been handed out by then hears of nobody's leaving.
   whenLeft(c, onLeave)
   return c.body(body, 200, { 'content-type': 'text/event-stream; charset=utf-8' })
 }
 
-async function wholeBody(frame: AnswerFrame, events: AsyncGenerator<GenerateEvent>): Promise<object> {
+async function wholeBody(
+  frame: AnswerFrame,
+  events: AsyncGenerator<GenerateEvent>,
+  failure: (cause: unknown) => ApiError,
+): Promise<object> {
   const answer = new WholeAnswer(frame)
   try {
     for await (const event of events) {
-      if (event.event === 'error') throw generationFailed(event)
+      if (event.event === 'error') throw failure(event)
       answer.add(event)
     }
   } catch (error) {
-    throw error instanceof BrokenStream ? generationFailed(error) : error
+    throw error instanceof BrokenStream ? failure(error) : error
   }
   return answer.body()
 }
@@ -197,12 +215,13 @@ async function drain(events: AsyncGenerator<GenerateEvent>): Promise<void> {
   }
 }
 
-function generationFailed(cause: unknown): ApiError {
+function generationFailed(cause: unknown, requestId: string, url = ''): ApiError {
   // A schema that turns out to be too ambiguous only where the text has come to: asking again would not help.
   const { data: fault } = OwnFault.safeParse(cause)
-  const own = fault && refusalOf(fault, fault.param)
+  const own = fault && refusalOf(fault, { requestId, url, promptField: fault.param })
   if (own instanceof ApiError) return own
-  console.warn(JSON.stringify({ event: 'generation_failed', reason: cause instanceof Error ? String(cause) : cause }))
+  const reason = cause instanceof Error ? String(cause) : cause
+  console.warn(JSON.stringify({ event: 'generation_failed', request_id: requestId, url, reason }))
   return new ApiError(502, 'generation_failed', 'The model server stopped before the answer was complete: try again.')
 }
 

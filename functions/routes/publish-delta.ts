@@ -12,11 +12,24 @@ import { ApiError } from '../errors.ts'
 import { type AdapterName, fullName } from '../registry/names.ts'
 import { DigestMismatch, MAX_DELTA_BYTES } from '../registry/objects.ts'
 import { eraseOrphans } from '../registry/orphans.ts'
-import { abandonVersion, beginVersion, type NewVersion, publishVersion } from '../registry/version-claims.ts'
+import {
+  abandonVersion,
+  beginVersion,
+  hasRoom,
+  MAX_VERSIONS,
+  type NewVersion,
+  publishVersion,
+} from '../registry/version-claims.ts'
 import type { DeltaSummary, PublishedVersion } from './adapter-answers.ts'
 import { describeVersion } from './describe-adapter.ts'
 import { splitHead } from './split-head.ts'
 import { checkBytes } from './upload-headers.ts'
+
+/**
+ * The header is parsed in the memory that an isolate has for all its requests. That of 2,500 modules takes some 0.8 MB, and a chat
+ * template, escaped, 1.2.
+ */
+const MAX_HEADER_BYTES = 2 * 1024 * 1024
 
 /** A canonical delta file on its way into storage. */
 interface IncomingDelta {
@@ -28,13 +41,14 @@ interface IncomingDelta {
 /**
  * Checks the header, stores the bytes under their digest and moves the name to them; `?alias=keep` leaves the name where it
  * points. Answers 201. @throws ApiError 400 for another `alias`, 401 where the key has ended meanwhile, 413, 422 for a delta
- * that cannot be served, 409 where the same bytes are being deleted
+ * that cannot be served, 409 where the same bytes are being deleted or the tenant has too many versions
  */
 export async function publishDelta(c: Context<EdgeEnv>, adapter: AdapterName, delta: IncomingDelta): Promise<Response> {
   const { digest, bytes } = delta
   const keepsAlias = parseAlias(c.req.query('alias'))
   const info = await c.var.edge.backends.info(Date.now())
   checkBytes(bytes, Math.min(info.max_delta_bytes, MAX_DELTA_BYTES), 'delta')
+  await requireRoom(c.env.DB, adapter, digest)
   const { header, body } = await checkedDelta(delta.body, bytes, info)
   await identify(c)
 
@@ -54,6 +68,13 @@ function parseAlias(alias: string | undefined): boolean {
   if (alias === undefined || alias === 'keep') return alias === 'keep'
   const message = `The query's alias is '${alias}': it must be keep, or absent where the name is to move.`
   throw new ApiError(400, 'invalid_value', message, { param: 'alias' })
+}
+
+/** @throws ApiError 409 */
+async function requireRoom(db: D1Database, adapter: AdapterName, digest: Digest): Promise<void> {
+  if (await hasRoom(db, adapter, digest)) return
+  const message = `'${adapter.tenant}' has ${MAX_VERSIONS} versions, as many as a tenant may have: delete adapters that are no longer used.`
+  throw new ApiError(409, 'too_many_versions', message)
 }
 
 async function store(c: Context<EdgeEnv>, version: NewVersion, body: ReadableStream<Uint8Array>): Promise<void> {
@@ -83,7 +104,9 @@ async function publish(c: Context<EdgeEnv>, version: NewVersion, keepsAlias: boo
 /** The delta's header, checked against the base, and its bytes whole again. @throws ApiError 422 */
 async function checkedDelta(body: ReadableStream<Uint8Array>, bytes: number, info: BackendInfo) {
   try {
-    const { head, body: whole } = await splitHead(body, bytes, LENGTH_BYTES, (first) => headerEnd(first, 'The delta'))
+    const { head, body: whole } = await splitHead(body, bytes, LENGTH_BYTES, (first) =>
+      headerEnd(first, 'The delta', MAX_HEADER_BYTES),
+    )
     const header = checkDeltaHeader(head, bytes, info.base)
     checkModuleLimits(header.modules, { maxRank: info.max_rank, fixedModules: info.fixed_modules })
     return { header: summarise(header), body: whole }

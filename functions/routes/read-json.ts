@@ -1,5 +1,6 @@
 // A request's JSON body, bounded: what is too large is refused before it is read, or as soon as it has grown too large.
 import type * as z from 'zod/mini'
+import { parseToFault } from '../../gpu-backend/protocol.ts'
 import { ApiError, invalidRequest } from '../errors.ts'
 
 /**
@@ -14,7 +15,7 @@ export async function readJson<Schema extends z.ZodMiniType>(
   onText: (text: string) => void = () => undefined,
 ): Promise<z.output<Schema>> {
   const text = await readText(request, maxBytes, onText)
-  const parsed = schema.safeParse(text === '' ? undefined : parseJson(text, request))
+  const parsed = parseToFault(schema, text === '' ? undefined : parseJson(text, request))
   if (parsed.success) return parsed.data
   throw text === '' ? notJson(request) : invalidRequest(parsed.error)
 }

@@ -6,7 +6,7 @@ import { type Principal, requireScope } from '../auth/api-key.ts'
 import type { EdgeEnv } from '../edge-env.ts'
 import { ApiError, invalidRequest } from '../errors.ts'
 import { queryLatency } from '../registry/latency.ts'
-import { queryUsage, type UsagePages } from '../registry/usage.ts'
+import { queryUsage, type UsageAnswer } from '../registry/usage.ts'
 import { LatencyQuery, UsageQuery, type UsageScope } from '../registry/usage-query.ts'
 import { listText, textBody } from './text-body.ts'
 import { csvHeader, csvLine } from './usage-csv.ts'
@@ -24,7 +24,7 @@ export const usage = new Hono<EdgeEnv>()
   })
 
 function own({ tenant }: Principal): UsageScope {
-  return { tenant, own: true }
+  return { tenant, since: 'creation', hasBackends: false }
 }
 
 /** @throws ApiError 400 naming the parameter at fault */
@@ -44,16 +44,14 @@ const TYPES = {
 } as const
 
 /** Rows as they are read. Where the registry fails in between, the answer breaks off. */
-export function usageResponse({ format }: UsageQuery, pages: UsagePages): Response {
-  return new Response(textBody(usageText(format, pages)), { headers: { 'content-type': TYPES[format] } })
+export function usageResponse({ format }: UsageQuery, answer: UsageAnswer): Response {
+  return new Response(textBody(usageText(format, answer)), { headers: { 'content-type': TYPES[format] } })
 }
 
-async function* usageText(format: UsageQuery['format'], pages: UsagePages): AsyncGenerator<string> {
+async function* usageText(format: UsageQuery['format'], { columns, pages }: UsageAnswer): AsyncGenerator<string> {
   if (format === 'json') return yield* listText({ object: 'list' }, pages)
-  let isFirst = true
+  if (format === 'csv') yield csvHeader(columns)
   for await (const rows of pages) {
-    if (format === 'jsonl') yield rows.map((row) => `${JSON.stringify(row)}\n`).join('')
-    else yield (isFirst ? csvHeader(rows[0]) : '') + rows.map((row) => csvLine(row)).join('')
-    isFirst = false
+    yield rows.map((row) => (format === 'csv' ? csvLine(columns, row) : `${JSON.stringify(row)}\n`)).join('')
   }
 }

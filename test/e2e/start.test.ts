@@ -1,7 +1,8 @@
 import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { EMBEDDED_MODEL } from '../../gpu-backend/config.ts'
@@ -96,6 +97,19 @@ describe('npm start', () => {
       })
     await expect(ask('dev-demo', 'demo/unknown')).rejects.toMatchObject({ status: 404, code: 'model_not_found' })
     await expect(ask('wrong', 'polylora-base')).rejects.toMatchObject({ status: 401, code: 'invalid_api_key' })
+  })
+
+  test('takes nothing from pages of elsewhere, nor by a name that their own DNS points at this machine', async () => {
+    const page = await fetch(`${product.url}/v1/models`, {
+      headers: { authorization: 'Bearer dev-demo', origin: 'https://evil.example' },
+    })
+    const byName = await new Promise<IncomingMessage>((resolve, reject) => {
+      const headers = { authorization: 'Bearer dev-admin', host: 'evil.example' }
+      request(`${product.url}/admin/v1/tenants`, { headers }, resolve).on('error', reject).end()
+    })
+    expect([page.status, byName.statusCode]).toEqual([403, 403])
+    expect(await page.json()).toMatchObject({ error: { code: 'not_local' } })
+    expect(await json(byName)).toMatchObject({ error: { code: 'not_local' } })
   })
 
   test('stops generating for a client that leaves, and counts what it was sent', async () => {

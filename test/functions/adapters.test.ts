@@ -97,6 +97,11 @@ describe('publishing', () => {
     ],
     ['bytes that are no delta', new TextEncoder().encode('hello, I am not a delta'), /header/],
     ['a truncated delta', makeDelta(1).slice(0, -8), /truncated/],
+    [
+      'a delta whose header is larger than an edge has room for',
+      new Uint8Array(new BigUint64Array([3n << 20n, 0n]).buffer),
+      /announces a header of 3145728 bytes \(at most 2097152\)/,
+    ],
   ])('%s is refused with one sentence, and nothing is stored', async (_, bytes, sentence) => {
     const before = await storedKeys()
     const response = await put('acme/refused', bytes)
@@ -106,6 +111,50 @@ describe('publishing', () => {
     expect(error.message).toMatch(sentence)
     expect(await storedKeys()).toEqual(before)
     expect((await get('key-acme', '/v1/adapters/acme/refused')).status).toBe(404)
+  })
+
+  test('a delta of a higher rank than the backends serve is refused with one sentence, and nothing is stored', async () => {
+    const before = await storedKeys()
+    const response = await put('acme/refused', makeDelta(1, BASE_INFO.base, BASE_INFO.max_rank + 1))
+    expect(response.status).toBe(422)
+    const message = `The adapter has rank 65 and the operator allows 64; train with a smaller r or publish with --shrink-rank 64.`
+    expect(await response.json()).toMatchObject({ error: { code: 'invalid_delta', message } })
+    expect(await storedKeys()).toEqual(before)
+    expect((await get('key-acme', '/v1/adapters/acme/refused')).status).toBe(404)
+  })
+
+  test('a delta that is larger than the backends serve is refused, and nothing is stored', async () => {
+    const before = await storedKeys()
+    const response = await put('acme/refused', new Uint8Array(BASE_INFO.max_delta_bytes + 1))
+    expect(response.status).toBe(413)
+    const message = 'The delta has 1000001 bytes; at most 1000000 can be served.'
+    expect(await response.json()).toMatchObject({ error: { code: 'delta_too_large', message } })
+    expect(await storedKeys()).toEqual(before)
+    expect((await get('key-acme', '/v1/adapters/acme/refused')).status).toBe(404)
+  })
+
+  test('of more versions than a tenant may have is refused, but for one that it has already', async () => {
+    for (const id of ['hoarder', 'frugal']) await edge.addTenant(id, `key-${id}`)
+    await edge.publish('key-hoarder', 'hoarder/bot', 34)
+    await edge.db
+      .prepare(
+        `WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+         INSERT INTO versions (tenant, name, digest, bytes, header, ready, created_ms)
+         SELECT 'hoarder', 'old', 'sha256:' || printf('%064x', i), 1, '{}', 1, i FROM n`,
+      )
+      .run()
+    const before = await storedKeys()
+    const refused = await put('hoarder/bot', makeDelta(35), undefined, 'key-hoarder')
+    expect(refused.status).toBe(409)
+    const message =
+      "'hoarder' has 10000 versions, as many as a tenant may have: delete adapters that are no longer used."
+    expect(await refused.json()).toMatchObject({ error: { code: 'too_many_versions', message } })
+    expect(await storedKeys()).toEqual(before)
+    await edge.publish('key-hoarder', 'hoarder/bot', 34)
+    // Another tenant's are its own.
+    await edge.publish('key-frugal', 'frugal/bot', 35)
+    await edge.db.prepare("DELETE FROM versions WHERE tenant = 'hoarder' AND name = 'old'").run()
+    await edge.publish('key-hoarder', 'hoarder/bot', 35)
   })
 
   test('names, digests and sizes that make no sense are refused', async () => {
@@ -205,22 +254,32 @@ test('one version is asked for by its digest, whatever the name points at, by it
   expect((await ask(`acme/pinned@${first}`, 'key-globex')).status).toBe(404)
 })
 
-test('a report is kept with the version that it is about', async () => {
-  const digest = await edge.publish('key-acme', 'acme/reported', 70)
-  const path = `/v1/adapters/acme/reported/versions/${digest}/report`
-  const response = await edge.call('key-acme', path, { method: 'PUT', body: JSON.stringify({ norms: [1, 2] }) })
-  expect(response.status).toBe(204)
-  expect((await get('key-acme', '/v1/adapters/acme/reported')).body.report).toEqual({ norms: [1, 2] })
-  const tooLarge = await edge.call('key-acme', path, {
-    method: 'PUT',
-    body: JSON.stringify({ x: 'y'.repeat(300_000) }),
+describe('a report', () => {
+  const send = (digest: string, body: string) =>
+    edge.call('key-acme', `/v1/adapters/acme/reported/versions/${digest}/report`, { method: 'PUT', body })
+
+  test('is kept with the version that it is about', async () => {
+    const digest = await edge.publish('key-acme', 'acme/reported', 70)
+    expect((await send(digest, JSON.stringify({ norms: [1, 2] }))).status).toBe(204)
+    expect((await get('key-acme', '/v1/adapters/acme/reported')).body.report).toEqual({ norms: [1, 2] })
+    const unknown = digestOf(makeDelta(71))
+    const other = await send(unknown, '{}')
+    expect(other.status).toBe(404)
+    const error = { code: 'version_not_found', message: `'acme/reported' has no version ${unknown}.` }
+    expect(await other.json()).toMatchObject({ error })
   })
-  expect(tooLarge.status).toBe(413)
-  const unknown = digestOf(makeDelta(71))
-  const other = await edge.call('key-acme', path.replace(digest, unknown), { method: 'PUT', body: '{}' })
-  expect(other.status).toBe(404)
-  const error = { code: 'version_not_found', message: `'acme/reported' has no version ${unknown}.` }
-  expect(await other.json()).toMatchObject({ error })
+
+  test('may be as large as that of the largest models, and not larger: all tenants share one database', async () => {
+    const digest = await edge.publish('key-acme', 'acme/reported', 72)
+    const modules = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
+    const layers = Array.from({ length: 126 }, (_, i) => ({ layer: String(i), modules, norm: Math.sqrt(i + 2) }))
+    const scales = Array.from({ length: layers.length * modules.length }, (_, i) => Math.sqrt(i + 2))
+    const notices = Array.from({ length: 100 }, () => 'n'.repeat(200))
+    expect((await send(digest, JSON.stringify({ layers, scales, notices }))).status).toBe(204)
+    const tooLarge = await send(digest, JSON.stringify({ x: 'y'.repeat(64 * 1024) }))
+    expect(tooLarge.status).toBe(413)
+    expect((await get('key-acme', '/v1/adapters/acme/reported')).body.report).toMatchObject({ scales })
+  })
 })
 
 test('a key without the scope may use adapters but not change them', async () => {

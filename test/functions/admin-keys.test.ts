@@ -94,6 +94,17 @@ describe('the operator', () => {
     expect((await edge.admin('POST', `/tenants/unrotated/keys/${keyId}/rotate`, {})).status).toBe(201)
   })
 
+  test('gives neither key a longer life by a rotation, whatever the overlap', async () => {
+    await tenant('limited')
+    const expires_ms = Date.now() + 60_000
+    const { body: old } = await edge.admin('POST', '/tenants/limited/keys', { expires_ms })
+    const rotated = await edge.admin('POST', `/tenants/limited/keys/${old.id}/rotate`, { overlap_seconds: 3600 })
+    expect(rotated).toMatchObject({ status: 201, body: { expires_ms } })
+    const keys = (await edge.admin('GET', '/tenants/limited/keys')).body.data as { id: string; expires_ms: number }[]
+    const expiryOf = (id: unknown) => keys.find((key) => key.id === id)?.expires_ms
+    expect([expiryOf(old.id), expiryOf(rotated.body.id)]).toEqual([expires_ms, expires_ms])
+  })
+
   test('lets no key outlive its expiry', async () => {
     await edge.admin('POST', '/tenants', { id: 'expiring' })
     const past = await edge.admin('POST', '/tenants/expiring/keys', { expires_ms: Date.now() - 1 })

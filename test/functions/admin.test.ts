@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { ADMIN_KEY, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ADMIN_KEY, startEdge } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
 import { askEdge, madeTenant } from '../support/made-tenant.ts'
 import { BACKEND_SECRET } from '../support/protocol-backend.ts'
-import { sameDay } from '../support/same-day.ts'
 
 const { backend, edge } = await edgeOnBackends()
 
@@ -127,139 +126,6 @@ test('a key can be asked what it is and what was agreed with its tenant', async 
   })
 })
 
-describe('usage', () => {
-  test('is summed by day and adapter for its tenant alone, as JSON, CSV and JSON lines', async () => {
-    const day = await sameDay()
-    const { key } = await tenant('spender')
-    const { key: other } = await tenant('other')
-    const digest = await edge.publish(key, 'spender/bot', 300)
-    for (let i = 0; i < 3; i++) await (await ask(key, 'spender/bot')).json()
-    await (await ask(key, 'tiny-base')).json()
-    await (await ask(other, 'tiny-base')).json()
-    const usage = async (query: string, as = key) => (await edge.call(as, `/v1/usage${query}`)).text()
-    const rows = await waitFor(async () => {
-      const { data } = JSON.parse(await usage('')) as { data: { requests: number }[] }
-      return data.reduce((sum, row) => sum + row.requests, 0) === 4 && data
-    })
-    expect(rows).toEqual([
-      expect.objectContaining({ day, adapter: '', requests: 1, prompt_tokens: 7, completion_tokens: 5 }),
-      expect.objectContaining({
-        day,
-        adapter: 'bot',
-        requests: 3,
-        prompt_tokens: 21,
-        completion_tokens: 18,
-        cold_requests: 1,
-      }),
-    ])
-    const csv = (await usage('?format=csv&group_by=adapter')).split('\r\n')
-    expect(csv[0]).toBe('adapter,requests,prompt_tokens,cached_tokens,completion_tokens,cold_requests,price_nano')
-    expect(csv[2]).toBe('bot,3,21,6,18,1,0')
-    const lines = (await usage('?format=jsonl&group_by=request')).trim().split('\n')
-    expect(lines.map((line) => JSON.parse(line).digest).sort()).toEqual([null, digest, digest, digest].sort())
-    expect(await usage('?from=2001-01-01&to=2001-01-02')).toBe('{"object":"list","data":[]}')
-    expect(await usage('', other)).not.toContain('bot')
-    expect(await usage('?tenant=spender&group_by=tenant', other)).not.toContain('spender')
-  })
-
-  test('of everybody is the operator’s', async () => {
-    const { body } = await edge.admin('GET', '/usage?group_by=tenant')
-    expect((body.data as { tenant: string }[]).length).toBeGreaterThan(1)
-    const one = await edge.admin('GET', '/usage?tenant=spender&group_by=tenant')
-    expect(one.body.data).toMatchObject([{ tenant: 'spender', requests: 4 }])
-  })
-
-  test('of more rows than one answer holds is refused instead of cut, and fits when it is summed up', async () => {
-    const { key } = await tenant('large')
-    await edge.db.prepare("UPDATE tenants SET created_ms = 0 WHERE id = 'large'").run()
-    await edge.db
-      .prepare(
-        `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50001)
-         INSERT INTO usage (request_id, tenant, key_id, route, base, prompt_tokens, cached_tokens, completion_tokens,
-           backend, outcome, started_ms, latency_ms, price_nano)
-         SELECT 'large' || i, 'large', 'k', '/', 'b', 1, 0, 1, 'x', 'complete', 1000 + i, 1, 1000 FROM n`,
-      )
-      .run()
-    const all = await edge.call(key, '/v1/usage?group_by=request')
-    expect(all.status).toBe(400)
-    expect(await all.json()).toMatchObject({ error: { code: 'too_many_rows', param: 'from' } })
-    const sums = await edge.call(key, '/v1/usage?group_by=outcome')
-    expect(await sums.json()).toMatchObject({ data: [{ requests: 50_001, price_nano: 50_001_000 }] })
-  })
-
-  test('says where its backends are to the operator alone', async () => {
-    const { key } = await tenant('asking')
-    await (
-      await edge.call(key, '/v1/chat/completions', {
-        method: 'POST',
-        body: JSON.stringify({ model: 'tiny-base', messages: [{ role: 'user', content: 'hi' }] }),
-      })
-    ).text()
-    await waitFor(() => edge.db.prepare("SELECT 1 FROM usage WHERE tenant = 'asking'").first())
-    const own = await (await edge.call(key, '/v1/usage?group_by=request')).text()
-    expect(own).toContain('asking')
-    expect(own).not.toContain(backend.url)
-    const { body } = await edge.admin('GET', '/usage?tenant=asking&group_by=request')
-    expect(body.data).toMatchObject([{ backend: backend.url }])
-  })
-
-  test('has percentiles of complete answers by nearest rank, for its tenant alone', async () => {
-    const { key } = await tenant('timed')
-    await edge.db.prepare("UPDATE tenants SET created_ms = 0 WHERE id = 'timed'").run()
-    const insert = edge.db.prepare(
-      `INSERT INTO usage (request_id, tenant, key_id, route, adapter, base, prompt_tokens, cached_tokens,
-         completion_tokens, backend, outcome, started_ms, ttft_ms, latency_ms)
-       VALUES (?, 'timed', 'k', '/', ?, 'b', 1, 0, 1, 'x', ?, ?, ?, ?)`,
-    )
-    const [noon, nextDay] = [Date.parse('2026-01-02T12:00:00Z'), Date.parse('2026-01-03T12:00:00Z')]
-    const records = [
-      ...Array.from({ length: 100 }, (_, i) => insert.bind(`t${i}`, 'bot', 'complete', noon, 100 - i, 1000 - i)),
-      // An embedding has no first text; what was cut off says nothing of how long an answer takes.
-      insert.bind('embedded', 'bot', 'complete', noon, null, 5000),
-      insert.bind('cut', 'bot', 'cut', noon, 9e6, 9e6),
-      insert.bind('base', null, 'complete', nextDay, 7, 8),
-    ]
-    await edge.db.batch(records)
-    const latency = async (query: string) => {
-      const response = await edge.call(key, `/v1/usage/latency${query}`)
-      return ((await response.json()) as { data: unknown[] }).data
-    }
-    const bot = {
-      adapter: 'bot',
-      requests: 101,
-      ttft_ms_p50: 50,
-      ttft_ms_p95: 95,
-      ttft_ms_p99: 99,
-      latency_ms_p99: 1000,
-    }
-    const bare = { adapter: '', requests: 1, ttft_ms_p50: 7, ttft_ms_p99: 7, latency_ms_p50: 8, latency_ms_p99: 8 }
-    expect(await latency('?group_by=adapter')).toMatchObject([bare, bot])
-    expect(await latency('')).toMatchObject([{ requests: 102, latency_ms_p50: 950 }])
-    expect(await latency('?from=2026-01-03&group_by=day,adapter')).toMatchObject([{ day: '2026-01-03', ...bare }])
-    const { body } = await edge.admin('GET', '/usage/latency?tenant=timed&group_by=tenant')
-    expect(body.data).toMatchObject([{ tenant: 'timed', requests: 102 }])
-    const { key: other } = await tenant('untimed')
-    const empty = await edge.call(other, '/v1/usage/latency?group_by=adapter')
-    expect(await empty.json()).toEqual({ object: 'list', data: [] })
-  })
-
-  test('refuses what it does not understand', async () => {
-    const { key } = await tenant('asker')
-    expect((await edge.call(key, '/v1/usage/latency?group_by=request')).status).toBe(400)
-    for (const query of ['?group_by=tenant%3B--', '?from=yesterday', '?format=xml']) {
-      expect((await edge.call(key, `/v1/usage${query}`)).status).toBe(400)
-    }
-    // A misspelt day: all that was ever used would look like the bill that was asked for.
-    for (const path of ['/v1/usage', '/v1/usage/latency', '/admin/v1/usage', '/admin/v1/usage/latency']) {
-      const response = await edge.call(path.startsWith('/admin') ? ADMIN_KEY : key, `${path}?form=2026-01-01`)
-      expect(response.status).toBe(400)
-      expect(await response.json()).toMatchObject({ error: { code: 'unknown_parameter', param: 'form' } })
-    }
-    await edge.addTenant('asker', 'key-without', 'inference')
-    expect((await edge.call('key-without', '/v1/usage')).status).toBe(403)
-  })
-})
-
 test('a tenant sees what the backends hold of its versions, the operator all, and who cannot be asked is said so', async () => {
   const { key } = await tenant('resident')
   const { key: other } = await tenant('elsewhere')
@@ -326,6 +192,26 @@ describe('versions', () => {
     expect(misspelt.status).toBe(400)
     const unknown = await put(key, '/v1/adapters/roller/bot/alias', { digest: `sha256:${'0'.repeat(64)}` })
     expect(unknown.status).toBe(404)
+  })
+
+  test('keeps each end user on one side of a canary, by whichever of OpenAI’s names it is named', async () => {
+    const { key } = await tenant('named')
+    await edge.publish(key, 'named/bot', 510)
+    const candidate = await edge.publish(key, 'named/bot?alias=keep', 511)
+    await put(key, '/v1/adapters/named/bot/canary', { digest: candidate, weight: 0.5 })
+    const digests = async (extra: object, path = 'chat/completions') => {
+      const texts = { messages: [{ role: 'user', content: 'hi' }], prompt: 'hi', input: 'hi' }
+      const body = JSON.stringify({ model: 'named/bot', ...texts, ...extra })
+      const asked = Array.from({ length: 20 }, () => edge.call(key, `/v1/${path}`, { method: 'POST', body }))
+      const given = (await Promise.all(asked)).map(({ headers }) => headers.get('x-polylora-adapter'))
+      return new Set(given)
+    }
+    const [side, ...others] = await digests({ safety_identifier: 'ada' })
+    expect(others).toEqual([])
+    expect(await digests({ user: '', safety_identifier: 'ada' }, 'completions')).toEqual(new Set([side]))
+    expect(await digests({ user: 'ada' }, 'embeddings')).toEqual(new Set([side]))
+    // Nobody is named.
+    expect((await digests({ user: '' })).size).toBe(2)
   })
 
   test('can share a name by weight, each user always on the same side', async () => {

@@ -1,5 +1,5 @@
 import { createServer, type ServerResponse } from 'node:http'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { Backends } from '../../functions/router/backends.ts'
 import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { BASE_INFO } from '../support/protocol-backend.ts'
@@ -24,4 +24,19 @@ test('what a backend serves is known while it is asked anew, and where it does n
   expect(await backends.info(LATER_MS)).toEqual(BASE_INFO)
   response.destroy()
   expect(await anew).toEqual(BASE_INFO)
+})
+
+test('the log is told once that a backend is not well, and once that it is again, by whichever request finds out', () => {
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => undefined)
+  onTestFinished(() => warned.mockRestore())
+  const backends = new Backends([url])
+  backends.failed(url)
+  backends.failed(url)
+  backends.answered(url, BEGIN_MS)
+  backends.answered(url, BEGIN_MS)
+  const told = warned.mock.calls.map(([line]) => JSON.parse(line))
+  expect(told).toEqual([
+    { event: 'backend_ailing', backend: url },
+    { event: 'backend_recovered', backend: url },
+  ])
 })

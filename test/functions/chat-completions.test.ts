@@ -219,6 +219,13 @@ describe('a request that cannot be served', () => {
     [{ bad_words: ['no'] }, 'leave it out'],
     [{ prompt_logprobs: 0 }, 'leave it out'],
     [{ continue_final_message: true, add_generation_prompt: false }, 'leave it out'],
+    [{ add_generation_prompt: false }, 'leave it out'],
+    [{ chat_template: '{{ messages }}' }, 'leave it out'],
+    [{ documents: [{ title: 'a', text: 'b' }] }, 'leave it out'],
+    [{ use_beam_search: true }, 'leave it out'],
+    [{ stop_regex: ['a+'] }, 'leave it out'],
+    [{ lora_path: 'support' }, "put <tenant>/<adapter> into 'model'"],
+    [{ lora: [{ id: 0, scale: 1 }] }, "put <tenant>/<adapter> into 'model'"],
   ])('is 400 where it has %j, which would be another answer elsewhere, and says what to do', async (extra, advice) => {
     const body = JSON.stringify({ model: 'tiny-base', messages: QUESTION, ...extra })
     const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
@@ -250,6 +257,7 @@ describe('a request that cannot be served', () => {
       ...{ tools: [], tool_choice: 'auto', parallel_tool_calls: true, functions: [], function_call: 'none' },
       ...{ stream_options: null, response_format: null, logit_bias: {}, stop: [], logprobs: false, top_logprobs: 0 },
       ...{ structured_outputs: null, bad_words: [], include_stop_str_in_output: false, echo: false, best_of: 1 },
+      ...{ add_generation_prompt: true, chat_template: null, documents: [], use_beam_search: false, lora_path: null },
     })
     const response = await edge.call('key-acme', '/v1/chat/completions', { method: 'POST', body })
     expect(response.status).toBe(200)

@@ -1,7 +1,8 @@
 import OpenAI from 'openai'
-import { expect, test } from 'vitest'
-import { waitFor } from '../support/edge-harness.ts'
+import { expect, onTestFinished, test } from 'vitest'
+import { startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnBackends } from '../support/edge-on-backends.ts'
+import { BACKEND_SECRET, ProtocolBackend } from '../support/protocol-backend.ts'
 
 const { backend, edge } = await edgeOnBackends()
 await edge.addTenant('acme', 'key-acme')
@@ -75,6 +76,9 @@ test.each([
   [{ prompt: [[0.5]] }, 'prompt'],
   [{ prompt: [-1] }, 'prompt'],
   [{ stream_options: {} }, 'stream_options'],
+  [{ stop_regex: 'a+' }, 'stop_regex'],
+  [{ use_beam_search: true }, 'use_beam_search'],
+  [{ lora_path: 'support' }, 'lora_path'],
 ])('a text completion with %j is refused by the name of the parameter', async (extra, param) => {
   const request = { model: 'tiny-base', prompt: 'x', ...extra }
   await expect(client.completions.create(request)).rejects.toMatchObject({ status: 400, param })
@@ -108,10 +112,12 @@ test('embeddings come as the client asks, from the adapter, and are metered', as
 })
 
 test('more texts than a backend takes at once are embedded in their order, and are one request to whoever pays', async () => {
-  const input = Array.from({ length: 600 }, (_, i) => 'x'.repeat(1 + i))
+  const input = Array.from({ length: 600 }, (_, i) => 'x'.repeat(1 + (i % 50)))
   const before = backend.embedded
   const { data: answer, response } = await client.embeddings.create({ model: 'acme/support', input }).withResponse()
-  expect(answer.data.map(({ index, embedding }) => [index, embedding[0]])).toEqual(input.map((_, i) => [i, 1 + i]))
+  expect(answer.data.map(({ index, embedding }) => [index, embedding[0]])).toEqual(
+    input.map((text, i) => [i, text.length]),
+  )
   expect(answer.usage.prompt_tokens).toBe(1800)
   expect(backend.embedded - before).toBe(3)
   const id = response.headers.get('x-request-id')
@@ -120,6 +126,32 @@ test('more texts than a backend takes at once are embedded in their order, and a
     return results.length > 0 && results
   })
   expect(records).toEqual([{ prompt_tokens: 1800 }])
+})
+
+test('texts that take longer than a backend may be silent are embedded in their order, so many at a time', async () => {
+  const slow = await new ProtocolBackend().listen()
+  const patienceMs = 2_000
+  const impatient = await startEdge(slow.url, {
+    POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
+    BACKEND_PATIENCE_MS: String(patienceMs),
+  })
+  onTestFinished(async () => {
+    await impatient.close()
+    await slow.close()
+  })
+  await impatient.addTenant('acme', 'key-acme')
+  // Two bytes each: it is not the characters that take long.
+  const input = [...Array.from({ length: 38 }, (_, i) => 'é'.repeat(500 + i)), 'é'.repeat(10_000), 'short']
+  slow.behaviour.embedMs = (texts) => texts.join('').length / 20
+  const all = slow.behaviour.embedMs(input)
+  expect(all).toBeGreaterThan(0.7 * patienceMs)
+  const body = JSON.stringify({ model: 'tiny-base', input })
+  const response = await impatient.call('key-acme', '/v1/embeddings', { method: 'POST', body })
+  const answer = (await response.json()) as { data: { index: number; embedding: number[] }[] }
+  expect(answer.data.map(({ index, embedding }) => [index, embedding[0]])).toEqual(
+    input.map((text, i) => [i, text.length]),
+  )
+  expect(slow.embedded).toBe(5)
 })
 
 test.each([
@@ -139,6 +171,19 @@ test('embeddings of fewer dimensions than the model has are refused', async () =
     param: 'dimensions',
   })
 })
+
+test.each([{ lora_path: 'support' }, { lora: [{ id: 0, scale: 1 }] }])(
+  'embeddings are refused where the adapter is named as elsewhere, which the bare base would answer for: %j',
+  async (extra) => {
+    const [param] = Object.keys(extra)
+    await expect(client.embeddings.create({ model: 'tiny-base', input: 'hi', ...extra })).rejects.toMatchObject({
+      status: 400,
+      code: 'unsupported_parameter',
+      param,
+      message: `400 Unsupported parameter: '${param}' is not available here: put <tenant>/<adapter> into 'model'.`,
+    })
+  },
+)
 
 test.each([[[5, 6]], [[[5, 6], [7]]]])('embeddings of token ids are refused as such: %j', async (input) => {
   await expect(client.embeddings.create({ model: 'tiny-base', input })).rejects.toMatchObject({

@@ -108,6 +108,49 @@ test('a tenant’s deletion that broke off is finished by the sweep, and its rec
   }
 })
 
+test('a receipt names what was paid and what was left of it, however often the deletion breaks off', async () => {
+  await freeName(edge, 'payer')
+  await edge.admin('POST', '/tenants', { id: 'payer', billing: 'prepaid', completion_price_nano: 1000 })
+  await edge.addTenant('payer', 'key-payer')
+  const pay = (id: string, nano: number) => edge.admin('POST', '/tenants/payer/credits', { id, amount_nano: nano })
+  for (const [id, nano] of [['first', 10_000_000] as const, ['Überweisung 😀', -700] as const]) await pay(id, nano)
+  await (await ask('key-payer', 'tiny-base')).text()
+  // Five words.
+  const money = {
+    balance_nano: 10_000_000 - 700 - 5 * 1000,
+    credits: [
+      { id: 'first', amount_nano: 10_000_000, created_ms: expect.any(Number) },
+      { id: 'Überweisung 😀', amount_nano: -700, created_ms: expect.any(Number) },
+    ],
+  }
+  const broken = await without('receipts', () => edge.admin('DELETE', '/tenants/payer'))
+  expect(broken.status).toBe(503)
+  expect(await edge.admin('DELETE', '/tenants/payer')).toMatchObject({ status: 200, body: money })
+  const receipts = async () => (await edge.admin('GET', '/tenants/payer/receipts')).body.data
+  expect(await receipts()).toMatchObject([money])
+
+  await freeName(edge, 'payer')
+  expect((await edge.admin('POST', '/tenants', { id: 'payer' })).status).toBe(201)
+  await pay('first', 5)
+  expect((await edge.admin('DELETE', '/tenants/payer')).status).toBe(200)
+  const next = { balance_nano: 5, credits: [{ id: 'first', amount_nano: 5 }] }
+  expect(await receipts()).toMatchObject([next, money])
+})
+
+test('a tenant with more records than D1 takes at once is erased when it has them all', async () => {
+  await edge.addTenant('prolific', 'key-prolific')
+  const failures = () => edge.logs.filter((line) => line.includes('usage_flush_failed')).length
+  await without('usage', async () => {
+    for (let i = 0; i < 120; i++) await (await ask('key-prolific', 'tiny-base')).text()
+    const before = failures()
+    await waitFor(async () => failures() > before)
+  })
+  // Two seconds before the meter tries again by itself.
+  expect((await edge.admin('DELETE', '/tenants/prolific')).status).toBe(200)
+  const records = edge.db.prepare("SELECT COUNT(*) AS n FROM usage WHERE tenant = 'prolific'")
+  expect(await records.first('n')).toBe(120)
+})
+
 test('a deletion that somebody else finishes before it has begun finds no tenant', async () => {
   await edge.addTenant('vanishing', 'key-vanishing')
   const gone = "DELETE FROM tenants WHERE id = 'vanishing'; SELECT RAISE(IGNORE)"

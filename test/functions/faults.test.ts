@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { BackendInfo } from '../../gpu-backend/protocol.ts'
 import { ADMIN_KEY, type EdgeHarness, startEdge, waitFor } from '../support/edge-harness.ts'
@@ -213,6 +213,46 @@ describe('after the first token', () => {
     }
   })
 
+  test('what breaks off by its own fault before anything of it was sent costs nothing, streamed as well', async () => {
+    const fault = { words: ['', '', '', 'never'], failAfter: 3, failCode: 'bad_request' }
+    for (const backend of backends) Object.assign(backend.behaviour, fault)
+    const streamed = await ask({ stream: true })
+    expect(await Array.fromAsync(serverSentData(streamed.body!))).toHaveLength(1)
+    expect(await recordOf(streamed)).toMatchObject({ outcome: 'failed', completion_tokens: 3, price_nano: 0 })
+  })
+
+  test('a reader that takes nothing until its backend gives up pays for what had come', async () => {
+    const prices = { prompt_price_nano: 100, cached_price_nano: 10, completion_price_nano: 1000 }
+    const patienceMs = 1_000
+    const patient = await new ProtocolBackend().listen()
+    const one = await startEdge(patient.url, {
+      POLYLORA_BACKEND_SECRET: BACKEND_SECRET,
+      POLYLORA_ADMIN_KEY: ADMIN_KEY,
+      BACKEND_PATIENCE_MS: String(patienceMs),
+    })
+    onTestFinished(async () => {
+      await one.close()
+      await patient.close()
+    })
+    expect((await one.admin('POST', '/tenants', { id: 'slow', ...prices })).status).toBe(201)
+    await one.addTenant('slow', 'key-slow')
+    // More than all that lies between them takes.
+    Object.assign(patient.behaviour, {
+      words: Array.from({ length: 400 }, () => 'x'.repeat(100_000)),
+      maxUnreadMs: 200,
+    })
+    const response = await ask({ stream: true }, 'key-slow', {}, one)
+    await waitFor(async () => patient.generations.at(-1)?.closed)
+    await new Promise((resolve) => setTimeout(resolve, patienceMs))
+    expect(await response.text()).toContain('"code":"generation_failed"')
+    const id = response.headers.get('x-request-id')
+    const record = await waitFor(() =>
+      one.db.prepare('SELECT * FROM usage WHERE request_id = ?').bind(id).first<Record<string, unknown>>(),
+    )
+    expect(record).toMatchObject({ outcome: 'cut' })
+    expect(record.price_nano).toBeGreaterThan(1_000)
+  })
+
   test('an adapter whose numbers overflow is said to be at fault, since trying again would not help', async () => {
     for (const backend of backends) Object.assign(backend.behaviour, { failAfter: 0, failCode: 'invalid_delta' })
     const whole = await ask()
@@ -296,6 +336,24 @@ test('a request whose grant was lost on its way is given up: nothing is held for
     await deaf.close()
   }
 })
+
+test.each([
+  { event: 'generation_failed', behaviour: { failAfter: 2 } },
+  { event: 'delta_refused', behaviour: { refuse: 'invalid_delta' } },
+  { event: 'backend_refused', behaviour: { refuse: 'internal' } },
+  { event: 'backend_refused', behaviour: { refuse: 'unavailable' } },
+  { event: 'backend_refused', behaviour: { refuse: 'unauthorized' } },
+] as const)(
+  'the log has $event under the request that met it, with its backend: $behaviour',
+  async ({ event, behaviour }) => {
+    for (const backend of backends) Object.assign(backend.behaviour, behaviour)
+    const response = await ask()
+    expect(response.status).toBeGreaterThanOrEqual(500)
+    const id = response.headers.get('x-request-id')
+    const line = await waitFor(async () => edge.logs.find((said) => said.includes(id!) && said.includes(`"${event}"`)))
+    expect(backends.map(({ url }) => url)).toContain(JSON.parse(line).url)
+  },
+)
 
 describe('the registry', () => {
   test('that is down is an error without details, and nobody gets in', async () => {

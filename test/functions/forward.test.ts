@@ -119,27 +119,34 @@ describe('a backend is passed over for another', () => {
   const generation = { forward: forwardGenerate, request: REQUEST, answer: STARTED }
 
   test.each([
-    { what: 'does not begin its answer', ...generation, fail: () => {} },
-    { what: 'falls silent before its first event', ...generation, fail: write('{"event":') },
-    { what: 'falls silent in the middle of vectors', ...embedding, fail: write('{"embeddings":[[1,2') },
-    { what: 'falls silent in the middle of a refusal', ...generation, fail: write('{"error":', 503) },
-  ])('that $what, once patience is over', async ({ forward, request, answer, fail }) => {
-    // Time passes with the turns of this process's event loop, in which both backends live, not with the machine's clock.
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    const turns = setInterval(() => vi.advanceTimersByTime(PATIENCE_MS / TURNS), 1)
-    onTestFinished(() => {
-      clearInterval(turns)
-      vi.useRealTimers()
-    })
-    let asked = 0
-    const each = (response: ServerResponse) => {
-      if (asked++ > 0) response.end(`${JSON.stringify(answer)}\n`)
-      else fail(response)
-    }
-    const context = await contextOf([await listen(each), await listen(each)], new AbortController().signal)
-    await forward(context, request, undefined)
-    expect(asked).toBe(2)
-  })
+    { what: 'does not begin its answer', ...generation, fail: () => {}, isWell: true },
+    { what: 'has not embedded its texts', ...embedding, fail: () => {}, isWell: true },
+    { what: 'falls silent before its first event', ...generation, fail: write('{"event":'), isWell: false },
+    { what: 'falls silent in the middle of vectors', ...embedding, fail: write('{"embeddings":[[1,2'), isWell: false },
+    { what: 'falls silent in the middle of a refusal', ...generation, fail: write('{"error":', 503), isWell: false },
+  ])(
+    'that $what, once patience is over; it is taken for well: $isWell',
+    async ({ forward, request, answer, fail, isWell }) => {
+      // Time passes with the turns of this process's event loop, in which both backends live, not with the machine's clock.
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+      const turns = setInterval(() => vi.advanceTimersByTime(PATIENCE_MS / TURNS), 1)
+      onTestFinished(() => {
+        clearInterval(turns)
+        vi.useRealTimers()
+      })
+      let asked = 0
+      const each = (response: ServerResponse) => {
+        if (asked++ > 0) response.end(`${JSON.stringify(answer)}\n`)
+        else fail(response)
+      }
+      const context = await contextOf([await listen(each), await listen(each)], new AbortController().signal)
+      const order = () => context.backends.order(context.requestId)
+      const before = order()
+      await forward(context, request, undefined)
+      expect(asked).toBe(2)
+      expect(order()).toEqual(isWell ? before : before.toReversed())
+    },
+  )
 
   // As Cloudflare answers for a backend, or a Tunnel, that is down, where a connection would be refused elsewhere.
   test.each([

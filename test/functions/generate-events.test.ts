@@ -51,3 +51,43 @@ test('a line without end is given up before it is gathered', async () => {
   await expect(Array.fromAsync(readGenerateEvents(streamOf(endless), PATIENCE_MS))).rejects.toThrow(BrokenStream)
   expect(sent).toBeLessThan(60)
 })
+
+test('silence for longer than patience is a broken stream, unless empty lines say that it goes on', async () => {
+  const line = (event: GenerateEvent) => new TextEncoder().encode(`${JSON.stringify(event)}\n`)
+  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+  const [patienceMs, pauseMs] = [200, 400]
+  const answer = (emptyLines: number) =>
+    ReadableStream.from(
+      (async function* () {
+        yield line(text('a'))
+        for (let i = 0; i < emptyLines; i++) {
+          await pause(pauseMs / (emptyLines + 1))
+          yield Uint8Array.of(0x0a)
+        }
+        await pause(pauseMs / (emptyLines + 1))
+        yield line(END)
+      })(),
+    ) as ReadableStream<Uint8Array>
+  await expect(Array.fromAsync(readGenerateEvents(answer(0), patienceMs))).rejects.toThrow('fallen silent')
+  expect(await Array.fromAsync(readGenerateEvents(answer(9), patienceMs))).toEqual([text('a'), END])
+})
+
+test.each([
+  { what: 'after nobody has read on for as long as a backend may be silent', pauseMs: 400, byReader: true },
+  { what: 'while it is being read', pauseMs: 0, byReader: false },
+])('a connection that ends $what is so by its reader: $byReader', async ({ pauseMs, byReader }) => {
+  const lines = ['a', 'b', 'c'].map((said) => new TextEncoder().encode(`${JSON.stringify(text(said))}\n`))
+  for (const fail of [true, false]) {
+    const pieces = (async function* () {
+      yield* lines
+      if (fail) throw new Error('reset')
+    })()
+    const events = readGenerateEvents(ReadableStream.from(pieces) as ReadableStream<Uint8Array>, 200)
+    await events.next()
+    await new Promise((resolve) => setTimeout(resolve, pauseMs))
+    // What had come before is there still.
+    await events.next()
+    await events.next()
+    await expect(events.next()).rejects.toMatchObject({ byReader })
+  }
+})

@@ -37,7 +37,7 @@ describe('a request of which nothing is heard for too long', () => {
   const balanceOf = async (id: string) => (await edge.admin('GET', `/tenants/${id}`)).body.balance_nano
 
   test('is closed with what was heard of it last, and put right by what comes after all', async () => {
-    const key = await tenant('vanished', { tokens_per_minute: 1000, billing: 'prepaid', ...PRICES })
+    const key = await tenant('vanished', { tokens_per_minute: 20, billing: 'prepaid', ...PRICES })
     const { lost, finish } = await lose(key)
     expect(lost).toMatchObject({ prompt_tokens: 7, completion_tokens: 0, price_nano: 5 * 100 + 2 * 10 })
     expect(await balanceOf(key)).toBe(CREDIT_NANO - 5 * 100 - 2 * 10)
@@ -45,6 +45,8 @@ describe('a request of which nothing is heard for too long', () => {
     await waitFor(async () => (await recordsOf(key)).some(({ outcome }) => outcome === 'complete'))
     expect(await recordsOf(key)).toMatchObject([{ completion_tokens: 5, price_nano: PRICE_NANO }])
     expect(await balanceOf(key)).toBe(CREDIT_NANO - PRICE_NANO)
+    // Its tokens are drawn once: there are enough for another.
+    expect((await ask(key)).status).toBe(200)
   })
 
   test('is not charged where its Idempotency-Key asks for it again, and is then charged once', async () => {
@@ -77,19 +79,95 @@ describe('a request of which nothing is heard for too long', () => {
   })
 })
 
-test('a balance is held for a request that waits for a backend longer than one that runs may be silent', async () => {
-  const key = await tenant('waiting', { billing: 'prepaid', ...PRICES })
-  await edge.admin('POST', '/tenants/waiting/credits', { id: 'a', amount_nano: 15_000 })
-  const gate = Promise.withResolvers<void>()
-  backend.behaviour.hold = gate.promise
-  const before = backend.asked
-  const first = ask(key)
-  await waitFor(async () => backend.asked > before)
-  backend.reset()
-  await new Promise((resolve) => setTimeout(resolve, 1.2 * LEASE_MS))
-  const unpaid = await ask(key)
-  expect(await unpaid.json()).toMatchObject({ error: { code: 'insufficient_quota' } })
-  gate.resolve()
-  expect((await first).status).toBe(200)
-  expect((await edge.admin('GET', '/tenants/waiting')).body).toMatchObject({ held_nano: 0 })
+describe('a request that waits for a backend', () => {
+  /** Tenant `id`, whose balance covers one request, and a first one that its backend has, and holds until `gate` is resolved. */
+  async function waiting(id: string) {
+    const key = await tenant(id, { billing: 'prepaid', ...PRICES })
+    await edge.admin('POST', `/tenants/${id}/credits`, { id: 'a', amount_nano: 15_000 })
+    // Past the alarm that a meter sets when it starts.
+    await new Promise((resolve) => setTimeout(resolve, 800))
+    const gate = Promise.withResolvers<void>()
+    backend.behaviour.hold = gate.promise
+    const before = backend.asked
+    const first = ask(key)
+    await waitFor(async () => backend.asked > before)
+    backend.reset()
+    return { key, gate, first, heldNano: async () => (await edge.admin('GET', `/tenants/${id}`)).body.held_nano }
+  }
+
+  test.each([
+    ['longer than one that runs may be silent', () => new Promise((resolve) => setTimeout(resolve, 1.2 * LEASE_MS))],
+    ['while its meter is removed from memory', (key: string) => edge.evictMeter(key)],
+  ])('has the balance held for it %s', async (what, wait) => {
+    const { key, gate, first, heldNano } = await waiting(`waiting-${what.split(' ')[0]}`)
+    await wait(key)
+    const unpaid = await ask(key)
+    expect(await unpaid.json()).toMatchObject({ error: { code: 'insufficient_quota' } })
+    gate.resolve()
+    expect((await first).status).toBe(200)
+    expect(await heldNano()).toBe(0)
+  })
+
+  test('has nothing held for it once its edge must have died, as the next request finds', async () => {
+    const { key, gate, first } = await waiting('found-dead')
+    const beganMs = Date.now()
+    await waitFor(async () => (await ask(key)).status === 200)
+    expect(Date.now() - beganMs).toBeGreaterThan(2 * LEASE_MS)
+    gate.resolve()
+    await first
+  })
+
+  test('has nothing held for it then, as a meter finds that was removed from memory', async () => {
+    const { key, gate, first, heldNano } = await waiting('found-later')
+    await edge.evictMeter(key)
+    expect(await heldNano()).toBeGreaterThan(0)
+    await waitFor(async () => (await heldNano()) === 0)
+    gate.resolve()
+    await first
+  })
+})
+
+describe('an embedding', () => {
+  /** 40 tokens as far as anybody knows, 30 as the backend counts them. */
+  const input = Array.from({ length: 10 }, () => 'twelve chars')
+  const embed = (key: string) =>
+    edge.call(key, '/v1/embeddings', { method: 'POST', body: JSON.stringify({ model: 'tiny-base', input }) })
+  const remainingOf = (response: Response) => Number(response.headers.get('x-ratelimit-remaining-tokens'))
+
+  /** Tenant `id`, whose limit is one embedding's tokens, and a first one that its backend holds until `gate` is resolved. */
+  async function waiting(id: string) {
+    const key = await tenant(id, { tokens_per_minute: 60 })
+    const gate = Promise.withResolvers<void>()
+    backend.behaviour.hold = gate.promise
+    const before = backend.embedded
+    const first = embed(key)
+    await waitFor(async () => backend.embedded > before)
+    backend.reset()
+    return { key, gate, first }
+  }
+
+  test('counts against the limits while its meter is removed from memory, and afterwards what it used', async () => {
+    const { key, gate, first } = await waiting('embedding')
+    await edge.evictMeter(key)
+    expect((await embed(key)).status).toBe(429)
+    gate.resolve()
+    expect((await first).status).toBe(200)
+    const limited = await embed(key)
+    expect(limited.status).toBe(429)
+    expect(remainingOf(limited)).toBeGreaterThanOrEqual(60 - 30)
+  })
+
+  test('counts against the limits when it ends, though it took longer than an edge is waited for', async () => {
+    const { key, gate, first } = await waiting('embedding-long')
+    const second = await waitFor(async () => {
+      const answer = await embed(key)
+      return answer.status === 200 && answer
+    })
+    await second.text()
+    gate.resolve()
+    expect((await first).status).toBe(200)
+    const limited = await embed(key)
+    expect(limited.status).toBe(429)
+    expect(remainingOf(limited)).toBeLessThan(60 - 30)
+  })
 })

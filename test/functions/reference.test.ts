@@ -1,5 +1,6 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { expect, test } from 'vitest'
+import { Scope } from '../../functions/auth/scope.ts'
 import { serverSentData } from '../../functions/client/server-sent-data.ts'
 import { OPERATIONS } from '../../functions/openapi/operations.ts'
 import { expectContent } from '../support/documented.ts'
@@ -102,6 +103,22 @@ test('every operation in the document is a route', async () => {
     const init = { method: method.toUpperCase(), ...(method === 'get' ? {} : { body: '{' }) }
     const response = await edge.call(scope === 'admin' ? ADMIN_KEY : 'key-acme', urlOf(path), init)
     expect(await response.text(), `${method} ${path}`).not.toMatch(/unknown_url|method_not_allowed/)
+  }
+})
+
+test('every operation needs the scope that the document says, and no other', async () => {
+  const keyWithout = (scope: Scope) => `key-without-${scope}`
+  for (const scope of Scope.options) {
+    const others = Scope.options.filter((other) => other !== scope)
+    await edge.addTenant('acme', keyWithout(scope), others.join(' '))
+  }
+  for (const { method, path, scope } of OPERATIONS) {
+    if (scope === 'admin') continue
+    for (const missing of Scope.options) {
+      const response = await edge.call(keyWithout(missing), urlOf(path), { method: method.toUpperCase() })
+      const isRefused = response.status === 403 && (await response.text()).includes('"insufficient_scope"')
+      expect(isRefused, `${method} ${path} without ${missing}: ${response.status}`).toBe(missing === scope)
+    }
   }
 })
 

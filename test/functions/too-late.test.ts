@@ -1,7 +1,7 @@
 // What was on its way when it was no longer wanted: it is refused, or counts for nobody, and leaves nothing behind.
 import { createServer, request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
+import { ADMIN_KEY, digestOf, type EdgeHarness, makeDelta, startEdge, waitFor } from '../support/edge-harness.ts'
 import { edgeOnStore } from '../support/edge-on-store.ts'
 import { freeName } from '../support/free-name.ts'
 import { KEPT_CONNECTIONS } from '../support/kept-connections.ts'
@@ -203,6 +203,27 @@ describe('of a deleted tenant whose name is in use again', () => {
     await edge.db.prepare("UPDATE tenants SET created_ms = ? WHERE id = 'memory'").bind(Date.now()).run()
     await edge.addTenant('memory', 'next')
     expect((await ask('next', {})).status).toBe(200)
+  })
+
+  test('a payment is refused, whether it looks for its tenant or for its body when the name is given away', async () => {
+    await create('payer', 'payer-old')
+    const { created_ms: createdMs } = (await edge.admin('GET', '/tenants/payer')).body
+    const body = Buffer.from(JSON.stringify({ id: 'late', amount_nano: 5_000_000 }))
+    const path = '/admin/v1/tenants/payer/credits'
+    const held = slowRequest(edge, ADMIN_KEY, { method: 'POST', path }, body, 1)
+    expect((await edge.call('payer-old', '/v1/key')).status).toBe(200)
+    expect((await edge.admin('DELETE', '/tenants/payer')).status).toBe(200)
+    await create('payer', 'payer-new', { billing: 'prepaid' })
+    const refused = await held.finish()
+    expect([refused.status, JSON.parse(refused.text).error.code]).toEqual([404, 'tenant_not_found'])
+    const move = edge.db.prepare("UPDATE tenants SET created_ms = ? WHERE id = 'payer'")
+    const { created_ms: newMs } = (await edge.admin('GET', '/tenants/payer')).body
+    // As it is read just before the deletion.
+    await move.bind(createdMs).run()
+    const pay = (id: string) => edge.admin('POST', '/tenants/payer/credits', { id, amount_nano: 700 })
+    expect(await pay('later')).toMatchObject({ status: 404, body: { error: { code: 'tenant_not_found' } } })
+    await move.bind(newMs).run()
+    expect(await pay('own')).toMatchObject({ status: 200, body: { balance_nano: 700 } })
   })
 
   test('a delta moves no name', async () => {

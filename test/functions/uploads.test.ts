@@ -3,6 +3,7 @@ import { request } from 'node:http'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { digestOf, type EdgeHarness, makeDelta } from '../support/edge-harness.ts'
 import { edgeOnStore } from '../support/edge-on-store.ts'
+import { BASE_INFO } from '../support/protocol-backend.ts'
 
 /** Any size below the edge's limit will do; parts need not be of one size. */
 const PART = 100
@@ -128,6 +129,19 @@ describe.each(['R2', 'S3'] as const)('an upload in parts to %s', (kind) => {
     expect(response.status).toBe(422)
     expect(await response.json()).toMatchObject({ error: { code: 'digest_mismatch' } })
     expect(await parts(digest)).toEqual([])
+    expect(await storedKeys()).not.toContain(`deltas/sha256/${digest.slice(7)}`)
+  })
+
+  test('of more bytes than the backends serve is refused, and its parts are gone', async () => {
+    const bytes = new Uint8Array(BASE_INFO.max_delta_bytes + 1)
+    const digest = digestOf(bytes)
+    expect((await putPart(digest, 1, bytes)).status).toBe(204)
+    const response = await complete(digest)
+    expect(response.status).toBe(413)
+    expect(await response.json()).toMatchObject({ error: { code: 'delta_too_large' } })
+    expect(await parts(digest)).toEqual([])
+    expect(await partKeys('acme')).toEqual([])
+    expect(await noted(digest)).toBe(false)
     expect(await storedKeys()).not.toContain(`deltas/sha256/${digest.slice(7)}`)
   })
 

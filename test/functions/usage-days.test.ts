@@ -1,4 +1,5 @@
 import { afterAll, beforeEach, expect, test } from 'vitest'
+import { queryUsage } from '../../functions/registry/usage.ts'
 import { ADMIN_KEY, startEdge } from '../support/edge-harness.ts'
 import fc from '../support/properties.ts'
 import { BACKEND_SECRET } from '../support/protocol-backend.ts'
@@ -122,6 +123,25 @@ test('single requests are refused for days of which only sums are kept, and told
   )
   for (const range of ['&from=2026-03-18', '&from=2026-03-15&to=2026-03-16'])
     expect((await ask(range)).status).toBe(200)
+})
+
+test('an export that is overtaken by the sums breaks off instead of lacking what they hold', async () => {
+  const many = `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5001)
+    INSERT INTO usage (request_id, tenant, key_id, route, base, prompt_tokens, cached_tokens, completion_tokens,
+      backend, outcome, started_ms, latency_ms)
+    SELECT 'read' || i, 'early', 'k', '/', 'b', 1, 0, 2, 'x', 'complete', ${FIRST_KEPT} - i, 1 FROM n`
+  await edge.db.prepare(many).run()
+  const scope = { tenant: 'early', since: undefined, hasBackends: true }
+  const { pages } = await queryUsage(edge.db, scope, { group_by: 'request', format: 'jsonl' })
+  let read = 0
+  const readAll = async () => {
+    for await (const rows of pages) {
+      read += rows.length
+      while (await kept()) await edge.sweep(NOON)
+    }
+  }
+  await expect(readAll()).rejects.toMatchObject({ code: 'records_summed_up' })
+  expect(read).toBe(5000)
 })
 
 test('more old records than one sweep takes are summed up by the next, within what one invocation may ask', async () => {

@@ -1,16 +1,24 @@
 // The edge in workerd, with R2, D1 and Durable Objects simulated in memory, and tenants and keys as a test wants them.
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { D1Database, R2Bucket } from '@cloudflare/workers-types'
+import type { D1Database as Database, R2Bucket } from '@cloudflare/workers-types'
 import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare, Response as MiniflareResponse } from 'miniflare'
 import { targetModules } from '../../adapters/base-model.ts'
 import { encodeDelta } from '../../adapters/canonical.ts'
 import type { DeltaModule } from '../../adapters/delta.ts'
+import { migrate } from '../../scripts/start/local-registry.ts'
+import { readRuntime } from '../../scripts/start/worker-config.ts'
 import { expectDocumented } from './documented.ts'
+import { METER_DOUBLE_CLASSES, type MeterDouble } from './meter-doubles.ts'
 import { BACKEND_SECRET, BASE_INFO } from './protocol-backend.ts'
+
+declare global {
+  /** What the registry is written for: the types of Workers as a whole and those of Node exclude each other. */
+  interface D1Database extends Database {}
+}
 
 export interface EdgeHarness {
   readonly url: string
@@ -51,18 +59,6 @@ export interface EdgeHarness {
 
 export const ADMIN_KEY = 'the-admin-key-that-tests-use'
 
-/** A Durable Object that cannot start: every call of it fails. */
-const METER_THAT_IS_DOWN = "\nexport class MeterThatIsDown { constructor() { throw new Error('down') } }"
-
-/** One that grants requests, and never gets to say so. */
-const METER_WITHOUT_ANSWERS = `
-export class MeterWithoutAnswers extends TenantMeter {
-  async reserve(reservation) {
-    await super.reserve(reservation)
-    throw new Error('Network connection lost.')
-  }
-}`
-
 /**
  * Stands for the network in front of a deployed Worker: it takes a request back as a whole, where workerd by itself finds out
  * by writing that a client has left.
@@ -95,7 +91,7 @@ export async function startEdge(
     storage,
     bounded = false,
   }: {
-    meter?: 'TenantMeter' | 'MeterThatIsDown' | 'MeterWithoutAnswers'
+    meter?: 'TenantMeter' | MeterDouble
     storage?: string
     /** Whether it is refused what Cloudflare would refuse it: see bounded-worker.ts. */
     bounded?: boolean
@@ -103,14 +99,12 @@ export async function startEdge(
 ): Promise<EdgeHarness> {
   const logs: string[] = []
   let leaveWhen: Promise<unknown> | undefined
-  const runtime = { modules: true, compatibilityDate: '2026-10-01', compatibilityFlags: ['enable_request_signal'] }
+  const runtime = { modules: true, ...(await readRuntime()) }
   const edge = {
     ...runtime,
     name: 'polylora',
     script:
-      (await bundle(bounded ? BOUNDED : exported(settings.S3_ENDPOINT ? 'index-s3' : 'index'))) +
-      METER_THAT_IS_DOWN +
-      METER_WITHOUT_ANSWERS,
+      (await bundle(bounded ? BOUNDED : exported(settings.S3_ENDPOINT ? 'index-s3' : 'index'))) + METER_DOUBLE_CLASSES,
     unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
     bindings: { BACKENDS: typeof backends === 'string' ? backends : [...backends], ...settings },
     r2Buckets: { DELTAS: 'deltas' },
@@ -206,7 +200,7 @@ export async function startEdge(
       const { outcome } = await worker.scheduled({ scheduledTime: new Date(nowMs) })
       if (outcome !== 'ok') throw new Error(`the sweep ended with ${outcome}`)
     },
-    evictMeter: (tenant) => miniflare.unsafeEvictDurableObject('polylora', 'TenantMeter', { name: tenant }),
+    evictMeter: (tenant) => miniflare.unsafeEvictDurableObject('polylora', meter, { name: tenant }),
     close: () => miniflare.dispose(),
   }
 }
@@ -253,17 +247,6 @@ async function bundle(contents: string): Promise<string> {
   return outputFiles[0]!.text
 }
 
-async function migrate(db: D1Database): Promise<void> {
-  // Another edge that shares it may have been first.
-  if (await db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'tenants'").first()) return
-  const folder = new URL('functions/migrations/', REPOSITORY)
-  for (const file of readdirSync(folder).sort()) {
-    const sql = readFileSync(new URL(file, folder), 'utf8').replace(/--.*$/gm, '')
-    const statements = sql.split(';').filter((statement) => statement.trim())
-    await db.batch(statements.map((statement) => db.prepare(statement)))
-  }
-}
-
 /** Polls until `probe` gives something: what a Worker does after its answer has no other sign. */
 export async function waitFor<T>(probe: () => Promise<T | null | undefined | false>): Promise<T> {
   for (;;) {
@@ -273,16 +256,16 @@ export async function waitFor<T>(probe: () => Promise<T | null | undefined | fal
   }
 }
 
-/** A canonical delta of rank 2 for the tests' base, on one projection; each seed gives other bytes. */
-export function makeDelta(seed: number, base = BASE_INFO.base): Uint8Array<ArrayBuffer> {
+/** A canonical delta for the tests' base, on one projection; each seed gives other bytes. */
+export function makeDelta(seed: number, base = BASE_INFO.base, rank = 2): Uint8Array<ArrayBuffer> {
   const path = 'model.layers.0.self_attn.q_proj'
   const { in: columns, out } = targetModules(base).get(path)!
   const module: DeltaModule = {
-    rank: 2,
+    rank,
     in: columns,
     out,
-    a: Float32Array.from({ length: 2 * columns }, (_, i) => Math.sin(seed + i)),
-    b: Float32Array.from({ length: 2 * out }, (_, i) => Math.cos(seed * 3 + i)),
+    a: Float32Array.from({ length: rank * columns }, (_, i) => Math.sin(seed + i)),
+    b: Float32Array.from({ length: rank * out }, (_, i) => Math.cos(seed * 3 + i)),
   }
   return encodeDelta(
     { metadata: { base: base.fingerprint, sourceFormat: 'peft' }, modules: new Map([[path, module]]) },

@@ -1,6 +1,7 @@
 // A backend for tests of the edge: speaks gpu-backend/protocol.ts over HTTP, checks tokens and digests as a real one does,
 // and says a scripted answer instead of running a model. Faults are switched on by the test.
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import {
   type Capability,
@@ -21,6 +22,7 @@ import {
 } from '../../gpu-backend/protocol.ts'
 import { KEPT_CONNECTIONS } from './kept-connections.ts'
 import { closeServer, listenOnLoopback } from './loopback.ts'
+import { workOf } from './work-of.ts'
 
 export const BACKEND_SECRET = 'a secret that only tests know, 32+'
 
@@ -74,6 +76,10 @@ interface Behaviour {
   pace: (() => Promise<void>) | undefined
   /** Forget a delta at once after taking it. */
   forgetful: boolean
+  /** Milliseconds that texts take to be embedded. */
+  embedMs: (input: readonly string[]) => number
+  /** Cut the connection where nothing of what was written is read for so long; milliseconds. */
+  maxUnreadMs: number | undefined
 }
 
 function usual(): Behaviour {
@@ -90,6 +96,8 @@ function usual(): Behaviour {
     failCode: 'internal',
     pace: undefined,
     forgetful: false,
+    embedMs: () => 0,
+    maxUnreadMs: undefined,
   }
 }
 
@@ -168,6 +176,8 @@ export class ProtocolBackend {
     const token = /^Bearer (.*)$/.exec(request.headers.authorization ?? '')?.[1] ?? ''
     const capability = await verifyCapability(this.#key!, token, Date.now())
     if (!capability) return refuse(response, 'unauthorized', 'bad token')
+    const work = workOf(request.method ?? '', pathname)
+    if (capability.work !== work) return refuse(response, 'forbidden', 'token is for other work')
     const asked = request.headers[BASE_HEADER]
     if (asked !== undefined && asked !== this.behaviour.base) return refuse(response, 'wrong_base', 'another base')
 
@@ -176,6 +186,9 @@ export class ProtocolBackend {
       return json(response, 200, { adapters: [...this.deltas.keys()].map((digest) => ({ digest, tier: 'host' })) })
     }
     if (request.method === 'HEAD' && pathname.startsWith('/v1/adapters/')) {
+      if (capability.delta !== pathname.slice('/v1/adapters/'.length)) {
+        return refuse(response, 'forbidden', 'token is for another delta')
+      }
       return json(response, this.deltas.has(pathname.slice('/v1/adapters/'.length)) ? 200 : 404, {})
     }
     if (request.method === 'PUT' && pathname.startsWith('/v1/adapters/')) {
@@ -204,6 +217,7 @@ export class ProtocolBackend {
       if (delta && !this.deltas.has(delta)) {
         return json(response, 409, { error: 'adapter_missing', message: 'not resident', digest: delta })
       }
+      await new Promise((resolve) => setTimeout(resolve, this.behaviour.embedMs(input)))
       const embeddings = input.map((text) => [text.length, delta ? 1 : 0, 0.5])
       return json(response, 200, { embeddings, prompt_tokens: input.length * 3 })
     }
@@ -263,6 +277,7 @@ export class ProtocolBackend {
         send({ event: 'text', index, text, tokens: 1, ...logprobs })
         generation.tokens++
       }
+      if (behaviour.maxUnreadMs !== undefined) await untilRead(response, behaviour.maxUnreadMs)
     }
     for (let index = 0; index < choicesOf(body); index++) {
       const calls = body.tools ? behaviour.calls : []
@@ -274,6 +289,18 @@ export class ProtocolBackend {
     send({ event: 'done', usage, batch: { rows: 3, deltas: 2 }, queue_ms: 1.2634, ttft_ms: 5, total_ms: 25 })
     response.end()
   }
+}
+
+/** As a backend waits for a reader who takes what was written: so long, or its connection ends. */
+async function untilRead(response: ServerResponse, maxUnreadMs: number): Promise<void> {
+  if (!response.writableNeedDrain) return
+  const over = new AbortController()
+  const given = setTimeout(() => response.destroy(), maxUnreadMs)
+  const either = ['drain', 'close'].map((event) => once(response, event, { signal: over.signal }))
+  await Promise.race(either)
+  clearTimeout(given)
+  over.abort()
+  await Promise.allSettled(either)
 }
 
 async function readAll(request: IncomingMessage): Promise<Buffer> {

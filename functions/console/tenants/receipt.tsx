@@ -1,7 +1,7 @@
 // What the erasure of a tenant left as proof: what is gone, from where, and what was kept.
 import type { Receipt } from '../../registry/receipt.ts'
 import { Button } from '../ui/button.tsx'
-import { count, dateTime } from '../ui/format.ts'
+import { count, dateTime, price } from '../ui/format.ts'
 import { Card } from '../ui/page.tsx'
 import { saveFile } from '../ui/save-file.ts'
 
@@ -34,6 +34,10 @@ export function TenantReceipt({ receipt }: { readonly receipt: Receipt }) {
           {count(sum((cache) => cache.evicted))} erased
           {failed > 0 && `; ${count(failed)} could not be asked, and are asked again until they answer`}
         </dd>
+        <dt>Balance</dt>
+        <dd>{receipt.balance_nano === null ? 'Not noted' : price(receipt.balance_nano)}</dd>
+        <dt>Payments</dt>
+        <dd>{count(receipt.credits.length)}</dd>
         <dt>Kept</dt>
         <dd>{receipt.kept}</dd>
       </dl>

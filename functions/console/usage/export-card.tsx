@@ -38,7 +38,7 @@ export function ExportCard({ root, apiKey, groupName, queryOf }: ExportCardProps
           label="Rows"
           value={rows}
           options={{ sums: `Sums by day and ${groupName}`, request: 'Every request' }}
-          hint={rows === 'request' ? 'Up to 50,000; of more, choose fewer days.' : undefined}
+          hint={rows === 'request' ? 'Up to 2,000,000; of more, choose fewer days.' : undefined}
           onChange={setRows}
         />
         <Select label="Format" value={format} options={FORMATS} onChange={setFormat} />

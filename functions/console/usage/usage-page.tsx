@@ -64,7 +64,8 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
       from: days[0]!,
       to: days.at(-1)!,
       group_by: groupBy,
-      ...(tenant === '' ? {} : { tenant }),
+      // Whoever may be chosen is there: what one that had the name before used is on no bill of this one.
+      ...(tenant === '' ? {} : { tenant, since: 'creation' }),
     })
   // An adapter's name is its tenant's: two tenants may both have a `support`.
   const dimensions = by === 'adapter' && groups.includes('tenant') ? `tenant,${by}` : by
@@ -111,6 +112,7 @@ function Usage({ root, apiKey, title, groups, tenants }: UsageProps) {
             label="Whose"
             value={tenant}
             options={Object.fromEntries([['', 'All tenants'], ...tenants.map((id) => [id, id])])}
+            hint={tenant !== '' && 'Since it was created: not what one that had its name before had used.'}
             onChange={setTenant}
           />
         )}

@@ -45,7 +45,10 @@ export function usage(site: TestedConsole): void {
     await page.getByRole('link', { name: 'Everybody’s usage' }).click()
     const row = (name: RegExp) => page.getByRole('row', { name }).first()
     await row(/^forno /).waitFor()
+    const asked = page.waitForRequest((request) => new URL(request.url()).searchParams.get('tenant') === 'harrow')
     await page.getByLabel('Whose').selectOption('harrow')
+    // What is shown of a tenant is what it is billed: nothing of one that had its name before.
+    expect(new URL((await asked).url()).searchParams.get('since')).toBe('creation')
     await row(/^forno /).waitFor({ state: 'hidden' })
     await row(/^harrow /).waitFor()
     await page.getByLabel('By', { exact: true }).selectOption('Adapter')
