@@ -3,8 +3,13 @@
 import * as z from 'zod/mini'
 import { Digest } from './protocol.ts'
 
-/** What a token allows: requests for `delta` (null: the bare base model), on behalf of `tenant`, until `expires_ms`. */
+/** Each route's own: a token for one opens no other. `look`: is the delta here? `list`: which are? */
+export const Work = z.enum(['generate', 'embed', 'admit', 'evict', 'look', 'list'])
+export type Work = z.infer<typeof Work>
+
+/** What a token allows: `work` with `delta` (null: the bare base model), on behalf of `tenant`, until `expires_ms`. */
 export const Capability = z.strictObject({
+  work: Work,
   tenant: z.string(),
   delta: z.nullable(Digest),
   request_id: z.string(),

@@ -7,7 +7,7 @@ import { importCapabilityKey } from './capability.ts'
 import { type Config, HELP, parseConfig } from './config.ts'
 import type { Engine, EngineOptions } from './engine/engine.ts'
 import { StartupError } from './errors.ts'
-import { log } from './log.ts'
+import { type LogFields, log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { isDiskFull } from './residency/full-disk.ts'
 import { createBackendServer } from './server.ts'
@@ -15,6 +15,8 @@ import { createBackendServer } from './server.ts'
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 /** Answers that still run when the process is asked to end get this long. */
 const DRAIN_MS = 30_000
+/** How often it is looked whether the engine is dead. */
+const ALIVE_CHECK_MS = 1000
 
 async function main(): Promise<void> {
   const config = parseConfig(process.argv.slice(2), process.env)
@@ -49,16 +51,30 @@ async function main(): Promise<void> {
     device: config.device,
   })
 
-  const stop = async (signal: string) => {
-    log('info', 'draining', { signal })
+  const end = async (status: 0 | 1, why: LogFields) => {
+    clearInterval(watching)
+    log('info', 'draining', why)
     const forced = setTimeout(() => process.exit(1), DRAIN_MS)
     await drain()
     await engine.close()
     clearTimeout(forced)
     log('info', 'stopped')
-    process.exit(0)
+    process.exit(status)
   }
-  for (const signal of SIGNALS) process.off(signal, leave).once(signal, () => void stop(signal))
+  // It can do nothing but say so. Whatever looks after processes starts one again that has ended, and few do one that is unwell.
+  const watching = setInterval(() => {
+    if (!isAlive(engine)) void end(1, { reason: 'the engine is dead' })
+  }, ALIVE_CHECK_MS)
+  for (const signal of SIGNALS) process.off(signal, leave).once(signal, () => void end(0, { signal }))
+}
+
+function isAlive(engine: Engine): boolean {
+  try {
+    engine.checkAlive()
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** @throws StartupError where nothing can be kept in it: found out now, not in the middle of building a graph */

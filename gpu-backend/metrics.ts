@@ -2,7 +2,7 @@
 // Adapters are labels up to a bound; the rest are counted together, so that a thousand customers cannot fill the store.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Engine, EngineStats } from './engine/engine.ts'
-import type { Tier } from './protocol.ts'
+import type { ErrorCode, Tier } from './protocol.ts'
 
 /** Adapters that get a label of their own; later ones are "other". */
 const MAX_ADAPTER_LABELS = 200
@@ -29,6 +29,12 @@ export class Metrics {
     name: 'polylora_requests_total',
     help: 'Requests answered, by route and HTTP status; 499: the client left before anything was sent.',
     labelNames: ['route', 'status'],
+    registers: [this.#registry],
+  })
+  readonly #errors = new Counter({
+    name: 'polylora_generation_errors_total',
+    help: 'Answers that ended with an error after they had begun, by its code: their HTTP status was 200.',
+    labelNames: ['code'],
     registers: [this.#registry],
   })
   readonly #promptTokens = this.#tokenCounter('polylora_prompt_tokens_total', 'Tokens of prompts.')
@@ -76,6 +82,11 @@ export class Metrics {
   /** A request has been answered. */
   request(route: string, status: number): void {
     this.#requests.inc({ route, status: String(status) })
+  }
+
+  /** An answer that had begun has ended with an error. */
+  failed(code: ErrorCode): void {
+    this.#errors.inc({ code })
   }
 
   /** A request has got its row of the batch, having found its delta in `tier`. */

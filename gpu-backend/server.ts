@@ -2,10 +2,20 @@
 // Knows no engine beyond the seam. Invariant: what a token does not allow is refused before any work.
 import { createServer, type Server } from 'node:http'
 import { Server as NetServer } from 'node:net'
-import { type Capability, type CapabilityKey, verifyCapability } from './capability.ts'
+import { Arrivals } from './arrivals.ts'
+import { type Capability, type CapabilityKey, verifyCapability, type Work } from './capability.ts'
 import type { Engine, RequestContext } from './engine/engine.ts'
 import { BackendError } from './errors.ts'
-import { type Exchange, limitUnread, MAX_UNREAD_MS, sendError, sendJson, toBackendError } from './exchange.ts'
+import {
+  type Exchange,
+  limitUnread,
+  MAX_QUIET_MS,
+  MAX_UNREAD_MS,
+  sendError,
+  sendJson,
+  skipBody,
+  toBackendError,
+} from './exchange.ts'
 import { LargeBodies } from './large-bodies.ts'
 import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -40,20 +50,27 @@ export function createBackendServer(
   engine: Engine,
   key: CapabilityKey,
   metrics: Metrics,
-  maxUnreadMs = MAX_UNREAD_MS,
+  {
+    maxUnreadMs = MAX_UNREAD_MS,
+    maxQuietMs = MAX_QUIET_MS,
+  }: Partial<Pick<Exchange, 'maxUnreadMs' | 'maxQuietMs'>> = {},
 ): BackendServer {
   let draining = false
   /** Requests whose answer has not ended. */
   let open = 0
   const uploads = new Uploads(engine.info.max_delta_bytes)
+  const arrivals = new Arrivals()
   const largeBodies = new LargeBodies()
 
   /** What the request's token allows, known before its body is read. */
-  const authenticate = async ({ request }: Exchange): Promise<Capability> => {
+  const authenticate = async ({ request }: Exchange, work: Work): Promise<Capability> => {
     const token = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1]
     const capability = token === undefined ? undefined : await verifyCapability(key, token, Date.now())
     if (!capability)
       throw new BackendError('unauthorized', 'The capability token is missing, wrong or expired: ask through the edge.')
+    if (capability.work !== work) {
+      throw new BackendError('forbidden', `The capability token is to ${capability.work}, not to ${work}.`)
+    }
     if (draining) throw new BackendError('unavailable', 'This backend is shutting down: use another one.')
     checkBase(request.headers[BASE_HEADER])
     return capability
@@ -78,16 +95,16 @@ export function createBackendServer(
 
   const generate: Route = async (exchange) => {
     const arrivedMs = performance.now()
-    const presented = await authenticate(exchange)
-    await largeBodies.run(exchange.request, GenerateRequest, async (request) => {
+    const presented = await authenticate(exchange, 'generate')
+    await largeBodies.run(presented.tenant, exchange.request, GenerateRequest, async (request) => {
       const context = requestContext(exchange, authorize(presented, request.delta))
       await streamAnswer(exchange, { engine, metrics, request, arrivedMs }, context)
     })
   }
 
   const embed: Route = async (exchange) => {
-    const presented = await authenticate(exchange)
-    await largeBodies.run(exchange.request, EmbedRequest, async (body) => {
+    const presented = await authenticate(exchange, 'embed')
+    await largeBodies.run(presented.tenant, exchange.request, EmbedRequest, async (body) => {
       const context = requestContext(exchange, authorize(presented, body.delta))
       const answer = await engine.embed(body, context)
       metrics.tokens(body.delta, { prompt: answer.prompt_tokens })
@@ -97,16 +114,18 @@ export function createBackendServer(
 
   const admit: Route = async (exchange, given) => {
     const digest = parseDigest(given)
-    const capability = authorize(await authenticate(exchange), digest)
+    const capability = authorize(await authenticate(exchange, 'admit'), digest)
     const { request } = exchange
     const maxBytes = Math.min(capability.limits.max_delta_bytes, engine.info.max_delta_bytes)
-    await uploads.run(uploadBytes(request, maxBytes), () => engine.admit(digest, request, maxBytes))
+    const take = () => uploads.run(uploadBytes(request, maxBytes), () => engine.admit(digest, request, maxBytes))
+    const isTaken = await arrivals.once(digest, () => engine.has(digest), take)
+    if (!isTaken) await skipBody(request, maxBytes)
     sendJson(exchange, 201, { digest })
   }
 
   const evict: Route = async (exchange, given) => {
     const digest = parseDigest(given)
-    authorize(await authenticate(exchange), digest)
+    authorize(await authenticate(exchange, 'evict'), digest)
     await engine.evict(digest)
     sendJson(exchange, 200, { digest })
   }
@@ -114,12 +133,12 @@ export function createBackendServer(
   /** So that the edge can bring a delta here before the request that needs it has arrived. */
   const holds: Route = async (exchange, given) => {
     const digest = parseDigest(given)
-    authorize(await authenticate(exchange), digest)
+    authorize(await authenticate(exchange, 'look'), digest)
     sendJson(exchange, engine.has(digest) ? 200 : 404, undefined)
   }
 
   const residency: Route = async (exchange) => {
-    authorize(await authenticate(exchange), null)
+    authorize(await authenticate(exchange, 'list'), null)
     sendJson(exchange, 200, { adapters: await engine.residency() })
   }
 
@@ -161,7 +180,7 @@ export function createBackendServer(
   const http = createServer(TIMEOUTS, async (request, response) => {
     const given = request.headers[REQUEST_ID_HEADER]
     const requestId = typeof given === 'string' && /^[\w-]{1,128}$/.test(given) ? given : crypto.randomUUID()
-    const exchange = { request, response, requestId, maxUnreadMs }
+    const exchange = { request, response, requestId, maxUnreadMs, maxQuietMs }
     let hasLeft = false
     open++
     response.once('close', () => {

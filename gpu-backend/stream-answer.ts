@@ -1,7 +1,7 @@
 // One generation on its way to its client: the engine's events as they come, and what /metrics says of them.
 // Knows no route. Invariant: an answer that has begun ends with `done` or `error`, or the client left.
 import type { Engine, EngineEvent, RequestContext } from './engine/engine.ts'
-import { type Exchange, send, toBackendError } from './exchange.ts'
+import { type Exchange, send, sendPulse, toBackendError } from './exchange.ts'
 import type { Metrics } from './metrics.ts'
 import { type GenerateEvent, type GenerateRequest, REQUEST_ID_HEADER } from './protocol.ts'
 
@@ -18,8 +18,16 @@ export async function streamAnswer(exchange: Exchange, generation: Generation, c
   const { response, requestId } = exchange
   const { engine, request } = generation
   const meter = new AnswerMeter(generation)
+  // A sequence may wait for room in the KV cache, or a prompt be long. An engine that hangs does not say that it is ready.
+  const pulse = () =>
+    void engine.ready().then(
+      () => sendPulse(exchange),
+      () => {},
+    )
+  const quiet = setInterval(pulse, exchange.maxQuietMs)
   try {
     for await (const event of engine.generate(request, context)) {
+      quiet.refresh()
       meter.count(event)
       if (event.event === 'started') {
         response.writeHead(200, { 'content-type': 'application/x-ndjson', [REQUEST_ID_HEADER]: requestId })
@@ -29,7 +37,10 @@ export async function streamAnswer(exchange: Exchange, generation: Generation, c
   } catch (error) {
     if (!response.headersSent) throw error
     const { code, message, param } = toBackendError(error, exchange)
+    generation.metrics.failed(code)
     await send(exchange, { event: 'error', error: code, message, param })
+  } finally {
+    clearInterval(quiet)
   }
   response.end()
 }

@@ -23,6 +23,8 @@ export class AdapterCache {
   /** In order of use: the least recently used first. */
   readonly #entries = new Map<string, Entry>()
   readonly #loading = new Map<string, Promise<void>>()
+  /** What the next turn needs. */
+  #next: string | undefined
   #bytes = 0
   #hits = 0
   #loads = 0
@@ -51,6 +53,13 @@ export class AdapterCache {
   touch(digest: string): void {
     const entry = this.#entries.get(digest)
     if (entry) this.#touch(digest, entry)
+  }
+
+  /** Names what the next turn needs, until it names another: nothing pushes it out, since whoever needs it has yet to pin it. */
+  keepForNext(digest: string | undefined): void {
+    if (digest === this.#next) return
+    this.#next = digest
+    this.#shrink()
   }
 
   /** Whether one more delta, of the usual size, fits beside those that are pinned, being read, or `wanted`. */
@@ -133,11 +142,11 @@ export class AdapterCache {
     this.#entries.set(digest, entry)
   }
 
-  /** Evicts down to the capacity. `newest` stays: whoever asked for it has yet to pin it. */
+  /** Evicts down to the capacity. `newest` stays, too: whoever asked for it has yet to pin it. */
   #shrink(newest?: string): void {
     for (const digest of [...this.#entries.keys()]) {
       if (this.#bytes <= this.#capacityBytes) return
-      if (digest !== newest) this.evict(digest)
+      if (digest !== newest && digest !== this.#next) this.evict(digest)
     }
   }
 }

@@ -29,6 +29,9 @@ export interface StoredDelta {
   readonly lastUsedMs: number
 }
 
+/** Of a write that goes on. */
+const LONGEST_PAUSE_MS = 10 * 60_000
+
 export class DiskTier {
   readonly dir: string
   readonly #base: BaseModel
@@ -42,7 +45,10 @@ export class DiskTier {
   readonly #infos = new Map<string, DeltaInfo>()
   #bytes = 0
 
-  /** Opens, or makes, the tier in `dir`, for deltas up to `maxRank`; leftovers of interrupted writes are removed. */
+  /**
+   * Opens, or makes, the tier in `dir`, for deltas up to `maxRank`; leftovers of interrupted writes are removed. Another process
+   * may still run there, as where one backend takes another's place.
+   */
   constructor(
     dir: string,
     base: BaseModel,
@@ -63,12 +69,16 @@ export class DiskTier {
     mkdirSync(dir, { recursive: true })
     // What else lies there is not ours.
     const names = readdirSync(dir, { withFileTypes: true }).flatMap((entry) => (entry.isFile() ? [entry.name] : []))
-    for (const name of names) if (name.endsWith(WRITING_SUFFIX)) rmSync(join(dir, name), { force: true })
-    const files = names
-      .flatMap((name) => tryDigest(name) ?? [])
-      .map((digest) => ({ digest, stat: statSync(deltaPath(dir, digest)) }))
-      .sort((x, y) => x.stat.mtimeMs - y.stat.mtimeMs)
-    for (const { digest, stat } of files) this.#note(digest, { bytes: stat.size, lastUsedMs: stat.mtimeMs })
+    const found = names.flatMap((name) => {
+      const stat = statSync(join(dir, name), { throwIfNoEntry: false })
+      return stat ? [{ name, bytes: stat.size, lastUsedMs: stat.mtimeMs }] : []
+    })
+    const interruptedMs = Date.now() - LONGEST_PAUSE_MS
+    for (const { name, bytes, lastUsedMs } of found.sort((x, y) => x.lastUsedMs - y.lastUsedMs)) {
+      const digest = tryDigest(name)
+      if (digest !== undefined) this.#note(digest, { bytes, lastUsedMs })
+      else if (name.endsWith(WRITING_SUFFIX) && lastUsedMs < interruptedMs) rmSync(join(dir, name), { force: true })
+    }
   }
 
   get count(): number {

@@ -6,6 +6,7 @@ import fc from '../support/properties.ts'
 const NOW_MS = 1_000_000
 const key = await importCapabilityKey('k'.repeat(32))
 const capability: Capability = {
+  work: 'generate',
   tenant: 'acme',
   delta: `sha256:${'a'.repeat(64)}`,
   request_id: 'request-1',
@@ -67,6 +68,7 @@ describe('a capability token', () => {
       'not JSON',
       JSON.stringify(noTenant),
       JSON.stringify({ ...capability, more: 1 }),
+      JSON.stringify({ ...capability, work: 'anything' }),
       JSON.stringify({ ...capability, delta: 'sha256:short' }),
       JSON.stringify({ ...capability, expires_ms: '2999' }),
     ]

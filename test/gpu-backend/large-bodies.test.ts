@@ -27,8 +27,8 @@ function whole(bytes: number): IncomingMessage {
   return request
 }
 
-const take = (bodies: LargeBodies, request: IncomingMessage, work: () => Promise<void> = done) =>
-  bodies.run(request, z.string(), work)
+const take = (bodies: LargeBodies, request: IncomingMessage, work: () => Promise<void> = done, tenant = 'acme') =>
+  bodies.run(tenant, request, z.string(), work)
 
 test('large requests are open within bounds, arriving ones included, small ones always, and room is given back however a request ends', async () => {
   const bodies = new LargeBodies()
@@ -75,4 +75,18 @@ test('one that is refused is read to its end before, unless it is longer than an
   await refused
   expect(late.readableEnded).toBe(true)
   await expect(take(bodies, whole(MAX_BODY_BYTES + 1))).rejects.toMatchObject({ code: 'too_large' })
+})
+
+test('beyond what is taken of all, and up to as much again, others than who fills it still have room for a few', async () => {
+  const bodies = new LargeBodies()
+  const fill = (bytes: number, tenant: string) => void take(bodies, arriving(bytes), done, tenant)
+  for (let i = 0; i < 64; i++) fill(4 * MIB, 'acme')
+  await expect(take(bodies, whole(200_000))).rejects.toMatchObject({ code: 'overloaded' })
+  await take(bodies, whole(8 * MIB), done, 'other')
+  fill(8 * MIB, 'other')
+  await take(bodies, whole(8 * MIB), done, 'other')
+  fill(8 * MIB, 'other')
+  await expect(take(bodies, whole(200_000), done, 'other')).rejects.toMatchObject({ code: 'overloaded' })
+  for (let i = 0; i < 30; i++) fill(8 * MIB, `t${i}`)
+  await expect(take(bodies, whole(200_000), done, 'late')).rejects.toMatchObject({ code: 'overloaded' })
 })

@@ -9,12 +9,14 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { OwnCore } from '../../gpu-backend/engine/onnx/own-core.ts'
 import { BackendClient, eventsOf, generation, responseTo, SECRET, textOf } from '../support/backend-client.ts'
 import { coresOfThreads } from '../support/cores-of-threads.ts'
+import { FAILURE } from '../support/failing-engine.ts'
 import { closeServer, listenOnLoopback } from '../support/loopback.ts'
 import { expectOneSentence } from '../support/one-sentence.ts'
 import { temporaryDir } from '../support/temporary-dir.ts'
 import { writeTinyModel } from '../support/tiny-model.ts'
 
 const MAIN = fileURLToPath(new URL('../../gpu-backend/main.ts', import.meta.url))
+const FAILING_ENGINE = new URL('../support/failing-engine.ts', import.meta.url).href
 const root = temporaryDir()
 const model = writeTinyModel(join(root, 'tiny'))
 const running = new Set<ChildProcessWithoutNullStreams>()
@@ -35,9 +37,14 @@ interface Started {
   readonly ended: Promise<number | null>
 }
 
-function start(args: readonly string[], env: Record<string, string> = { POLYLORA_BACKEND_SECRET: SECRET }): Started {
+function start(
+  args: readonly string[],
+  env: Record<string, string> = { POLYLORA_BACKEND_SECRET: SECRET },
+  node: readonly string[] = [],
+): Started {
   const defaults = ['--data-dir', join(root, 'data'), '--port', '0', '--model', model, '--weights', 'f32']
-  const child = spawn(process.execPath, [MAIN, ...defaults, ...args], { env: { PATH: process.env.PATH, ...env } })
+  const given = [...node, MAIN, ...defaults, ...args]
+  const child = spawn(process.execPath, given, { env: { PATH: process.env.PATH, ...env } })
   running.add(child)
   let [out, err] = ['', '']
   child.stdout.on('data', (piece: Buffer) => {
@@ -183,6 +190,21 @@ describe('the backend, asked to end', () => {
     started.child.kill('SIGTERM')
     expect(await started.ended).toBe(0)
   })
+})
+
+test('the backend whose engine is dead says why, once, tells whoever waits, and ends with 1', async () => {
+  const started = start([], undefined, ['--import', FAILING_ENGINE])
+  const client = await listening(started)
+  const running = await client.generate({ sampling: { max_tokens: 480, min_tokens: 480 } })
+  started.child.kill('SIGUSR2')
+  expect((await eventsOf(running)).at(-1)).toMatchObject({ event: 'error', error: 'unavailable' })
+  expect(await started.ended).toBe(1)
+  const lines = started
+    .stderr()
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  expect(lines.filter(({ event }) => event === 'engine_failed')).toMatchObject([{ level: 'error', reason: FAILURE }])
 })
 
 function truncated(): string {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Engine } from '../../gpu-backend/engine/engine.ts'
 import { Metrics } from '../../gpu-backend/metrics.ts'
@@ -16,6 +17,7 @@ describe('the metrics', () => {
   test("are in Prometheus' text format, each with its meaning", async () => {
     const metrics = new Metrics(engine)
     metrics.request('/v1/generate', 200)
+    metrics.failed('unavailable')
     metrics.started(digest(1), { queueMs: 30, tier: 'disk', loadMs: 4 })
     metrics.started(digest(1), { queueMs: 1, tier: 'host', loadMs: undefined })
     metrics.started(null, { queueMs: 1, tier: null, loadMs: undefined })
@@ -24,6 +26,7 @@ describe('the metrics', () => {
     metrics.tokens(digest(1), { prompt: 10, cached: 4, output: 6 })
     const text = await metrics.render()
     expect(text).toContain('polylora_requests_total{route="/v1/generate",status="200"} 1')
+    expect(text).toContain('polylora_generation_errors_total{code="unavailable"} 1')
     expect(text).toContain('polylora_time_to_first_token_seconds_sum{adapter="base"} 0.12')
     expect(text).toContain('polylora_adapter_requests_total{adapter="000000000001",tier="disk"} 1')
     expect(text).toContain('polylora_adapter_requests_total{adapter="000000000001",tier="host"} 1')
@@ -39,6 +42,16 @@ describe('the metrics', () => {
     const names = text.split('\n').filter((line) => line && !line.startsWith('#'))
     for (const line of names) expect(text).toContain(`# HELP ${line.replace(/(_bucket|_sum|_count)?[{ ].*/, '')} `)
     expect(metrics.contentType).toContain('text/plain')
+  })
+
+  test('are all in the README, and it has no others', async () => {
+    const names = (text: string, pattern: RegExp) => [
+      ...new Set(Array.from(text.matchAll(pattern), ([, name]) => name!)),
+    ]
+    const readme = readFileSync(new URL('../../gpu-backend/README.md', import.meta.url), 'utf8')
+    const table = /\| name \| of what .*\n(\|.*\n)+/.exec(readme)![0]
+    const given = names(await new Metrics(engine).render(), /^# TYPE (polylora_\w+)/gm)
+    expect(names(table, /`(polylora_\w+)`/g).sort()).toEqual(given.sort())
   })
 
   test('give no more than 200 adapters a label of their own and count the rest together', async () => {

@@ -1,10 +1,12 @@
 import { once } from 'node:events'
-import type { ClientRequest } from 'node:http'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
-import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { digestOf } from '../../adapters/digest.ts'
 import { MAX_DELTA_BYTES } from '../../functions/registry/objects.ts'
+import { Work } from '../../gpu-backend/capability.ts'
 import type { Engine, EngineEvent } from '../../gpu-backend/engine/engine.ts'
+import { BackendError } from '../../gpu-backend/errors.ts'
 import {
   BackendInfo,
   EmbedResponse,
@@ -38,6 +40,7 @@ const LONG = { sampling: { max_tokens: LONG_TOKENS, min_tokens: LONG_TOKENS } }
 const MAY_BE_LONG = { limits: { max_tokens: LONG_TOKENS, max_delta_bytes: 0 } }
 /** Of an engine's event, all but the text itself. */
 const TEXT = { event: 'text', index: 0, tokens: 1, logprobs: undefined } as const
+const NO_BATCH = { rows: 1, deltas: 0 }
 let engine: Engine
 let client: BackendClient
 let delta: EncodedDelta
@@ -305,6 +308,25 @@ describe('a capability token', () => {
     await expectRefusal(await client.fetch('PUT', `/v1/adapters/${MISSING}`, 'x', bearer), 'unauthorized')
     await expectRefusal(await client.fetch('DELETE', `/v1/adapters/${MISSING}`, undefined, bearer), 'unauthorized')
     await expectRefusal(await client.fetch('GET', '/v1/residency', undefined, bearer), 'unauthorized')
+    const looked = await client.fetch('HEAD', `/v1/adapters/${MISSING}`, undefined, bearer)
+    expect(looked.status).toBe(ERROR_STATUS.unauthorized)
+  })
+
+  test.each(Work.options)('to %s opens the route of that work, and no other', async (work) => {
+    const one = `/v1/adapters/${MISSING}`
+    const routes: Record<Work, readonly [method: string, path: string, delta: string | null, body?: string]> = {
+      generate: ['POST', '/v1/generate', null, JSON.stringify(generation())],
+      embed: ['POST', '/v1/embeddings', null, JSON.stringify({ delta: null, input: ['x'] })],
+      admit: ['PUT', one, MISSING, 'x'],
+      evict: ['DELETE', one, MISSING],
+      look: ['HEAD', one, MISSING],
+      list: ['GET', '/v1/residency', null],
+    }
+    for (const [route, [method, path, delta, body]] of Object.entries(routes)) {
+      const response = await client.fetch(method, path, body, { work, delta })
+      await response.text()
+      expect([route, response.status === ERROR_STATUS.forbidden]).toEqual([route, route !== work])
+    }
   })
 
   test('is looked at before the body is read', async () => {
@@ -334,6 +356,10 @@ describe('a capability token', () => {
   test('for another delta, or for the base, opens nothing else', async () => {
     await expectRefusal(await client.generate({ delta: delta.digest }, { delta: null }), 'forbidden')
     await expectRefusal(await client.generate({}, { delta: delta.digest }), 'forbidden')
+    const inputs = JSON.stringify({ delta: delta.digest, input: ['x'] })
+    await expectRefusal(await client.fetch('POST', '/v1/embeddings', inputs, { delta: null }), 'forbidden')
+    const looked = await client.fetch('HEAD', `/v1/adapters/${delta.digest}`, undefined, { delta: null })
+    expect(looked.status).toBe(ERROR_STATUS.forbidden)
     await expectRefusal(await client.push(MISSING, delta.bytes, { delta: delta.digest }), 'forbidden')
     const evicting = client.fetch('DELETE', `/v1/adapters/${delta.digest}`, undefined, { delta: MISSING })
     await expectRefusal(await evicting, 'forbidden')
@@ -422,8 +448,9 @@ describe('a delta', () => {
   test('that comes while as many bytes as memory allows are on their way is refused for the moment', async () => {
     const half = delta.bytes.subarray(0, delta.bytes.length / 2)
     // Without a length each may become as long as a delta can be.
+    const others = [`sha256:${'1'.repeat(64)}`, delta.digest]
     const slow = await Promise.all(
-      [1, 2].map(() => client.open('PUT', `/v1/adapters/${delta.digest}`, { delta: delta.digest })),
+      others.map((digest) => client.open('PUT', `/v1/adapters/${digest}`, { delta: digest })),
     )
     for (const sent of slow) sent.write(half)
     let refused = await client.push(MISSING, half)
@@ -435,6 +462,39 @@ describe('a delta', () => {
     const response = responseTo(slow[1]!)
     slow[1]!.end(delta.bytes.subarray(half.length))
     expect((await response).statusCode).toBe(201)
+  })
+
+  test('that many bring at once is taken in once, whatever they would be in all', async () => {
+    const other = await encodedRandomDelta(engine.info.base, { seed: 5, rank: 4 })
+    let taken = 0
+    const counting = standIn({
+      admit: (...given) => {
+        taken++
+        return engine.admit(...given)
+      },
+    })
+    const { client: own, server } = await serve(counting)
+    /** Without a length, two of these are all that may be on their way. */
+    const open = async () => {
+      const arrived = once(server.http, 'request')
+      const sent = await own.open('PUT', `/v1/adapters/${other.digest}`, { delta: other.digest })
+      sent.write(other.bytes.subarray(0, 1000))
+      await arrived
+      return sent
+    }
+    const first = await open()
+    const [waiting, responses]: [ClientRequest[], Promise<IncomingMessage>[]] = [[], []]
+    for (let i = 0; i < 7; i++) {
+      waiting.push(await open())
+      responses.push(responseTo(waiting.at(-1)!))
+    }
+    // It breaks off, and the next one goes on.
+    first.destroy()
+    await expect.poll(() => taken).toBe(2)
+    for (const one of waiting) one.end(other.bytes.subarray(1000))
+    for (const response of await Promise.all(responses)) expect(response.statusCode).toBe(201)
+    expect(taken).toBe(2)
+    await engine.evict(other.digest)
   })
 
   test('whose sender goes away half-way leaves nothing behind and disturbs nobody', async () => {
@@ -490,7 +550,7 @@ describe('a client', () => {
       },
       residency: async () => Array.from({ length: 32 }, () => ({ digest: much, tier: 'disk' })),
     })
-    const { client: other, server } = await serve(talkative, 50)
+    const { client: other, server } = await serve(talkative, { maxUnreadMs: 50 })
     const closed: Promise<unknown>[] = []
     server.http.on('request', (_, response) => closed.push(once(response, 'close')))
     const endless = await other.open('POST', '/v1/generate')
@@ -512,9 +572,52 @@ describe('a client', () => {
         yield (await pause()).at(-1)!
       },
     })
-    const { client: other } = await serve(quiet, 10)
+    const { client: other } = await serve(quiet, { maxUnreadMs: 10 })
     const events = await eventsOf(await other.generate(long))
     expect(events.map(({ event }) => event)).toEqual(['started', 'text', 'done'])
+  })
+
+  test('is told by empty lines that its answer goes on while nothing of it comes, unless the engine hangs', async () => {
+    const maxQuietMs = 20
+    const goOn = Promise.withResolvers<void>()
+    onTestFinished(() => goOn.resolve())
+    let hangs = false
+    let asked = 0
+    const stalled = standIn({
+      async *generate(): AsyncGenerator<EngineEvent> {
+        yield { event: 'started', promptTokens: 1, tier: null }
+        yield { ...TEXT, text: 'a' }
+        await goOn.promise
+        yield { ...TEXT, text: 'b' }
+        yield { event: 'done', usage: { prompt_tokens: 1, cached_tokens: 0, completion_tokens: 2 }, batch: NO_BATCH }
+      },
+      async ready() {
+        asked++
+        if (hangs) await goOn.promise
+      },
+    })
+    const { client: other } = await serve(stalled, { maxQuietMs })
+    const sent = await other.open('POST', '/v1/generate')
+    sent.end(JSON.stringify(generation()))
+    const response = await responseTo(sent)
+    let text = ''
+    response.setEncoding('utf8').on('data', (piece) => {
+      text += piece
+    })
+    await expect.poll(() => text).toMatch(/"a".*\n\n\n\n/)
+    hangs = true
+    const before = asked
+    await expect.poll(() => asked).toBeGreaterThan(before)
+    const length = text.length
+    await expect.poll(() => asked).toBeGreaterThan(before + 3)
+    expect(text).toHaveLength(length)
+    goOn.resolve()
+    await once(response, 'end')
+    const events = text
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line).event)
+    expect(events).toEqual(['started', 'text', 'text', 'done'])
   })
 
   test('that sends its request a byte at a time is answered', async () => {
@@ -670,6 +773,33 @@ describe('the operator', () => {
     const left = (route: string) => other.figure(`polylora_requests_total{route="${route}",status="499"}`)
     await expect.poll(() => left('/v1/generate')).toBe(1)
     await expect.poll(() => left('/v1/embeddings')).toBe(2)
+  })
+
+  test('counts answers that failed after they had begun by what failed them, and is told the reason where that is the backend', async () => {
+    const failures = [
+      new BackendError('unavailable', 'The server was lost: ask again.'),
+      new BackendError('internal', 'The graph broke'),
+      new Error('A fault of ours'),
+    ]
+    const failing = standIn({
+      async *generate(): AsyncGenerator<EngineEvent> {
+        yield { event: 'started', promptTokens: 1, tier: null }
+        throw failures.shift()
+      },
+    })
+    const { client: other } = await serve(failing)
+    const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    onTestFinished(() => said.mockRestore())
+    const responses = [await other.generate({}), await other.generate({}), await other.generate({})]
+    const ends = await Promise.all(responses.map(async (response) => (await eventsOf(response)).at(-1)))
+    expect(ends.map((end) => end?.event === 'error' && end.error)).toEqual(['unavailable', 'internal', 'internal'])
+    const failed = (code: string) => other.figure(`polylora_generation_errors_total{code="${code}"}`)
+    expect([await failed('unavailable'), await failed('internal')]).toEqual([1, 2])
+    const lines = said.mock.calls.map(([line]) => JSON.parse(String(line)))
+    const reasons = ['The graph broke', expect.stringContaining('A fault of ours')]
+    const ids = responses.slice(1).map(({ headers }) => headers.get('x-request-id'))
+    expect(lines).toMatchObject(reasons.map((reason, i) => ({ event: 'request_failed', reason, request_id: ids[i] })))
+    for (const end of ends) expect(JSON.stringify(end)).not.toMatch(/graph broke|fault of ours/)
   })
 
   test('counts what was generated for a client that left, too', async () => {

@@ -8,6 +8,7 @@ import { Metrics } from '../../gpu-backend/metrics.ts'
 import { GenerateEvent } from '../../gpu-backend/protocol.ts'
 import { type BackendServer, createBackendServer } from '../../gpu-backend/server.ts'
 import { listenOnLoopback } from './loopback.ts'
+import { workOf } from './work-of.ts'
 
 export const SECRET = 'only the tests of the backend know this'
 /** What `fetch` sends here. */
@@ -15,9 +16,10 @@ type Body = string | Uint8Array<ArrayBuffer>
 
 const TOKEN_LIFE_MS = 60_000
 
-/** A capability token with everything a test does not speak of filled in; `delta` is the base model's unless given. */
+/** A capability token with everything a test does not speak of filled in: to generate, with the base model. */
 export async function token(changes: Partial<Capability> = {}, secret = SECRET): Promise<string> {
   return mintCapability(await importCapabilityKey(secret), {
+    work: 'generate',
     tenant: 'acme',
     delta: null,
     request_id: 'request-1',
@@ -35,7 +37,8 @@ export class BackendClient {
   }
 
   async fetch(method: string, path: string, body?: Body, capability?: Partial<Capability> | string): Promise<Response> {
-    const bearer = typeof capability === 'string' ? capability : await token(capability)
+    const bearer =
+      typeof capability === 'string' ? capability : await token({ work: workOf(method, path), ...capability })
     const headers = { authorization: `Bearer ${bearer}` }
     return fetch(this.url + path, { method, headers, ...(body === undefined ? {} : { body, duplex: 'half' as const }) })
   }
@@ -60,7 +63,10 @@ export class BackendClient {
 
   /** A request whose connection the test holds in its hands. */
   async open(method: string, path: string, capability: Partial<Capability> = {}): Promise<ClientRequest> {
-    const headers = { authorization: `Bearer ${await token(capability)}`, 'content-type': 'application/json' }
+    const headers = {
+      authorization: `Bearer ${await token({ work: workOf(method, path), ...capability })}`,
+      'content-type': 'application/json',
+    }
     // Tests end connections in every way: an error of the connection is what they expect.
     return request(this.url + path, { method, headers }).on('error', () => {})
   }
@@ -94,9 +100,9 @@ export async function responseTo(sent: ClientRequest): Promise<IncomingMessage> 
 /** Serves `engine` on a free port until the test file ends. */
 export async function serve(
   engine: Engine,
-  maxUnreadMs?: number,
+  patience?: Parameters<typeof createBackendServer>[3],
 ): Promise<{ client: BackendClient; server: BackendServer }> {
-  const server = createBackendServer(engine, await importCapabilityKey(SECRET), new Metrics(engine), maxUnreadMs)
+  const server = createBackendServer(engine, await importCapabilityKey(SECRET), new Metrics(engine), patience)
   const url = await listenOnLoopback(server.http)
   afterAll(async () => {
     server.http.closeAllConnections()

@@ -124,6 +124,10 @@ export class WiredBackend {
       if (fault.slowMs) await new Promise((resolve) => setTimeout(resolve, fault.slowMs))
       if (passed === fault.cutAfter) return hangUp(outgoing)
       if (passed === fault.silentAfter) return void (await once(outgoing, 'close'))
+      if (!line) {
+        outgoing.write('\n')
+        continue
+      }
       const event = GenerateEvent.parse(JSON.parse(line))
       if (event.event === 'started') {
         this.generations.push(generation)

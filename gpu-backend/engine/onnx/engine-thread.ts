@@ -24,6 +24,7 @@ export class EngineThread {
   readonly #exited: Promise<void>
   #lastId = 0
   #failure: BackendError | undefined
+  #isClosing = false
 
   private constructor(worker: Worker) {
     this.#worker = worker
@@ -117,6 +118,7 @@ export class EngineThread {
 
   /** Stops the thread; what runs fails with `unavailable`. */
   async close(): Promise<void> {
+    this.#isClosing = true
     this.#post({ type: 'close' })
     await this.#exited
   }
@@ -161,6 +163,8 @@ export class EngineThread {
   }
 
   #fail(reason: string): void {
+    // Of what follows from it nothing more is said.
+    if (!this.#failure && !this.#isClosing) log('error', 'engine_failed', { reason })
     this.#failure ??= new BackendError('unavailable', `This backend cannot generate: ${reason}.`)
     for (const { inbox } of this.#sent.values()) inbox.fail(this.#failure)
     this.#sent.clear()

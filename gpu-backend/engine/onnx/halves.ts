@@ -3,10 +3,10 @@ import { type ModelDimensions, projectionGroups } from '../../model/projection-g
 
 /**
  * In halves the weights are read twice, and operators that one thread computes alone take half of the time: of those there are as
- * many as layers, each over rows of the hidden size. Of so many weights the one takes as long as the other of one value (SmolLM2-135M
- * in int8 on two cores, gpu-backend/README.md).
+ * many as layers, each over rows of the hidden size. Of so many weights the one takes as long as the other of one value
+ * (gpu-backend/README.md).
  */
-const WEIGHTS_A_VALUE = 390
+const WEIGHTS_A_VALUE = 330
 /** Halves of fewer rows were never worth it. */
 const MIN_ROWS = 8
 

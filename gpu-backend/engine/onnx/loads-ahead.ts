@@ -23,6 +23,8 @@ export class LoadsAhead {
     const next = upcoming.slice(0, LOADS_AHEAD)
     // What the first turn needs is the last to be pushed out.
     for (const { digest } of next.toReversed()) if (digest !== null) this.#cache.touch(digest)
+    // However full the memory is: it would be read again and again while others' answers end.
+    this.#cache.keepForNext(next.find(({ digest }) => digest !== null)?.digest ?? undefined)
     const near = new Set<string>()
     for (const sequence of next) {
       const { digest } = sequence

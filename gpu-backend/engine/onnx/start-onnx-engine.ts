@@ -11,6 +11,7 @@ import { Tokenizer } from '../../model/tokenizer.ts'
 import { floatTypeOf, type WeightFormat } from '../../model/weight-formats.ts'
 import type { BackendInfo } from '../../protocol.ts'
 import { DiskTier } from '../../residency/disk-tier.ts'
+import { removeOtherBases } from '../../residency/other-bases.ts'
 import type { EngineOptions } from '../engine.ts'
 import { graphPath } from './built-graph.ts'
 import { EngineThread } from './engine-thread.ts'
@@ -61,8 +62,11 @@ export async function startOnnxEngine(
     cacheDir,
     nowAndThen((share) => progress(`${preparing}: ${Math.floor(100 * share)}%`)),
   )
-  const deltaDir = join(options.dataDir, 'deltas', folderOf(base.fingerprint))
+  const [deltasDir, ownFolder] = [join(options.dataDir, 'deltas'), folderOf(base.fingerprint)]
+  const deltaDir = join(deltasDir, ownFolder)
   const disk = new DiskTier(deltaDir, base, graphGroups(config, path), options.diskBytes, options.maxRank)
+  const removedBytes = removeOtherBases(deltasDir, ownFolder, Date.now())
+  if (removedBytes > 0) progress(`removed ${megabytes(removedBytes)} of other base models' deltas`)
   progress(
     `${plan.maxRows} rows of up to ${contextTokens} tokens, ${plan.kvTokens} together (${megabytes(plan.kvBytes)} KV cache, ${megabytes(plan.stackBytes)} for the batch's deltas, ` +
       `${megabytes(plan.hostDeltaBytes)} for deltas in memory, ${megabytes(plan.prefixCacheBytes)} for prefixes)`,

@@ -14,6 +14,7 @@ import { VllmLost, VllmRefusal, VllmStalled } from './vllm-client.ts'
 
 export interface SequenceOptions {
   readonly id: number
+  readonly requestId: string
   readonly tenant: string
   readonly adapter: SharedAdapter | undefined
   readonly promptTokens: Int32Array
@@ -168,7 +169,8 @@ export class SequenceRun implements Dispatched {
       await replica.suspect(error)
       if (this.#isOver) return
       if (this.#tokens > 0 || ++this.#moves > MAX_MOVES) {
-        log('error', 'vllm_answer_lost', { replica: replica.name, reason: error.message })
+        const { requestId } = this.#options
+        log('error', 'vllm_answer_lost', { request_id: requestId, replica: replica.name, reason: error.message })
         this.fail(new BackendError('unavailable', 'The vLLM server was lost in the middle of the answer: ask again.'))
         return
       }

@@ -236,7 +236,7 @@ export class VllmEngine implements Engine {
     index: number,
     prepared: PreparedRequest,
     { n }: GenerateRequest,
-    { tenant }: RequestContext,
+    { requestId, tenant }: RequestContext,
     inbox: Inbox,
   ): SequenceRun {
     const { held, sampling, prompts, endTokenIds, deadlineMs } = prepared
@@ -247,6 +247,7 @@ export class VllmEngine implements Engine {
       endTokenIds,
       deadlineMs,
       id,
+      requestId,
       tenant,
       sampling,
       seed: sampling.seed === undefined ? undefined : choiceSeed(sampling.seed, index % n),

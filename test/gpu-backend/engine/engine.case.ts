@@ -42,6 +42,8 @@ export interface EngineUnderTest {
   readonly noEmbeddings?: string
   /** Why JSON on a random model may never end, or numbers in it be of any length, where they may: then what ends is checked and nothing needs to. */
   readonly endlessJson?: string
+  /** Why an answer may not be either a call or in a format, where it is refused. */
+  readonly noCallsBesideFormats?: string
   /** Where a delta is that was just taken in, if not on disk alone. */
   readonly admittedTier?: 'host'
 }
@@ -266,6 +268,37 @@ export function engineConformance(underTest: EngineUnderTest): void {
         expect(cut).toMatchObject({ reason: 'length', text: expect.stringMatching(/^\s*\{/) })
         await engine.evict(delta.digest)
       }
+    })
+
+    test('call tools in place of an answer that would be held to a format, or say why they cannot', async () => {
+      const tools = [{ type: 'function' as const, function: { name: 'time' } }]
+      const messages = [{ role: 'user' as const, content: 'What time is it?' }]
+      const schema = { type: 'object', properties: { time: { type: 'integer' } }, required: ['time'] }
+      const chatTemplate = TOOL_TEMPLATES.hermes
+      const delta = await encodedRandomDelta(engine.info.base, { seed: 74, rank: 2, chatTemplate })
+      await admit(engine, delta)
+      // JSON begins with a brace, a call with its mark.
+      const answer = (brace: number) => {
+        const logit_bias = { ...noBlankTokens(), ...tokensThatEndJson(20), [tokenizer.encode('{')[0]!]: brace }
+        const sampling: Partial<SamplingParams> = {
+          ...{ seed: 7, max_tokens: 80, min_tokens: 0, logit_bias },
+          response_format: { type: 'json_schema', json_schema: { schema } },
+        }
+        return ask(engine, { delta: delta.digest, messages, tools, sampling })
+      }
+      if (underTest.noCallsBesideFormats) {
+        const { code, message } = await refusal(answer(0))
+        expect(code).toBe('bad_request')
+        expectOneSentence(message)
+      } else {
+        const [called, told] = [await answer(-100), await answer(100)]
+        const calls = called.events.filter((event) => event.event === 'tool_call')
+        expect(calls.length).toBeGreaterThan(0)
+        for (const { call } of calls) expect(call.function.name).toBe('time')
+        expect(called).toMatchObject({ reason: 'tool_calls', text: '' })
+        checkAgainst(schema, told.text)
+      }
+      await engine.evict(delta.digest)
     })
 
     test('without a template for tools refuse them', async () => {
@@ -580,6 +613,12 @@ export function engineConformance(underTest: EngineUnderTest): void {
       const uncached = await ask(engine, { ...question, prompt: `${longPrompt} And on Sundays?`, tenant: 'prefix-2' })
       expect(uncached.usage?.cached_tokens).toBe(0)
       expect(other.tokens).toEqual(uncached.tokens)
+    })
+
+    test('makes a new prompt no cheaper that several choices share', async () => {
+      const { usage, events } = await ask(engine, { prompt: longPrompt, n: 2, sampling, tenant: 'prefix-5' })
+      expect(usage?.cached_tokens).toBe(0)
+      if (!underTest.cachedAtTheEnd) expect(events[0]).toMatchObject({ event: 'started', cachedTokens: 0 })
     })
 
     test('is never shared between tenants or digests, nor kept for a delta that was forgotten', async () => {

@@ -52,6 +52,21 @@ describe('the adapter cache', () => {
     expect(evicted).toEqual(['a:40'])
   })
 
+  test('keeps what the next turn needs, whoever is done with a delta before, until another is named', async () => {
+    const { cache, evicted } = recordedCache(40)
+    await cache.load('a:40')
+    for (let i = 0; i < 2; i++) cache.tryPin('a:40')
+    await cache.load('b:40')
+    cache.keepForNext('b:40')
+    cache.unpin('a:40')
+    expect(cache.has('b:40')).toBe(true)
+    expect(evicted).toEqual([])
+    cache.keepForNext(undefined)
+    expect(evicted).toEqual(['b:40'])
+    cache.unpin('a:40')
+    expect(cache.digests()).toEqual(['a:40'])
+  })
+
   test('reads a digest once however many ask for it at the same time', async () => {
     const { cache, reads } = recordedCache(100)
     await Promise.all([cache.load('a:40'), cache.load('a:40'), cache.load('a:40')])
@@ -107,17 +122,18 @@ describe('the adapter cache', () => {
     expect(() => cache.unpin('b:40')).toThrow('not pinned')
   })
 
-  test('stays within its capacity but for what is pinned or newest, whatever is asked of it', async () => {
+  test('stays within its capacity but for what is pinned, newest or needed next, whatever is asked of it', async () => {
     const event = fc.record({
-      kind: fc.constantFrom('load', 'load', 'pin', 'pin', 'unpin', 'evict'),
+      kind: fc.constantFrom('load', 'load', 'pin', 'pin', 'unpin', 'evict', 'next'),
       digest: fc.tuple(fc.nat(5), fc.constantFrom(10, 30, 60)).map(([name, bytes]) => `${name}:${bytes}`),
     })
     await fc.assert(
       fc.asyncProperty(fc.array(event, { maxLength: 60 }), async (events) => {
         const { cache, evicted } = recordedCache(100)
         const pins = new Map<string, number>()
-        // What came last stays until somebody else is done with a delta: whoever asked for it has yet to pin it.
+        // What came last stays at least until somebody is done with a delta, what is needed next until another is needed.
         let newest: string | undefined
+        let next: string | undefined
         for (const { kind, digest } of events) {
           const pinned = pins.get(digest) ?? 0
           if (kind === 'load') {
@@ -128,12 +144,16 @@ describe('the adapter cache', () => {
             pins.set(digest, pinned - 1)
             cache.unpin(digest)
             newest = undefined
+          } else if (kind === 'next') {
+            if (digest !== next) newest = undefined
+            next = digest
+            cache.keepForNext(digest)
           } else if (kind === 'evict') expect(cache.evict(digest)).toBe(pinned === 0)
           const sizes = new Map(cache.digests().map((held) => [held, Number(held.split(':')[1])]))
           const bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0)
           expect(cache.stats()).toMatchObject({ entries: sizes.size, bytes, evictions: evicted.length })
           for (const [held, count] of pins) if (count > 0) expect(cache.has(held)).toBe(true)
-          const fixed = [...sizes].filter(([held]) => (pins.get(held) ?? 0) > 0 || held === newest)
+          const fixed = [...sizes].filter(([held]) => (pins.get(held) ?? 0) > 0 || held === newest || held === next)
           const fixedBytes = fixed.reduce((sum, [, size]) => sum + size, 0)
           expect(bytes).toBeLessThanOrEqual(Math.max(100, fixedBytes))
         }

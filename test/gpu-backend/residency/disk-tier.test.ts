@@ -1,8 +1,9 @@
-import {
+import fs, {
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -10,9 +11,10 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { digestOf } from '../../../adapters/digest.ts'
 import { BackendError } from '../../../gpu-backend/errors.ts'
 import { withSmoothing } from '../../../gpu-backend/model/projection-groups.ts'
@@ -243,10 +245,40 @@ describe('the disk tier', () => {
     const delta = await encodedRandomDelta(base, { seed: 1, rank: 2 })
     const tier = open(freshDir())
     await admit(tier, delta)
-    writeFileSync(`${fileOf(tier, delta.digest)}.123.abc.writing`, 'half')
+    const left = `${fileOf(tier, delta.digest)}.123.abc.writing`
+    writeFileSync(left, 'half')
+    const longAgoS = Date.now() / 1000 - 3600
+    utimesSync(left, longAgoS, longAgoS)
     const again = open(tier.dir)
     expect(readdirSync(again.dir)).toHaveLength(1)
     expect(again.digests()).toEqual([delta.digest])
+  })
+
+  test('leaves what another process is writing there', async () => {
+    const delta = await encodedRandomDelta(base, { seed: 1, rank: 2 })
+    const tier = open(freshDir())
+    await admit(tier, delta)
+    const writing = `${fileOf(tier, delta.digest)}.123.abc.writing`
+    renameSync(fileOf(tier, delta.digest), writing)
+    expect(open(tier.dir).count).toBe(0)
+    renameSync(writing, fileOf(tier, delta.digest))
+    expect(await tier.use(delta.digest)).toEqual({ chatTemplate: undefined })
+  })
+
+  test('passes over what another process removes while it is opened', async () => {
+    const deltas = await Promise.all([1, 2].map((seed) => encodedRandomDelta(base, { seed, rank: 2 })))
+    const tier = open(freshDir())
+    for (const delta of deltas) await admit(tier, delta)
+    const names = readdirSync(tier.dir, { withFileTypes: true })
+    tier.remove(deltas[0]!.digest)
+    const list = vi.spyOn(fs, 'readdirSync').mockReturnValueOnce(names as never)
+    onTestFinished(() => {
+      list.mockRestore()
+      syncBuiltinESMExports()
+    })
+    syncBuiltinESMExports()
+    expect(open(tier.dir).digests()).toEqual([deltas[1]!.digest])
+    expect(list).toHaveBeenCalledOnce()
   })
 
   test('passes over what others have put there, and leaves it', async () => {

@@ -1,6 +1,6 @@
 // A sequence through a server whose connections break, with HTTP as vLLM speaks it; the rest is tried on vLLM itself.
 import { createServer, type ServerResponse } from 'node:http'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import { Dispatcher } from '../../../../gpu-backend/engine/vllm/dispatcher.ts'
 import { Replica } from '../../../../gpu-backend/engine/vllm/replica.ts'
 import { type SequenceOptions, SequenceRun } from '../../../../gpu-backend/engine/vllm/sequence-run.ts'
@@ -16,6 +16,7 @@ const answer = (response: ServerResponse) => {
   response.writeHead(200, { 'content-type': 'text/event-stream' })
   response.end(`data: ${JSON.stringify(CHUNK)}\n\ndata: [DONE]\n\n`)
 }
+const LOST = 'vllm_answer_lost'
 /** What becomes of the next completions, in order; then they are answered. */
 let completions: ((response: ServerResponse) => void)[] = []
 let isWell = true
@@ -65,6 +66,7 @@ function endsOf(count: number): Promise<string[]> {
     const { promise, resolve } = Promise.withResolvers<string>()
     const options: SequenceOptions = {
       id,
+      requestId: `request-${id}`,
       tenant: `tenant-${id}`,
       adapter: undefined,
       promptTokens: Int32Array.of(1),
@@ -119,7 +121,7 @@ test("a refusal of vLLM's is one sentence, whatever its own words are", async ()
   ])
 })
 
-test('an answer that is lost says in one sentence what to do, and nothing of the reason', async () => {
+test('an answer that is lost says in one sentence what to do, and nothing of the reason, which the log has', async () => {
   completions = [
     (response) => {
       isWell = false
@@ -128,9 +130,13 @@ test('an answer that is lost says in one sentence what to do, and nothing of the
       response.end('data: {"error": {"message": "EngineCore died. See stack trace (above).", "code": 500}}\n\n')
     },
   ]
+  const logged = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  onTestFinished(() => logged.mockRestore())
   expect(await endsOf(1)).toEqual(['unavailable'])
   for (const message of said) expectOneSentence(message)
   expect(said.join()).not.toContain('stack trace')
+  const lost = logged.mock.calls.map(([line]) => JSON.parse(String(line))).filter(({ event }) => event === LOST)
+  expect(lost).toMatchObject([{ request_id: 'request-1', reason: expect.stringContaining('stack trace') }])
 })
 
 test('a connection that breaks with its server fails what waits for it at once', async () => {

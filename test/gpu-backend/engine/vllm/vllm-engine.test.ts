@@ -46,6 +46,7 @@ describe.skipIf(vllm === undefined)('the vllm engine', { timeout: SLOW_MS }, () 
     noEmbeddings: 'a server that generates has no pooler',
     cachedAtTheEnd: "vLLM's stream tells of the prompt's cached tokens in its last chunk",
     endlessJson: "vLLM's grammar allows white space and numbers without end",
+    noCallsBesideFormats: "vLLM's grammar for a schema has nothing beside it",
     admittedTier: 'host',
   })
 
