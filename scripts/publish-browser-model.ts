@@ -1,5 +1,6 @@
 // Publishes the base model for browsers: builds its files, uploads those that the edge lacks, then the manifest that names them.
 // Invariant: what has arrived is not sent again, in this run or in the next.
+import { type Patience, patiently } from '../functions/client/patiently.ts'
 import { fewAtOnce } from '../functions/router/few-at-once.ts'
 import { BrowserModelState, StoredFile } from '../functions/routes/browser-answers.ts'
 import { BrowserModel, type ModelFile, modelFiles } from '../gpu-backend/browser/manifest.ts'
@@ -11,7 +12,7 @@ import {
 import { backoffMs } from './backoff.ts'
 import { CliError } from './cli-error.ts'
 import { callEdge, callEdgeJson, type EdgeAddress, tryCallEdgeJson } from './edge-client.ts'
-import { patiently } from './patiently.ts'
+import { edgePatience } from './edge-patience.ts'
 
 export interface PublishedBrowserModel {
   readonly manifest: BrowserModel
@@ -40,11 +41,12 @@ export async function publishBrowserModel(
       `The backends serve ${base.name}, ${base.fingerprint}; ${options.modelPath} is another model, ${manifest.base.fingerprint}.`,
     )
   }
+  const patience = edgePatience(retryDelayMs)
   const isStored = ({ digest, bytes }: ModelFile) =>
-    patiently(async () => (await tryCallEdgeJson(edge, pathOf(digest), StoredFile))?.bytes === bytes, retryDelayMs)
+    patiently(async () => (await tryCallEdgeJson(edge, pathOf(digest), StoredFile))?.bytes === bytes, patience)
   const stored = await fewAtOnce(files, isStored)
   const missing = files.filter((_, i) => !stored[i])
-  await upload(edge, missing, read, { onProgress, retryDelayMs })
+  await upload(edge, missing, read, { onProgress, patience })
   const init = { method: 'PUT', body: JSON.stringify(manifest) }
   return {
     manifest: await callEdgeJson(edge, '/admin/v1/browser/model', BrowserModel, init),
@@ -57,22 +59,22 @@ async function upload(
   edge: EdgeAddress,
   files: readonly ModelFile[],
   read: BrowserFiles['read'],
-  { onProgress, retryDelayMs }: Required<Settings>,
+  { onProgress, patience }: Pick<Required<Settings>, 'onProgress'> & { readonly patience: Patience },
 ): Promise<void> {
   const total = sizeOf(files)
   let done = 0
   for (const { digest, bytes } of files) {
     onProgress(done, total)
     const put = async () => callEdge(edge, pathOf(digest), { method: 'PUT', body: await read(digest) })
-    await patiently(put, retryDelayMs).catch((error: unknown) => {
-      throw error instanceof CliError && error.exitCode === 3 ? brokeOff(error, done, total) : error
+    await patiently(put, patience).catch((error: unknown) => {
+      throw patience.isPassing(error) ? brokeOff(error as Error, done, total) : error
     })
     done += bytes
   }
   onProgress(done, total)
 }
 
-function brokeOff({ message }: CliError, done: number, total: number): CliError {
+function brokeOff({ message }: Error, done: number, total: number): CliError {
   return new CliError(`${message} ${done} of ${total} bytes have arrived; run it again to go on from there.`, 3)
 }
 

@@ -2,12 +2,12 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { DeltaUpload } from '../functions/client/publish-host.ts'
 import { type FilePart, type OnSent, type UploadHost, uploadDelta as upload } from '../functions/client/upload-delta.ts'
 import { backoffMs } from './backoff.ts'
 import { CliError } from './cli-error.ts'
 import { callEdge, callEdgeJson, type EdgeAddress, uploadToEdge } from './edge-client.ts'
+import { edgePatience } from './edge-patience.ts'
 
 export interface FileUpload extends DeltaUpload {
   readonly file: string
@@ -40,8 +40,7 @@ export function uploadDelta(edge: EdgeAddress, delta: FileUpload, settings: Uplo
     read: (path, schema) => callEdgeJson(edge, path, schema),
     sendWhole: sendPart ? undefined : sendWhole,
     sendPart: (part, onSent) => send(delta, part, onSent),
-    isPassing: (error) => error instanceof CliError && error.exitCode === 3,
-    pause: (attempt) => delay(retryDelayMs(attempt)),
+    ...edgePatience(retryDelayMs),
     brokeOff: (error, arrived) =>
       new CliError(
         `${(error as Error).message} ${arrived} of ${bytes} bytes have arrived; run the command again to go on from there.`,

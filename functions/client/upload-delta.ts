@@ -2,14 +2,13 @@
 // where it stopped, in this run or in the next. Knows nothing of what the file holds, nor where it lies.
 // Invariant: what is published hashes to the digest; the edge refuses anything else, part by part and as a whole.
 import * as z from 'zod/mini'
+import { type Patience, patiently } from './patiently.ts'
 import type { DeltaUpload, PublishHost } from './publish-host.ts'
 
 /** Below it, starting over costs less than asking what has arrived. */
 const ONE_REQUEST_BYTES = 16 * 1024 ** 2
 /** A name that points nowhere yet points at the version all the same. */
 const KEEPS_NAME = '?alias=keep'
-/** Attempts in a row that bring no part; what has arrived waits for the next run. */
-const MAX_FRUITLESS = 5
 
 export interface FilePart {
   /** Counted from 1. */
@@ -22,16 +21,12 @@ export interface FilePart {
 export type OnSent = (sentBytes: number) => void
 
 /** What uploading needs of the machine it runs on, beside calls. */
-export interface UploadHost extends Pick<PublishHost, 'call' | 'read'> {
+export interface UploadHost extends Pick<PublishHost, 'call' | 'read'>, Patience {
   /** PUTs the whole file to a path of the edge; undefined: everything goes in parts. */
   readonly sendWhole: ((path: string, onSent: OnSent) => Promise<void>) | undefined
   /** `onSent` counts from 0. */
   sendPart(part: FilePart, onSent: OnSent): Promise<void>
-  /** Whether a later attempt can change it: the network, or a server that is failing. */
-  isPassing(error: unknown): boolean
-  /** Before the n-th attempt in a row that brought nothing. */
-  pause(attempt: number): Promise<void>
-  /** What to throw where attempts bring nothing any more: so much had arrived. */
+  /** What to throw where attempts bring nothing any more: so much had arrived, and waits for the next run. */
   brokeOff(error: unknown, arrivedBytes: number): Error
 }
 
@@ -76,16 +71,10 @@ function splitFile(bytes: number, partBytes: number): FilePart[] {
 async function sendAll(host: UploadHost, { bytes, onProgress }: Delta, parts: readonly FilePart[]): Promise<void> {
   let done = bytes - parts.reduce((sum, { start, end }) => sum + end - start, 0)
   for (const part of parts) {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await host.sendPart(part, (sent) => onProgress(done + sent))
-        break
-      } catch (error) {
-        if (!host.isPassing(error)) throw error
-        if (attempt === MAX_FRUITLESS) throw host.brokeOff(error, done)
-        await host.pause(attempt)
-      }
-    }
+    const send = () => host.sendPart(part, (sent) => onProgress(done + sent))
+    await patiently(send, host).catch((error: unknown) => {
+      throw host.isPassing(error) ? host.brokeOff(error, done) : error
+    })
     done += part.end - part.start
     onProgress(done)
   }

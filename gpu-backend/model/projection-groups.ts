@@ -44,6 +44,11 @@ export type ModelDimensions = Pick<
   'layers' | 'hiddenSize' | 'intermediateSize' | 'heads' | 'kvHeads' | 'headDim' | 'vocabSize'
 >
 
+/** How many weights the groups' projections have together. */
+export function weightsOf(groups: readonly Pick<ProjectionGroup, 'in' | 'out'>[]): number {
+  return groups.reduce((sum, { in: inSize, out }) => sum + inSize * out, 0)
+}
+
 /** Every projection of the model that can take a delta, in the order in which the graph meets them. */
 export function projectionGroups(config: ModelDimensions): ProjectionGroup[] {
   const query = config.heads * config.headDim

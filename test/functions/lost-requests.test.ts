@@ -79,6 +79,17 @@ describe('a request of which nothing is heard for too long', () => {
   })
 })
 
+/** A request that its backend has, which counts it under `counted`, and holds until `gate` is resolved. */
+async function held(counted: 'asked' | 'embedded', start: () => Promise<Response>) {
+  const gate = Promise.withResolvers<void>()
+  backend.behaviour.hold = gate.promise
+  const before = backend[counted]
+  const first = start()
+  await waitFor(async () => backend[counted] > before)
+  backend.reset()
+  return { gate, first }
+}
+
 describe('a request that waits for a backend', () => {
   /** Tenant `id`, whose balance covers one request, and a first one that its backend has, and holds until `gate` is resolved. */
   async function waiting(id: string) {
@@ -86,13 +97,11 @@ describe('a request that waits for a backend', () => {
     await edge.admin('POST', `/tenants/${id}/credits`, { id: 'a', amount_nano: 15_000 })
     // Past the alarm that a meter sets when it starts.
     await new Promise((resolve) => setTimeout(resolve, 800))
-    const gate = Promise.withResolvers<void>()
-    backend.behaviour.hold = gate.promise
-    const before = backend.asked
-    const first = ask(key)
-    await waitFor(async () => backend.asked > before)
-    backend.reset()
-    return { key, gate, first, heldNano: async () => (await edge.admin('GET', `/tenants/${id}`)).body.held_nano }
+    return {
+      key,
+      ...(await held('asked', () => ask(key))),
+      heldNano: async () => (await edge.admin('GET', `/tenants/${id}`)).body.held_nano,
+    }
   }
 
   test.each([
@@ -137,13 +146,7 @@ describe('an embedding', () => {
   /** Tenant `id`, whose limit is one embedding's tokens, and a first one that its backend holds until `gate` is resolved. */
   async function waiting(id: string) {
     const key = await tenant(id, { tokens_per_minute: 60 })
-    const gate = Promise.withResolvers<void>()
-    backend.behaviour.hold = gate.promise
-    const before = backend.embedded
-    const first = embed(key)
-    await waitFor(async () => backend.embedded > before)
-    backend.reset()
-    return { key, gate, first }
+    return { key, ...(await held('embedded', () => embed(key))) }
   }
 
   test('counts against the limits while its meter is removed from memory, and afterwards what it used', async () => {

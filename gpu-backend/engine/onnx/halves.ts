@@ -1,5 +1,5 @@
 // When a batch is computed in halves, each by a thread of its own. Pure.
-import { type ModelDimensions, projectionGroups } from '../../model/projection-groups.ts'
+import { type ModelDimensions, projectionGroups, weightsOf } from '../../model/projection-groups.ts'
 
 /**
  * In halves the weights are read twice, and operators that one thread computes alone take half of the time: of those there are as
@@ -12,6 +12,6 @@ const MIN_ROWS = 8
 
 /** From how many rows on. */
 export function rowsOfHalves(config: ModelDimensions): number {
-  const weights = projectionGroups(config).reduce((sum, { in: inSize, out }) => sum + inSize * out, 0)
+  const weights = weightsOf(projectionGroups(config))
   return Math.max(MIN_ROWS, Math.ceil(weights / (config.layers * config.hiddenSize * WEIGHTS_A_VALUE)))
 }

@@ -1,5 +1,5 @@
 // How many of a prompt's tokens are computed at once. Pure; the backend and the browser ask it alike.
-import { HEAD, type ModelDimensions, projectionGroups } from '../../model/projection-groups.ts'
+import { HEAD, type ModelDimensions, projectionGroups, weightsOf } from '../../model/projection-groups.ts'
 
 /**
  * Operations that a prefill chunk may take: 64 tokens of SmolLM2-135M, which last 20 to 40 ms on two cores of Zen 5. Larger chunks
@@ -22,10 +22,7 @@ const WEBGPU_CHUNK_TOKENS = 16
 export function prefillChunkTokens(config: ModelDimensions, device: 'cpu' | 'webgpu' | 'cuda'): number {
   if (device === 'webgpu') return WEBGPU_CHUNK_TOKENS
   if (device === 'cuda') return GPU_CHUNK_TOKENS
-  const weights = projectionGroups(config).reduce(
-    (sum, { name, in: inSize, out }) => (name === HEAD ? sum : sum + inSize * out),
-    0,
-  )
+  const weights = weightsOf(projectionGroups(config).filter(({ name }) => name !== HEAD))
   const tokens = CHUNK_OPERATIONS / (2 * weights)
   return Math.min(MAX_TOKENS, Math.max(MIN_TOKENS, 2 ** Math.floor(Math.log2(tokens))))
 }
